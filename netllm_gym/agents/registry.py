@@ -1,0 +1,82 @@
+"""Agents by name: ``make_agent("abr/robust-mpc")``, checkpoints by folder, and other people's packages."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from netllm_gym.agents.base import Agent
+from netllm_gym.errors import ConfigError, UnknownNameError
+
+_FACTORIES: dict[str, Callable[..., Agent]] = {}
+
+# Modules that register this package's own agents, imported on the first look-up. None of them imports torch.
+_BUILTIN_MODULES = ("netllm_gym.agents.classical",)
+_loaded = False
+
+
+def register_agent(name: str) -> Callable[[Callable[..., Agent]], Callable[..., Agent]]:
+    """Register a class or factory under ``task/name``; its keyword arguments become those of :func:`make_agent`.
+
+    Example:
+        >>> from netllm_gym import Agent, register_agent
+        >>> @register_agent("abr/always-lowest")
+        ... class AlwaysLowest(Agent):
+        ...     def act(self, observation, info):
+        ...         return 0
+    """
+    if name.count("/") != 1:
+        raise ConfigError(f"an agent's name is 'task/name', got {name!r}")
+
+    def add(factory: Callable[..., Agent]) -> Callable[..., Agent]:
+        _FACTORIES[name] = factory
+        return factory
+
+    return add
+
+
+def _load_all() -> None:
+    global _loaded
+    if _loaded:
+        return
+    _loaded = True
+    for module in _BUILTIN_MODULES:
+        importlib.import_module(module)
+    for point in entry_points(group="netllm_gym.agents"):
+        point.load()
+
+
+def list_agents(task: str | None = None) -> list[str]:
+    """Return the registered names, of one task (``"abr"``) or of all."""
+    _load_all()
+    return sorted(name for name in _FACTORIES if task is None or name.startswith(f"{task}/"))
+
+
+def make_agent(name: str | Agent, **kwargs: Any) -> Agent:
+    """Build an agent from a registered name or a checkpoint folder (one that holds ``agent.json``).
+
+    Raises:
+        UnknownNameError: no such agent; the message offers the nearest names.
+        CheckpointError: the folder is incomplete, corrupt or made for another environment.
+        ConfigError: a keyword the agent does not take.
+    """
+    if isinstance(name, Agent):
+        return name
+    _load_all()
+    if name in _FACTORIES:
+        try:
+            agent = _FACTORIES[name](**kwargs)
+        except TypeError as error:
+            raise ConfigError(f"agent {name}: {error}") from None
+        agent.name = name
+        return agent
+    if (Path(name) / "agent.json").is_file():
+        from netllm_gym.agents.checkpoint import load_checkpoint
+
+        agent = load_checkpoint(Path(name), **kwargs)
+        agent.name = str(name)
+        return agent
+    raise UnknownNameError("agent", str(name), _FACTORIES)
