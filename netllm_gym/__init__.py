@@ -1,0 +1,41 @@
+"""A Gymnasium suite in which a language model learns to run networks, next to the classical agents it must beat.
+
+Importing the package registers the environments and imports no torch; everything heavy loads on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import netllm_gym.envs
+from netllm_gym.errors import NetLLMGymError
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it, imported on first access.
+_LAZY = {
+    "Agent": "netllm_gym.agents.base",
+    "BatchAgent": "netllm_gym.agents.base",
+    "EnvInfo": "netllm_gym.agents.base",
+    "register_agent": "netllm_gym.agents.registry",
+    "make_agent": "netllm_gym.agents.registry",
+    "list_agents": "netllm_gym.agents.registry",
+    "collect": "netllm_gym.datasets.collect",
+    "load_experience": "netllm_gym.datasets.store",
+    "evaluate": "netllm_gym.evaluation",
+    "quickstart": "netllm_gym.quickstart",
+}
+
+__all__ = ["NetLLMGymError", "__version__", *sorted(_LAZY)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'netllm_gym' has no attribute {name!r}")
+
+
+if TYPE_CHECKING:
+    from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
+    from netllm_gym.agents.registry import list_agents, make_agent, register_agent

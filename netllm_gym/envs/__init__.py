@@ -1,0 +1,11 @@
+"""What would happen: Gymnasium environments. Importing this package registers their ids."""
+
+from gymnasium.envs.registration import register, registry
+
+_ENVS = {
+    "netllm_gym/ABR-v0": {"entry_point": "netllm_gym.envs.abr.env:ABREnv"},
+}
+
+for _id, _spec in _ENVS.items():
+    if _id not in registry:
+        register(id=_id, **_spec)

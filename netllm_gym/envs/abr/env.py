@@ -1,0 +1,288 @@
+"""The single ABR environment: one video over one network trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from netllm_gym import traces as trace_room
+from netllm_gym.envs.abr.kernel import download, link_arrays
+from netllm_gym.envs.abr.qoe import QoE
+from netllm_gym.errors import ConfigError
+from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
+
+HISTORY = 8
+
+
+class ABREnv(gym.Env[dict[str, Any], int]):
+    """Adaptive bitrate streaming: choose the quality of each chunk of a video while the network changes.
+
+    ## Description
+    A player downloads a video chunk by chunk over a network trace and plays it at the same time. Chunks wait in a
+    buffer; when it runs dry, playback stalls. Chunk semantics are Pensieve's (SIGCOMM 2017, section 5.1), exactly:
+    the results of its simulator are reproduced to 1e-9.
+
+    ## Action Space
+    `Discrete(L)`: the quality level of the next chunk, 0 the lowest. All levels are always legal.
+
+    ## Observation Space
+    `Dict`:
+
+    | key | shape | unit | meaning |
+    |---|---|---|---|
+    | `throughput_mbps` | [8] | Mbit/s | size / delay of the last 8 chunks (newest last), zeros before the first |
+    | `download_time_s` | [8] | s | their delay from request to arrival |
+    | `buffer_s` | [1] | s | video waiting to be played |
+    | `last_quality` | Discrete(L) | level | quality of the last chunk |
+    | `next_chunk_bytes` | [L] | bytes | size of the next chunk at each level, zeros after the last |
+    | `chunks_left` | [1] | chunks | chunks not yet requested |
+
+    ## Rewards
+    QoE of the chunk: `quality − μ·stall_s − λ·|quality − last quality|`; see `qoe`.
+
+    ## Starting State
+    Buffer empty, trace at `start_s`. With `first_quality` set (default 0, as in NetLLM and Genet; Pensieve used 1) the
+    first chunk is downloaded in `reset` at that level and never rewarded, as published numbers leave it out; its
+    start-up delay is in `info["startup_s"]`. With `first_quality=None` the agent chooses the first chunk and pays
+    for its start-up delay as a stall.
+
+    ## Episode End
+    1. Termination: the last chunk has arrived.
+    2. Truncation: never. A trace shorter than the video starts again from its beginning.
+
+    ## Information
+    `reset`: `trace`, `trace_group`, `video`, `startup_s`. `reset` and `step`: `action_mask` (int8 [L], all ones), `wall_time_s`.
+    `step`: the reward's terms `quality`, `stall_s`, `switch`, and `reward`, `bitrate_mbps`, `level`, `buffer_s`,
+    `sleep_s`, `download_time_s`, `throughput_mbps`, `chunk`.
+
+    ## Arguments
+    | name | default | meaning |
+    |---|---|---|
+    | `traces` | `"abr/synthetic"` | catalog name, path, or `TraceSet` of `NetworkTrace` |
+    | `split` | `"test"` | split of the catalog entry |
+    | `video` | `"synthetic"` | catalog name of a video, or a `VideoManifest` |
+    | `qoe` | `"lin"` | `lin`, `log` or `hd`; `stall_weight` and `switch_weight` replace single weights |
+    | `first_quality` | 0 | level of the unrewarded first chunk, or `None` |
+    | `random_start` | False | start anywhere in the trace (training) instead of at its own start |
+    | `delay_noise` | 0.0 | the delay is multiplied by U(1−x, 1+x) (Pensieve trains with 0.1, tests with 0) |
+    | `rtt_s` | 0.08 | request latency per chunk; it does not consume trace time |
+    | `payload` | 0.95 | share of the link's bytes that is video |
+    | `buffer_cap_s`, `sleep_quantum_s` | 60, 0.5 | above the cap the player waits in steps of the quantum |
+
+    `reset(options={"trace": i, "start_s": t})` picks a trace and a start; otherwise the trace is drawn at random.
+
+    ## Version History
+    * v0: initial version.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's convention)
+        "render_modes": [],
+        "modalities": {
+            "throughput_mbps": "series",
+            "download_time_s": "series",
+            "buffer_s": "scalar",
+            "last_quality": "category",
+            "next_chunk_bytes": "series",
+            "chunks_left": "scalar",
+        },
+        "scales": {
+            "throughput_mbps": 3.0,
+            "download_time_s": 5.0,
+            "buffer_s": 20.0,
+            "next_chunk_bytes": 1e6,
+            "chunks_left": 48.0,
+        },
+        "metric": {"name": "qoe", "aggregate": "mean", "better": "higher"},
+        "reward_terms": {
+            "quality": {"aggregate": "mean", "unit": "QoE/chunk", "better": "higher"},
+            "stall_s": {"aggregate": "sum", "unit": "s", "better": "lower"},
+            "switch": {"aggregate": "mean", "unit": "QoE/chunk", "better": "lower"},
+        },
+    }
+
+    def __init__(
+        self,
+        traces: str | Path | TraceSet = "abr/synthetic",
+        split: str = "test",
+        video: str | VideoManifest = "synthetic",
+        qoe: str = "lin",
+        stall_weight: float | None = None,
+        switch_weight: float | None = None,
+        first_quality: int | None = 0,
+        random_start: bool = False,
+        delay_noise: float = 0.0,
+        rtt_s: float = 0.08,
+        payload: float = 0.95,
+        buffer_cap_s: float = 60.0,
+        sleep_quantum_s: float = 0.5,
+    ) -> None:
+        self.traces: TraceSet[NetworkTrace] = trace_room.load(traces, split)
+        if not isinstance(self.traces[0], NetworkTrace):
+            raise ConfigError(f"{self.traces.name} holds {type(self.traces[0]).__name__}s, ABR needs network traces")
+        self.video = trace_room.load_video(video) if isinstance(video, str) else video
+        self.qoe = QoE.preset(qoe, self.video, stall_weight, switch_weight)
+        levels = self.video.levels
+        if first_quality is not None and not 0 <= first_quality < levels:
+            raise ConfigError(f"first_quality {first_quality} is not a level of {self.video.name} (0 to {levels - 1})")
+        if not 0 <= delay_noise < 1:
+            raise ConfigError(f"delay_noise must lie in [0, 1), got {delay_noise}")
+        if rtt_s < 0 or not 0 < payload <= 1 or sleep_quantum_s <= 0 or buffer_cap_s < self.video.chunk_s:
+            raise ConfigError("rtt_s ≥ 0, 0 < payload ≤ 1, sleep_quantum_s > 0 and buffer_cap_s ≥ one chunk are needed")
+        if first_quality is not None and self.video.chunks < 2:
+            raise ConfigError("a video of one chunk leaves nothing to decide; set first_quality=None")
+        self.first_quality = first_quality
+        self.random_start = random_start
+        self.delay_noise = delay_noise
+        self.rtt_s, self.payload = rtt_s, payload
+        self.buffer_cap_s, self.sleep_quantum_s = buffer_cap_s, sleep_quantum_s
+        infinite = np.inf
+        self.observation_space = spaces.Dict(
+            {
+                "throughput_mbps": spaces.Box(0, infinite, (HISTORY,), np.float32),
+                "download_time_s": spaces.Box(0, infinite, (HISTORY,), np.float32),
+                "buffer_s": spaces.Box(0, infinite, (1,), np.float32),
+                "last_quality": spaces.Discrete(levels),
+                "next_chunk_bytes": spaces.Box(0, infinite, (levels,), np.float32),
+                "chunks_left": spaces.Box(0, infinite, (1,), np.float32),
+            }
+        )
+        self.action_space = spaces.Discrete(levels)
+        # Python floats are faster to read one by one than array cells.
+        self._quality = self.qoe.quality.tolist()
+        self._sizes = self.video.chunk_bytes.tolist()
+        self._next_bytes = np.vstack([self.video.chunk_bytes, np.zeros(levels)]).astype(np.float32)
+        self._links: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self.trace_index = 0
+
+    def static_info(self) -> dict[str, Any]:
+        """Public facts of the episode: the manifest, the QoE, the latency and the buffer rule."""
+        return {
+            "video": self.video,
+            "qoe": self.qoe,
+            "rtt_s": self.rtt_s,
+            "buffer_cap_s": self.buffer_cap_s,
+        }
+
+    def action_masks(self) -> np.ndarray:
+        """Which actions are legal now: all, bool ``[L]``."""
+        return np.ones(self.video.levels, dtype=bool)
+
+    @property
+    def link(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Arrays of the current trace for :mod:`netllm_gym.envs.abr.kernel`."""
+        if self.trace_index not in self._links:
+            self._links[self.trace_index] = link_arrays(self.traces[self.trace_index], self.payload)
+        return self._links[self.trace_index]
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin an episode; see the class for `options`."""
+        super().reset(seed=seed)
+        options = options or {}
+        unknown = set(options) - {"trace", "start_s"}
+        if unknown:
+            raise ConfigError(f"unknown reset option {sorted(unknown)[0]!r}; known: trace, start_s")
+        # Always drawn, so that picking a trace does not change the noise that follows.
+        drawn_trace = int(self.np_random.integers(len(self.traces)))
+        drawn_start = float(self.np_random.random())
+        self.trace_index = int(options.get("trace", drawn_trace))
+        if not 0 <= self.trace_index < len(self.traces):
+            raise ConfigError(f"trace {self.trace_index} is out of range: {self.traces.name} has {len(self.traces)}")
+        trace = self.traces[self.trace_index]
+        start = options.get("start_s", drawn_start * trace.total_s if self.random_start else trace.start_s)
+        if not 0 <= start < trace.total_s:
+            raise ConfigError(f"start_s {start:g} lies outside {trace.name} ({trace.total_s:g} s)")
+        self.offset_s = float(start)
+        self.buffer_s = 0.0
+        self.chunk = 0
+        self.last_quality = 0
+        self.wall_time_s = 0.0
+        self._throughputs = np.zeros(HISTORY, np.float32)
+        self._delays = np.zeros(HISTORY, np.float32)
+        startup = 0.0
+        if self.first_quality is not None:
+            startup = self._fetch(self.first_quality)[1]
+        info = {
+            "trace": trace.name,
+            "trace_group": trace.group,
+            "video": self.video.name,
+            "startup_s": startup,
+            "wall_time_s": self.wall_time_s,
+            "action_mask": np.ones(self.video.levels, np.int8),
+        }
+        return self._observe(), info
+
+    def _fetch(self, level: int) -> tuple[float, float, float]:
+        """Download the next chunk; return its delay, stall and the sleep after it (s)."""
+        noise = 1.0
+        if self.delay_noise:
+            noise += self.delay_noise * (2.0 * self.np_random.random() - 1.0)
+        size = self._sizes[self.chunk][level]
+        delay, stall, self.buffer_s, sleep, self.offset_s = download(
+            *self.link,
+            self.offset_s,
+            size,
+            self.buffer_s,
+            self.rtt_s,
+            noise,
+            self.video.chunk_s,
+            self.buffer_cap_s,
+            self.sleep_quantum_s,
+        )
+        self.wall_time_s += delay + sleep
+        self.chunk += 1
+        self.last_quality = level
+        shifted = np.empty(HISTORY, np.float32)
+        shifted[:-1] = self._throughputs[1:]
+        shifted[-1] = self.throughput_mbps = size * 8e-6 / delay
+        self._throughputs = shifted
+        shifted = np.empty(HISTORY, np.float32)
+        shifted[:-1] = self._delays[1:]
+        shifted[-1] = delay
+        self._delays = shifted
+        return delay, stall, sleep
+
+    def _observe(self) -> dict[str, Any]:
+        return {
+            "throughput_mbps": self._throughputs.copy(),
+            "download_time_s": self._delays.copy(),
+            "buffer_s": np.array([self.buffer_s], np.float32),
+            "last_quality": np.int64(self.last_quality),
+            "next_chunk_bytes": self._next_bytes[self.chunk].copy(),
+            "chunks_left": np.array([self.video.chunks - self.chunk], np.float32),
+        }
+
+    def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Download the next chunk at level `action`."""
+        level = int(action)
+        if not 0 <= level < self.video.levels:
+            raise ConfigError(f"action {action} is not a level of {self.video.name} (0 to {self.video.levels - 1})")
+        if self.chunk >= self.video.chunks:
+            raise ConfigError("the video is over; call reset")
+        first = self.chunk == 0
+        before = self._quality[self.last_quality]
+        delay, stall, sleep = self._fetch(level)
+        quality = self._quality[level]
+        switch = 0.0 if first else self.qoe.switch_weight * abs(quality - before)
+        reward = quality - self.qoe.stall_weight * stall - switch
+        info = {
+            "reward": reward,
+            "quality": quality,
+            "stall_s": stall,
+            "switch": switch,
+            "level": level,
+            "bitrate_mbps": self.video.bitrates_kbps[level] / 1000.0,
+            "buffer_s": self.buffer_s,
+            "sleep_s": sleep,
+            "download_time_s": delay,
+            "throughput_mbps": self.throughput_mbps,
+            "chunk": self.chunk - 1,
+            "wall_time_s": self.wall_time_s,
+            "action_mask": np.ones(self.video.levels, np.int8),
+        }
+        return self._observe(), reward, self.chunk >= self.video.chunks, False, info

@@ -1,0 +1,104 @@
+"""The physics of a download, compiled: shared by the single environment, the batched one and the planners.
+
+A link is three arrays over its pieces: ``end`` (s, end of each piece), ``carried`` (bytes the link has delivered by
+that end, payload only) and ``rate`` (bytes/s). Because the trace is cyclic and piecewise constant, the time a
+download takes is a search in the prefix sum ``carried``, not a loop over samples.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from netllm_gym.traces.network import NetworkTrace
+
+BYTES_PER_MBIT = 1e6 / 8.0
+
+
+def link_arrays(trace: NetworkTrace, payload: float) -> tuple[NDArray, NDArray, NDArray]:
+    """Return ``(end, carried, rate)`` of a trace whose bytes are to the share `payload` video (headers excluded)."""
+    rate = trace.throughput_mbps * BYTES_PER_MBIT * payload
+    return trace.end_s, np.cumsum(rate * trace.duration_s), rate
+
+
+@njit(cache=True, inline="always")
+def _first_at_least(values, x):
+    """Index of the first entry >= x in an ascending array."""
+    low, high = 0, len(values)
+    while low < high:
+        mid = (low + high) >> 1
+        if values[mid] < x:
+            low = mid + 1
+        else:
+            high = mid
+    return low
+
+
+@njit(cache=True)
+def wrap(end, offset):
+    """Fold a time into one cycle, ``[0, total)``."""
+    total = end[-1]
+    if offset >= total:
+        offset -= total * math.floor(offset / total)
+        if offset >= total:  # rounding
+            offset = 0.0
+    return offset
+
+
+@njit(cache=True)
+def bytes_by(end, carried, rate, offset):
+    """Bytes delivered from the start of the cycle until `offset` (s, within the cycle)."""
+    i = _first_at_least(end, offset)
+    if i >= len(end):
+        return carried[-1]
+    return carried[i] - (end[i] - offset) * rate[i]
+
+
+@njit(cache=True)
+def transfer_s(end, carried, rate, offset, size):
+    """Seconds to deliver `size` bytes when the transfer begins at `offset` (s, within the cycle)."""
+    target = bytes_by(end, carried, rate, offset) + size
+    whole = carried[-1]
+    cycles = 0.0
+    if target > whole:
+        cycles = math.floor(target / whole)
+        target -= cycles * whole
+        if target <= 0.0:  # ends exactly with a cycle: at the last byte of the one before
+            cycles -= 1.0
+            target = whole
+    i = _first_at_least(carried, target)
+    if i >= len(carried):  # rounding at the very end of the cycle
+        i = len(carried) - 1
+    finish = end[i] - (carried[i] - target) / rate[i]
+    return cycles * end[-1] + finish - offset
+
+
+@njit(cache=True)
+def download(end, carried, rate, offset, size, buffer, rtt, noise, chunk, cap, quantum):
+    """Fetch one chunk and play meanwhile (Pensieve, section 5.1; its simulator's order of events).
+
+    Args:
+        offset: position in the trace's cycle when the request is sent (s).
+        size: bytes of the chunk.
+        buffer: seconds of video waiting.
+        rtt: request latency (s); it delays the chunk but does not consume trace time.
+        noise: factor on the whole delay.
+        chunk: seconds of video in the chunk.
+        cap: buffer above which the player waits, in steps of `quantum` seconds, before the next request.
+
+    Returns:
+        ``(delay, stall, buffer, sleep, offset)``: seconds from request to arrival, of them without video, the buffer
+        after arrival and sleep, the sleep, and the position in the cycle at the next request.
+    """
+    transfer = transfer_s(end, carried, rate, offset, size)
+    delay = (transfer + rtt) * noise
+    stall = max(delay - buffer, 0.0)
+    buffer = max(buffer - delay, 0.0) + chunk
+    sleep = 0.0
+    if buffer > cap:
+        sleep = math.ceil((buffer - cap) / quantum) * quantum
+        buffer -= sleep
+    return delay, stall, buffer, sleep, wrap(end, offset + transfer + sleep)

@@ -1,0 +1,151 @@
+"""Planning with the true future: the offline optimum of an episode, and hindsight values of every action.
+
+Both walk forward through the exact transition of :mod:`netllm_gym.envs.abr.kernel` and keep, for every cell of
+(level, 50 ms of trace time, 50 ms of buffer), only the best return, and of those the `beam` most promising. Because
+transitions are exact, what the planner promises is what the environment pays. Promise is return plus the worth of
+the buffer: a second of buffer is a second of the link, and a link of ``c`` Mbit/s delivers ``c`` Mbit of video in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from netllm_gym.envs.abr.kernel import download
+
+if TYPE_CHECKING:
+    from netllm_gym.envs.abr.env import ABREnv
+
+CELL_S = 0.05
+_EMPTY = -1
+
+
+@njit(cache=True)
+def _search(
+    end, carried, rate, sizes, quality, stall_weight, switch_weight, rtt, chunk_s, cap, quantum, worth,
+    beam, table, first, steps, offset, elapsed, buffer, last, free_switch, forced,
+):  # fmt: skip
+    """Search `steps` chunks ahead from one state; return (best return, its actions).
+
+    `worth` is the promise of a second of buffer; `forced` >= 0 fixes the first action; `free_switch` leaves the first
+    action's change of quality out (the first chunk of a video has no predecessor).
+    """
+    levels = len(quality)
+    s_offset, s_elapsed = np.empty(beam), np.empty(beam)
+    s_buffer, s_return = np.empty(beam), np.empty(beam)
+    s_last = np.empty(beam, np.int64)
+    parents = np.empty((steps, beam), np.int32)
+    actions = np.empty((steps, beam), np.int8)
+    s_offset[0], s_elapsed[0], s_buffer[0], s_return[0], s_last[0] = offset, elapsed, buffer, 0.0, last
+    alive = 1
+    limit = beam * levels
+    c_offset, c_elapsed = np.empty(limit), np.empty(limit)
+    c_buffer, c_return, c_promise = np.empty(limit), np.empty(limit), np.empty(limit)
+    c_parent, c_last = np.empty(limit, np.int64), np.empty(limit, np.int64)
+    mask = len(table) - 1
+    keys = np.empty(limit, np.int64)
+    for depth in range(steps):
+        table[:] = _EMPTY
+        count = 0
+        for s in range(alive):
+            for level in range(levels):
+                if depth == 0 and forced >= 0 and level != forced:
+                    continue
+                delay, stall, after, sleep, next_offset = download(
+                    end, carried, rate, s_offset[s], sizes[first + depth, level], s_buffer[s], rtt, 1.0, chunk_s,
+                    cap, quantum,
+                )  # fmt: skip
+                gain = quality[level] - stall_weight * stall
+                if not (depth == 0 and free_switch):
+                    gain -= switch_weight * abs(quality[level] - quality[s_last[s]])
+                total = s_return[s] + gain
+                time = s_elapsed[s] + delay + sleep
+                key = (np.int64(time / CELL_S) * 8192 + np.int64(after / CELL_S)) * 64 + level
+                slot = ((key * 0x9E3779B1) >> 7) & mask
+                while table[slot] != _EMPTY and keys[table[slot]] != key:
+                    slot = (slot + 1) & mask
+                place = table[slot]
+                if place == _EMPTY:
+                    place = count
+                    table[slot] = place
+                    keys[place] = key
+                    count += 1
+                elif c_return[place] >= total:
+                    continue
+                c_offset[place], c_elapsed[place], c_buffer[place] = next_offset, time, after
+                c_return[place], c_promise[place] = total, total + worth * after
+                c_parent[place], c_last[place] = s, level
+        if count > beam:
+            threshold = np.partition(c_promise[:count].copy(), count - beam)[count - beam]
+        else:
+            threshold = -np.inf
+        alive = 0
+        for c in range(count):
+            if c_promise[c] >= threshold and alive < beam:
+                s_offset[alive], s_elapsed[alive], s_buffer[alive] = c_offset[c], c_elapsed[c], c_buffer[c]
+                s_return[alive], s_last[alive] = c_return[c], c_last[c]
+                parents[depth, alive], actions[depth, alive] = c_parent[c], c_last[c]
+                alive += 1
+    best = 0
+    for s in range(1, alive):
+        if s_return[s] > s_return[best]:
+            best = s
+    value = s_return[best]
+    plan = np.empty(steps, np.int64)
+    for depth in range(steps - 1, -1, -1):
+        plan[depth] = actions[depth, best]
+        best = parents[depth, best]
+    return value, plan
+
+
+@njit(cache=True)
+def _all_values(
+    end, carried, rate, sizes, quality, stall_weight, switch_weight, rtt, chunk_s, cap, quantum, worth,
+    beam, table, first, steps, offset, elapsed, buffer, last, free_switch,
+):  # fmt: skip
+    values = np.empty(len(quality))
+    for level in range(len(quality)):
+        values[level] = _search(
+            end, carried, rate, sizes, quality, stall_weight, switch_weight, rtt, chunk_s, cap, quantum, worth,
+            beam, table, first, steps, offset, elapsed, buffer, last, free_switch, level,
+        )[0]  # fmt: skip
+    return values
+
+
+def _arguments(env: ABREnv, beam: int, steps: int) -> tuple:
+    end, carried, rate = env.link
+    levels = env.video.levels
+    # Worth of a second of buffer: the mean link, but never more than the top level could use.
+    mean_mbps = min(carried[-1] * 8e-6 / end[-1], float(env.video.bitrates_kbps[-1]) / 1000.0)
+    per_mbit = env.qoe.quality[-1] / (env.video.bitrates_kbps[-1] / 1000.0 * env.video.chunk_s)
+    table = np.empty(1 << int(np.ceil(np.log2(2 * beam * levels))), np.int64)
+    return (
+        end, carried, rate, env.video.chunk_bytes, env.qoe.quality, env.qoe.stall_weight, env.qoe.switch_weight,
+        env.rtt_s, env.video.chunk_s, env.buffer_cap_s, env.sleep_quantum_s, mean_mbps * per_mbit,
+        beam, table, env.chunk, min(steps, env.video.chunks - env.chunk), env.offset_s, 0.0, env.buffer_s,
+        env.last_quality, env.chunk == 0,
+    )  # fmt: skip
+
+
+def optimum(env: ABREnv, beam: int = 2000) -> tuple[float, NDArray[np.int64]]:
+    """Best return from the environment's current state to the end of the video, and the levels that earn it.
+
+    Delay noise is not foreseen: the plan assumes none.
+
+    Args:
+        env: an ABR environment between ``reset`` and the end of its episode.
+        beam: states kept per chunk; more costs more and finds (slightly) more.
+
+    Returns:
+        ``(return, actions)``; actions of shape ``[chunks left]``.
+    """
+    value, plan = _search(*_arguments(env, beam, env.video.chunks), -1)
+    return float(value), plan
+
+
+def action_values(env: ABREnv, horizon: int = 12, beam: int = 100) -> NDArray[np.float64]:
+    """Hindsight value of each action: the best return over the next `horizon` chunks that begins with it, shape ``[L]``."""
+    return _all_values(*_arguments(env, beam, horizon))

@@ -1,0 +1,88 @@
+"""What happened: network, head-motion and workload traces, their catalog, readers, synthesis and splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from netllm_gym.errors import ConfigError
+from netllm_gym.traces import catalog
+from netllm_gym.traces.network import NetworkTrace
+from netllm_gym.traces.network_sets import fetch_network, fetch_video, load_video
+from netllm_gym.traces.splits import audit
+from netllm_gym.traces.traceset import TraceSet
+from netllm_gym.traces.user import import_traces, read_path, user_set
+from netllm_gym.traces.video import VideoManifest, synthetic_video
+
+__all__ = [
+    "NetworkTrace",
+    "TraceSet",
+    "VideoManifest",
+    "audit",
+    "fetch",
+    "import_traces",
+    "load",
+    "load_video",
+    "names",
+    "synthetic_video",
+]
+
+names = catalog.names
+
+
+def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
+    """Return one split of a trace set.
+
+    Args:
+        name: a catalog name (``abr/fcc-hsdpa``; ``…/as-published`` for the split the authors used), the name of an
+            imported set (``user/NAME``), a path (file or folder: all its traces, whatever the split), or a
+            :class:`TraceSet`, returned as it is.
+        split: ``train``, ``valid``, ``test``, or ``all``.
+
+    Raises:
+        UnknownNameError: no such set.
+        DownloadError: a public set that has not been fetched.
+        TraceFormatError: a file that cannot be read.
+        ConfigError: the set has no such split.
+    """
+    if isinstance(name, TraceSet):
+        return name
+    text = str(name)
+    if text.startswith("user/"):
+        return user_set(text, split)
+    if text not in catalog.entries() and Path(text).exists():
+        return read_path(Path(text))
+    base, _ = catalog.split_name(text)
+    entry = catalog.describe(base)
+    if entry["kind"] == "video":
+        raise ConfigError(f"{text} is a video, not a trace set; use load_video")
+    splits = catalog.build(text)
+    if split == "all":
+        traces: tuple[Any, ...] = tuple(trace for members in splits.values() for trace in members)
+    elif split in splits:
+        traces = splits[split]
+    else:
+        raise ConfigError(f"{text} has no split {split!r}; it has {', '.join(splits)}")
+    source = f"{entry['repository']}@{entry['commit'][:10]}" if "repository" in entry else "drawn from a seed"
+    return TraceSet(text, split, traces, entry["licence"], entry.get("citation", ""), source)
+
+
+def fetch(name: str, progress: bool = False) -> None:
+    """Bring a public set (or ``video/NAME``) and the videos it is played with onto this machine.
+
+    Raises:
+        UnknownNameError, DownloadError: as for :func:`load`.
+    """
+    base, _ = catalog.split_name(name)
+    entry = catalog.describe(base)
+    if entry["kind"] == "video":
+        fetch_video(base.removeprefix("video/"), progress)
+    elif entry["kind"] in FETCHERS:
+        FETCHERS[entry["kind"]](base, progress)
+        for video in entry.get("videos", ()):
+            fetch_video(video, progress)
+        catalog.build.cache_clear()
+
+
+# How each kind of public set is brought here; synthetic kinds need no fetching.
+FETCHERS: dict[str, Any] = {"network": fetch_network}

@@ -1,0 +1,122 @@
+"""Catalog builders of network traces and videos: public sets through fetch, synthetic ones from their seed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from netllm_gym.errors import ConfigError, DownloadError, TraceFormatError
+from netllm_gym.files import cache_dir
+from netllm_gym.traces import catalog, readers
+from netllm_gym.traces.fetch import Source, fetch_files
+from netllm_gym.traces.network import NetworkTrace
+from netllm_gym.traces.readers.text import decode, parse_float
+from netllm_gym.traces.splits import SPLITS, leak_free
+from netllm_gym.traces.store import load_network, save_network
+from netllm_gym.traces.synthetic import RegimeModel, synthetic_traces
+from netllm_gym.traces.video import VideoManifest, synthetic_video
+
+READERS = {"cooked": readers.read_cooked}
+
+
+def _cached(name: str, entry: catalog.Entry) -> Path:
+    return cache_dir() / "traces" / f"{name.replace('/', '--')}-{entry['sha256'][:12]}.npz"
+
+
+def _recording(pattern: str | None, name: str) -> str:
+    match = re.search(pattern, name) if pattern else None
+    return match.group(1) if match else name
+
+
+def fetch_network(name: str, progress: bool = False) -> dict[str, tuple[NetworkTrace, ...]]:
+    """Download, verify and parse a public set, and keep the parsed traces in the cache.
+
+    Returns:
+        The splits as published.
+
+    Raises:
+        DownloadError: it cannot be had or differs from the pinned content.
+    """
+    entry = catalog.describe(name)
+    folders: dict[str, str] = entry["files"]
+    found = fetch_files(
+        Source(entry["repository"], entry["commit"]), list(folders.values()), entry["sha256"], progress
+    )
+    read = READERS[entry["reader"]]
+    splits: dict[str, list[NetworkTrace]] = {split: [] for split in folders}
+    for path, data in found.items():
+        split = next(key for key, pattern in folders.items() if PurePosixPath(path).match(pattern))
+        stem = PurePosixPath(path).name
+        splits[split].append(read(data, stem, _recording(entry.get("recording"), stem)))
+    for split, indices in entry.get("start_index", {}).items():
+        # A published start pointer p begins at the time stamp before sample p, which is the end of piece p - 2.
+        splits[split] = [
+            trace.starting_at(float(trace.end_s[index - 2]) if index >= 2 else 0.0)
+            for trace, index in zip(splits[split], indices, strict=True)
+        ]
+    result = {split: tuple(members) for split, members in splits.items()}
+    save_network(_cached(name, entry), result)
+    return result
+
+
+@catalog.register_kind("network")
+def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
+    stored = _cached(name, entry)
+    if not stored.is_file():
+        raise DownloadError(f"{name} is not on this machine yet: netllm-gym traces fetch {name}")
+    published = load_network(stored)
+    return published if as_published else leak_free(published)
+
+
+@catalog.register_kind("synthetic-network")
+def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
+    if as_published:
+        raise ConfigError(f"{name} is synthetic: it has no as-published split")
+    splits: dict[str, tuple[NetworkTrace, ...]] = {}
+    for split in SPLITS:
+        members: list[NetworkTrace] = []
+        for family, model in entry["families"].items():
+            members += synthetic_traces(
+                RegimeModel(**model), family, split, entry["counts"][split], entry["seed"], entry["length_s"]
+            )
+        splits[split] = tuple(members)
+    return splits
+
+
+def load_video(name: str, seed: int = 0) -> VideoManifest:
+    """Return a video: a catalog name (``envivio-dash3``), or ``synthetic`` drawn from `seed`.
+
+    Raises:
+        UnknownNameError: no such video.
+        DownloadError: a public one that has not been fetched.
+    """
+    if name == "synthetic":
+        return synthetic_video(seed)
+    entry = catalog.describe(f"video/{name}")
+    stored = cache_dir() / "videos" / f"{name}-{entry['sha256'][:12]}.npy"
+    if not stored.is_file():
+        raise DownloadError(f"video {name} is not on this machine yet: netllm-gym traces fetch video/{name}")
+    return VideoManifest(name, entry["bitrates_kbps"], entry["chunk_s"], np.load(stored, allow_pickle=False))
+
+
+def fetch_video(name: str, progress: bool = False) -> VideoManifest:
+    """Download, verify and parse a public video's size files (one file a level, one line a chunk)."""
+    from netllm_gym.files import atomic_path
+
+    entry = catalog.describe(f"video/{name}")
+    found = fetch_files(
+        Source(entry["repository"], entry["commit"]), [entry["files"]], entry["sha256"], progress
+    )
+    columns = [
+        [parse_float(line, path, i) for i, line in enumerate(decode(data, path).split(), start=1)]
+        for path, data in found.items()
+    ]
+    if len({len(column) for column in columns}) != 1:
+        raise TraceFormatError(name, "levels have different numbers of chunks")
+    sizes = np.array(columns).T[: entry["chunks"]]
+    video = VideoManifest(name, entry["bitrates_kbps"], entry["chunk_s"], sizes)
+    with atomic_path(cache_dir() / "videos" / f"{name}-{entry['sha256'][:12]}.npy") as path:
+        np.save(path, sizes)
+    return video
