@@ -82,7 +82,7 @@ def summarise(
         improvement, verdict, score, score_low, score_high``, the terms, ``repeat_rate, latency_p50_ms,
         latency_p99_ms, decision_cost_ms``. ``tail`` is the mean of the worst 5 %. Latencies are medians over episodes of each episode's
         percentile, of episodes played alone; ``decision_cost_ms`` is the median over all, a batched decision
-        counting its share of the batch.
+        counting its share of the batch. ``attrs["margin"]`` is the half-width of the equivalence region.
 
     Raises:
         DatasetError: see :func:`check_paired`.
@@ -183,4 +183,6 @@ def summarise(
     ]  # fmt: skip
     summary = pd.DataFrame(rows).reindex(columns=columns)
     summary["_order"] = summary["mean"] * (-1.0 if better == "higher" else 1.0)
-    return summary.sort_values(["privileged", "_order"], kind="stable", ignore_index=True).drop(columns="_order")
+    summary = summary.sort_values(["privileged", "_order"], kind="stable", ignore_index=True).drop(columns="_order")
+    summary.attrs["margin"] = margin
+    return summary
