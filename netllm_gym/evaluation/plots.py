@@ -62,11 +62,15 @@ def _look(result: EvaluationResult, agent: str) -> tuple[str, tuple | str, str]:
 def _name(result: EvaluationResult) -> str:
     name = result.metric["name"]
     arrow = "higher is better" if result.metric["better"] == "higher" else "lower is better"
-    return f"{_pretty(name)} per episode ({arrow})"
+    return f"{pretty(name)} per episode ({arrow})"
 
 
-def _pretty(name: str) -> str:
-    return {"qoe": "QoE", "mae": "MAE"}.get(name, name.replace("_", " "))
+def pretty(name: str) -> str:
+    """Return a column's name as a heading: acronyms in capitals, and without the unit, which is shown beside it."""
+    known = {"qoe": "QoE", "mae": "MAE", "jct": "JCT"}
+    for unit in ("_s", "_ms", "_mbps", "_deg"):
+        name = name.removesuffix(unit)
+    return " ".join(known.get(word, word) for word in name.split("_"))
 
 
 def _values(result: EvaluationResult, agent: str) -> np.ndarray:
@@ -83,9 +87,21 @@ def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return wrapped
 
 
+def in_sight(result: EvaluationResult) -> list[str]:
+    """The agents whose numbers fit on one axis: not those further below the floor than the oracle is above it."""
+    summary = result.summary()
+    shown = summary.loc[summary["mean"].notna() & ~(summary["score"] < -1), "agent"]
+    return [agent for agent in result.agents if agent in set(shown)]
+
+
+def _unseen(result: EvaluationResult) -> str:
+    unseen = [agent for agent in result.agents if agent not in in_sight(result)]
+    return f"; not shown: {', '.join(unseen)}" if unseen else ""
+
+
 def _limits(axes: Axes, result: EvaluationResult) -> None:
-    """Show the bulk: the axis ends where only the worst 2 % of all episodes lie (and says so), else one stall hides all."""
-    pooled = np.concatenate([_values(result, agent) for agent in result.agents])
+    """End the axis where only the worst 2 % of all episodes lie, and say so: one stall would hide everything else."""
+    pooled = np.concatenate([_values(result, agent) for agent in in_sight(result)] or [np.empty(0)])
     if not len(pooled):
         return
     if result.metric["better"] == "higher":
@@ -96,14 +112,14 @@ def _limits(axes: Axes, result: EvaluationResult) -> None:
         cut = high < pooled.max()
     pad = 0.03 * (high - low) or 0.5
     axes.set_xlim(low - pad, high + pad)
-    axes.set_xlabel(_name(result) + ("; worst 2 % outside" if cut else ""))
+    axes.set_xlabel(_name(result) + ("; worst 2 % outside" if cut else "") + _unseen(result), fontsize=8)
 
 
 @_styled
 def metric_cdf(result: EvaluationResult) -> Figure:
     """Distribution of the metric over episodes, one curve per agent."""
     figure, (axes,) = _canvas()
-    for agent in result.agents:
+    for agent in in_sight(result):
         values = np.sort(_values(result, agent))
         if len(values):
             colour, dash, _ = _look(result, agent)
@@ -119,7 +135,7 @@ def metric_cdf(result: EvaluationResult) -> Figure:
 @_styled
 def metric_box(result: EvaluationResult) -> Figure:
     """Box plot of the metric: median, quartiles, 5th and 95th percentile; the dot is the mean."""
-    agents = [agent for agent in result.summary()["agent"] if len(_values(result, agent))]
+    agents = [agent for agent in result.summary()["agent"] if agent in in_sight(result)]
     figure, (axes,) = _canvas(height=0.9 + 0.42 * max(len(agents), 1))
     for place, agent in enumerate(reversed(agents)):
         colour, _, hatch = _look(result, agent)
@@ -141,6 +157,7 @@ def metric_box(result: EvaluationResult) -> Figure:
 def term_bars(result: EvaluationResult) -> Figure:
     """The reward's terms, one panel each, with a bar per agent."""
     summary = result.summary()
+    summary = summary[summary["agent"].isin(in_sight(result))]
     terms = list(result.terms)
     figure = Figure(figsize=(6.4, 0.9 + 0.34 * len(summary)), layout="constrained")
     panels = figure.subplots(1, len(terms), squeeze=False, sharey=True)[0]
@@ -151,12 +168,11 @@ def term_bars(result: EvaluationResult) -> Figure:
             colour, _, hatch = _look(result, row["agent"])
             axes.barh(place, row[term], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
         unit = f" ({facts['unit']})" if facts["unit"] else ""
-        axes.set_title(f"{_pretty(term)}{unit}\n{facts['better']} is better", fontsize=8)
+        axes.set_title(f"{pretty(term)}{unit}\n{facts['better']} is better", fontsize=8)
         axes.grid(axis="y", visible=False)
-        spread = order[term].abs().dropna()
-        if len(spread) > 1 and spread.max() > 20 * max(float(spread.median()), 1e-12):
-            axes.set_xscale("symlog", linthresh=max(float(spread.median()), 1e-6))
     panels[0].set_yticks(range(len(order)), order["agent"])
+    if note := _unseen(result).removeprefix("; "):
+        figure.supxlabel(note, fontsize=8)
     return figure
 
 
@@ -164,7 +180,11 @@ def term_bars(result: EvaluationResult) -> Figure:
 def gap_closed(result: EvaluationResult) -> Figure:
     """How much of the way from the floor agent to the oracle each agent goes, with 95 % intervals."""
     summary = result.summary()
-    summary = summary[summary["score"].notna()].iloc[::-1].reset_index(drop=True)
+    summary = (
+        summary[summary["score"].notna() & summary["agent"].isin(in_sight(result))]
+        .iloc[::-1]
+        .reset_index(drop=True)
+    )
     figure, (axes,) = _canvas(height=0.9 + 0.34 * max(len(summary), 1))
     for place, row in summary.iterrows():
         colour, _, hatch = _look(result, row["agent"])
@@ -173,11 +193,9 @@ def gap_closed(result: EvaluationResult) -> Figure:
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.axvline(100, color=INK, linewidth=0.8, linestyle=":")
     axes.set_yticks(range(len(summary)), summary["agent"])
-    low = min(0.0, float((100 * summary["score"]).clip(lower=-100).min()) if len(summary) else 0.0)
-    axes.set_xlim(low * 1.1, 108)
-    out = " (axis cut at −100 %)" if (summary["score"] < -1).any() else ""
+    axes.set_xlim(min(0.0, 110 * float(summary["score"].min())) if len(summary) else 0.0, 108)
     floor, oracle = result.manifest["floor"], result.manifest["oracle"]
-    axes.set_xlabel(f"share of the gap from {floor} to {oracle}, %{out}")
+    axes.set_xlabel(f"share of the gap from {floor} to {oracle}, %{_unseen(result)}", fontsize=8)
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -187,30 +205,29 @@ def metric_latency(result: EvaluationResult) -> Figure:
     """The metric against the time of one decision: what quality costs."""
     figure, (axes,) = _canvas()
     summary = result.summary()
-    summary = summary[summary["mean"].notna() & (summary["latency_p50_ms"] > 0)]
+    summary = summary[summary["agent"].isin(in_sight(result)) & (summary["latency_p50_ms"] > 0)]
     for _, row in summary.iterrows():
         colour, _, _ = _look(result, row["agent"])
         error = [[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]]
         axes.errorbar(row["latency_p50_ms"], row["mean"], yerr=error, fmt="o", color=colour, capsize=3)
-        axes.annotate(row["agent"], (row["latency_p50_ms"], row["mean"]), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        axes.annotate(
+            row["agent"],
+            (row["latency_p50_ms"], row["mean"]),
+            xytext=(6, 4),
+            textcoords="offset points",
+            fontsize=8,
+        )
     axes.set_xscale("log")
     axes.margins(x=0.25)
-    if len(summary) > 2:  # an agent far below the rest would flatten them to a line
-        values = summary["mean"]
-        quarter, three = values.quantile([0.25, 0.75])
-        reach = 4 * max(three - quarter, 1e-12)
-        shown = summary[(values > quarter - reach) & (values < three + reach)]
-        if 1 < len(shown) < len(summary):
-            low, high = shown["ci_low"].min(), shown["ci_high"].max()
-            axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
-            axes.set_title("outliers lie outside", fontsize=8)
-    axes.set_xlabel("time of one decision, median (ms)")
-    axes.set_ylabel(f"mean {_pretty(result.metric['name'])} with 95 % interval")
+    axes.set_xlabel("time of one decision, median (ms)" + _unseen(result), fontsize=8)
+    axes.set_ylabel(f"mean {pretty(result.metric['name'])} with 95 % interval")
     return figure
 
 
 @_styled
-def abr_timeline(result: EvaluationResult, episode: int | None = None, agents: Sequence[str] | None = None) -> Figure:
+def abr_timeline(
+    result: EvaluationResult, episode: int | None = None, agents: Sequence[str] | None = None
+) -> Figure:
     """One video as 2–4 agents played it: the link and the chosen bitrates, the buffer, and the stalls.
 
     Args:
@@ -246,27 +263,32 @@ def abr_timeline(result: EvaluationResult, episode: int | None = None, agents: S
                 time, steps["throughput_mbps"], step="pre", color=INK, alpha=0.12, linewidth=0,
                 label=f"throughput seen by {agent}",
             )  # fmt: skip
-        link.step(time, steps["bitrate_mbps"], where="pre", color=colour, linestyle=dash, linewidth=1.6, label=agent)
+        link.step(
+            time, steps["bitrate_mbps"], where="pre", color=colour, linestyle=dash, linewidth=1.6, label=agent
+        )
         buffer.plot(time, steps["buffer_s"], color=colour, linestyle=dash, linewidth=1.6)
-        stalls = steps[steps["stall_s"] > 0]
+        stalls = steps[steps["stall_s"] > 0.05]
         buffer.scatter(
             stalls["wall_time_s"], np.zeros(len(stalls)) - 1.5, s=12 + 12 * np.minimum(stalls["stall_s"], 10),
             color=colour, marker="x", linewidth=1.4, label=f"{agent}: {steps['stall_s'].sum():.1f} s stalled",
         )  # fmt: skip
     link.set_ylabel("Mbit/s")
-    link.legend(fontsize=7, ncols=2)
+    link.set_ylim(0, 1.35 * link.get_ylim()[1])  # room for the legend
+    link.legend(fontsize=7, ncols=3, loc="upper left")
     trace = result.frame.loc[result.frame["episode"] == episode, "trace"].iloc[0]
     link.set_title(f"episode {episode}: {trace}", fontsize=9)
     buffer.set_ylabel("buffer (s); × stall")
     buffer.set_xlabel("time since the first request (s)")
-    buffer.legend(fontsize=7, ncols=2)
+    buffer.set_ylim(-3.5, 1.35 * max(buffer.get_ylim()[1], 4.0))
+    buffer.legend(fontsize=7, ncols=2, loc="upper left")
     return figure
 
 
 def timeline_agents(result: EvaluationResult) -> list[str]:
     """The agents worth a timeline: the best ones, the baseline among them, and the oracle; four at most."""
     summary = result.summary()
-    rivals = [a for a in summary.loc[~summary["privileged"], "agent"] if a != result.manifest["floor"]]
+    seen = summary[~summary["privileged"] & summary["agent"].isin(in_sight(result))]
+    rivals = [agent for agent in seen["agent"] if agent != result.manifest["floor"]]
     baseline, oracle = result.manifest["baseline"], result.manifest["oracle"]
     bounds = [oracle] if oracle else []
     chosen = rivals[: 4 - len(bounds)]

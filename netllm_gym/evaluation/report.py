@@ -82,7 +82,11 @@ def _percent(value: float) -> str:
 
 
 def _score_interval(row: pd.Series) -> str:
-    return "" if math.isnan(row["score_low"]) else f"[{_percent(row['score_low'])}, {_percent(row['score_high'])}]"
+    return (
+        ""
+        if math.isnan(row["score_low"])
+        else f"[{_percent(row['score_low'])}, {_percent(row['score_high'])}]"
+    )
 
 
 Cell = tuple[str, str]  # value, and its interval or "" (shown smaller)
@@ -90,26 +94,26 @@ Cell = tuple[str, str]  # value, and its interval or "" (shown smaller)
 
 def _columns(result: EvaluationResult) -> list[tuple[str, Callable[[pd.Series], Cell]]]:
     """Heading and cell of each column of the summary table."""
-    name = plots._pretty(result.metric["name"])
+    name = plots.pretty(result.metric["name"])
     columns: list[tuple[str, Callable[[pd.Series], Cell]]] = [
         ("agent", lambda r: (r["agent"], "")),
         (f"mean {name}", lambda r: (_number(r["mean"]), _interval(r["ci_low"], r["ci_high"]))),
-        ("IQM", lambda r: (_number(r["iqm"]), _interval(r["iqm_low"], r["iqm_high"]))),
-        ("median", lambda r: (_number(r["median"]), "")),
-        ("worst 5 %", lambda r: (_number(r["tail"]), "")),
         (
             f"difference to {result.manifest['baseline']}",
             lambda r: (_number(r["difference"]), _interval(r["difference_low"], r["difference_high"])),
         ),
+        ("verdict", lambda r: (r["verdict"] or "–", "")),
+        ("floor → oracle", lambda r: (_percent(r["score"]), _score_interval(r))),
         ("win rate", lambda r: (_percent(r["win_rate"]), "")),
         ("P(improvement)", lambda r: (_percent(r["improvement"]), "")),
         ("p (Holm)", lambda r: (_number(r["p_holm"]), "")),
-        ("verdict", lambda r: (r["verdict"] or "–", "")),
-        ("floor → oracle", lambda r: (_percent(r["score"]), _score_interval(r))),
+        ("IQM", lambda r: (_number(r["iqm"]), _interval(r["iqm_low"], r["iqm_high"]))),
+        ("median", lambda r: (_number(r["median"]), "")),
+        ("worst 5 %", lambda r: (_number(r["tail"]), "")),
     ]
     for term, facts in result.terms.items():
         unit = f" ({facts['unit']})" if facts["unit"] else ""
-        columns.append((f"{plots._pretty(term)}{unit}", lambda r, term=term: (_number(r[term]), "")))
+        columns.append((f"{plots.pretty(term)}{unit}", lambda r, term=term: (_number(r[term]), "")))
     columns += [
         ("repeats", lambda r: (_percent(r["repeat_rate"]), "")),
         ("decision p50 (ms)", lambda r: (_number(r["latency_p50_ms"]), "")),
@@ -123,7 +127,7 @@ def sentences(result: EvaluationResult) -> list[tuple[str, str]]:
     """Return a (verdict, sentence) for every agent compared with the baseline."""
     summary = result.summary()
     margin = summary.attrs.get("margin")
-    baseline, name = result.manifest["baseline"], plots._pretty(result.metric["name"])
+    baseline, name = result.manifest["baseline"], plots.pretty(result.metric["name"])
     found = []
     for _, row in summary.iterrows():
         agent, verdict = row["agent"], row["verdict"]
@@ -175,7 +179,9 @@ def _facts(result: EvaluationResult) -> dict[str, str]:
     traces = m["traces"]
     facts = {
         "environment": f"{m['env']} {m['env_kwargs'] or ''}",
-        "traces": f"{traces['name']} ({traces['split']}), SHA-256 {traces['digest']}" if traces["digest"] else "none",
+        "traces": f"{traces['name']} ({traces['split']}), SHA-256 {traces['digest']}"
+        if traces["digest"]
+        else "none",
         "licence, citation": "; ".join(filter(None, (traces.get("licence"), traces.get("citation")))),
         "episodes, seed": f"{m['episodes']}, seed {m['seed']}",
         "results": f"SHA-256 {result.digest} (clock readings left out)",
@@ -193,7 +199,9 @@ def _facts(result: EvaluationResult) -> dict[str, str]:
 
 def _title(result: EvaluationResult) -> tuple[str, str]:
     setting = result.manifest["setting"]
-    where = f"{setting['task']} · {setting['name']} ({setting['profile']})" if setting else result.manifest["env"]
+    where = (
+        f"{setting['task']} · {setting['name']} ({setting['profile']})" if setting else result.manifest["env"]
+    )
     note = f": {setting['note']}" if setting and setting["note"] else ""
     agents = len(result.agents)
     return f"Evaluation: {where}", f"{agents} agents on the same {result.manifest['episodes']} episodes{note}"
@@ -201,7 +209,9 @@ def _title(result: EvaluationResult) -> tuple[str, str]:
 
 def _failures(result: EvaluationResult) -> pd.DataFrame:
     failed = result.frame[result.frame["failed"].astype(bool)]
-    counts = failed.groupby(["agent", "reason"], sort=False).agg(count=("episode", "size"), first=("trace", "first"))
+    counts = failed.groupby(["agent", "reason"], sort=False).agg(
+        count=("episode", "size"), first=("trace", "first")
+    )
     return counts.reset_index()
 
 
@@ -221,7 +231,9 @@ def html_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
     for name, figure in figures.items():
         caption = _CAPTIONS.get(name, "One episode, step by step.")
         full = ' class="full"' if name.startswith("timeline") or name == "reward-terms" else ""
-        drawn.append(f"<figure{full}>{plots.svg(figure, name)}<figcaption>{escape(caption)}</figcaption></figure>")
+        drawn.append(
+            f"<figure{full}>{plots.svg(figure, name)}<figcaption>{escape(caption)}</figcaption></figure>"
+        )
     failures = ""
     if len(failed := _failures(result)):
         items = "".join(
@@ -230,7 +242,9 @@ def html_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
             for _, r in failed.iterrows()
         )
         failures = f"<h2>Failed episodes</h2>\n<ul>\n{items}</ul>\n"
-    verdicts = [f'<li><span class="{kind}">{kind}</span>: {escape(told)}</li>' for kind, told in sentences(result)]
+    verdicts = [
+        f'<li><span class="{kind}">{kind}</span>: {escape(told)}</li>' for kind, told in sentences(result)
+    ]
     return _PAGE.format(
         title=escape(title),
         subtitle=escape(subtitle),
@@ -255,7 +269,9 @@ def markdown_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str
     title, subtitle = _title(result)
     columns = _columns(result)
     lines = [f"# {safe(title)}", "", safe(subtitle), "", "## Verdicts", ""]
-    lines += [f"- **{kind}**: {safe(told)}" for kind, told in sentences(result)] or ["- Nothing to compare: one agent."]
+    lines += [f"- **{kind}**: {safe(told)}" for kind, told in sentences(result)] or [
+        "- Nothing to compare: one agent."
+    ]
     lines += ["", "## Summary", "", "| " + " | ".join(safe(heading) for heading, _ in columns) + " |"]
     lines.append("|---|" + "---:|" * (len(columns) - 1))
     for _, row in result.summary().iterrows():
@@ -264,11 +280,20 @@ def markdown_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str
     lines += ["", safe(_legend(result)), ""]
     if len(failed := _failures(result)):
         lines += ["## Failed episodes", ""]
-        lines += [f"- {safe(r['agent'])}: {r['count']} × {safe(r['reason'])}" for _, r in failed.iterrows()] + [""]
+        lines += [
+            f"- {safe(r['agent'])}: {r['count']} × {safe(r['reason'])}" for _, r in failed.iterrows()
+        ] + [""]
     lines += ["## Figures", ""]
     for name in figures:
         lines += [f"![{_CAPTIONS.get(name, 'One episode, step by step.')}](figures/{name}.png)", ""]
-    lines += ["## How to reproduce", "", "```python", result.manifest["call"].replace("```", "'''"), "```", ""]
+    lines += [
+        "## How to reproduce",
+        "",
+        "```python",
+        result.manifest["call"].replace("```", "'''"),
+        "```",
+        "",
+    ]
     lines += [f"- {safe(key)}: {safe(value)}" for key, value in _facts(result).items()]
     return "\n".join(lines) + "\n"
 

@@ -123,7 +123,9 @@ class EvaluationResult:
                     path.write_text(frame.to_csv(index=False), encoding="utf-8")
             else:
                 (folder / f"{stem}.csv").unlink(missing_ok=True)
-        write_json(folder / "manifest.json", {"format": FORMAT, **self.manifest, "rows": name, "digest": self.digest})
+        write_json(
+            folder / "manifest.json", {"format": FORMAT, **self.manifest, "rows": name, "digest": self.digest}
+        )
         return folder
 
     @classmethod
@@ -143,7 +145,9 @@ class EvaluationResult:
             frame = pd.read_parquet(rows) if rows.suffix == ".parquet" else _read_csv(rows)
             steps = _read_csv(folder / "steps.csv") if (folder / "steps.csv").is_file() else pd.DataFrame()
         except FileNotFoundError as error:
-            raise DatasetError(f"{folder} holds no evaluation: {Path(str(error.filename)).name} is missing") from None
+            raise DatasetError(
+                f"{folder} holds no evaluation: {Path(str(error.filename)).name} is missing"
+            ) from None
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, DatasetError):
                 raise
@@ -175,7 +179,9 @@ class EvaluationResult:
 def _read_csv(path: Path) -> pd.DataFrame:
     text = path.read_text(encoding="utf-8")
     names = {name: str for name in ("agent", "trace", "group", "reason")}
-    frame = pd.read_csv(io.StringIO(text), float_precision="round_trip", dtype=names, keep_default_na=False, na_values=[""])
+    frame = pd.read_csv(
+        io.StringIO(text), float_precision="round_trip", dtype=names, keep_default_na=False, na_values=[""]
+    )
     for name in names:
         if name in frame:
             frame[name] = frame[name].fillna("")

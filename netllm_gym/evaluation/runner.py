@@ -13,7 +13,14 @@ from uuid import uuid4
 import joblib
 import pandas as pd
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError
@@ -67,7 +74,11 @@ def _read_block(path: Path | None, key: str | None) -> dict[str, Any] | None:
 
 
 def _work(
-    recipe: EnvRecipe, specs: Sequence[AgentSpec], plans: Sequence[Episode], traced: Sequence[int], content: Any
+    recipe: EnvRecipe,
+    specs: Sequence[AgentSpec],
+    plans: Sequence[Episode],
+    traced: Sequence[int],
+    content: Any,
 ) -> list[_Unit]:
     common = {
         "env": recipe.spec.id,
@@ -98,7 +109,9 @@ def _play(
     away = [i for i in range(len(units)) if i not in set(here)]
     if away:
         # No backend is named, so that `with joblib.parallel_config(backend="ray")` moves the same work to a cluster.
-        parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
+        parallel = joblib.Parallel(
+            n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs"
+        )
         yield from parallel(joblib.delayed(_numbered)(i, recipe, units[i], run) for i in away)
     try:
         for i in here:
@@ -165,7 +178,11 @@ def evaluate(
         setting = load_setting(task_of(env), setting, profile)
     if isinstance(setting, Setting):
         env, kwargs = setting.env, dict(setting.kwargs)
-        baseline, floor, oracle = baseline or setting.baseline, floor or setting.floor, oracle or setting.oracle
+        baseline, floor, oracle = (
+            baseline or setting.baseline,
+            floor or setting.floor,
+            oracle or setting.oracle,
+        )
     else:
         kwargs = dict(setting or {})
     recipe = EnvRecipe.of(env, kwargs)
@@ -176,7 +193,9 @@ def evaluate(
     probe = recipe.make()
     metric, terms = metric_of(probe), terms_of(probe)
     if clash := _OWN_COLUMNS & {metric["name"], *terms}:
-        raise ConfigError(f"the environment's metric or term {sorted(clash)[0]!r} has the name of a result column")
+        raise ConfigError(
+            f"the environment's metric or term {sorted(clash)[0]!r} has the name of a result column"
+        )
     traces = getattr(probe.unwrapped, "traces", None)
     count = len(traces) if traces is not None and hasattr(traces, "__len__") else None
     content = getattr(traces, "digest", None)

@@ -48,8 +48,13 @@ def canonical(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [canonical(item) for item in (sorted(value) if isinstance(value, set | frozenset) else value)]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"type": type(value).__name__, **canonical({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})}
-    raise ConfigError(f"a {type(value).__name__} cannot be recorded as an argument; use numbers, text, lists or traces")
+        return {
+            "type": type(value).__name__,
+            **canonical({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}),
+        }
+    raise ConfigError(
+        f"a {type(value).__name__} cannot be recorded as an argument; use numbers, text, lists or traces"
+    )
 
 
 def digest_of(value: Any) -> str:
@@ -78,7 +83,17 @@ def versions() -> dict[str, str]:
     import platform
 
     found = {"python": platform.python_version()}
-    for package in ("netllm-gym", "numpy", "gymnasium", "numba", "simpy", "torch", "transformers", "peft", "d3rlpy"):
+    for package in (
+        "netllm-gym",
+        "numpy",
+        "gymnasium",
+        "numba",
+        "simpy",
+        "torch",
+        "transformers",
+        "peft",
+        "d3rlpy",
+    ):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -242,7 +257,9 @@ def plan_episodes(count: int | None, traces: int | None, seed: int) -> list[Epis
     """
     if count is None:
         if traces is None:
-            raise ConfigError("this environment has no trace set to go through; say how many episodes to play")
+            raise ConfigError(
+                "this environment has no trace set to go through; say how many episodes to play"
+            )
         count = traces
     if count < 1:
         raise ConfigError(f"episodes must be at least 1, got {count}")

@@ -30,8 +30,12 @@ def check_paired(frame: pd.DataFrame, metric: str) -> None:
     twice = frame[frame.duplicated(keys)]
     if len(twice):
         row = twice.iloc[0]
-        raise DatasetError(f"episode {row['episode']} of {row['agent']} (seed {row['training_seed']}) stands twice")
-    played = {key: frozenset(rows["episode"]) for key, rows in frame.groupby(["agent", "training_seed"], sort=False)}
+        raise DatasetError(
+            f"episode {row['episode']} of {row['agent']} (seed {row['training_seed']}) stands twice"
+        )
+    played = {
+        key: frozenset(rows["episode"]) for key, rows in frame.groupby(["agent", "training_seed"], sort=False)
+    }
     everything = frozenset().union(*played.values())
     for (agent, seed), episodes in played.items():
         if episodes != everything:
@@ -42,7 +46,9 @@ def check_paired(frame: pd.DataFrame, metric: str) -> None:
             )
     recordings = frame.groupby("episode")["group"].nunique()
     if (recordings > 1).any():
-        raise DatasetError(f"episode {recordings.idxmax()} has different source recordings for different agents")
+        raise DatasetError(
+            f"episode {recordings.idxmax()} has different source recordings for different agents"
+        )
 
 
 def table(frame: pd.DataFrame, agent: str, column: str) -> np.ndarray:
@@ -146,7 +152,9 @@ def summarise(
         alone = own[own["lockstep"] == 1] if "lockstep" in own else own
         for column in ("latency_p50_ms", "latency_p99_ms"):
             row[column] = float(alone[column].median()) if column in own else math.nan
-        row["decision_cost_ms"] = float(own["latency_p50_ms"].median()) if "latency_p50_ms" in own else math.nan
+        row["decision_cost_ms"] = (
+            float(own["latency_p50_ms"].median()) if "latency_p50_ms" in own else math.nan
+        )
         rows.append(row)
 
     margin = None
@@ -166,7 +174,11 @@ def summarise(
                 row["verdict"] = "undecided"
             continue
         found = comparisons[agent]
-        row["difference"], row["difference_low"], row["difference_high"] = found.difference, found.low, found.high
+        row["difference"], row["difference_low"], row["difference_high"] = (
+            found.difference,
+            found.low,
+            found.high,
+        )
         row["win_rate"], row["improvement"] = found.wins, found.improvement
         if agent in corrected:
             row["p_holm"] = float(corrected[agent])
@@ -183,6 +195,8 @@ def summarise(
     ]  # fmt: skip
     summary = pd.DataFrame(rows).reindex(columns=columns)
     summary["_order"] = summary["mean"] * (-1.0 if better == "higher" else 1.0)
-    summary = summary.sort_values(["privileged", "_order"], kind="stable", ignore_index=True).drop(columns="_order")
+    summary = summary.sort_values(["privileged", "_order"], kind="stable", ignore_index=True).drop(
+        columns="_order"
+    )
     summary.attrs["margin"] = margin
     return summary
