@@ -83,6 +83,6 @@ def make_agent(name: str | Agent, **kwargs: Any) -> Agent:
 
 
 def factory(name: str) -> Callable[..., Agent] | None:
-    """Return what :func:`register_agent` stored under `name`, or ``None`` (a checkpoint, or no such agent)."""
+    """Return what :func:`register_agent` stored under `name`; ``None`` for a checkpoint or an unknown name."""
     _load_all()
     return _FACTORIES.get(name)

@@ -1,7 +1,9 @@
-"""Figures of a result, drawn without pyplot (no display, no global state), legible in grey and for the colour-blind.
+"""Figures of a result, drawn without pyplot (no display, no global state), legible in grey and for the
+colour-blind.
 
-Colours are Okabe and Ito's; line styles and hatches repeat what colour says. Lines and letters are drawn in one ink,
-which the HTML report replaces with the colour of its text, so that figures follow light and dark pages.
+Colours are Okabe and Ito's; line styles and hatches repeat what colour says. Lines and letters are drawn in
+one ink, which the HTML report replaces with the colour of its text, so that figures follow light and dark
+pages.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -27,7 +29,7 @@ DASHES: tuple = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0,
 HATCHES = ("", "//", "..", "xx", "\\\\", "--", "++", "oo")
 INK = "#010203"
 
-_STYLE = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,
@@ -66,7 +68,9 @@ def _name(result: EvaluationResult) -> str:
 
 
 def pretty(name: str) -> str:
-    """Return a column's name as a heading: acronyms in capitals, and without the unit, which is shown beside it."""
+    """Return a column's name as a heading: acronyms in capitals, and without the unit, which is shown beside
+    it.
+    """
     known = {"qoe": "QoE", "mae": "MAE", "jct": "JCT"}
     for unit in ("_s", "_ms", "_mbps", "_deg"):
         name = name.removesuffix(unit)
@@ -88,7 +92,9 @@ def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 
 def in_sight(result: EvaluationResult) -> list[str]:
-    """The agents whose numbers fit on one axis: not those further below the floor than the oracle is above it."""
+    """The agents whose numbers fit on one axis: not those further below the floor than the oracle is above
+    it.
+    """
     summary = result.summary()
     shown = summary.loc[summary["mean"].notna() & ~(summary["score"] < -1), "agent"]
     return [agent for agent in result.agents if agent in set(shown)]
@@ -100,7 +106,9 @@ def _unseen(result: EvaluationResult) -> str:
 
 
 def _limits(axes: Axes, result: EvaluationResult) -> None:
-    """End the axis where only the worst 2 % of all episodes lie, and say so: one stall would hide everything else."""
+    """End the axis where only the worst 2 % of all episodes lie, and say so: one stall would hide everything
+    else.
+    """
     pooled = np.concatenate([_values(result, agent) for agent in in_sight(result)] or [np.empty(0)])
     if not len(pooled):
         return
@@ -143,7 +151,8 @@ def metric_box(result: EvaluationResult) -> Figure:
             _values(result, agent), positions=[place], orientation="horizontal", widths=0.6, whis=(5, 95),
             showfliers=False, showmeans=True, patch_artist=True,
             boxprops={"facecolor": colour, "alpha": 0.75, "hatch": hatch, "edgecolor": INK},
-            medianprops={"color": INK, "linewidth": 1.6}, whiskerprops={"color": INK}, capprops={"color": INK},
+            medianprops={"color": INK, "linewidth": 1.6}, whiskerprops={"color": INK},
+            capprops={"color": INK},
             meanprops={"marker": "o", "markersize": 5, "markerfacecolor": "white", "markeredgecolor": INK},
         )  # fmt: skip
         drawn["means"][0].set_clip_on(True)
@@ -312,7 +321,9 @@ def all_figures(result: EvaluationResult) -> dict[str, Figure]:
 
 
 def svg(figure: Figure, salt: str) -> str:
-    """Return the figure as an inline SVG element whose ink is the page's text colour; the same figure gives the same text."""
+    """Return the figure as an inline SVG element whose ink is the page's text colour; the same figure gives
+    the same text.
+    """
     buffer = io.StringIO()
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

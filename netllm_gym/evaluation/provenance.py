@@ -16,7 +16,7 @@ from netllm_gym.evaluation.specs import code_digest, versions
 
 
 def git_revision() -> str | None:
-    """Revision of the checkout that this package runs from (``…+changes`` when it is not clean), or ``None``."""
+    """Revision of the checkout that this package runs from (``…+changes`` if not clean), or ``None``."""
     folder = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str | None:
@@ -28,7 +28,8 @@ def git_revision() -> str | None:
             return None
         return done.stdout.strip()
 
-    # An installed package may lie inside somebody else's repository (a virtual environment): only our own file counts.
+    # An installed package may lie inside somebody else's repository (a virtual environment): only our own
+    # file counts.
     if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     revision = git("rev-parse", "HEAD")

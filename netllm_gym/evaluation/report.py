@@ -92,6 +92,10 @@ def _score_interval(row: pd.Series) -> str:
 Cell = tuple[str, str]  # value, and its interval or "" (shown smaller)
 
 
+def _plain(column: str) -> Callable[[pd.Series], Cell]:
+    return lambda row: (_number(row[column]), "")
+
+
 def _columns(result: EvaluationResult) -> list[tuple[str, Callable[[pd.Series], Cell]]]:
     """Heading and cell of each column of the summary table."""
     name = plots.pretty(result.metric["name"])
@@ -113,7 +117,7 @@ def _columns(result: EvaluationResult) -> list[tuple[str, Callable[[pd.Series], 
     ]
     for term, facts in result.terms.items():
         unit = f" ({facts['unit']})" if facts["unit"] else ""
-        columns.append((f"{plots.pretty(term)}{unit}", lambda r, term=term: (_number(r[term]), "")))
+        columns.append((f"{plots.pretty(term)}{unit}", _plain(term)))
     columns += [
         ("repeats", lambda r: (_percent(r["repeat_rate"]), "")),
         ("decision p50 (ms)", lambda r: (_number(r["latency_p50_ms"]), "")),
@@ -160,16 +164,20 @@ def sentences(result: EvaluationResult) -> list[tuple[str, str]]:
 def _legend(result: EvaluationResult) -> str:
     summary = result.summary()
     margin = summary.attrs.get("margin")
+    recordings = int(summary["recordings"].max())
     text = (
-        f"Brackets: 95 % bootstrap intervals resampled by source recording ({int(summary['recordings'].max())}) and "
-        "training seed. P(improvement): of two episodes drawn independently, the agent's is better. Better or worse: the "
+        f"Brackets: 95 % bootstrap intervals resampled by source recording ({recordings}) and training seed. "
+        "P(improvement): of two episodes drawn independently, the agent's is better. Better or worse: the "
         "interval of the paired difference leaves out zero and Holm's corrected p is below 0.05. "
     )
     if margin is not None:
-        text += f"Equivalent: the 90 % interval lies within ±{_number(margin)}, 2 % of the span from floor to oracle. "
+        text += (
+            f"Equivalent: the 90 % interval lies within ±{_number(margin)}, "
+            f"{100 * stats.EQUIVALENCE:g} % of the span from floor to oracle. "
+        )
     text += (
-        "Bounds see the future and are not ranked. Repeats: share of actions equal to the one before. Decision time: "
-        "medians over episodes of an agent playing alone. "
+        "Bounds see the future and are not ranked. Repeats: share of actions equal to the one before. "
+        "Decision time: medians over episodes of an agent playing alone. "
     )
     return text + "Shown for failed agents are the episodes they finished." * bool(summary["failed"].sum())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,8 +30,9 @@ class EvaluationResult:
     """Episodes played by several agents, all the same ones.
 
     Attributes:
-        frame: one row per (agent, training seed, episode): the trace and its source recording, return, metric, reward
-            terms, action-repeat rate, decision latency (ms), and whether and why the agent failed.
+        frame: one row per (agent, training seed, episode): the trace and its source recording, return,
+            metric, reward terms, action-repeat rate, decision latency (ms), and whether and why the agent
+            failed.
         manifest: environment, agents, seeds, digests, versions and command.
         steps: one row per step of the episodes recorded with ``trace_steps``.
     """
@@ -56,7 +58,7 @@ class EvaluationResult:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over every row except its clock readings: equal digests mean equal decisions and rewards."""
+        """SHA-256 over the rows without clock readings: equal digests mean equal decisions and rewards."""
         plain = self.frame.drop(columns=[name for name in CLOCK if name in self.frame])
         return digest_of(json.loads(plain.to_json(orient="split", double_precision=15, index=False)))
 
@@ -102,7 +104,8 @@ class EvaluationResult:
         return stats.power((a - b)[both], list(groups[both]), size)
 
     def save(self, folder: str | Path, parquet: bool = False) -> Path:
-        """Write ``episodes.csv`` (or ``.parquet``), ``summary.csv``, ``steps.csv`` and ``manifest.json``; return the folder.
+        """Write ``episodes.csv`` (or ``.parquet``), ``summary.csv``, ``steps.csv`` and ``manifest.json``;
+        return the folder.
 
         Raises:
             ConfigError: `parquet` without pyarrow.
@@ -159,7 +162,9 @@ class EvaluationResult:
         return result
 
     def plot(self, folder: str | Path | None = None, formats: Sequence[str] = ("png",)) -> dict[str, Figure]:
-        """Return the figures by name, and write them into `folder` in the given `formats` (``png``, ``svg``, ``pdf``)."""
+        """Return the figures by name, and write them into `folder` in the given `formats` (``png``, ``svg``,
+        ``pdf``).
+        """
         from netllm_gym.evaluation import plots
 
         figures = plots.all_figures(self)
@@ -176,13 +181,21 @@ class EvaluationResult:
         return write_report(self, Path(folder))
 
 
+_TEXT = frozenset({"agent", "trace", "group", "reason"})
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
-    text = path.read_text(encoding="utf-8")
-    names = {name: str for name in ("agent", "trace", "group", "reason")}
-    frame = pd.read_csv(
-        io.StringIO(text), float_precision="round_trip", dtype=names, keep_default_na=False, na_values=[""]
-    )
-    for name in names:
-        if name in frame:
-            frame[name] = frame[name].fillna("")
-    return frame
+    """Read a table whose floats come back bit for bit (pandas' own fast parser rounds the last one)."""
+    frame = pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")), dtype=str, keep_default_na=False)
+    return pd.DataFrame({name: _parsed(name, frame[name].tolist()) for name in frame})
+
+
+def _parsed(name: str, texts: list[str]) -> list[Any]:
+    if name in _TEXT:
+        return texts
+    if set(texts) <= {"True", "False"}:
+        return [text == "True" for text in texts]
+    try:
+        return [int(text) for text in texts]
+    except ValueError:
+        return [float(text) if text else math.nan for text in texts]

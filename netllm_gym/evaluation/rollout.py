@@ -19,8 +19,8 @@ from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.specs import AgentSpec, EnvRecipe, Episode
 
-# Episodes of one unit of work. Fixed, because a batched forward pass may differ in its last bits between batch
-# sizes: with fixed blocks the numbers depend neither on the number of workers nor on their order.
+# Episodes of one unit of work. Fixed, because a batched forward pass may differ in its last bits between
+# batch sizes: with fixed blocks the numbers depend neither on the number of workers nor on their order.
 BLOCK = 16
 
 Row = dict[str, Any]
@@ -200,7 +200,7 @@ def _play_alone(agent: Agent, play: _Play) -> None:
 
 
 def _play_together(agent: BatchAgent, plays: Sequence[_Play]) -> None:
-    """Play in lock-step. An error in a batched call cannot be laid at one episode's door: all open ones fail."""
+    """Play in lock-step. Nobody knows which episode broke a batched call: all open ones fail."""
     try:
         agent.reset_batch([play.describe(agent.privileged) for play in plays])
         while not all(play.done for play in plays):
@@ -223,8 +223,8 @@ def _play_together(agent: BatchAgent, plays: Sequence[_Play]) -> None:
                 play.fail(error)
 
 
-# What a process keeps between units of work: loading a language model or a trace set anew for each would cost more
-# than the episodes.
+# What a process keeps between units of work: loading a language model or a trace set anew for each would cost
+# more than the episodes.
 _kept: dict[str, Any] = {}
 
 
@@ -254,7 +254,8 @@ def play_block(
     Returns:
         ``{"rows": one per episode, "steps": one per step of the traced episodes}``.
 
-    The first episode of an evaluation is played alone even by an agent that decides in batches: it measures what one
+    The first episode of an evaluation is played alone even by an agent that decides in batches: it measures
+        what one
     decision costs when nobody else shares the batch.
     """
     agent = _keep("agent", (run, spec.label, spec.training_seed), spec.build)

@@ -42,9 +42,11 @@ from netllm_gym.evaluation.specs import (
 from netllm_gym.files import write_text
 
 _OWN_COLUMNS = frozenset(
-    "agent training_seed episode trace_index trace group seed steps mean_reward repeat_rate latency_p50_ms "
-    "latency_p99_ms lockstep failed reason".split()
-)
+    {
+        "agent", "training_seed", "episode", "trace_index", "trace", "group", "seed", "steps", "mean_reward",
+        "repeat_rate", "latency_p50_ms", "latency_p99_ms", "lockstep", "failed", "reason",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,8 @@ def _work(
         for begin in range(0, len(plans), BLOCK):
             episodes = tuple(plans[begin : begin + BLOCK])
             marked = tuple(e.index for e in episodes if e.index in traced)
-            # Episodes carry their seeds, so the evaluation's own seed is in the key with them. So are the labels,
-            # which the stored rows repeat.
+            # Episodes carry their seeds, so the evaluation's own seed is in the key with them. So are the
+            # labels, which the stored rows repeat.
             label = (spec.label, spec.training_seed)
             key = None if agent_key is None else digest_of([common, agent_key, label, episodes, marked])
             units.append(_Unit(spec, episodes, marked, key))
@@ -108,7 +110,8 @@ def _play(
     here = [i for i, unit in enumerate(units) if workers == 1 or unit.spec.instance is not None]
     away = [i for i in range(len(units)) if i not in set(here)]
     if away:
-        # No backend is named, so that `with joblib.parallel_config(backend="ray")` moves the same work to a cluster.
+        # No backend is named, so that `with joblib.parallel_config(backend="ray")` moves the same work to a
+        # cluster.
         parallel = joblib.Parallel(
             n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs"
         )
@@ -143,18 +146,21 @@ def evaluate(
 
     Args:
         env: registered id of an environment.
-        agents: names, checkpoint folders, :class:`Agent` objects, or ``{"name": …, keyword arguments}``; such a dict may
-            carry a ``label`` for tables and a ``training_seed`` (agents with one label are runs of one recipe). Objects
-            are played in this process and are not resumable: what is in them cannot be recognised again.
-        setting: arguments of the environment, or a setting of the catalog (by name, or loaded), which also brings
-            the baseline, the floor and the oracle.
+        agents: names, checkpoint folders, :class:`Agent` objects, or ``{"name": …, keyword arguments}``; such
+            a dict may carry a ``label`` for tables and a ``training_seed`` (agents with one label are runs of
+            one recipe). Objects are played in this process and are not resumable: what is in them cannot be
+            recognised again.
+        setting: arguments of the environment, or a setting of the catalog (by name, or loaded), which also
+            brings the baseline, the floor and the oracle.
         episodes: how many; by default every trace once. More walk over the traces again with other seeds.
         seed: the same seed gives every agent the same episodes, today and tomorrow.
         workers: processes. The numbers do not depend on it.
-        baseline: the agent that the others are compared with; by default the setting's, or else the first agent.
-        floor, oracle: ends of the normalised score; by default the setting's. Those not among `agents` are added.
-        out: folder for the results. Finished blocks of 16 episodes are kept there, and the same command takes them up
-            again. Without it nothing is written.
+        baseline: the agent that the others are compared with; by default the setting's, or else the first
+            agent.
+        floor, oracle: ends of the normalised score; by default the setting's. Those not among `agents` are
+            added.
+        out: folder for the results. Finished blocks of 16 episodes are kept there, and the same command takes
+            them up again. Without it nothing is written.
         profile: of a setting given by name: ``embedded`` or ``paper``.
         trace_steps: numbers of the episodes whose every step is recorded (for a timeline).
         progress: show a progress bar with the time left on stderr.
@@ -170,9 +176,9 @@ def evaluate(
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
     call = {
-        "env": env, "agents": list(agents), "setting": setting, "episodes": episodes, "seed": seed, "workers": workers,
-        "baseline": baseline, "floor": floor, "oracle": oracle, "out": out, "profile": profile,
-        "trace_steps": list(trace_steps),
+        "env": env, "agents": list(agents), "setting": setting, "episodes": episodes, "seed": seed,
+        "workers": workers, "baseline": baseline, "floor": floor, "oracle": oracle, "out": out,
+        "profile": profile, "trace_steps": list(trace_steps),
     }  # fmt: skip
     if isinstance(setting, str):
         setting = load_setting(task_of(env), setting, profile)
@@ -188,7 +194,8 @@ def evaluate(
     recipe = EnvRecipe.of(env, kwargs)
     specs = agent_specs(agents, (baseline, floor, oracle))
     baseline = baseline or specs[0].label
-    # Built once here, so that a misspelt name or a broken checkpoint is an error now and not a failed episode later.
+    # Built once here, so that a misspelt name or a broken checkpoint is an error now and not a failed episode
+    # later.
     privileged = sorted({spec.label for spec in specs if spec.build().privileged})
     probe = recipe.make()
     metric, terms = metric_of(probe), terms_of(probe)
@@ -209,8 +216,8 @@ def evaluate(
     blocks: list[dict[str, Any] | None] = [_read_block(unit.stored_in(folder), unit.key) for unit in units]
     waiting = [i for i, block in enumerate(blocks) if block is None]
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        console=Console(file=sys.stderr), disable=not progress,
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=Console(file=sys.stderr), disable=not progress,
     )  # fmt: skip
     with bar:
         total = sum(len(unit.episodes) for unit in units)
@@ -229,8 +236,10 @@ def evaluate(
         "env": recipe.spec.id,
         "env_kwargs": canonical(recipe.kwargs),
         "setting": setting.describe() if isinstance(setting, Setting) else None,
-        "traces": {"name": getattr(traces, "name", None), "split": getattr(traces, "split", None), "digest": content,
-                   "licence": getattr(traces, "licence", None), "citation": getattr(traces, "citation", None)},
+        "traces": {
+            "digest": content,
+            **{name: getattr(traces, name, None) for name in ("name", "split", "licence", "citation")},
+        },
         "agents": [spec.describe() for spec in specs],
         "privileged": privileged,
         "baseline": baseline, "floor": floor, "oracle": oracle,

@@ -1,7 +1,7 @@
 """Who plays what: agents, episodes and the environment, described so that they can be rebuilt and recognised.
 
-A description does two jobs. A worker process rebuilds the agent and the environment from it, and its digest keys the
-finished episodes on disk, so that a repeated command finds them again and a changed one does not.
+A description does two jobs. A worker process rebuilds the agent and the environment from it, and its digest
+keys the finished episodes on disk, so that a repeated command finds them again and a changed one does not.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def digest_of(value: Any) -> str:
 def code_digest() -> str:
     """SHA-256 over everything of this package that decides what happens in an episode.
 
-    It keys stored episodes together with the version: in a development checkout the version stands still while the
+    It keys stored episodes together with the version: in a development checkout the version stands still
+        while the
     simulators and agents change.
     """
     root = Path(__file__).resolve().parent.parent
@@ -234,7 +235,7 @@ class EnvRecipe:
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode that every agent meets: its number, the trace it plays, and the seeds of its random draws."""
+    """One episode that every agent meets: its number, the trace it plays and the seeds of its draws."""
 
     index: int
     trace_index: int | None
@@ -250,7 +251,8 @@ class Episode:
 def plan_episodes(count: int | None, traces: int | None, seed: int) -> list[Episode]:
     """Return the episodes: every trace once, or `count` of them that walk over the traces again and again.
 
-    Seeds are keyed by (seed, episode), so they depend neither on the number of episodes nor on who plays them.
+    Seeds are keyed by (seed, episode), so they depend neither on the number of episodes nor on who plays
+    them.
 
     Raises:
         ConfigError: fewer than one episode, or no number although the environment has no traces to count.

@@ -1,8 +1,9 @@
 """What a difference between agents is worth: intervals, tests and verdicts for paired, clustered episodes.
 
-Traces cut from one recording resemble each other, and runs of one training recipe differ by their seed. Intervals
-therefore resample *source recordings* × *training seeds* (a crossed cluster bootstrap) and never single episodes.
-Every agent sees the same resampled recordings, so differences stay paired. Numpy only; usable on anyone's logs.
+Traces cut from one recording resemble each other, and runs of one training recipe differ by their seed.
+Intervals therefore resample *source recordings* × *training seeds* (a crossed cluster bootstrap) and never
+single episodes. Every agent sees the same resampled recordings, so differences stay paired. Numpy only;
+usable on anyone's logs.
 
 Shapes: S training seeds, N episodes, B bootstrap draws, G groups (source recordings).
 """
@@ -21,7 +22,8 @@ from netllm_gym.errors import ConfigError, DatasetError
 
 Floats = NDArray[np.float64]
 
-# A sign test on five pairs cannot reach p < 0.05 (2 / 2**5 = 0.0625): below six recordings no verdict is given.
+# A sign test on five pairs cannot reach p < 0.05 (2 / 2**5 = 0.0625): below six recordings no verdict is
+# given.
 MIN_GROUPS = 6
 TAIL = 0.05
 # Half-width of the equivalence region, as a share of the span from floor to oracle.
@@ -62,7 +64,9 @@ def win_rate(differences: ArrayLike) -> float:
 
 
 def probability_of_improvement(a: ArrayLike, b: ArrayLike) -> float:
-    """P(a > b) for independently drawn episodes, ties one half (Agarwal et al., NeurIPS 2021; Mann–Whitney U)."""
+    """P(a > b) for independently drawn episodes, ties one half (Agarwal et al., NeurIPS 2021; Mann–Whitney
+    U).
+    """
     a, b = np.asarray(a, dtype=np.float64), np.sort(np.asarray(b, dtype=np.float64))
     below = np.searchsorted(b, a, side="left") + np.searchsorted(b, a, side="right")
     return float(below.mean() / (2.0 * len(b)))
@@ -113,17 +117,17 @@ class Bootstrap:
         per_group = np.stack([np.bincount(self._group_of, row, self.groups) for row in values])
         return np.sum((self._counts @ per_group.T) * self._seed_weights(len(values), who), axis=1)
 
-    def _sizes(self, mask: NDArray[np.bool_] | None = None) -> Floats:
-        weights = np.ones(len(self._group_of)) if mask is None else mask.astype(np.float64)
-        return self._counts @ np.bincount(self._group_of, weights, self.groups)
-
     def mean(self, values: ArrayLike, who: int = 0) -> Floats:
-        """Resampled means of `values` (``[N]`` or ``[S, N]``), ``[B]``; `who` keys the draws of training seeds."""
+        """Resampled means of `values` (``[N]`` or ``[S, N]``), ``[B]``; `who` keys the draws of training
+        seeds.
+        """
         values = np.atleast_2d(np.asarray(values, dtype=np.float64))
-        return self._sums(values, who) / self._sizes()
+        return self._sums(values, who) / (self._counts @ np.bincount(self._group_of))
 
     def difference(self, a: ArrayLike, b: ArrayLike, who: tuple[int, int] = (0, 1)) -> Floats:
-        """Resampled means of the paired difference ``a − b``, ``[B]``: same recordings, seeds of each its own."""
+        """Resampled means of the paired difference ``a − b``, ``[B]``: same recordings, seeds of each its
+        own.
+        """
         return self.mean(a, who[0]) - self.mean(b, who[1])
 
     def score(self, x: ArrayLike, floor: ArrayLike, oracle: ArrayLike, who: int = 0) -> Floats:
@@ -162,7 +166,8 @@ def bootstrap_p(resampled_difference: ArrayLike) -> float:
 def normalised_score(x: ArrayLike, floor: ArrayLike, oracle: ArrayLike) -> float:
     """Share of the way from floor to oracle: ``Σ(x − floor) / Σ(oracle − floor)``.
 
-    A ratio of sums, not a mean of ratios: episodes in which nothing can be gained do not blow it up. The sign of the
+    A ratio of sums, not a mean of ratios: episodes in which nothing can be gained do not blow it up. The sign
+        of the
     metric cancels out.
     """
     x, low, high = (np.asarray(v, dtype=np.float64) for v in (x, floor, oracle))

@@ -79,16 +79,18 @@ def summarise(
         privileged: agents that see the future.
         draws, seed: of the bootstrap.
 
-    Failed episodes are left out of an agent's own numbers and of its comparison; since what is left is no fair
-    sample, such an agent's verdict is ``undecided``.
+    Failed episodes are left out of an agent's own numbers and of its comparison; since what is left is no
+    fair sample, such an agent's verdict is ``undecided``.
 
     Returns:
-        Columns: ``agent, privileged, episodes, failed, recordings, seeds, mean, ci_low, ci_high, iqm, iqm_low,
+        Columns: ``agent, privileged, episodes, failed, recordings, seeds, mean, ci_low, ci_high, iqm,
+            iqm_low,
         iqm_high, median, tail, difference, difference_low, difference_high, p_holm, win_rate,
         improvement, verdict, score, score_low, score_high``, the terms, ``repeat_rate, latency_p50_ms,
-        latency_p99_ms, decision_cost_ms``. ``tail`` is the mean of the worst 5 %. Latencies are medians over episodes of each episode's
-        percentile, of episodes played alone; ``decision_cost_ms`` is the median over all, a batched decision
-        counting its share of the batch. ``attrs["margin"]`` is the half-width of the equivalence region.
+        latency_p99_ms, decision_cost_ms``. ``tail`` is the mean of the worst 5 %. Latencies are medians over
+        episodes of each episode's percentile, of episodes played alone; ``decision_cost_ms`` is the median
+        over all, a batched decision counting its share of the batch. ``attrs["margin"]`` is the half-width of
+        the equivalence region.
 
     Raises:
         DatasetError: see :func:`check_paired`.
@@ -182,15 +184,15 @@ def summarise(
         row["win_rate"], row["improvement"] = found.wins, found.improvement
         if agent in corrected:
             row["p_holm"] = float(corrected[agent])
-            recordings = len(set(groups[whole[agent] & whole[baseline]]))  # type: ignore[index]
-            lost = row["failed"] or not whole[baseline].all()  # type: ignore[index]
+            recordings = len(set(groups[whole[agent] & whole[baseline]]))
+            lost = row["failed"] or not whole[baseline].all()
             row["verdict"] = (
                 "undecided" if lost else stats.verdict(found, row["p_holm"], recordings, better, margin)
             )
     columns = [
-        "agent", "privileged", "episodes", "failed", "recordings", "seeds", "mean", "ci_low", "ci_high", "iqm",
-        "iqm_low", "iqm_high", "median", "tail", "difference", "difference_low", "difference_high", "p_holm",
-        "win_rate", "improvement", "verdict", "score", "score_low", "score_high", *terms, "repeat_rate",
+        "agent", "privileged", "episodes", "failed", "recordings", "seeds", "mean", "ci_low", "ci_high",
+        "iqm", "iqm_low", "iqm_high", "median", "tail", "difference", "difference_low", "difference_high",
+        "p_holm", "win_rate", "improvement", "verdict", "score", "score_low", "score_high", *terms, "repeat_rate",
         "latency_p50_ms", "latency_p99_ms", "decision_cost_ms",
     ]  # fmt: skip
     summary = pd.DataFrame(rows).reindex(columns=columns)

@@ -1,4 +1,6 @@
-"""A tiny environment and agents for the evaluation's tests: guess the trace's number, with noise from the env's seed."""
+"""A tiny environment and agents for the evaluation's tests: guess the trace's number, with noise from the
+env's seed.
+"""
 
 from __future__ import annotations
 
