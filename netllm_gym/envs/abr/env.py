@@ -171,6 +171,15 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         """Which actions are legal now: all, bool ``[L]``."""
         return np.ones(self.video.levels, dtype=bool)
 
+    def action_values(self, horizon: int = 12) -> np.ndarray:
+        """Hindsight value of each action now, given the trace's true future, float64 ``[L]`` (an oracle's view).
+
+        See :func:`netllm_gym.envs.abr.planner.action_values`.
+        """
+        from netllm_gym.envs.abr.planner import action_values
+
+        return action_values(self, horizon)
+
     @property
     def link(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Arrays of the current trace for :mod:`netllm_gym.envs.abr.kernel`."""

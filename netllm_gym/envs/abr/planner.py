@@ -1,9 +1,10 @@
 """Planning with the true future: the offline optimum of an episode, and hindsight values of every action.
 
 Both walk forward through the exact transition of :mod:`netllm_gym.envs.abr.kernel` and keep, for every cell of
-(level, 50 ms of trace time, 50 ms of buffer), only the best return, and of those the `beam` most promising. Because
-transitions are exact, what the planner promises is what the environment pays. Promise is return plus the worth of
-the buffer: a second of buffer is a second of the link, and a link of ``c`` Mbit/s delivers ``c`` Mbit of video in it.
+(level, half a second of wall clock, half a second of buffer), only the most promising state, and of those the `beam`
+best. Because transitions are exact, what the planner promises is what the environment pays. Promise is return plus
+the worth of the buffer: a second of buffer is a second of the link, and a link of ``c`` Mbit/s delivers ``c`` Mbit of
+video in it; it counts by 0.7, since a buffer at the end of the video is worth nothing.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from netllm_gym.envs.abr.kernel import download
 if TYPE_CHECKING:
     from netllm_gym.envs.abr.env import ABREnv
 
-CELL_S = 0.05
+# Chosen on the published valid traces: finer cells or a larger weight cost time or returns, not both gain.
+CELL_S = 0.5
+BUFFER_WEIGHT = 0.7
 _EMPTY = -1
 
 
 @njit(cache=True)
 def _search(
     end, carried, rate, sizes, quality, stall_weight, switch_weight, rtt, chunk_s, cap, quantum, worth,
-    beam, table, first, steps, offset, elapsed, buffer, last, free_switch, forced,
+    beam, cell, table, first, steps, offset, elapsed, buffer, last, free_switch, forced,
 ):  # fmt: skip
     """Search `steps` chunks ahead from one state; return (best return, its actions).
 
@@ -63,7 +66,7 @@ def _search(
                     gain -= switch_weight * abs(quality[level] - quality[s_last[s]])
                 total = s_return[s] + gain
                 time = s_elapsed[s] + delay + sleep
-                key = (np.int64(time / CELL_S) * 8192 + np.int64(after / CELL_S)) * 64 + level
+                key = (np.int64(time / cell) * 8192 + np.int64(after / cell)) * 64 + level
                 slot = ((key * 0x9E3779B1) >> 7) & mask
                 while table[slot] != _EMPTY and keys[table[slot]] != key:
                     slot = (slot + 1) & mask
@@ -73,7 +76,7 @@ def _search(
                     table[slot] = place
                     keys[place] = key
                     count += 1
-                elif c_return[place] >= total:
+                elif c_promise[place] >= total + worth * after:
                     continue
                 c_offset[place], c_elapsed[place], c_buffer[place] = next_offset, time, after
                 c_return[place], c_promise[place] = total, total + worth * after
@@ -104,13 +107,13 @@ def _search(
 @njit(cache=True)
 def _all_values(
     end, carried, rate, sizes, quality, stall_weight, switch_weight, rtt, chunk_s, cap, quantum, worth,
-    beam, table, first, steps, offset, elapsed, buffer, last, free_switch,
+    beam, cell, table, first, steps, offset, elapsed, buffer, last, free_switch,
 ):  # fmt: skip
     values = np.empty(len(quality))
     for level in range(len(quality)):
         values[level] = _search(
             end, carried, rate, sizes, quality, stall_weight, switch_weight, rtt, chunk_s, cap, quantum, worth,
-            beam, table, first, steps, offset, elapsed, buffer, last, free_switch, level,
+            beam, cell, table, first, steps, offset, elapsed, buffer, last, free_switch, level,
         )[0]  # fmt: skip
     return values
 
@@ -124,13 +127,13 @@ def _arguments(env: ABREnv, beam: int, steps: int) -> tuple:
     table = np.empty(1 << int(np.ceil(np.log2(2 * beam * levels))), np.int64)
     return (
         end, carried, rate, env.video.chunk_bytes, env.qoe.quality, env.qoe.stall_weight, env.qoe.switch_weight,
-        env.rtt_s, env.video.chunk_s, env.buffer_cap_s, env.sleep_quantum_s, mean_mbps * per_mbit,
-        beam, table, env.chunk, min(steps, env.video.chunks - env.chunk), env.offset_s, 0.0, env.buffer_s,
+        env.rtt_s, env.video.chunk_s, env.buffer_cap_s, env.sleep_quantum_s, BUFFER_WEIGHT * mean_mbps * per_mbit,
+        beam, CELL_S, table, env.chunk, min(steps, env.video.chunks - env.chunk), env.offset_s, 0.0, env.buffer_s,
         env.last_quality, env.chunk == 0,
     )  # fmt: skip
 
 
-def optimum(env: ABREnv, beam: int = 2000) -> tuple[float, NDArray[np.int64]]:
+def optimum(env: ABREnv, beam: int = 700) -> tuple[float, NDArray[np.int64]]:
     """Best return from the environment's current state to the end of the video, and the levels that earn it.
 
     Delay noise is not foreseen: the plan assumes none.

@@ -1,0 +1,148 @@
+"""Collect offline experience: any agent or mix of agents, any environment, into a Minari dataset.
+
+Episodes are recorded in blocks, each written as one ``.npz`` by atomic rename into a staging folder; a collection
+killed at any moment goes on from there with the same command. The finished dataset appears by one rename.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+import netllm_gym
+from netllm_gym.datasets.rollout import Record, rollout
+from netllm_gym.datasets.store import datasets_root, exists, write_dataset
+from netllm_gym.errors import ConfigError
+from netllm_gym.files import atomic_path, digest, write_json
+
+BLOCK = 16
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """What to collect; two equal configurations give the same bytes.
+
+    Attributes:
+        env: environment id.
+        agents: registered names or checkpoint folders; episode ``i`` belongs to agent ``i mod n``, so that each
+            meets every trace equally often.
+        episodes: how many in all; 0 plays every trace once with every agent.
+        epsilon: share of actions replaced by uniform ones (coverage).
+        seed: of everything random.
+        hindsight: record hindsight action values.
+        env_kwargs: of ``gym.make``, e.g. ``{"traces": "abr/fcc-hsdpa", "split": "train", "random_start": True}``.
+    """
+
+    env: str = "netllm_gym/ABR-v0"
+    agents: tuple[str, ...] = ("abr/robust-mpc",)
+    episodes: int = 0
+    epsilon: float = 0.0
+    seed: int = 0
+    hindsight: bool = False
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "agents", tuple(self.agents))
+        if not self.agents:
+            raise ConfigError("at least one agent is needed")
+        if self.episodes < 0 or not 0 <= self.epsilon <= 1:
+            raise ConfigError("episodes must not be negative and epsilon must lie in [0, 1]")
+        if self.env_kwargs.get("split", "test") == "test":
+            raise ConfigError("experience is collected on split 'train' or 'valid', never on 'test'")
+
+    @property
+    def key(self) -> str:
+        """Digest of the configuration and the package version."""
+        text = json.dumps({**asdict(self), "version": netllm_gym.__version__}, sort_keys=True)
+        return digest([text.encode()])[:12]
+
+
+def _make(config: CollectConfig) -> gym.Env:
+    return gym.make(config.env, disable_env_checker=True, **config.env_kwargs)
+
+
+def _record_block(config: CollectConfig, first: int, last: int, path: Path) -> None:
+    """Record episodes `first` to `last` (exclusive) into one file."""
+    env = _make(config)
+    inner: Any = env.unwrapped
+    if config.hindsight and not hasattr(inner, "action_values"):
+        raise ConfigError(f"{config.env} offers no hindsight action values")
+    if config.epsilon and not isinstance(env.action_space, gym.spaces.Discrete):
+        raise ConfigError("epsilon noise needs discrete actions")
+    agents = [netllm_gym.make_agent(name) for name in config.agents]
+    flat: dict[str, np.ndarray] = {}
+    for episode in range(first, last):
+        agent = agents[episode % len(agents)]
+        trace = (episode // len(agents)) % len(inner.traces)
+        record = rollout(env, agent, episode, config.seed, trace, config.epsilon, config.hindsight)
+        flat |= {f"{episode}/{key}": value for key, value in record.arrays().items()}
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **flat)
+
+
+def _load_block(path: Path, first: int, last: int) -> list[Record]:
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = {key: stored[key] for key in stored.files}
+    return [
+        Record.from_arrays(
+            {key.partition("/")[2]: value for key, value in arrays.items() if key.partition("/")[0] == str(episode)}
+        )
+        for episode in range(first, last)
+    ]
+
+
+def collect(
+    config: CollectConfig,
+    dataset: str,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> str:
+    """Collect episodes and write the Minari dataset `dataset`.
+
+    Args:
+        config: what to collect.
+        dataset: Minari id, e.g. ``netllm_gym/abr/robust_mpc-v0``. Datasets are never overwritten.
+        workers: processes; the result does not depend on them.
+        progress: called with (episodes done, episodes in all).
+
+    Returns:
+        The dataset's id.
+
+    Raises:
+        ConfigError: an unusable configuration, or a dataset of that name with other content.
+        UnknownNameError, DownloadError: as for the environment's traces and the agents.
+    """
+    from joblib import Parallel, delayed
+
+    if exists(dataset, config.key):
+        return dataset
+    env = _make(config)
+    traces: Sequence = env.unwrapped.traces  # type: ignore[attr-defined]
+    total = config.episodes or len(traces) * len(config.agents)
+    env.close()
+    for name in config.agents:  # a misspelt agent is found before any work is done
+        netllm_gym.make_agent(name)
+    staging = datasets_root() / ".partial" / config.key
+    staging.mkdir(parents=True, exist_ok=True)
+    write_json(staging / "config.json", asdict(config))
+    blocks = [(first, min(first + BLOCK, total)) for first in range(0, total, BLOCK)]
+    paths = [staging / f"{first:06d}.npz" for first, _ in blocks]
+    missing = [(block, path) for block, path in zip(blocks, paths, strict=True) if not path.is_file()]
+    done = total - sum(last - first for (first, last), _ in missing)
+    jobs = (delayed(_record_block)(config, *block, path) for block, path in missing)
+    finished = Parallel(n_jobs=min(workers, max(1, len(missing))), return_as="generator")(jobs)
+    for ((first, last), _), _none in zip(missing, finished, strict=True):
+        done += last - first
+        if progress:
+            progress(done, total)
+    records = [record for block, path in zip(blocks, paths, strict=True) for record in _load_block(path, *block)]
+    write_dataset(dataset, config, records)
+    shutil.rmtree(staging, ignore_errors=True)
+    return dataset

@@ -1,0 +1,121 @@
+"""One episode of one agent, recorded as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from netllm_gym.agents.base import Agent, EnvInfo
+
+# Purpose keys: one independent stream per use, so that a draw more in one changes no other.
+_ENV, _AGENT, _NOISE, _START = range(4)
+
+
+def episode_seed(seed: int, episode: int, purpose: int) -> int:
+    """Return the seed of one purpose in one episode; independent of how many episodes or workers there are."""
+    return int(np.random.SeedSequence(entropy=seed, spawn_key=(episode, purpose)).generate_state(1)[0])
+
+
+@dataclass
+class Record:
+    """What happened in an episode of T steps.
+
+    Attributes:
+        observations: key → array ``[T + 1, …]`` (the last one is what the episode ended with).
+        actions: array ``[T, …]``.
+        rewards: float64 ``[T]``.
+        terminated: whether the episode ended by itself (else it was cut off).
+        action_values: hindsight values float64 ``[T, A]``, or ``None``.
+        propensity: probability with which the collecting policy took each action, float64 ``[T]``.
+        agent, trace, group: who played what.
+    """
+
+    observations: dict[str, np.ndarray]
+    actions: np.ndarray
+    rewards: np.ndarray
+    terminated: bool
+    action_values: np.ndarray | None
+    propensity: np.ndarray
+    agent: str
+    trace: str
+    group: str
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Flatten to plain arrays for an ``.npz``."""
+        flat = {f"observation/{key}": value for key, value in self.observations.items()}
+        flat |= {"actions": self.actions, "rewards": self.rewards, "propensity": self.propensity}
+        flat |= {"terminated": np.array(self.terminated)}
+        flat |= {key: np.array(getattr(self, key)) for key in ("agent", "trace", "group")}
+        if self.action_values is not None:
+            flat["action_values"] = self.action_values
+        return flat
+
+    @classmethod
+    def from_arrays(cls, flat: dict[str, np.ndarray]) -> Record:
+        """Rebuild what :meth:`arrays` flattened."""
+        prefix = "observation/"
+        return cls(
+            {key.removeprefix(prefix): value for key, value in flat.items() if key.startswith(prefix)},
+            flat["actions"],
+            flat["rewards"],
+            bool(flat["terminated"]),
+            flat.get("action_values"),
+            flat["propensity"],
+            str(flat["agent"]),
+            str(flat["trace"]),
+            str(flat["group"]),
+        )
+
+
+def rollout(
+    env: gym.Env, agent: Agent, episode: int, seed: int, trace: int, epsilon: float = 0.0, hindsight: bool = False
+) -> Record:
+    """Play one episode and record it.
+
+    Args:
+        env: an environment with a Dict observation.
+        agent: who decides.
+        episode: index of the episode: keys every random draw together with `seed`.
+        seed: of the collection.
+        trace: index of the trace to play.
+        epsilon: probability of replacing the agent's action by a uniformly drawn legal one (discrete actions only).
+        hindsight: record ``env.action_values()`` before each step.
+    """
+    inner: Any = env.unwrapped
+    observation, info = env.reset(seed=episode_seed(seed, episode, _ENV), options={"trace": trace})
+    agent.reset(EnvInfo.of(env, episode_seed(seed, episode, _AGENT), agent.privileged))
+    noise = np.random.default_rng(episode_seed(seed, episode, _NOISE))
+    observations = [observation]
+    actions: list[Any] = []
+    rewards, propensity, values = [], [], []
+    trace_name, group = info["trace"], info.get("trace_group", info["trace"])
+    terminated = truncated = False
+    while not (terminated or truncated):
+        if hindsight:
+            values.append(inner.action_values())
+        chosen = action = agent.act(observation, info)
+        if epsilon > 0:
+            legal = np.flatnonzero(info["action_mask"])
+            if noise.random() < epsilon:
+                action = int(noise.choice(legal))
+            propensity.append(epsilon / len(legal) + (1 - epsilon) * (action == chosen))
+        else:
+            propensity.append(1.0)
+        observation, reward, terminated, truncated, info = env.step(action)
+        observations.append(observation)
+        actions.append(action)
+        rewards.append(float(reward))
+    return Record(
+        {key: np.stack([np.asarray(o[key]) for o in observations]) for key in observations[0]},
+        np.stack([np.asarray(a) for a in actions]),
+        np.array(rewards),
+        terminated,
+        np.stack(values) if values else None,
+        np.array(propensity),
+        agent.name,
+        trace_name,
+        group,
+    )

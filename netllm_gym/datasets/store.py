@@ -1,0 +1,245 @@
+"""Minari datasets on disk: written whole, described by a card, and loaded as :class:`Experience` for training."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+
+import netllm_gym
+from netllm_gym.datasets.card import render_card
+from netllm_gym.datasets.experience import Episode, Experience
+from netllm_gym.datasets.rollout import Record
+from netllm_gym.errors import ConfigError, DatasetError
+from netllm_gym.files import digest
+
+if TYPE_CHECKING:
+    from netllm_gym.datasets.collect import CollectConfig
+
+_ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
+_PACKAGES = ("numpy", "gymnasium", "minari", "simpy", "numba")
+
+
+def datasets_root() -> Path:
+    """Minari's folder of datasets: ``$MINARI_DATASETS_PATH`` or its default."""
+    root = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
+    root.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def dataset_path(dataset: str) -> Path:
+    """Folder of a dataset.
+
+    Raises:
+        ConfigError: not a Minari id (``namespace/name-vN``).
+    """
+    if not _ID.fullmatch(dataset):
+        raise ConfigError(f"{dataset!r} is not a dataset id; write namespace/name-v0")
+    return datasets_root() / dataset
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that shape a dataset."""
+    found = {"netllm_gym": netllm_gym.__version__}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe(dataset: str) -> dict[str, Any]:
+    """Return what this package recorded about a dataset: configuration, digests, versions, returns.
+
+    Raises:
+        DatasetError: it is not here or was not collected by this package.
+    """
+    path = dataset_path(dataset) / "netllm_gym.json"
+    if not path.is_file():
+        here = dataset_path(dataset)
+        reason = "was not collected by netllm_gym" if here.exists() else f"is not on this machine ({here})"
+        raise DatasetError(f"dataset {dataset} {reason}; collect it with netllm-gym collect")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"dataset {dataset}: its description is broken ({error})") from None
+
+
+def exists(dataset: str, key: str) -> bool:
+    """Whether `dataset` was collected already from the configuration with digest `key`.
+
+    Raises:
+        ConfigError: a dataset of that name has other content.
+    """
+    path = dataset_path(dataset)
+    if not path.exists():
+        return False
+    if describe(dataset).get("key") == key:
+        return True
+    raise ConfigError(f"dataset {dataset} exists with another configuration; choose another name or raise its version")
+
+
+@contextmanager
+def _minari_root(path: Path):
+    """Let Minari write below `path` instead of the user's datasets."""
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(path)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MINARI_DATASETS_PATH"]
+        else:
+            os.environ["MINARI_DATASETS_PATH"] = before
+
+
+def _buffer(index: int, record: Record) -> Any:
+    from minari.data_collector import EpisodeBuffer
+
+    steps = len(record.rewards)
+
+    def padded(values: np.ndarray) -> np.ndarray:
+        """Minari wants an info for the final observation too; nothing was decided there."""
+        return np.concatenate([values, np.full((1, *values.shape[1:]), np.nan)])
+
+    infos = {"propensity": padded(record.propensity)}
+    if record.action_values is not None:
+        infos["action_values"] = padded(record.action_values)
+    terminations = np.zeros(steps, bool)
+    terminations[-1] = record.terminated
+    truncations = np.zeros(steps, bool)
+    truncations[-1] = not record.terminated
+    return EpisodeBuffer(
+        id=index,
+        observations=record.observations,
+        actions=record.actions,
+        rewards=list(record.rewards),
+        terminations=list(terminations),
+        truncations=list(truncations),
+        infos=infos,
+    )
+
+
+def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) -> None:
+    """Write records as the Minari dataset `dataset`, with ``netllm_gym.json`` and a dataset card beside the data."""
+    import minari
+
+    env = gym.make(config.env, disable_env_checker=True, **config.env_kwargs)
+    inner: Any = env.unwrapped
+    returns = np.array([record.rewards.sum() for record in records])
+    means = np.array([record.rewards.mean() for record in records])
+    content = digest(
+        value.tobytes() for record in records for _, value in sorted(record.arrays().items()) if value.dtype.kind != "U"
+    )
+    description = {
+        "key": config.key,
+        "config": asdict(config),
+        "episodes": [
+            {"agent": r.agent, "trace": r.trace, "group": r.group, "steps": len(r.rewards)} for r in records
+        ],
+        "trace_set": {
+            "name": inner.traces.name,
+            "split": inner.traces.split,
+            "digest": inner.traces.digest,
+            "licence": inner.traces.licence,
+            "citation": inner.traces.citation,
+        },
+        "returns": {
+            "mean": float(returns.mean()),
+            "min": float(returns.min()),
+            "max": float(returns.max()),
+            "quantiles": np.quantile(returns, [0.05, 0.25, 0.5, 0.75, 0.95]).tolist(),
+            "reward_mean": float(means.mean()),
+        },
+        "steps": int(sum(len(r.rewards) for r in records)),
+        "action_values": config.hindsight,
+        "digest": content,
+        "versions": versions(),
+    }
+    target = dataset_path(dataset)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=datasets_root(), prefix=".new-") as folder:
+        with _minari_root(Path(folder)):
+            minari.create_dataset_from_buffers(
+                dataset_id=dataset,
+                buffer=[_buffer(i, record) for i, record in enumerate(records)],
+                env=env,
+                algorithm_name="+".join(config.agents),
+                code_permalink="https://pypi.org/project/netllm-gym",
+                author="netllm_gym",
+                author_email="none",
+                requirements=[f"netllm_gym=={netllm_gym.__version__}"],
+                description=f"{len(records)} episodes of {config.env} by {', '.join(config.agents)}",
+                data_format="hdf5",
+                jpeg_encoding=False,
+            )
+            for level in Path(folder).rglob("namespace_metadata.json"):
+                wanted = datasets_root() / level.relative_to(folder)
+                if not wanted.exists():
+                    wanted.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(level, wanted)
+        written = Path(folder) / dataset
+        (written / "netllm_gym.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        (written / "README.md").write_text(render_card(dataset, description), encoding="utf-8")
+        os.replace(written, target)
+
+
+def load_experience(dataset: str) -> Experience:
+    """Load a dataset for training.
+
+    Raises:
+        DatasetError: it is missing, broken, or was not collected by this package.
+    """
+    import minari
+
+    description = describe(dataset)
+    config = description["config"]
+    try:
+        stored = minari.load_dataset(dataset, download=False)
+        episodes = []
+        for data, about in zip(stored.iterate_episodes(), description["episodes"], strict=True):
+            steps = about["steps"]
+            values = data.infos.get("action_values") if data.infos else None
+            episodes.append(
+                Episode(
+                    {key: np.asarray(value)[:steps] for key, value in data.observations.items()},
+                    np.asarray(data.actions),
+                    np.asarray(data.rewards, dtype=np.float64),
+                    None if values is None else np.asarray(values)[:steps],
+                    about["trace"],
+                )
+            )
+        spaces = stored.spec.observation_space, stored.spec.action_space
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise DatasetError(f"dataset {dataset} cannot be read ({error}); delete {dataset_path(dataset)}") from None
+    metadata = gym.spec(config["env"])
+    env_class: Any = gym.envs.registration.load_env_creator(metadata.entry_point)  # type: ignore[arg-type]
+    return Experience(
+        episodes=episodes,
+        env_id=config["env"],
+        env_kwargs=config["env_kwargs"],
+        observation_space=spaces[0],
+        action_space=spaces[1],
+        modalities=env_class.metadata["modalities"],
+        scales=env_class.metadata["scales"],
+        name=dataset,
+        digest=description["digest"],
+    )
+
+
+def list_datasets() -> list[str]:
+    """Return the ids of the datasets on this machine that this package collected."""
+    root = datasets_root()
+    found = [path.parent.relative_to(root).as_posix() for path in root.rglob("netllm_gym.json")]
+    return sorted(name for name in found if not name.startswith("."))
