@@ -111,11 +111,14 @@ def _play(
     away = [i for i in range(len(units)) if i not in set(here)]
     if away:
         # No backend is named, so that `with joblib.parallel_config(backend="ray")` moves the same work to a
-        # cluster.
-        parallel = joblib.Parallel(
-            n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs"
-        )
-        yield from parallel(joblib.delayed(_numbered)(i, recipe, units[i], run) for i in away)
+        # cluster. Ray's backend hands results over only when all are there, so it gets the work in waves.
+        streams = joblib.parallel.get_active_backend()[0].supports_return_generator
+        wave = len(away) if streams else 2 * workers
+        form = "generator_unordered" if streams else "list"
+        with joblib.Parallel(n_jobs=workers, return_as=form, batch_size=1) as parallel:
+            for begin in range(0, len(away), wave):
+                numbers = away[begin : begin + wave]
+                yield from parallel(joblib.delayed(_numbered)(i, recipe, units[i], run) for i in numbers)
     try:
         for i in here:
             yield _numbered(i, recipe, units[i], run)

@@ -192,8 +192,8 @@ def summarise(
     columns = [
         "agent", "privileged", "episodes", "failed", "recordings", "seeds", "mean", "ci_low", "ci_high",
         "iqm", "iqm_low", "iqm_high", "median", "tail", "difference", "difference_low", "difference_high",
-        "p_holm", "win_rate", "improvement", "verdict", "score", "score_low", "score_high", *terms, "repeat_rate",
-        "latency_p50_ms", "latency_p99_ms", "decision_cost_ms",
+        "p_holm", "win_rate", "improvement", "verdict", "score", "score_low", "score_high", *terms,
+        "repeat_rate", "latency_p50_ms", "latency_p99_ms", "decision_cost_ms",
     ]  # fmt: skip
     summary = pd.DataFrame(rows).reindex(columns=columns)
     summary["_order"] = summary["mean"] * (-1.0 if better == "higher" else 1.0)

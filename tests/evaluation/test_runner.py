@@ -84,7 +84,9 @@ def test_ray_backend(result):
     ray = pytest.importorskip("ray", reason="Ray is not installed")
     from ray.util.joblib import register_ray
 
-    ray.init(num_cpus=2, runtime_env={"env_vars": {"PYTHONPATH": str(REPOSITORY)}}, log_to_driver=False)
+    ray.init(
+        num_cpus=2, runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}, log_to_driver=False
+    )
     try:
         register_ray()
         with joblib.parallel_config(backend="ray"):

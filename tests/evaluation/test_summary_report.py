@@ -173,3 +173,9 @@ def test_abr_on_the_embedded_setting():
     assert len(figure.axes) == 2
     with pytest.raises(ConfigError, match="recorded: 2"):
         plots.abr_timeline(result, 3)
+
+
+def test_report_when_everything_failed(tmp_path):
+    result = evaluate(agents=[{"name": "abr/constant", "level": 99}], episodes=3, progress=False)
+    assert result.frame["failed"].all()
+    assert "3 × ConfigError: level 99" in result.report(tmp_path).read_text()
