@@ -137,7 +137,8 @@ def metric_cdf(result: EvaluationResult) -> Figure:
     _limits(axes, result)
     axes.set_ylabel("share of episodes below")
     axes.set_ylim(0, 1.01)
-    axes.legend(fontsize=8)
+    if axes.get_lines():
+        axes.legend(fontsize=8)
     return figure
 
 

@@ -15,13 +15,13 @@ from netllm_gym.evaluation import statistics as stats
 REQUIRED = ("agent", "training_seed", "episode", "group", "failed")
 
 
-def check_paired(frame: pd.DataFrame, metric: str) -> None:
+def check_paired(frame: pd.DataFrame, metric: str, terms: tuple[str, ...] = ()) -> None:
     """Refuse rows from which no fair comparison can be made.
 
     Raises:
         DatasetError: a missing column, a duplicated row, or agents that played different episodes.
     """
-    missing = [name for name in (*REQUIRED, metric) if name not in frame.columns]
+    missing = [name for name in (*REQUIRED, metric, *terms) if name not in frame.columns]
     if missing:
         raise DatasetError(f"the results lack the column {missing[0]!r}")
     if frame.empty:
@@ -97,7 +97,7 @@ def summarise(
         UnknownNameError: a baseline, floor or oracle that did not play.
     """
     name, better = metric["name"], metric["better"]
-    check_paired(frame, name)
+    check_paired(frame, name, tuple(terms))
     agents = list(dict.fromkeys(frame["agent"]))
     for reference in (baseline, floor, oracle):
         if reference is not None and reference not in agents:
@@ -150,7 +150,7 @@ def summarise(
                     row["score_low"], row["score_high"] = stats.interval(scores)
         for term in terms:
             row[term] = float(own[term].mean())
-        row["repeat_rate"] = float(own["repeat_rate"].mean())
+        row["repeat_rate"] = float(own["repeat_rate"].mean()) if "repeat_rate" in own else math.nan
         alone = own[own["lockstep"] == 1] if "lockstep" in own else own
         for column in ("latency_p50_ms", "latency_p99_ms"):
             row[column] = float(alone[column].median()) if column in own else math.nan

@@ -19,7 +19,7 @@ def rows(agent, values, seed=0):
     return pd.DataFrame(
         {
             "agent": agent, "training_seed": seed, "episode": range(len(values)), "cost": values,
-            "failed": False, "group": [f"g{i}" for i in range(len(values))], "repeat_rate": 0.5,
+            "failed": False, "group": [f"g{i}" for i in range(len(values))],
         }
     )  # fmt: skip
 
