@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,7 @@ class OfflineConfig:
     steps: int = 4000
     batch_size: int = 256
     learning_rate: float = 3e-4
-    context: int = 20
+    context: int = 10
     target_quantile: float = 0.95
     seed: int = 0
 
@@ -58,19 +59,16 @@ class OfflineConfig:
         return ALGORITHMS[self.algorithm][1]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _quiet():
-    """Silence d3rlpy's structured log and legacy Gym's notice; put the logging level back."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        level = logging.getLogger().level
-        try:
-            import structlog
+    """Silence d3rlpy's structured log and legacy Gym's notice."""
+    import structlog
 
-            structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-            yield
-        finally:
-            logging.getLogger().setLevel(level)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    # Legacy Gym prints its notice straight to stderr on import.
+    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _import() -> Any:
@@ -88,13 +86,12 @@ def _algorithm(config: OfflineConfig, size: int, actions: int, longest: int) -> 
     build = getattr(d3rlpy.algos, ALGORITHMS[config.algorithm][0])
     settings: dict[str, Any] = {"batch_size": config.batch_size, "learning_rate": config.learning_rate}
     if config.transformer:
-        settings |= {"context_size": config.context, "max_timestep": longest + 1, "num_heads": 4, "num_layers": 3}
-        # Windows of a whole context are as many samples as a batch of single transitions.
-        settings["batch_size"] = max(1, config.batch_size // 4)
+        settings |= {"context_size": config.context, "max_timestep": longest + 1, "num_heads": 4, "num_layers": 2}
+        # A window holds `context` decisions: about as many samples as a batch of single transitions.
+        settings["batch_size"] = max(1, config.batch_size // config.context)
     else:
-        settings["gamma"] = 0.99 if config.algorithm != "bc" else 1.0
-        if config.algorithm == "bc":
-            settings.pop("gamma")
+        if config.algorithm != "bc":
+            settings["gamma"] = 0.99
     with _quiet():
         d3rlpy.seed(config.seed)
         algorithm = build(**settings).create(device="cpu")
@@ -209,7 +206,7 @@ def train_offline(
             n_steps_per_epoch=config.steps,
             logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
             show_progress=False,
-            **({"callback": each_step}),
+            callback=each_step,
         )
     returns = [float(episode.rewards.sum()) for episode in experience.episodes]
     about = {
