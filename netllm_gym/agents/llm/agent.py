@@ -26,7 +26,7 @@ def differences(wanted: gym.Space, got: gym.Space, what: str) -> str | None:
         return next((text for text in found if text), None)
     for name in ("shape", "n", "nvec"):
         mine, theirs = getattr(wanted, name, None), getattr(got, name, None)
-        if not np.array_equal(mine, theirs):  # type: ignore[arg-type]
+        if not np.array_equal(mine, theirs):
             return f"{what} has {name} {theirs}, the agent was trained on {mine}"
     return None
 
@@ -41,7 +41,9 @@ class LLMAgent(BatchAgent):
         decisions: decisions taken since the agent was built.
     """
 
-    def __init__(self, model: DecisionModel, env_id: str, about: dict[str, Any], results: dict[str, Any]) -> None:
+    def __init__(
+        self, model: DecisionModel, env_id: str, about: dict[str, Any], results: dict[str, Any]
+    ) -> None:
         self.model = model.eval()
         self.env_id, self.about, self.results = env_id, about, results
         self.decisions = 0
@@ -64,10 +66,12 @@ class LLMAgent(BatchAgent):
             reason = differences(self.about["observation_space"], info.observation_space, "observation")
             reason = reason or differences(self.about["action_space"], info.action_space, "action")
             if reason:
-                raise CheckpointError(f"agent {self.name} of {self.env_id} cannot play {info.env_id}: {reason}")
+                raise CheckpointError(
+                    f"agent {self.name} of {self.env_id} cannot play {info.env_id}: {reason}"
+                )
         self._cache = DynamicCache()
         count = len(env_infos)
-        self._returns = np.full(count, float(self.model.target_return))  # type: ignore[arg-type]
+        self._returns = np.full(count, float(self.model.target_return))
         self._previous = torch.zeros(count, 1, self.model.head.action_tokens())
         self._started = False
 
@@ -80,7 +84,10 @@ class LLMAgent(BatchAgent):
         if not alive:
             return [None] * len(observations)
         # Rows never look at each other, so an ended episode may repeat any live one.
-        rows = [observations[i] if observations[i] is not None else observations[alive[0]] for i in range(len(infos))]
+        rows = [
+            observations[i] if observations[i] is not None else observations[alive[0]]
+            for i in range(len(infos))
+        ]
         stacked = {
             key: torch.from_numpy(np.stack([np.asarray(row[key]) for row in rows]))[:, None]
             for key in self.model.encoder.keys

@@ -114,7 +114,7 @@ def _truncate(model: nn.Module, layers: int, name: str) -> None:
             if layers > len(blocks):
                 raise ConfigError(f"backbone {name} has {len(blocks)} layers, {layers} were asked for")
             setattr(root, attribute, blocks[:layers])
-            model.config.num_hidden_layers = layers  # type: ignore[union-attr]
+            model.config.num_hidden_layers = layers
             return
     raise ConfigError(f"backbone {name}: no list of blocks to truncate; use layers=0")
 
@@ -154,7 +154,7 @@ def load_backbone(config: LLMConfig) -> nn.Module:
 
 def width(model: nn.Module) -> int:
     """Size of the hidden layer."""
-    return int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+    return int(model.config.hidden_size)
 
 
 def fingerprint(model: nn.Module) -> str:

@@ -51,6 +51,8 @@ class Series(nn.Module):
 class Category(nn.Module):
     """One or several categories, ``[N]`` or ``[N, k]``: the sum of their embeddings."""
 
+    offsets: Tensor
+
     def __init__(self, sizes: list[int], starts: list[int], width: int) -> None:
         super().__init__()
         offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]) - np.array(starts)
@@ -98,7 +100,9 @@ def _module(key: str, space: gym.Space, modality: str, scale: float | None, widt
     if isinstance(space, gym.spaces.MultiBinary):
         return Scalar(int(np.prod(space.shape)), width, 1.0)
     if not isinstance(space, gym.spaces.Box):
-        raise ConfigError(f"observation {key!r} is a {type(space).__name__}; Box, Discrete and Multi* have an encoder")
+        raise ConfigError(
+            f"observation {key!r} is a {type(space).__name__}; Box, Discrete and Multi* have an encoder"
+        )
     if modality == "series" and len(space.shape) in (1, 2):
         channels = 1 if len(space.shape) == 1 else space.shape[1]
         return Series(space.shape[0], channels, width, scale or 1.0)

@@ -22,6 +22,9 @@ class Head(nn.Module):
         ConfigError: an action space without a head.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, space: gym.Space, width: int) -> None:
         super().__init__()
         self.space = space
@@ -35,7 +38,9 @@ class Head(nn.Module):
             self.register_buffer("mean", torch.zeros(size))
             self.register_buffer("std", torch.ones(size))
         else:
-            raise ConfigError(f"action space {type(space).__name__} has no head; Discrete, MultiDiscrete, Box have one")
+            raise ConfigError(
+                f"action space {type(space).__name__} has no head; Discrete, MultiDiscrete, Box have one"
+            )
         self.linear = nn.Linear(width, sum(self.sizes) or size)
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -76,4 +81,4 @@ class Head(nn.Module):
         if isinstance(self.space, gym.spaces.Discrete):
             return chosen[0] + int(self.starts[0])
         space = self.space
-        return (np.array(chosen) + self.starts).reshape(space.shape).astype(space.dtype)  # type: ignore[arg-type]
+        return (np.array(chosen) + self.starts).reshape(space.shape).astype(space.dtype)

@@ -34,7 +34,7 @@ def _with_lora(backbone: nn.Module, config: LLMConfig) -> nn.Module:
         target_modules=list(config.lora_targets) or "all-linear",
     )
     try:
-        return get_peft_model(backbone, lora)  # type: ignore[arg-type]
+        return get_peft_model(backbone, lora)
     except ValueError as error:
         raise ConfigError(f"backbone {config.backbone}: {str(error).splitlines()[0]}") from None
 
@@ -50,6 +50,9 @@ class DecisionModel(nn.Module):
         ConfigError: a space, backbone or objective that do not fit together.
     """
 
+    return_scale: Tensor
+    target_return: Tensor
+
     def __init__(
         self,
         config: LLMConfig,
@@ -61,14 +64,16 @@ class DecisionModel(nn.Module):
         super().__init__()
         continuous = isinstance(action_space, gym.spaces.Box)
         if (config.objective == "regression") != continuous and config.objective in ("regression", "regret"):
-            raise ConfigError(f"objective {config.objective} does not fit actions of {type(action_space).__name__}")
+            raise ConfigError(
+                f"objective {config.objective} does not fit actions of {type(action_space).__name__}"
+            )
         if config.objective == "regret" and not isinstance(action_space, gym.spaces.Discrete):
             raise ConfigError("objective regret needs a Discrete action space")
         self.llm_config = config
         backbone = load_backbone(config)
         self.fingerprint = fingerprint(backbone)
         size = width(backbone)
-        self.context = int(getattr(backbone.config, "max_position_embeddings", 0) or 0)  # type: ignore[union-attr]
+        self.context = int(getattr(backbone.config, "max_position_embeddings", 0) or 0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.backbone = _with_lora(backbone, config) if config.lora_rank else backbone
@@ -99,7 +104,9 @@ class DecisionModel(nn.Module):
             if name in names or not name.startswith("backbone.")
         }
 
-    def tokens(self, observations: dict[str, Tensor], returns: Tensor | None, previous: Tensor | None) -> Tensor:
+    def tokens(
+        self, observations: dict[str, Tensor], returns: Tensor | None, previous: Tensor | None
+    ) -> Tensor:
         """Embed steps: ``[B, T · tokens_per_step, width]``.
 
         Args:
@@ -111,7 +118,7 @@ class DecisionModel(nn.Module):
         if self.llm_config.show_actions:
             parts.append(self.action_token(previous))
         if self.conditioned:
-            parts.append(self.return_token((returns / self.return_scale)[..., None]))  # type: ignore[operator]
+            parts.append(self.return_token((returns / self.return_scale)[..., None]))
         parts += self.encoder(observations)
         if self.llm_config.tokens == "fused":
             return self.norm(torch.stack(parts).sum(0))

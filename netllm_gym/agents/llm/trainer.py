@@ -47,11 +47,13 @@ class _Trainer(Trainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Linear warm-up, then half a cosine over the steps or the time limit, whichever is nearer its end."""
-        warmup = self.model.llm_config.warmup  # type: ignore[union-attr]
+        warmup = self.model.llm_config.warmup
 
         def factor(step: int) -> float:
             progress = min(1.0, max(step / num_training_steps, self.elapsed_share()))
-            return min(1.0, (step + 1) / (warmup + 1)) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
+            return min(1.0, (step + 1) / (warmup + 1)) * (
+                0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
+            )
 
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
         return self.lr_scheduler
@@ -74,16 +76,18 @@ class _Trainer(Trainer):
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)  # type: ignore[arg-type]
+        folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {key: value.contiguous().cpu() for key, value in self.model.trainable().items()}  # type: ignore
+        tensors = {key: value.contiguous().cpu() for key, value in self.model.trainable().items()}
         save_file(tensors, folder / _WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        (model or self.model).load_state_dict(load_file(Path(resume_from_checkpoint) / _WEIGHTS), strict=False)
+        (model or self.model).load_state_dict(
+            load_file(Path(resume_from_checkpoint) / _WEIGHTS), strict=False
+        )
 
     def _load_best_model(self) -> None:
-        self._load_from_checkpoint(self.state.best_model_checkpoint)  # type: ignore[arg-type]
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
 
 
 class _Log(TrainerCallback):
@@ -113,19 +117,23 @@ def _fit_statistics(model: DecisionModel, experience: Experience, quantile: floa
     """Set the scales that come from the data: of returns, of the target return, of continuous actions."""
     returns = experience.returns()
     to_go = np.concatenate([np.abs(episode.returns_to_go()) for episode in experience.episodes])
-    model.return_scale.fill_(max(float(np.quantile(to_go, 0.9)), 1e-6))  # type: ignore[operator]
-    model.target_return.fill_(float(np.quantile(returns, quantile)))  # type: ignore[operator]
+    model.return_scale.fill_(max(float(np.quantile(to_go, 0.9)), 1e-6))
+    model.target_return.fill_(float(np.quantile(returns, quantile)))
     if not model.head.sizes:
-        actions = np.concatenate([e.actions.reshape(len(e), -1) for e in experience.episodes]).astype(np.float32)
-        model.head.mean.copy_(torch.from_numpy(actions.mean(0)))  # type: ignore[operator]
-        model.head.std.copy_(torch.from_numpy(actions.std(0) + 1e-3))  # type: ignore[operator]
+        actions = np.concatenate([e.actions.reshape(len(e), -1) for e in experience.episodes]).astype(
+            np.float32
+        )
+        model.head.mean.copy_(torch.from_numpy(actions.mean(0)))
+        model.head.std.copy_(torch.from_numpy(actions.std(0) + 1e-3))
 
 
 def _check(config: LLMConfig, experience: Experience) -> None:
     if not experience.episodes:
         raise DatasetError(f"dataset {experience.name} holds no episode")
     if config.objective == "regret" and any(e.action_values is None for e in experience.episodes):
-        raise DatasetError(f"dataset {experience.name} has no hindsight action values; collect it with --hindsight")
+        raise DatasetError(
+            f"dataset {experience.name} has no hindsight action values; collect it with --hindsight"
+        )
 
 
 def _same_run(folder: Path, config: LLMConfig, experience: Experience) -> None:
@@ -133,7 +141,9 @@ def _same_run(folder: Path, config: LLMConfig, experience: Experience) -> None:
     wanted = {"config": config.to_json(), "dataset": experience.digest}
     path = folder / "run.json"
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
-        raise ConfigError(f"{folder} holds a training with another configuration or dataset; choose another folder")
+        raise ConfigError(
+            f"{folder} holds a training with another configuration or dataset; choose another folder"
+        )
     write_json(path, wanted)
 
 
@@ -206,15 +216,17 @@ def train(
     trainer = _Trainer(
         model=model,
         args=arguments,
-        data_collator=collate,  # type: ignore[arg-type]
-        train_dataset=experience.episodes,  # type: ignore[arg-type]
-        eval_dataset=valid.episodes if valid is not None else None,  # type: ignore[arg-type]
+        data_collator=collate,
+        train_dataset=experience.episodes,
+        eval_dataset=valid.episodes if valid is not None else None,
         callbacks=callbacks,
         minutes=minutes,
     )
     trainer.remove_callback(PrinterCallback)
     log.trainer = trainer
-    last = get_last_checkpoint(arguments.output_dir) if resume and Path(arguments.output_dir).is_dir() else None
+    last = (
+        get_last_checkpoint(arguments.output_dir) if resume and Path(arguments.output_dir).is_dir() else None
+    )
     trainer.train(resume_from_checkpoint=last)
     model.to("cpu")
     with torch.no_grad():  # checkpoints hold half precision: what is evaluated is what is stored
