@@ -60,12 +60,17 @@ def train(
         raise ConfigError(f"{recipe} chooses its weights on validation data; name a dataset with --valid")
     if recipe == "llm":
         from netllm_gym.agents.llm.config import LLMConfig
+        from netllm_gym.agents.llm.storage import save as save_llm
         from netllm_gym.agents.llm.trainer import train as train_llm
 
-        return train_llm(
-            _config(LLMConfig, options, seed=seed), experience, held_out, out=Path(out), minutes=minutes, say=say
-        )
-    from netllm_gym.agents.checkpoint import save_network_agent
+        config = _config(LLMConfig, options, seed=seed)
+        # The run (resumable state, log) lies beside the checkpoint, which appears only when it is finished.
+        run = Path(out).with_name(f"{Path(out).name}.run")
+        llm = train_llm(config, experience, held_out, run, minutes=minutes, progress=say)
+        save_llm(llm, out)
+        llm.name = str(out)
+        return llm
+    from netllm_gym.agents.network_checkpoint import save
 
     agent: Any
     if recipe == "regret-mlp":
@@ -77,6 +82,6 @@ def train(
         from netllm_gym.agents.rl.offline import OfflineConfig, train_offline
 
         agent = train_offline(_config(OfflineConfig, options, seed=seed, algorithm=recipe), experience, say)
-    save_network_agent(agent, experience, Path(out))
+    save(agent, experience, out)
     agent.name = str(out)
     return agent

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium as gym
@@ -37,7 +37,9 @@ class Episode:
             parts["action_values"] = self.action_values
         for name, array in parts.items():
             if len(array) != steps:
-                raise DatasetError(f"episode on {self.trace or 'a trace'}: {len(array)} {name} for {steps} rewards")
+                raise DatasetError(
+                    f"episode on {self.trace or 'a trace'}: {len(array)} {name} for {steps} rewards"
+                )
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -100,7 +102,9 @@ def pad(episodes: Sequence[Episode]) -> dict[str, Any]:
         return batch
 
     batch: dict[str, Any] = {
-        "observations": {key: stack([e.observations[key] for e in episodes]) for key in episodes[0].observations},
+        "observations": {
+            key: stack([e.observations[key] for e in episodes]) for key in episodes[0].observations
+        },
         "actions": stack([e.actions for e in episodes]),
         "rewards": stack([np.asarray(e.rewards, np.float32) for e in episodes]),
         "returns_to_go": stack([e.returns_to_go().astype(np.float32) for e in episodes]),
@@ -110,3 +114,27 @@ def pad(episodes: Sequence[Episode]) -> dict[str, Any]:
     if len(values) == len(episodes):
         batch["action_values"] = stack([np.asarray(v, np.float32) for v in values])
     return batch
+
+
+def merge(parts: Sequence[Experience]) -> Experience:
+    """Join datasets of one environment.
+
+    Raises:
+        DatasetError: none given, or datasets of different environments.
+    """
+    if not parts:
+        raise DatasetError("no dataset given")
+    first = parts[0]
+    for other in parts[1:]:
+        if (other.env_id, other.observation_space, other.action_space) != (
+            first.env_id,
+            first.observation_space,
+            first.action_space,
+        ):
+            raise DatasetError(f"datasets {first.name} and {other.name} come from different environments")
+    return replace(
+        first,
+        episodes=[episode for part in parts for episode in part.episodes],
+        name="+".join(part.name for part in parts),
+        digest="+".join(part.digest for part in parts),
+    )

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -77,8 +76,10 @@ class RegretMLP(BatchAgent):
 
     kind = "regret-mlp"
 
-    def __init__(self, config: RegretMLPConfig, view: FlatView, networks: Sequence[Any], mean: Any, std: Any) -> None:
-        self.config, self.view = config, view
+    def __init__(
+        self, config: RegretMLPConfig, view: FlatView, networks: Sequence[Any], mean: Any, std: Any, about: dict[str, Any]
+    ) -> None:
+        self.config, self.view, self.about = config, view, about
         self.networks = list(networks)
         self.mean, self.std = mean, std
 
@@ -144,7 +145,7 @@ def train_regret_mlp(
         best, kept, waited = float("inf"), copy.deepcopy(network.state_dict()), 0
         for epoch in range(config.epochs):
             for rows in torch.randperm(len(inputs), generator=generator).split(config.batch_size):
-                loss = torch.nn.functional.smooth_l1_loss(network(inputs[rows]), targets[rows])
+                loss = torch.nn.functional.mse_loss(network(inputs[rows]), targets[rows])
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
@@ -162,25 +163,18 @@ def train_regret_mlp(
                 break
         network.load_state_dict(kept)
         networks.append(network.eval())
-    return RegretMLP(config, view, networks, mean, std)
+    return RegretMLP(config, view, networks, mean, std, {"actions": targets.shape[1]})
 
 
-def describe(agent: RegretMLP) -> dict[str, Any]:
-    """Return what ``agent.json`` must hold to rebuild the network."""
-    return {"config": asdict(agent.config)}
-
-
-def rebuild(
-    config: dict[str, Any], view: FlatView, actions: int, tensors: dict[str, Any], folder: Path
-) -> RegretMLP:
+def rebuild(config: dict[str, Any], about: dict[str, Any], view: FlatView, tensors: dict[str, Any]) -> RegretMLP:
     """Build the agent of a checkpoint from its description and tensors."""
     settings = RegretMLPConfig(**config)
     networks = []
     for i in range(settings.ensemble):
-        network = _network(view.size, settings.hidden, actions)
+        network = _network(view.size, settings.hidden, about["actions"])
         prefix = f"network.{i}."
         network.load_state_dict(
             {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         )
         networks.append(network.eval())
-    return RegretMLP(settings, view, networks, tensors["mean"], tensors["std"])
+    return RegretMLP(settings, view, networks, tensors["mean"], tensors["std"], about)
