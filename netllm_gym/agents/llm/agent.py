@@ -25,7 +25,8 @@ def differences(wanted: gym.Space, got: gym.Space, what: str) -> str | None:
         found = (differences(wanted[key], got[key], f"{what} {key!r}") for key in wanted.spaces)
         return next((text for text in found if text), None)
     for name in ("shape", "n", "nvec"):
-        mine, theirs = getattr(wanted, name, None), getattr(got, name, None)
+        mine: Any = getattr(wanted, name, None)
+        theirs: Any = getattr(got, name, None)
         if not np.array_equal(mine, theirs):
             return f"{what} has {name} {theirs}, the agent was trained on {mine}"
     return None

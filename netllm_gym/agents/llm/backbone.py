@@ -86,7 +86,7 @@ def smollm2(layers: int = 0, pretrained: bool = True, embeddings: bool = False) 
     if not pretrained:
         return LlamaModel(config)
     gguf = GGUF(embedded_file())
-    state = {"norm.weight": gguf.tensor("output_norm.weight"), "embed_tokens.weight": None}
+    state: dict[str, Any] = {"norm.weight": gguf.tensor("output_norm.weight"), "embed_tokens.weight": None}
     if embeddings:
         state["embed_tokens.weight"] = gguf.tensor("token_embd.weight")
         config.vocab_size = len(state["embed_tokens.weight"])
@@ -105,7 +105,7 @@ def smollm2(layers: int = 0, pretrained: bool = True, embeddings: bool = False) 
     return model
 
 
-def _truncate(model: nn.Module, layers: int, name: str) -> None:
+def _truncate(model: Any, layers: int, name: str) -> None:
     """Keep the first `layers` blocks of a decoder of `transformers`, whatever its family calls them."""
     root = getattr(model, "decoder", model)
     for attribute in ("layers", "h", "block"):
@@ -152,7 +152,7 @@ def load_backbone(config: LLMConfig) -> nn.Module:
     return model.eval()
 
 
-def width(model: nn.Module) -> int:
+def width(model: Any) -> int:
     """Size of the hidden layer."""
     return int(model.config.hidden_size)
 

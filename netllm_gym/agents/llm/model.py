@@ -26,10 +26,11 @@ GAP_FLOOR = -8.0
 def _with_lora(backbone: nn.Module, config: LLMConfig) -> nn.Module:
     from peft import LoraConfig, TaskType, get_peft_model
 
+    options: dict[str, Any] = {"lora_alpha": config.lora_alpha}
     lora = LoraConfig(
         task_type=TaskType.FEATURE_EXTRACTION,
         r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
+        **options,
         lora_dropout=config.lora_dropout,
         target_modules=list(config.lora_targets) or "all-linear",
     )
@@ -118,6 +119,7 @@ class DecisionModel(nn.Module):
         if self.llm_config.show_actions:
             parts.append(self.action_token(previous))
         if self.conditioned:
+            assert returns is not None
             parts.append(self.return_token((returns / self.return_scale)[..., None]))
         parts += self.encoder(observations)
         if self.llm_config.tokens == "fused":

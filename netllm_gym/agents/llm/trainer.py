@@ -39,6 +39,7 @@ class _Trainer(Trainer):
 
     def __init__(self, *args: Any, minutes: float | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.decider: Any = self.model
         self.minutes, self.began = minutes, time.monotonic()
 
     def elapsed_share(self) -> float:
@@ -47,15 +48,16 @@ class _Trainer(Trainer):
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Linear warm-up, then half a cosine over the steps or the time limit, whichever is nearer its end."""
-        warmup = self.model.llm_config.warmup
+        warmup = int(self.decider.llm_config.warmup)
 
         def factor(step: int) -> float:
-            progress = min(1.0, max(step / num_training_steps, self.elapsed_share()))
+            progress: float = min(1.0, max(step / num_training_steps, self.elapsed_share()))
             return min(1.0, (step + 1) / (warmup + 1)) * (
                 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
             )
 
-        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
+        chosen: Any = optimizer or self.optimizer
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, factor)
         return self.lr_scheduler
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -76,18 +78,18 @@ class _Trainer(Trainer):
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
+        folder = Path(str(output_dir or self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {key: value.contiguous().cpu() for key, value in self.model.trainable().items()}
+        tensors = {key: value.contiguous().cpu() for key, value in self.decider.trainable().items()}
         save_file(tensors, folder / _WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        (model or self.model).load_state_dict(
+        (model or self.decider).load_state_dict(
             load_file(Path(resume_from_checkpoint) / _WEIGHTS), strict=False
         )
 
     def _load_best_model(self) -> None:
-        self._load_from_checkpoint(self.state.best_model_checkpoint)
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
 
 class _Log(TrainerCallback):
@@ -225,7 +227,7 @@ def train(
     trainer.remove_callback(PrinterCallback)
     log.trainer = trainer
     last = (
-        get_last_checkpoint(arguments.output_dir) if resume and Path(arguments.output_dir).is_dir() else None
+        get_last_checkpoint(str(arguments.output_dir)) if resume and Path(str(arguments.output_dir)).is_dir() else None
     )
     trainer.train(resume_from_checkpoint=last)
     model.to("cpu")
@@ -233,7 +235,7 @@ def train(
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.copy_(parameter.half().float())
-    results = {"steps": trainer.state.global_step}
+    results: dict[str, Any] = {"steps": trainer.state.global_step}
     if valid is not None and trainer.state.best_metric is not None:
         results["valid_score"] = trainer.state.best_metric
     about = {
