@@ -32,6 +32,9 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        mask = os.umask(0)  # the only way to read it
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes files private; a report is meant to be shared
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -111,7 +111,10 @@ def quickstart(
             say=lambda line: say(f"    {line}"),
         )
         marker.write_text(
-            json.dumps({"key": key, "recipe": recipe, "options": options, "datasets": datasets, "seed": seed}, indent=2)
+            json.dumps(
+                {"key": key, "recipe": recipe, "options": options, "datasets": datasets, "seed": seed},
+                indent=2,
+            )
             + "\n",
             encoding="utf-8",
         )
@@ -140,11 +143,12 @@ def quickstart(
 
 def _table(result) -> list[str]:
     """Render the summary as lines of text: QoE with its interval, the difference to RobustMPC, the verdict."""
-    lines = [f"  {'agent':34s} {'QoE/chunk':>9s}  {'95 % CI':>16s}  {'vs RobustMPC':>24s}  {'gap closed':>10s}  verdict"]
+    lines = [
+        f"  {'agent':34s} {'QoE/chunk':>9s}  {'95 % CI':>16s}  {'vs RobustMPC':>24s}  {'gap closed':>10s}  verdict"
+    ]
     for row in result.summary().reset_index().to_dict("records"):
         interval = f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
         paired = f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
-        lines.append(
-            f"  {row['agent']:34s} {row['mean']:9.3f}  {interval:>16s}  {paired:>24s}  {row['score']:10.1%}  {row['verdict']}"
-        )
+        numbers = f"{row['mean']:9.3f}  {interval:>16s}  {paired:>24s}  {row['score']:10.1%}"
+        lines.append(f"  {row['agent']:34s} {numbers}  {row['verdict']}")
     return lines

@@ -77,7 +77,7 @@ def _record_block(config: CollectConfig, first: int, last: int, path: Path) -> N
     if config.epsilon and not isinstance(env.action_space, gym.spaces.Discrete):
         raise ConfigError("epsilon noise needs discrete actions")
     agents = [netllm_gym.make_agent(name) for name in config.agents]
-    flat: dict[str, np.ndarray] = {}
+    flat: dict[str, Any] = {}
     for episode in range(first, last):
         agent = agents[episode % len(agents)]
         trace = (episode // len(agents)) % len(inner.traces)

@@ -145,9 +145,7 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
     description = {
         "key": config.key,
         "config": asdict(config),
-        "episodes": [
-            {"agent": r.agent, "trace": r.trace, "group": r.group, "steps": len(r.rewards)} for r in records
-        ],
+        "episodes": [{"agent": r.agent, "trace": r.trace, "group": r.group, "steps": len(r.rewards)} for r in records],
         "trace_set": {
             "name": inner.traces.name,
             "split": inner.traces.split,

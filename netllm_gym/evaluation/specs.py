@@ -52,9 +52,7 @@ def canonical(value: Any) -> Any:
             "type": type(value).__name__,
             **canonical({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}),
         }
-    raise ConfigError(
-        f"a {type(value).__name__} cannot be recorded as an argument; use numbers, text, lists or traces"
-    )
+    raise ConfigError(f"a {type(value).__name__} cannot be recorded as an argument; use numbers, text, lists or traces")
 
 
 def digest_of(value: Any) -> str:
@@ -259,9 +257,7 @@ def plan_episodes(count: int | None, traces: int | None, seed: int) -> list[Epis
     """
     if count is None:
         if traces is None:
-            raise ConfigError(
-                "this environment has no trace set to go through; say how many episodes to play"
-            )
+            raise ConfigError("this environment has no trace set to go through; say how many episodes to play")
         count = traces
     if count < 1:
         raise ConfigError(f"episodes must be at least 1, got {count}")

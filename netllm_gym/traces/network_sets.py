@@ -41,9 +41,7 @@ def fetch_network(name: str, progress: bool = False) -> dict[str, tuple[NetworkT
     """
     entry = catalog.describe(name)
     folders: dict[str, str] = entry["files"]
-    found = fetch_files(
-        Source(entry["repository"], entry["commit"]), list(folders.values()), entry["sha256"], progress
-    )
+    found = fetch_files(Source(entry["repository"], entry["commit"]), list(folders.values()), entry["sha256"], progress)
     read = READERS[entry["reader"]]
     splits: dict[str, list[NetworkTrace]] = {split: [] for split in folders}
     for path, data in found.items():
@@ -106,9 +104,7 @@ def fetch_video(name: str, progress: bool = False) -> VideoManifest:
     from netllm_gym.files import atomic_path
 
     entry = catalog.describe(f"video/{name}")
-    found = fetch_files(
-        Source(entry["repository"], entry["commit"]), [entry["files"]], entry["sha256"], progress
-    )
+    found = fetch_files(Source(entry["repository"], entry["commit"]), [entry["files"]], entry["sha256"], progress)
     columns = [
         [parse_float(line, path, i) for i, line in enumerate(decode(data, path).split(), start=1)]
         for path, data in found.items()
