@@ -51,6 +51,14 @@ def write_json(target: str | os.PathLike[str], value: Any) -> None:
     write_text(target, json.dumps(value, indent=2) + "\n")
 
 
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files below `folder`."""
+    members = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest(
+        part for path in members for part in (path.relative_to(folder).as_posix().encode(), path.read_bytes())
+    )
+
+
 def digest(parts: Iterable[bytes]) -> str:
     """SHA-256 over length-prefixed parts, so that moving a boundary changes the digest."""
     sha = hashlib.sha256()

@@ -9,10 +9,11 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from netllm_gym import traces as trace_room
 from netllm_gym.errors import ConfigError, DownloadError
-from netllm_gym.files import digest
+from netllm_gym.files import write_json
 
 BEHAVIOUR = ("abr/robust-mpc", "abr/bba", "abr/oracle")
 CLASSICAL = ("abr/bba", "abr/robust-mpc", "abr/random", "abr/oracle")
@@ -74,55 +75,49 @@ def quickstart(
 
     step(2, "offline datasets, with hindsight values of every action")
     episodes = max(60, round(60 * minutes))
-    datasets = {}
-    for split, count, epsilon in (("train", episodes, 0.15), ("valid", max(30, episodes // 4), 0.1)):
+
+    def gather(split: str, agents: tuple[str, ...], count: int, epsilon: float) -> str:
         kwargs = {"traces": traces, "split": split, "video": video, "random_start": True}
         config = CollectConfig(
-            agents=BEHAVIOUR, episodes=count, epsilon=epsilon, seed=seed, hindsight=True, env_kwargs=kwargs
+            agents=agents, episodes=count, epsilon=epsilon, seed=seed, hindsight=True, env_kwargs=kwargs
         )
-        datasets[split] = f"netllm_gym/abr/quickstart_{split}_{config.key}-v0"
-        collect(config, datasets[split], workers)
-        about = describe(datasets[split])
-        say(f"  {datasets[split]}: {count} episodes, mean QoE {about['returns']['reward_mean']:.3f}")
+        name = f"netllm_gym/abr/quickstart_{split}_{config.key}-v0"
+        collect(config, name, workers)
+        say(f"  {name}: {count} episodes, mean QoE {describe(name)['returns']['reward_mean']:.3f}")
+        return name
+
+    data = [gather("train", BEHAVIOUR, episodes, 0.15)]
+    valid = [gather("valid", BEHAVIOUR, max(32, episodes // 6), 0.1)]
 
     step(3, "agents")
-    recipes: dict[str, dict] = {
-        "cql": {"steps": round(200 * minutes)},
-        "decision-transformer": {"steps": round(30 * minutes)},
-        "regret-mlp": {},
-        "llm": {},
-    }
-    for recipe, options in recipes.items():
-        folder = out / recipe
-        key = digest([json.dumps([recipe, options, datasets, seed, minutes], sort_keys=True).encode()])
+
+    def learn(name: str, recipe: str, **options: Any) -> str:
+        folder = out / name
+        about = {"recipe": recipe, "options": options, "data": data, "valid": valid, "seed": seed, "minutes": minutes}
         marker = folder / "recipe.json"
-        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")).get("key") == key:
-            say(f"  {recipe}: kept")
-            continue
+        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == about:
+            say(f"  {name}: kept")
+            return str(folder)
         started = time.monotonic()
-        train(
-            recipe,
-            [datasets["train"]],
-            folder,
-            valid=[datasets["valid"]],
-            minutes=minutes * LLM_SHARE,
-            seed=seed,
-            options=options,
-            say=lambda line: say(f"    {line}"),
-        )
-        marker.write_text(
-            json.dumps(
-                {"key": key, "recipe": recipe, "options": options, "datasets": datasets, "seed": seed},
-                indent=2,
-            )
-            + "\n",
-            encoding="utf-8",
-        )
-        say(f"  {recipe}: trained in {time.monotonic() - started:.0f} s")
+        train(recipe, data, folder, valid, minutes * LLM_SHARE, seed, options, say=lambda line: say(f"    {line}"))
+        write_json(marker, about)
+        say(f"  {name}: trained in {time.monotonic() - started:.0f} s")
+        return str(folder)
+
+    trained = [
+        learn("cql", "cql", steps=round(200 * minutes)),
+        learn("decision-transformer", "decision-transformer", steps=round(30 * minutes)),
+    ]
+    # The states an imitator leads itself into are not those its teachers visited: let a first student play, and
+    # label what it sees (DAgger; Ross et al., AISTATS 2011).
+    student = learn("student", "regret-mlp", ensemble=2)
+    data.append(gather("train", (student,), episodes // 2, 0.05))
+    valid.append(gather("valid", (student,), max(32, episodes // 6), 0.05))
+    trained += [learn("regret-mlp", "regret-mlp"), learn("llm", "llm")]
 
     step(4, f"evaluation on {len(test_set)} unseen traces, the same for every agent")
     result = evaluate(
-        agents=[*CLASSICAL, *(str(out / recipe) for recipe in recipes)],
+        agents=[*CLASSICAL, *trained],
         setting={"traces": traces, "split": "test", "video": video},
         baseline="abr/robust-mpc",
         floor="abr/constant",

@@ -20,7 +20,7 @@ import netllm_gym
 from netllm_gym.datasets.rollout import Record, rollout
 from netllm_gym.datasets.store import datasets_root, exists, write_dataset
 from netllm_gym.errors import ConfigError
-from netllm_gym.files import atomic_path, digest, write_json
+from netllm_gym.files import atomic_path, digest, folder_digest, write_json
 
 BLOCK = 16
 
@@ -59,8 +59,10 @@ class CollectConfig:
 
     @property
     def key(self) -> str:
-        """Digest of the configuration and the package version."""
-        text = json.dumps({**asdict(self), "version": netllm_gym.__version__}, sort_keys=True)
+        """Digest of the configuration, the package version, and the content of agents that are checkpoints."""
+        folders = {name: folder_digest(Path(name)) for name in self.agents if (Path(name) / "agent.json").is_file()}
+        content = {**asdict(self), "version": netllm_gym.__version__, "checkpoints": folders}
+        text = json.dumps(content, sort_keys=True)
         return digest([text.encode()])[:12]
 
 

@@ -22,6 +22,7 @@ from gymnasium.envs.registration import EnvSpec
 from netllm_gym.agents import registry
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.files import folder_digest
 
 # Keys of an agent given as a dict that are not keyword arguments of the agent.
 _RESERVED = ("name", "label", "training_seed")
@@ -63,9 +64,8 @@ def digest_of(value: Any) -> str:
 def code_digest() -> str:
     """SHA-256 over everything of this package that decides what happens in an episode.
 
-    It keys stored episodes together with the version: in a development checkout the version stands still
-        while the
-    simulators and agents change.
+    It keys stored episodes together with the version: in a development checkout the version stands still while
+    the simulators and agents change.
     """
     root = Path(__file__).resolve().parent.parent
     sources = [path for room in ("traces", "envs", "agents") for path in (root / room).rglob("*")]
@@ -98,16 +98,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _folder_digest(folder: Path) -> str:
-    sha = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            sha.update(str(path.relative_to(folder)).encode() + b"\0")
-            with path.open("rb") as file:
-                sha.update(hashlib.file_digest(file, "sha256").digest())
-    return sha.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -168,7 +158,7 @@ class AgentSpec:
     def key(self) -> dict[str, Any]:
         """What identifies the agent's behaviour: name, arguments, and the content of a checkpoint folder."""
         folder = Path(self.name)
-        content = _folder_digest(folder) if (folder / "agent.json").is_file() else None
+        content = folder_digest(folder) if (folder / "agent.json").is_file() else None
         return {"name": self.name, "kwargs": canonical(self.kwargs), "checkpoint": content}
 
     def describe(self) -> dict[str, Any]:

@@ -165,10 +165,7 @@ class DecisionModel(nn.Module):
                 raise DatasetError("objective regret needs hindsight action values; collect with --hindsight")
             values = action_values[mask]
             gaps = (values - values.max(-1, keepdim=True).values).clamp_min(GAP_FLOOR)
-            heat = self.llm_config.temperature
             loss = nn.functional.mse_loss(outputs, gaps)
-            soft = nn.functional.cross_entropy(outputs / heat, (gaps / heat).softmax(-1))
-            loss = loss + self.llm_config.soft_weight * soft
             score = -gaps.gather(-1, outputs.argmax(-1, keepdim=True)).mean()
         elif self.head.sizes:
             chosen = actions.reshape(*actions.shape[:2], -1)[mask].long()

@@ -29,7 +29,7 @@ OBSERVATIONS = gym.spaces.Dict(
 )
 MODALITIES = {"level": "scalar", "history": "series", "mode": "category"}
 CONFIG = LLMConfig(backbone="tiny-random", layers=2, lora_rank=4, lora_dropout=0.1, steps=120, eval_every=20,
-                   learning_rate=1e-2, batch_size=8, soft_weight=1.0)  # fmt: skip
+                   learning_rate=1e-2, batch_size=8)  # fmt: skip
 
 
 def toy(seed: int = 0, episodes: int = 48, space: gym.Space | None = None, best: float = 0.0) -> Experience:
