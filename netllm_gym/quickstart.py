@@ -117,7 +117,7 @@ def quickstart(
 
     step(4, f"evaluation on {len(test_set)} unseen traces, the same for every agent")
     result = evaluate(
-        agents=[*CLASSICAL, *trained],
+        agents=[*CLASSICAL, *({"name": folder, "label": Path(folder).name} for folder in trained)],
         setting={"traces": traces, "split": "test", "video": video},
         baseline="abr/robust-mpc",
         floor="abr/constant",
@@ -139,11 +139,12 @@ def quickstart(
 def _table(result) -> list[str]:
     """Render the summary as lines of text: QoE with its interval, the difference to RobustMPC, the verdict."""
     lines = [
-        f"  {'agent':34s} {'QoE/chunk':>9s}  {'95 % CI':>16s}  {'vs RobustMPC':>24s}  {'gap closed':>10s}  verdict"
+        f"  {'agent':22s} {'QoE/chunk':>9s}  {'95 % CI':>16s}  {'vs RobustMPC':>24s}  {'gap closed':>10s}  verdict"
     ]
     for row in result.summary().reset_index().to_dict("records"):
         interval = f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
         paired = f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
+        paired = paired if row["difference"] == row["difference"] else "-"  # the baseline itself
         numbers = f"{row['mean']:9.3f}  {interval:>16s}  {paired:>24s}  {row['score']:10.1%}"
-        lines.append(f"  {row['agent']:34s} {numbers}  {row['verdict']}")
+        lines.append(f"  {row['agent']:22s} {numbers}  {row['verdict']}")
     return lines
