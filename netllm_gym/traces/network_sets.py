@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dic
 
 
 # Embedded videos, the second with 1.2 times the bytes at the same labels, as NetLLM's second video has.
-EMBEDDED_VIDEOS = {"synthetic": {"seed": 0}, "synthetic-2": {"seed": 2, "overhead": 1.2}}
+EMBEDDED_VIDEOS: dict[str, dict[str, Any]] = {"synthetic": {"seed": 0}, "synthetic-2": {"seed": 2, "overhead": 1.2}}
 
 
 def load_video(name: str) -> VideoManifest:
