@@ -11,8 +11,9 @@ pytestmark = pytest.mark.realdata
 
 
 def test_mpc_as_published_has_its_published_mean(fcc_hsdpa: str) -> None:
-    env = gym.make("netllm_gym/ABR-v0", traces=f"{fcc_hsdpa}/as-published", video="envivio-dash3",
-                   disable_env_checker=True)
+    env = gym.make(
+        "netllm_gym/ABR-v0", traces=f"{fcc_hsdpa}/as-published", video="envivio-dash3", disable_env_checker=True
+    )
     agent = make_agent("abr/mpc-as-published")
     total = 0.0
     for i in range(100):

@@ -73,7 +73,9 @@ class PublishedMPC(Agent):
         video = env_info.static["video"]
         entry = catalog.entries().get(f"video/{video.name}", {})
         if "lookahead_bytes" not in entry:
-            raise ConfigError(f"abr/mpc-as-published needs the 49th chunk of {video.name}; only NetLLM's videos have it")
+            raise ConfigError(
+                f"abr/mpc-as-published needs the 49th chunk of {video.name}; only NetLLM's videos have it"
+            )
         self._sizes = np.vstack([video.chunk_bytes, np.array(entry["lookahead_bytes"], dtype=np.float64)])
         self._chunks, self._chunk_s = video.chunks, video.chunk_s
         self._kbps = np.rint(np.asarray(video.bitrates_kbps)).astype(np.int64)
