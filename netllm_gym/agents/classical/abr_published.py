@@ -111,9 +111,12 @@ class PublishedMPC(Agent):
     def _last_throughput(self, level: int) -> float:
         """Throughput (Mbit/s) the last chunk will have at `level`, without delay noise."""
         env = self._env
+        end, carried, rate = env.link
         size = float(self._sizes[self._chunks - 1, level])
         delay = download(
-            *env.link,
+            end,
+            carried,
+            rate,
             env.offset_s,
             size,
             env.buffer_s,
