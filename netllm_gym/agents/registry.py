@@ -80,3 +80,9 @@ def make_agent(name: str | Agent, **kwargs: Any) -> Agent:
         agent.name = str(name)
         return agent
     raise UnknownNameError("agent", str(name), _FACTORIES)
+
+
+def factory(name: str) -> Callable[..., Agent] | None:
+    """Return what :func:`register_agent` stored under `name`; ``None`` for a checkpoint or an unknown name."""
+    _load_all()
+    return _FACTORIES.get(name)

@@ -1,0 +1,9 @@
+"""Who decided better: paired evaluation, statistics with refusal, figures and a report."""
+
+from __future__ import annotations
+
+from netllm_gym.evaluation.result import EvaluationResult
+from netllm_gym.evaluation.runner import evaluate
+from netllm_gym.evaluation.settings import Setting, list_settings, load_setting
+
+__all__ = ["EvaluationResult", "Setting", "evaluate", "list_settings", "load_setting"]

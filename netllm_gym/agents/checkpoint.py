@@ -1,0 +1,98 @@
+"""Checkpoint folders: ``agent.json`` says what it is, safetensors hold the weights, nothing is ever unpickled.
+
+A kind of agent brings two functions, one that fills a folder and one that rebuilds the agent from it; they are
+listed in :data:`LOADERS` as ``module:function`` so that reading one kind never imports another's libraries.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import netllm_gym
+from netllm_gym.agents.base import Agent
+from netllm_gym.errors import CheckpointError
+
+FORMAT = 1
+LOADERS = {
+    "llm": "netllm_gym.agents.llm.storage:load",
+    "regret-mlp": "netllm_gym.agents.network_checkpoint:load",
+    "d3rlpy": "netllm_gym.agents.network_checkpoint:load",
+}
+
+
+def write_checkpoint(folder: str | Path, description: dict[str, Any], fill: Callable[[Path], None]) -> Path:
+    """Write a checkpoint that appears whole or not at all, replacing an earlier checkpoint of that name.
+
+    Args:
+        folder: where.
+        description: becomes ``agent.json``; needs ``kind``.
+        fill: writes every other file into the temporary folder it is given.
+
+    Raises:
+        CheckpointError: the folder exists and is no checkpoint (it is left alone).
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder / "agent.json").is_file() and any(folder.iterdir()):
+        raise CheckpointError(f"{folder} exists and is not a checkpoint; choose another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        about = {"format": FORMAT, "netllm_gym": netllm_gym.__version__, **description}
+        (temporary / "agent.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        fill(temporary)
+        temporary.chmod(0o755)
+        old = temporary.with_name(f"{temporary.name}-old")
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(temporary, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """Read and check ``agent.json``.
+
+    Raises:
+        CheckpointError: missing, broken, of another format, or of a kind not known here.
+    """
+    path = Path(folder) / "agent.json"
+    if not path.is_file():
+        raise CheckpointError(f"{folder} is not a checkpoint: it has no agent.json")
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not readable JSON ({error})") from None
+    if not isinstance(about, dict):
+        raise CheckpointError(f"{path} must hold an object")
+    if about.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {about.get('format')!r}; this version reads format {FORMAT}"
+        )
+    for key, kind in (("kind", str), ("env_id", str), ("config", dict)):
+        if not isinstance(about.get(key), kind):
+            raise CheckpointError(f"{path}: {key!r} is missing or not a {kind.__name__}")
+    if about["kind"] not in LOADERS:
+        raise CheckpointError(
+            f"{path}: kind {about['kind']!r} is not known; known: {', '.join(sorted(LOADERS))}"
+        )
+    return about
+
+
+def load_checkpoint(folder: str | Path, **kwargs: Any) -> Agent:
+    """Rebuild the agent of a checkpoint folder; `kwargs` go to the loader of its kind.
+
+    Raises:
+        CheckpointError: the folder is incomplete, corrupt or of another version.
+    """
+    about = read_description(folder)
+    module, _, function = LOADERS[about["kind"]].partition(":")
+    return getattr(importlib.import_module(module), function)(Path(folder), about, **kwargs)

@@ -1,0 +1,1 @@
+"""Small supervised networks: the honest rivals of the language model (torch, loaded on use)."""

@@ -1,0 +1,110 @@
+"""Acting: a step's tokens in, an action out, everything seen in the episode kept in the KV cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from netllm_gym.agents.base import BatchAgent, EnvInfo
+from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.agents.llm.model import DecisionModel
+from netllm_gym.errors import CheckpointError, ConfigError
+
+
+def differences(wanted: gym.Space, got: gym.Space, what: str) -> str | None:
+    """Say in one phrase how two spaces differ in kind, keys or shape; ``None`` if an agent fits both."""
+    if type(wanted) is not type(got):
+        return f"{what} is a {type(got).__name__}, the agent was trained on a {type(wanted).__name__}"
+    if isinstance(wanted, gym.spaces.Dict) and isinstance(got, gym.spaces.Dict):
+        if odd := sorted(set(wanted.spaces) ^ set(got.spaces)):
+            return f"{what} {odd[0]!r} is only on one side"
+        found = (differences(wanted[key], got[key], f"{what} {key!r}") for key in wanted.spaces)
+        return next((text for text in found if text), None)
+    for name in ("shape", "n", "nvec"):
+        mine: Any = getattr(wanted, name, None)
+        theirs: Any = getattr(got, name, None)
+        if not np.array_equal(mine, theirs):
+            return f"{what} has {name} {theirs}, the agent was trained on {mine}"
+    return None
+
+
+class LLMAgent(BatchAgent):
+    """A trained (or fresh) language model as an agent; greedy, dropout off, forgets everything at each reset.
+
+    Attributes:
+        model: the network.
+        experience: what it was trained on: ``env_id``, spaces, modalities, scales, dataset name and digest.
+        results: measured at training, kept in the checkpoint.
+        decisions: decisions taken since the agent was built.
+    """
+
+    def __init__(
+        self, model: DecisionModel, env_id: str, about: dict[str, Any], results: dict[str, Any]
+    ) -> None:
+        self.model = model.eval()
+        self.env_id, self.about, self.results = env_id, about, results
+        self.decisions = 0
+        self._cache: Any = None
+
+    @property
+    def config(self) -> LLMConfig:
+        """The configuration the model was built from."""
+        return self.model.llm_config
+
+    def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
+        """Begin episodes.
+
+        Raises:
+            CheckpointError: the agent was trained on another environment.
+        """
+        from transformers import DynamicCache
+
+        for info in env_infos:
+            reason = differences(self.about["observation_space"], info.observation_space, "observation")
+            reason = reason or differences(self.about["action_space"], info.action_space, "action")
+            if reason:
+                raise CheckpointError(
+                    f"agent {self.name} of {self.env_id} cannot play {info.env_id}: {reason}"
+                )
+        self._cache = DynamicCache()
+        count = len(env_infos)
+        self._returns = np.full(count, float(self.model.target_return))
+        self._previous = torch.zeros(count, 1, self.model.head.action_tokens())
+        self._started = False
+
+    @torch.inference_mode()
+    def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
+        """Return one action per episode; an ended episode (``None``) gets the action 0 or its like."""
+        if self._cache is None:
+            raise ConfigError("reset the agent before asking for an action")
+        alive = [i for i, observation in enumerate(observations) if observation is not None]
+        if not alive:
+            return [None] * len(observations)
+        # Rows never look at each other, so an ended episode may repeat any live one.
+        rows = [
+            observations[i] if observations[i] is not None else observations[alive[0]]
+            for i in range(len(infos))
+        ]
+        stacked = {
+            key: torch.from_numpy(np.stack([np.asarray(row[key]) for row in rows]))[:, None]
+            for key in self.model.encoder.keys
+        }
+        if self._started and self.model.conditioned:
+            for i in alive:
+                self._returns[i] -= float(infos[i].get("reward", 0.0))
+        self._started = True
+        returns = torch.tensor(self._returns, dtype=torch.float32)[:, None]
+        tokens = self.model.tokens(stacked, returns, self._previous)
+        outputs = self.model.decide(tokens, self._cache)[:, -1]
+        actions: list[Any] = [None] * len(observations)
+        for i in alive:
+            actions[i] = self.model.head.decode(outputs[i], infos[i].get("action_mask"))
+        if self.config.show_actions:
+            played = np.stack([np.asarray(a if a is not None else actions[alive[0]]) for a in actions])
+            self._previous = self.model.head.describe(torch.from_numpy(played)[:, None])
+        self.decisions += len(alive)
+        return actions

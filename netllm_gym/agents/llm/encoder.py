@@ -1,0 +1,143 @@
+"""From observations to tokens: one small network per key, chosen by the key's modality and space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from netllm_gym.errors import ConfigError
+
+CHANNELS = 16
+
+
+def _features(x: Tensor) -> Tensor:
+    """A value and its signed logarithm: magnitudes from far below to far above the scale stay distinguishable."""
+    return torch.stack([x.clamp(-20.0, 20.0), x.sign() * x.abs().log1p()], dim=-1)
+
+
+class Scalar(nn.Module):
+    """Numbers without order: ``[N, …]`` to ``[N, width]``."""
+
+    def __init__(self, size: int, width: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.linear = nn.Linear(2 * size, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project values and logarithms."""
+        return self.linear(_features(x.float().flatten(1) / self.scale).flatten(1))
+
+
+class Series(nn.Module):
+    """A series of n steps and c channels, ``[N, n]`` or ``[N, n, c]``: 1-D convolution, then a projection."""
+
+    def __init__(self, length: int, channels: int, width: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.conv = nn.Conv1d(2 * channels, CHANNELS, kernel_size=3, padding=1)
+        self.linear = nn.Linear(CHANNELS * length, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve over time."""
+        x = x.float().reshape(len(x), x.shape[1], -1) / self.scale
+        x = _features(x).flatten(2).transpose(1, 2)
+        return self.linear(nn.functional.gelu(self.conv(x)).flatten(1))
+
+
+class Category(nn.Module):
+    """One or several categories, ``[N]`` or ``[N, k]``: the sum of their embeddings."""
+
+    offsets: Tensor
+
+    def __init__(self, sizes: list[int], starts: list[int], width: int) -> None:
+        super().__init__()
+        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]) - np.array(starts)
+        self.register_buffer("offsets", torch.tensor(offsets, dtype=torch.long), persistent=False)
+        self.table = nn.Embedding(sum(sizes), width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Look up."""
+        return self.table(x.long().reshape(len(x), -1) + self.offsets).sum(1)
+
+
+class Image(nn.Module):
+    """An image ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]`` (channels are the short axis): a small CNN."""
+
+    def __init__(self, shape: tuple[int, ...], width: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.last = len(shape) == 3 and shape[2] <= shape[0]
+        channels = 1 if len(shape) == 2 else shape[2] if self.last else shape[0]
+        self.net = nn.Sequential(
+            nn.Conv2d(channels, 16, 5, stride=2, padding=2),
+            nn.GELU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.AdaptiveAvgPool2d(4),
+            nn.Flatten(),
+            nn.Linear(32 * 16, width),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve and project."""
+        x = x.float() / self.scale
+        if x.ndim == 3:
+            x = x[:, None]
+        elif self.last:
+            x = x.permute(0, 3, 1, 2)
+        return self.net(x)
+
+
+def _module(key: str, space: gym.Space, modality: str, scale: float | None, width: int) -> nn.Module:
+    if isinstance(space, gym.spaces.Discrete):
+        return Category([int(space.n)], [int(space.start)], width)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        return Category([int(n) for n in space.nvec.ravel()], [int(s) for s in space.start.ravel()], width)
+    if isinstance(space, gym.spaces.MultiBinary):
+        return Scalar(int(np.prod(space.shape)), width, 1.0)
+    if not isinstance(space, gym.spaces.Box):
+        raise ConfigError(
+            f"observation {key!r} is a {type(space).__name__}; Box, Discrete and Multi* have an encoder"
+        )
+    if modality == "series" and len(space.shape) in (1, 2):
+        channels = 1 if len(space.shape) == 1 else space.shape[1]
+        return Series(space.shape[0], channels, width, scale or 1.0)
+    if modality == "image" and len(space.shape) in (2, 3):
+        return Image(space.shape, width, scale or (255.0 if space.dtype == np.uint8 else 1.0))
+    if modality == "scalar":
+        return Scalar(int(np.prod(space.shape)), width, scale or 1.0)
+    raise ConfigError(f"observation {key!r} of shape {space.shape} has no encoder for modality {modality!r}")
+
+
+class Encoder(nn.Module):
+    """One token per key of a Dict observation.
+
+    Raises:
+        ConfigError: a space or modality without an encoder.
+    """
+
+    def __init__(
+        self, space: gym.Space, modalities: dict[str, str], scales: dict[str, float], width: int
+    ) -> None:
+        super().__init__()
+        if not isinstance(space, gym.spaces.Dict):
+            raise ConfigError(f"the LLM agent needs a Dict observation space, got {type(space).__name__}")
+        self.keys = list(space.spaces)
+        self.parts = nn.ModuleDict(
+            {
+                key: _module(key, member, modalities.get(key, "scalar"), scales.get(key), width)
+                for key, member in space.spaces.items()
+            }
+        )
+
+    def forward(self, observations: dict[str, Any]) -> list[Tensor]:
+        """Encode ``[B, T, …]`` per key to a list of ``[B, T, width]``, in the order of the keys."""
+        tokens = []
+        for key in self.keys:
+            x = observations[key]
+            tokens.append(self.parts[key](x.reshape(-1, *x.shape[2:])).reshape(*x.shape[:2], -1))
+        return tokens

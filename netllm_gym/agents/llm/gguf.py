@@ -1,0 +1,113 @@
+"""Read the tensors of a GGUF file (llama.cpp's container) with numpy alone.
+
+Only what the embedded SmolLM2 uses: float32 and the block formats Q8_0 (32 int8, one float16 scale) and Q4_1
+(32 four-bit integers, a float16 scale and minimum). Tensors are read one by one, so that the first blocks of a model
+cost a fraction of the whole. Format: ggml's docs/gguf.md, version 3.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netllm_gym.errors import CheckpointError
+
+_SCALARS = {
+    0: "<B",
+    1: "<b",
+    2: "<H",
+    3: "<h",
+    4: "<I",
+    5: "<i",
+    6: "<f",
+    7: "<?",
+    10: "<Q",
+    11: "<q",
+    12: "<d",
+}
+_STRING, _ARRAY = 8, 9
+_F32, _Q4_1, _Q8_0 = 0, 3, 8
+_BLOCK = 32
+_BYTES = {_F32: (1, 4), _Q4_1: (_BLOCK, 20), _Q8_0: (_BLOCK, 34)}
+
+
+class GGUF:
+    """The metadata and tensors of one file.
+
+    Raises:
+        CheckpointError: not a GGUF file, truncated, or of a tensor type not read here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with path.open("rb") as handle:
+                self._read_header(handle)
+        except (OSError, struct.error, KeyError, UnicodeDecodeError, OverflowError, MemoryError) as error:
+            raise CheckpointError(f"{path} is not a readable GGUF file ({error})") from None
+
+    def _read_header(self, handle: BinaryIO) -> None:
+        if handle.read(4) != b"GGUF":
+            raise CheckpointError(f"{self.path} is not a GGUF file")
+        version, tensors, keys = struct.unpack("<IQQ", handle.read(20))
+        if version != 3:
+            raise CheckpointError(f"{self.path} is GGUF version {version}; version 3 is read")
+        self.metadata: dict[str, Any] = {}
+        for _ in range(keys):
+            key = _string(handle)
+            self.metadata[key] = _value(handle, *struct.unpack("<I", handle.read(4)))
+        self.tensors: dict[str, tuple[tuple[int, ...], int, int]] = {}
+        for _ in range(tensors):
+            name = _string(handle)
+            (rank,) = struct.unpack("<I", handle.read(4))
+            shape = struct.unpack(f"<{rank}Q", handle.read(8 * rank))[::-1]  # stored fastest axis first
+            self.tensors[name] = (shape, *struct.unpack("<IQ", handle.read(12)))
+        alignment = self.metadata.get("general.alignment", 32)
+        self._data = -(-handle.tell() // alignment) * alignment
+
+    def tensor(self, name: str) -> NDArray[np.float32]:
+        """Read and dequantise one tensor."""
+        if name not in self.tensors:
+            raise CheckpointError(f"{self.path} holds no tensor {name}")
+        shape, kind, offset = self.tensors[name]
+        if kind not in _BYTES:
+            raise CheckpointError(f"{self.path}: tensor {name} has type {kind}; F32, Q4_1 and Q8_0 are read")
+        per_block, block_bytes = _BYTES[kind]
+        count = int(np.prod(shape)) // per_block * block_bytes
+        with self.path.open("rb") as handle:
+            handle.seek(self._data + offset)
+            raw = np.frombuffer(handle.read(count), np.uint8)
+        if raw.size != count:
+            raise CheckpointError(f"{self.path} is truncated at tensor {name}")
+        return _dequantise(raw, kind).reshape(shape)
+
+
+def _string(handle: BinaryIO) -> str:
+    (length,) = struct.unpack("<Q", handle.read(8))
+    return handle.read(length).decode()
+
+
+def _value(handle: BinaryIO, kind: int) -> Any:
+    if kind == _STRING:
+        return _string(handle)
+    if kind == _ARRAY:
+        inner, count = struct.unpack("<IQ", handle.read(12))
+        return [_value(handle, inner) for _ in range(count)]
+    layout = _SCALARS[kind]
+    return struct.unpack(layout, handle.read(struct.calcsize(layout)))[0]
+
+
+def _dequantise(raw: NDArray[np.uint8], kind: int) -> NDArray[np.float32]:
+    if kind == _F32:
+        return raw.view(np.float32).copy()
+    blocks = raw.reshape(-1, _BYTES[kind][1])
+    scale = blocks[:, :2].copy().view(np.float16).astype(np.float32)
+    if kind == _Q8_0:
+        return blocks[:, 2:].view(np.int8).astype(np.float32) * scale
+    low = blocks[:, 2:4].copy().view(np.float16).astype(np.float32)
+    nibbles = np.concatenate([blocks[:, 4:] & 15, blocks[:, 4:] >> 4], axis=1)  # low halves come first
+    return nibbles.astype(np.float32) * scale + low

@@ -1,0 +1,149 @@
+"""An LLM agent on disk: adapters in peft's format, encoder and head beside them, the backbone only by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from netllm_gym.agents.checkpoint import write_checkpoint
+from netllm_gym.agents.llm.agent import LLMAgent
+from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.agents.llm.model import DecisionModel
+from netllm_gym.errors import CheckpointError, NetLLMGymError
+
+_REST = "encoder_head.safetensors"
+_ADAPTER = "adapter_model.safetensors"
+
+
+def _card(about: dict[str, Any], trainable: int) -> str:
+    config, dataset = about["config"], about["dataset"]
+    lines = [
+        "---",
+        "library_name: peft",
+        "tags: [netllm-gym, networking]",
+        "---",
+        f"# LLM agent for {about['env_id']}",
+        "",
+        f"- backbone: {config['backbone']}, {config['layers'] or 'all'} layers, "
+        f"{'pretrained' if config['pretrained'] else 'random weights'}",
+        f"- objective: {config['objective']}; tokens: {config['tokens']}; LoRA rank {config['lora_rank']}",
+        f"- trained parameters: {trainable:,}",
+        f"- data: {dataset['name'] or 'unnamed'} (digest {dataset['digest'] or 'none'})",
+        *[f"- {key}: {value}" for key, value in about["results"].items()],
+        "",
+        'Load it with `netllm_gym.make_agent("this folder")`.',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def save(agent: LLMAgent, folder: str | Path) -> Path:
+    """Write a checkpoint folder."""
+    from minari.serialization import serialize_space
+
+    model = agent.model
+    about = {
+        "kind": "llm",
+        "env_id": agent.env_id,
+        "config": agent.config.to_json(),
+        "observation_space": json.loads(serialize_space(agent.about["observation_space"])),
+        "action_space": json.loads(serialize_space(agent.about["action_space"])),
+        **{key: agent.about[key] for key in ("modalities", "scales", "dataset")},
+        "backbone_fingerprint": model.fingerprint,
+        "results": agent.results,
+    }
+    learnt = model.trainable()
+    rest = {key: value for key, value in learnt.items() if not key.startswith("backbone.")}
+
+    def stored(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Half precision where that loses nothing (parameters are rounded after training), else as it is."""
+        halves = {key: value.half() for key, value in tensors.items()}
+        return {
+            key: (halves[key] if torch.equal(halves[key].to(value.dtype), value) else value).contiguous()
+            for key, value in tensors.items()
+        }
+
+    def fill(target: Path) -> None:
+        if agent.config.lora_rank:
+            from peft import get_peft_model_state_dict
+
+            backbone: Any = model.backbone
+            backbone.peft_config["default"].base_model_name_or_path = agent.config.backbone
+            backbone.peft_config["default"].save_pretrained(str(target))
+            save_file(
+                stored(get_peft_model_state_dict(backbone, save_embedding_layers=False)), target / _ADAPTER
+            )
+        save_file(stored(rest), target / _REST)
+        card = _card(about, sum(p.numel() for p in model.parameters() if p.requires_grad))
+        (target / "README.md").write_text(card, encoding="utf-8")
+
+    return write_checkpoint(folder, about, fill)
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    try:
+        return {key: value.float() for key, value in load_file(path).items()}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file ({error})") from None
+
+
+def _fill(model: torch.nn.Module, tensors: dict[str, torch.Tensor], wanted: set[str], path: Path) -> None:
+    if odd := sorted(wanted ^ set(tensors)):
+        raise CheckpointError(
+            f"{path}: tensor {odd[0]} is {'missing' if odd[0] in wanted else 'not expected'}"
+        )
+    state = model.state_dict()
+    for key, value in tensors.items():
+        if state[key].shape != value.shape:
+            shapes = f"{tuple(value.shape)}, the agent needs {tuple(state[key].shape)}"
+            raise CheckpointError(f"{path}: tensor {key} has shape {shapes}")
+    model.load_state_dict(tensors, strict=False)
+
+
+def load(folder: Path, about: dict[str, Any]) -> LLMAgent:
+    """Rebuild the agent described by `about` from `folder`.
+
+    Raises:
+        CheckpointError: a file is missing or broken, a tensor has the wrong shape, the backbone is another one.
+    """
+    from minari.serialization import deserialize_space
+
+    source = folder / "agent.json"
+    try:
+        spaces = {
+            key: deserialize_space(json.dumps(about[key])) for key in ("observation_space", "action_space")
+        }
+        config = LLMConfig.from_json(about["config"])
+        model = DecisionModel(config, **spaces, modalities=about["modalities"], scales=about["scales"])
+    except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
+        if isinstance(error, NetLLMGymError):
+            raise CheckpointError(f"{source}: {error}") from None
+        raise CheckpointError(
+            f"{source}: not a valid description ({type(error).__name__}: {error})"
+        ) from None
+    if about.get("backbone_fingerprint") != model.fingerprint:
+        raise CheckpointError(
+            f"{source}: backbone {config.backbone} here is not the one the agent was trained on"
+        )
+    names = {key for key in model.trainable() if not key.startswith("backbone.")}
+    _fill(model, _tensors(folder / _REST), names, folder / _REST)
+    if config.lora_rank:
+        # peft names a tensor without the adapter's name; ours are the model's own names.
+        prefix = "backbone."
+        tensors = {
+            prefix
+            + key.replace(".lora_A.weight", ".lora_A.default.weight").replace(
+                ".lora_B.weight", ".lora_B.default.weight"
+            ): value
+            for key, value in _tensors(folder / _ADAPTER).items()
+        }
+        names = {key for key in model.trainable() if key.startswith(prefix)}
+        _fill(model, tensors, names, folder / _ADAPTER)
+    known = {key: about.get(key, {}) for key in ("modalities", "scales", "dataset")}
+    return LLMAgent(model, about["env_id"], {**spaces, **known}, about.get("results", {}))

@@ -1,0 +1,248 @@
+"""Training on transformers.Trainer: padded batches of whole episodes, validation, early stopping, resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from netllm_gym.agents.llm.agent import LLMAgent
+from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.agents.llm.model import DecisionModel
+from netllm_gym.datasets.experience import Episode, Experience, pad
+from netllm_gym.errors import ConfigError, DatasetError
+from netllm_gym.files import write_json
+
+_WEIGHTS = "trainable.safetensors"
+
+
+def collate(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Pad episodes into the tensors :meth:`DecisionModel.forward` takes."""
+    batch = pad(episodes)
+    batch.pop("rewards")
+    observations = {key: torch.from_numpy(value) for key, value in batch.pop("observations").items()}
+    return {"observations": observations, **{key: torch.from_numpy(value) for key, value in batch.items()}}
+
+
+class _Trainer(Trainer):
+    """Saves what is learnt instead of the whole backbone, validates by the model's score, decays the rate."""
+
+    def __init__(self, *args: Any, minutes: float | None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.decider: Any = self.model
+        self.minutes, self.began = minutes, time.monotonic()
+
+    def elapsed_share(self) -> float:
+        """Share of the time limit that is used up (0 without one)."""
+        return (time.monotonic() - self.began) / (60 * self.minutes) if self.minutes else 0.0
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Linear warm-up, then half a cosine over the steps or the time limit, whichever is nearer its end."""
+        warmup = int(self.decider.llm_config.warmup)
+
+        def factor(step: int) -> float:
+            progress: float = min(1.0, max(step / num_training_steps, self.elapsed_share()))
+            return min(1.0, (step + 1) / (warmup + 1)) * (
+                0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
+            )
+
+        chosen: Any = optimizer or self.optimizer
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, factor)
+        return self.lr_scheduler
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Mean loss and score over the validation decisions."""
+        model: Any = self.model
+        model.eval()
+        totals, decisions = {"eval_loss": 0.0, "eval_score": 0.0}, 0
+        with torch.inference_mode():
+            for batch in self.get_eval_dataloader():
+                batch = self._prepare_inputs(batch)
+                found, count = model(**batch), int(batch["mask"].sum())
+                for key in ("loss", "score"):
+                    totals[f"eval_{key}"] += float(found[key]) * count
+                decisions += count
+        metrics = {key: value / decisions for key, value in totals.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(str(output_dir or self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {key: value.contiguous().cpu() for key, value in self.decider.trainable().items()}
+        save_file(tensors, folder / _WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        (model or self.decider).load_state_dict(
+            load_file(Path(resume_from_checkpoint) / _WEIGHTS), strict=False
+        )
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+
+class _Log(TrainerCallback):
+    """One JSON line per record in ``log.jsonl``, one line of progress, and the time limit."""
+
+    def __init__(self, path: Path, progress: Callable[[str], None] | None) -> None:
+        self.path, self.progress = path, progress
+        self.trainer: _Trainer | None = None
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
+        """Record what the trainer reports."""
+        with self.path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+        if self.progress and logs:
+            found = {"loss": "loss", "eval_loss": "valid loss", "eval_score": "valid score"}
+            text = ", ".join(f"{label} {logs[key]:.4f}" for key, label in found.items() if key in logs)
+            if text:
+                self.progress(f"step {state.global_step}/{state.max_steps}: {text}")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Validate, save and stop when the time is up."""
+        if self.trainer and self.trainer.elapsed_share() >= 1:
+            control.should_evaluate = control.should_save = control.should_training_stop = True
+
+
+def _fit_statistics(model: DecisionModel, experience: Experience, quantile: float) -> None:
+    """Set the scales that come from the data: of returns, of the target return, of continuous actions."""
+    returns = experience.returns()
+    to_go = np.concatenate([np.abs(episode.returns_to_go()) for episode in experience.episodes])
+    model.return_scale.fill_(max(float(np.quantile(to_go, 0.9)), 1e-6))
+    model.target_return.fill_(float(np.quantile(returns, quantile)))
+    if not model.head.sizes:
+        actions = np.concatenate([e.actions.reshape(len(e), -1) for e in experience.episodes]).astype(
+            np.float32
+        )
+        model.head.mean.copy_(torch.from_numpy(actions.mean(0)))
+        model.head.std.copy_(torch.from_numpy(actions.std(0) + 1e-3))
+
+
+def _check(config: LLMConfig, experience: Experience) -> None:
+    if not experience.episodes:
+        raise DatasetError(f"dataset {experience.name} holds no episode")
+    if config.objective == "regret" and any(e.action_values is None for e in experience.episodes):
+        raise DatasetError(
+            f"dataset {experience.name} has no hindsight action values; collect it with --hindsight"
+        )
+
+
+def _same_run(folder: Path, config: LLMConfig, experience: Experience) -> None:
+    """Refuse to resume a run of another configuration or dataset."""
+    wanted = {"config": config.to_json(), "dataset": experience.digest}
+    path = folder / "run.json"
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
+        raise ConfigError(
+            f"{folder} holds a training with another configuration or dataset; choose another folder"
+        )
+    write_json(path, wanted)
+
+
+def train(
+    config: LLMConfig,
+    experience: Experience,
+    valid: Experience | None = None,
+    out: str | Path = "runs/llm",
+    resume: bool = True,
+    minutes: float | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> LLMAgent:
+    """Train an LLM agent.
+
+    Args:
+        config: its choices.
+        experience: what to learn from.
+        valid: picks the checkpoint and stops early; must not be test data. Without it the last state is kept.
+        out: folder of the run: Trainer's checkpoints, ``log.jsonl``, TensorBoard's events.
+        resume: go on from the newest checkpoint in `out`, with the same losses as if never interrupted.
+        minutes: at most this wall-clock time in this process; the learning rate decays accordingly.
+        progress: called with one line now and then.
+
+    Raises:
+        DatasetError: no episodes, or no action values for `regret`.
+        ConfigError: a backbone or space that does not fit, or a folder of another run.
+    """
+    _check(config, experience)
+    if valid is not None:
+        _check(config, valid)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    _same_run(folder, config, experience)
+    model = DecisionModel(
+        config,
+        experience.observation_space,
+        experience.action_space,
+        experience.modalities,
+        experience.scales,
+    )
+    _fit_statistics(model, experience, config.target_quantile)
+    strategy = "steps" if valid is not None else "no"
+    arguments = TrainingArguments(
+        output_dir=str(folder / "trainer"),
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=4 * config.batch_size,
+        max_steps=config.steps,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        max_grad_norm=1.0,
+        logging_steps=min(10, config.eval_every),
+        eval_strategy=strategy,
+        eval_steps=config.eval_every,
+        save_steps=config.eval_every,
+        save_total_limit=2,
+        load_best_model_at_end=valid is not None,
+        metric_for_best_model="eval_score" if valid is not None else None,
+        greater_is_better=False,
+        seed=config.seed,
+        report_to="tensorboard" if find_spec("tensorboard") else "none",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        use_cpu=not torch.cuda.is_available(),
+    )
+    log = _Log(folder / "log.jsonl", progress)
+    callbacks: list[TrainerCallback] = [log]
+    if valid is not None:
+        callbacks.append(EarlyStoppingCallback(config.patience))
+    trainer = _Trainer(
+        model=model,
+        args=arguments,
+        data_collator=collate,
+        train_dataset=experience.episodes,
+        eval_dataset=valid.episodes if valid is not None else None,
+        callbacks=callbacks,
+        minutes=minutes,
+    )
+    trainer.remove_callback(PrinterCallback)
+    log.trainer = trainer
+    last = (
+        get_last_checkpoint(str(arguments.output_dir)) if resume and Path(str(arguments.output_dir)).is_dir() else None
+    )
+    trainer.train(resume_from_checkpoint=last)
+    model.to("cpu")
+    with torch.no_grad():  # checkpoints hold half precision: what is evaluated is what is stored
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.copy_(parameter.half().float())
+    results: dict[str, Any] = {"steps": trainer.state.global_step}
+    if valid is not None and trainer.state.best_metric is not None:
+        results["valid_score"] = trainer.state.best_metric
+    about = {
+        "observation_space": experience.observation_space,
+        "action_space": experience.action_space,
+        "modalities": experience.modalities,
+        "scales": experience.scales,
+        "dataset": {"name": experience.name, "digest": experience.digest},
+    }
+    return LLMAgent(model, experience.env_id, about, results)

@@ -1,0 +1,86 @@
+"""``netllm-gym collect``, ``datasets`` and ``train``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from netllm_gym.cli.output import console, emit, parse_settings, remarks
+
+Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, may be repeated.")]
+
+
+def collect_command(
+    dataset: Annotated[str, typer.Option(help="Minari id, e.g. netllm_gym/abr/robust_mpc-v0.")],
+    agent: Annotated[list[str], typer.Option(help="Agent, may be repeated for a mix.")],
+    env: Annotated[str, typer.Option(help="Environment id.")] = "netllm_gym/ABR-v0",
+    episodes: Annotated[int, typer.Option(help="Episodes; 0 plays each trace once with each agent.")] = 0,
+    epsilon: Annotated[float, typer.Option(help="Share of actions drawn at random.")] = 0.0,
+    hindsight: Annotated[bool, typer.Option("--hindsight", help="Store hindsight action values.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes; the result does not depend on them.")] = 1,
+    set: Set = None,
+) -> None:
+    """Collect an offline dataset from one agent or a mix; the same command resumes a stopped one."""
+    from netllm_gym.datasets.collect import CollectConfig, collect
+    from netllm_gym.datasets.store import dataset_path, describe
+
+    kwargs = {"split": "train", "random_start": True} if env == "netllm_gym/ABR-v0" else {"split": "train"}
+    config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs | parse_settings(set or []))
+    columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=remarks) as bar:
+        task = bar.add_task("collect", total=None)
+        collect(config, dataset, workers, lambda done, total: bar.update(task, completed=done, total=total))
+    about = describe(dataset)
+    console.print(
+        f"{dataset}: {len(about['episodes'])} episodes, {about['steps']} steps, mean reward per step "
+        f"{about['returns']['reward_mean']:.4f}\ncard: {dataset_path(dataset) / 'README.md'}"
+    )
+
+
+def datasets_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the datasets on this machine."""
+    from netllm_gym.datasets.store import describe, list_datasets
+
+    rows = []
+    for name in list_datasets():
+        about = describe(name)
+        rows.append(
+            {
+                "dataset": name,
+                "env": about["config"]["env"],
+                "traces": f"{about['trace_set']['name']}:{about['trace_set']['split']}",
+                "agents": "+".join(about["config"]["agents"]),
+                "steps": about["steps"],
+                "action values": about["action_values"],
+                "mean reward": about["returns"]["reward_mean"],
+            }
+        )
+    emit(rows, as_json)
+
+
+def train_command(
+    recipe: Annotated[str, typer.Argument(help="llm, regret-mlp, cql, bcq, bc or decision-transformer.")],
+    dataset: Annotated[list[str], typer.Option(help="Dataset id, may be repeated.")],
+    out: Annotated[str, typer.Option(help="Checkpoint folder to write.")],
+    valid: Annotated[list[str] | None, typer.Option(help="Validation dataset, may be repeated.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop training after about so long.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed.")] = 0,
+    set: Set = None,
+) -> None:
+    """Train an agent on offline datasets; the same command resumes a stopped LLM training."""
+    from netllm_gym.training import train
+
+    agent = train(
+        recipe,
+        dataset,
+        out,
+        valid=valid,
+        minutes=minutes,
+        seed=seed,
+        options=parse_settings(set or []),
+        say=lambda line: remarks.print(f"  {line}"),
+    )
+    console.print(f"trained {agent.name}; try: netllm-gym evaluate --agent {out}")

@@ -1,0 +1,51 @@
+"""``netllm-gym evaluate`` and ``report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from netllm_gym.cli.output import console, emit, parse_settings
+
+COLUMNS = (
+    "agent", "mean", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "win_rate", "score",
+    "verdict",
+)  # fmt: skip
+
+
+def evaluate_command(
+    agent: Annotated[list[str], typer.Option(help="Agent name or checkpoint folder, may be repeated.")],
+    task: Annotated[str, typer.Option(help="Task: abr, viewport, streaming or cluster.")] = "abr",
+    setting: Annotated[str, typer.Option(help="default, unseen1, unseen2 or unseen3.")] = "default",
+    profile: Annotated[str, typer.Option(help="embedded (synthetic traces) or paper (public ones).")] = "embedded",
+    episodes: Annotated[int | None, typer.Option(help="Default: every trace once.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes; the numbers do not depend on them.")] = 1,
+    out: Annotated[str, typer.Option(help="Folder for results and report.")] = "runs/evaluation",
+    set: Annotated[list[str] | None, typer.Option("--set", help="Replace an argument of the environment.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare agents on the same episodes and write a report; the same command resumes a stopped run."""
+    from dataclasses import replace
+
+    from netllm_gym.evaluation import evaluate, load_setting
+
+    chosen = load_setting(task, setting, profile)
+    chosen = replace(chosen, kwargs={**chosen.kwargs, **parse_settings(set or [])})
+    result = evaluate(
+        agents=agent, setting=chosen, episodes=episodes, seed=seed, workers=workers, out=out, trace_steps=(0,)
+    )
+    rows = result.summary().reset_index().to_dict("records")
+    emit(rows if as_json else [{k: row[k] for k in COLUMNS if k in row} for row in rows], as_json)
+    page = result.report(out)
+    if not as_json:
+        console.print(f"report: {page}")
+
+
+def report_command(folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.")]) -> None:
+    """Write the report of finished results again."""
+    from netllm_gym.evaluation import EvaluationResult
+
+    console.print(f"report: {EvaluationResult.load(folder).report(folder)}")

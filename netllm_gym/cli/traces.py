@@ -1,0 +1,137 @@
+"""``netllm-gym traces``: list, info, plot, fetch, import, audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from netllm_gym import traces as room
+from netllm_gym.cli.output import console, emit
+from netllm_gym.errors import ConfigError, DownloadError
+from netllm_gym.traces import catalog
+from netllm_gym.traces.network import NetworkTrace, statistics
+
+app = typer.Typer(help="Trace sets: what there is, what is in them, and how to bring your own.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[str, typer.Argument(help="Catalog name, user/NAME, or a path.")]
+
+
+@app.command("list")
+def list_command(as_json: Json = False) -> None:
+    """List the catalog."""
+    rows = []
+    for name in catalog.names():
+        entry = catalog.describe(name)
+        rows.append({"name": name, "kind": entry["kind"], "here": _state(name, entry), "title": entry["title"]})
+    emit(rows, as_json)
+
+
+def _state(name: str, entry: dict[str, Any]) -> str:
+    if "repository" not in entry:
+        return "embedded"
+    try:
+        if entry["kind"] == "video":
+            room.load_video(name.removeprefix("video/"))
+        else:
+            catalog.build(name)
+    except DownloadError:
+        return "to fetch"
+    return "fetched"
+
+
+@app.command("info")
+def info_command(name: Name, as_json: Json = False) -> None:
+    """Describe a trace set: splits, statistics, licence, source."""
+    splits = ("train", "valid", "test") if name in catalog.entries() or name.endswith("/as-published") else ("all",)
+    rows = []
+    for split in splits:
+        traces = room.load(name, split)
+        row: dict[str, Any] = {
+            "split": split,
+            "traces": len(traces),
+            "recordings": len({trace.group for trace in traces}),
+        }
+        if isinstance(traces[0], NetworkTrace):
+            found = [statistics(trace) for trace in traces]
+            row |= {
+                "hours": float(sum(trace.total_s for trace in traces) / 3600),
+                "mean Mbit/s": float(np.mean([s["mean_mbps"] for s in found])),
+                "median CV": float(np.median([s["cv"] for s in found])),
+                "median lag-1": float(np.median([s["lag1"] for s in found])),
+            }
+        rows.append(row | {"digest": traces.digest[:12]})
+    emit(rows, as_json)
+    if not as_json:
+        console.print(f"licence: {traces.licence}\nsource:  {traces.source}\ncite:    {traces.citation or '-'}")
+
+
+@app.command("plot")
+def plot_command(
+    name: Name,
+    split: Annotated[str, typer.Option(help="Split.")] = "test",
+    out: Annotated[Path, typer.Option(help="Figure to write (.png, .pdf, .svg).")] = Path("traces.png"),
+) -> None:
+    """Draw a few traces and the distribution of their means."""
+    from netllm_gym.traces.plot import plot_network
+
+    traces = room.load(name, split)
+    if not isinstance(traces[0], NetworkTrace):
+        raise ConfigError(f"{name} holds no network traces")
+    if out.suffix not in (".png", ".pdf", ".svg"):
+        raise ConfigError(f"cannot write {out.suffix or 'a file without suffix'}; use .png, .pdf or .svg")
+    plot_network(traces, out)
+    console.print(f"wrote {out}")
+
+
+@app.command("fetch")
+def fetch_command(name: Annotated[str, typer.Argument(help="Catalog name.")]) -> None:
+    """Bring a public trace set (and the videos it is played with) onto this machine, verified."""
+    entry = catalog.describe(name)
+    if "repository" not in entry:
+        console.print(f"{name} is embedded: nothing to fetch")
+        return
+    with console.status(f"fetching {entry['repository']}@{entry['commit'][:10]}"):
+        room.fetch(name, progress=True)
+    console.print(f"{name} is here; licence: {entry['licence']}")
+
+
+@app.command("import")
+def import_command(
+    path: Annotated[Path, typer.Argument(help="A trace file, or a folder of them.")],
+    name: Annotated[str, typer.Option(help="Name of the set: it becomes user/NAME.")],
+    format: Annotated[str, typer.Option(help="Format of the files.")] = "cooked",
+    split: Annotated[str, typer.Option(help="Which split they are.")] = "test",
+) -> None:
+    """Keep your own traces on this machine under a name."""
+    found = room.import_traces(path, name, format, split)
+    console.print(f"user/{name}, split {split}: {len(found)} traces")
+
+
+@app.command("audit")
+def audit_command(name: Name, as_json: Json = False) -> None:
+    """Check the splits of a set for traces and recordings they share."""
+    splits = {}
+    for split in ("train", "valid", "test"):
+        try:
+            splits[split] = room.load(name, split).traces
+        except ConfigError:
+            continue
+    found = room.audit(splits)
+    emit(
+        [
+            {
+                "pair": f"{first} / {second}",
+                "same content": len(names),
+                "from shared recordings": found.shared_recordings[first, second],
+            }
+            for (first, second), names in found.exact.items()
+        ],
+        as_json,
+    )
+    if not as_json:
+        verdict = "no content stands in two splits" if found.clean else "splits share content"
+        console.print(f"{verdict}; recordings per split: {found.recordings}")

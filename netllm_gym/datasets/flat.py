@@ -1,0 +1,53 @@
+"""A flat float32 view of Dict observations, for learners that take vectors (d3rlpy, small networks)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from netllm_gym.errors import ConfigError
+
+
+class FlatView:
+    """Turn Dict observations into vectors: each key divided by its scale, categories one-hot, keys in order.
+
+    Args:
+        space: a Dict of Box and Discrete spaces.
+        scales: typical magnitude of each Box key (``env.metadata["scales"]``); 1 where it is missing.
+
+    Raises:
+        ConfigError: another kind of space.
+    """
+
+    def __init__(self, space: gym.Space, scales: dict[str, float]) -> None:
+        if not isinstance(space, gym.spaces.Dict):
+            raise ConfigError(f"a flat view needs a Dict observation space, got {type(space).__name__}")
+        self.space = space
+        self.scales = scales
+        self.size = 0
+        for key, member in space.spaces.items():
+            if isinstance(member, gym.spaces.Discrete):
+                self.size += int(member.n)
+            elif isinstance(member, gym.spaces.Box):
+                self.size += int(np.prod(member.shape))
+            else:
+                raise ConfigError(f"observation {key!r} is a {type(member).__name__}: it has no flat view")
+
+    def many(self, observations: dict[str, NDArray]) -> NDArray[np.float32]:
+        """Flatten stacked observations, key → ``[T, …]``, to ``[T, size]``."""
+        parts = []
+        for key, member in self.space.spaces.items():
+            values = np.asarray(observations[key])
+            if isinstance(member, gym.spaces.Discrete):
+                parts.append(np.eye(int(member.n), dtype=np.float32)[values.astype(np.int64).ravel()])
+            else:
+                scaled = values.reshape(len(values), -1) / self.scales.get(key, 1.0)
+                parts.append(scaled.astype(np.float32))
+        return np.concatenate(parts, axis=1)
+
+    def one(self, observation: dict[str, Any]) -> NDArray[np.float32]:
+        """Flatten a single observation to ``[size]``."""
+        return self.many({key: np.asarray(observation[key])[None] for key in self.space.spaces})[0]

@@ -1,0 +1,201 @@
+"""The result of an evaluation: rows, and the judgement, figures and report made of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
+from netllm_gym.evaluation import statistics as stats
+from netllm_gym.evaluation.specs import digest_of
+from netllm_gym.evaluation.summary import check_paired, summarise, table
+from netllm_gym.files import atomic_path, write_json
+
+FORMAT = 1
+# Columns that depend on the machine's clock, not on what was decided.
+CLOCK = ("latency_p50_ms", "latency_p99_ms")
+
+
+@dataclass
+class EvaluationResult:
+    """Episodes played by several agents, all the same ones.
+
+    Attributes:
+        frame: one row per (agent, training seed, episode): the trace and its source recording, return,
+            metric, reward terms, action-repeat rate, decision latency (ms), and whether and why the agent
+            failed.
+        manifest: environment, agents, seeds, digests, versions and command.
+        steps: one row per step of the episodes recorded with ``trace_steps``.
+    """
+
+    frame: pd.DataFrame
+    manifest: dict[str, Any]
+    steps: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def metric(self) -> dict[str, str]:
+        """The headline number: its column, how it is aggregated, which side is better."""
+        return self.manifest["metric"]
+
+    @property
+    def terms(self) -> dict[str, dict[str, str]]:
+        """The reward's terms: column → aggregate, unit, which side is better."""
+        return self.manifest["terms"]
+
+    @property
+    def agents(self) -> list[str]:
+        """Labels of the agents in the order in which they were given."""
+        return list(dict.fromkeys(self.frame["agent"]))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over the rows without clock readings: equal digests mean equal decisions and rewards."""
+        plain = self.frame.drop(columns=[name for name in CLOCK if name in self.frame])
+        return digest_of(json.loads(plain.to_json(orient="split", double_precision=15, index=False)))
+
+    @cached_property
+    def _summary(self) -> pd.DataFrame:
+        return summarise(
+            self.frame,
+            self.metric,
+            self.terms,
+            self.manifest["baseline"],
+            self.manifest["floor"],
+            self.manifest["oracle"],
+            frozenset(self.manifest["privileged"]),
+        )
+
+    def summary(self) -> pd.DataFrame:
+        """One row per agent; the columns are explained at :func:`netllm_gym.evaluation.summary.summarise`."""
+        return self._summary.copy()
+
+    def power(self, agent: str, effect: float, relative: bool = True) -> stats.Power:
+        """How many traces are needed to see that `agent` differs from the baseline by `effect`?
+
+        Args:
+            agent: whose paired differences to the baseline are the pilot.
+            effect: share of the baseline's mean (0.05 for 5 %), or a value of the metric if not `relative`.
+            relative: see `effect`.
+
+        Raises:
+            UnknownNameError: no such agent. ConfigError: the agent is the baseline.
+        """
+        baseline = self.manifest["baseline"]
+        if agent not in self.agents:
+            raise UnknownNameError("agent in these results", agent, self.agents)
+        if agent == baseline:
+            raise ConfigError(f"{agent} is the baseline itself")
+        name = self.metric["name"]
+        check_paired(self.frame, name)
+        a = table(self.frame, agent, name).mean(axis=0)
+        b = table(self.frame, baseline, name).mean(axis=0)
+        groups = self.frame.drop_duplicates("episode").sort_values("episode")["group"].to_numpy()
+        both = ~pd.isna(a - b)
+        size = effect * abs(float(b[both].mean())) if relative else effect
+        return stats.power((a - b)[both], list(groups[both]), size)
+
+    def save(self, folder: str | Path, parquet: bool = False) -> Path:
+        """Write ``episodes.csv`` (or ``.parquet``), ``summary.csv``, ``steps.csv`` and ``manifest.json``;
+        return the folder.
+
+        Raises:
+            ConfigError: `parquet` without pyarrow.
+        """
+        folder = Path(folder)
+        name = "episodes.parquet" if parquet else "episodes.csv"
+        with atomic_path(folder / name) as path:
+            if parquet:
+                try:
+                    self.frame.to_parquet(path, index=False)
+                except ImportError as error:
+                    raise ConfigError("Parquet files need pyarrow: pip install pyarrow") from error
+            else:
+                path.write_text(self.frame.to_csv(index=False), encoding="utf-8")
+        for stem, frame in (("summary", self.summary()), ("steps", self.steps)):
+            if len(frame):
+                with atomic_path(folder / f"{stem}.csv") as path:
+                    path.write_text(frame.to_csv(index=False), encoding="utf-8")
+            else:
+                (folder / f"{stem}.csv").unlink(missing_ok=True)
+        write_json(
+            folder / "manifest.json", {"format": FORMAT, **self.manifest, "rows": name, "digest": self.digest}
+        )
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | Path) -> EvaluationResult:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DatasetError: no result there, or one that is damaged or was changed by hand.
+        """
+        folder = Path(folder)
+        try:
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            if manifest.pop("format") != FORMAT:
+                raise DatasetError(f"{folder}: the results were written by another version of netllm_gym")
+            rows = folder / Path(manifest.pop("rows")).name
+            expected = manifest.pop("digest")
+            frame = pd.read_parquet(rows) if rows.suffix == ".parquet" else _read_csv(rows)
+            steps = _read_csv(folder / "steps.csv") if (folder / "steps.csv").is_file() else pd.DataFrame()
+        except FileNotFoundError as error:
+            raise DatasetError(
+                f"{folder} holds no evaluation: {Path(str(error.filename)).name} is missing"
+            ) from None
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            if isinstance(error, DatasetError):
+                raise
+            raise DatasetError(f"{folder}: the results cannot be read ({error})") from None
+        result = cls(frame, manifest, steps)
+        check_paired(frame, result.metric["name"])
+        if result.digest != expected:
+            raise DatasetError(f"{folder}: {rows.name} does not match its manifest (changed by hand?)")
+        return result
+
+    def plot(self, folder: str | Path | None = None, formats: Sequence[str] = ("png",)) -> dict[str, Figure]:
+        """Return the figures by name, and write them into `folder` in the given `formats` (``png``, ``svg``,
+        ``pdf``).
+        """
+        from netllm_gym.evaluation import plots
+
+        figures = plots.all_figures(self)
+        if folder is not None:
+            for name, figure in figures.items():
+                for suffix in formats:
+                    plots.write(figure, Path(folder) / f"{name}.{suffix}")
+        return figures
+
+    def report(self, folder: str | Path) -> Path:
+        """Write ``report.html`` (self-contained), ``report.md`` and its figures; return the HTML's path."""
+        from netllm_gym.evaluation.report import write_report
+
+        return write_report(self, Path(folder))
+
+
+_TEXT = frozenset({"agent", "trace", "group", "reason"})
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read a table whose floats come back bit for bit (pandas' own fast parser rounds the last one)."""
+    frame = pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")), dtype=str, keep_default_na=False)
+    return pd.DataFrame({name: _parsed(name, frame[name].tolist()) for name in frame})
+
+
+def _parsed(name: str, texts: list[str]) -> list[Any]:
+    if name in _TEXT:
+        return texts
+    if set(texts) <= {"True", "False"}:
+        return [text == "True" for text in texts]
+    try:
+        return [int(text) for text in texts]
+    except ValueError:
+        return [float(text) if text else math.nan for text in texts]

@@ -1,0 +1,256 @@
+"""Run an evaluation: every agent on the same episodes, on any number of processes, resumable after a kill."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import joblib
+import pandas as pd
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from netllm_gym.agents.base import Agent
+from netllm_gym.errors import ConfigError
+from netllm_gym.evaluation import provenance
+from netllm_gym.evaluation.result import EvaluationResult
+from netllm_gym.evaluation.rollout import BLOCK, forget, metric_of, play_block, terms_of
+from netllm_gym.evaluation.settings import Setting, load_setting, task_of
+from netllm_gym.evaluation.specs import (
+    AgentSpec,
+    EnvRecipe,
+    Episode,
+    agent_specs,
+    canonical,
+    code_digest,
+    digest_of,
+    plan_episodes,
+    versions,
+)
+from netllm_gym.files import write_text
+
+_OWN_COLUMNS = frozenset(
+    {
+        "agent", "training_seed", "episode", "trace_index", "trace", "group", "seed", "steps", "mean_reward",
+        "repeat_rate", "latency_p50_ms", "latency_p99_ms", "lockstep", "failed", "reason",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """A unit of work: one agent on one block of episodes."""
+
+    spec: AgentSpec
+    episodes: tuple[Episode, ...]
+    traced: tuple[int, ...]
+    key: str | None  # None: an agent given as an object has no content to be recognised by
+
+    def stored_in(self, folder: Path | None) -> Path | None:
+        if folder is None or self.key is None:
+            return None
+        return folder / "episodes" / f"{self.key[:32]}.json"
+
+
+def _read_block(path: Path | None, key: str | None) -> dict[str, Any] | None:
+    """Return a finished block, or ``None``; a damaged file counts as not finished and is played again."""
+    if path is None or not path.is_file():
+        return None
+    try:
+        block = json.loads(path.read_text(encoding="utf-8"))
+        return block if block["key"] == key and block["rows"] else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _work(
+    recipe: EnvRecipe,
+    specs: Sequence[AgentSpec],
+    plans: Sequence[Episode],
+    traced: Sequence[int],
+    content: Any,
+) -> list[_Unit]:
+    common = {
+        "env": recipe.spec.id,
+        "kwargs": canonical(recipe.kwargs),
+        "traces": content,
+        "versions": versions(),
+        "code": code_digest(),
+    }
+    units = []
+    for spec in specs:
+        agent_key = None if spec.instance is not None else spec.key
+        for begin in range(0, len(plans), BLOCK):
+            episodes = tuple(plans[begin : begin + BLOCK])
+            marked = tuple(e.index for e in episodes if e.index in traced)
+            # Episodes carry their seeds, so the evaluation's own seed is in the key with them. So are the
+            # labels, which the stored rows repeat.
+            label = (spec.label, spec.training_seed)
+            key = None if agent_key is None else digest_of([common, agent_key, label, episodes, marked])
+            units.append(_Unit(spec, episodes, marked, key))
+    return units
+
+
+def _play(
+    recipe: EnvRecipe, units: Sequence[_Unit], workers: int, run: str
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (number of the unit, its block) as blocks finish, in any order."""
+    here = [i for i, unit in enumerate(units) if workers == 1 or unit.spec.instance is not None]
+    away = [i for i in range(len(units)) if i not in set(here)]
+    if away:
+        # No backend is named, so that `with joblib.parallel_config(backend="ray")` moves the same work to a
+        # cluster. Ray's backend hands results over only when all are there, so it gets the work in waves.
+        streams = joblib.parallel.get_active_backend()[0].supports_return_generator
+        wave = len(away) if streams else 2 * workers
+        form = "generator_unordered" if streams else "list"
+        with joblib.Parallel(n_jobs=workers, return_as=form, batch_size=1) as parallel:
+            for begin in range(0, len(away), wave):
+                numbers = away[begin : begin + wave]
+                yield from parallel(joblib.delayed(_numbered)(i, recipe, units[i], run) for i in numbers)
+    try:
+        for i in here:
+            yield _numbered(i, recipe, units[i], run)
+    finally:
+        forget()
+
+
+def _numbered(number: int, recipe: EnvRecipe, unit: _Unit, run: str) -> tuple[int, dict[str, Any]]:
+    return number, play_block(recipe, unit.spec, unit.episodes, unit.traced, run)
+
+
+def evaluate(
+    env: str = "netllm_gym/ABR-v0",
+    agents: Sequence[str | Agent | Mapping[str, Any]] = (),
+    setting: str | Mapping[str, Any] | Setting | None = None,
+    episodes: int | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    baseline: str | None = None,
+    floor: str | None = None,
+    oracle: str | None = None,
+    out: str | Path | None = None,
+    profile: str = "embedded",
+    trace_steps: Sequence[int] = (),
+    progress: bool = True,
+) -> EvaluationResult:
+    """Compare agents on the same episodes.
+
+    Args:
+        env: registered id of an environment.
+        agents: names, checkpoint folders, :class:`Agent` objects, or ``{"name": …, keyword arguments}``; such
+            a dict may carry a ``label`` for tables and a ``training_seed`` (agents with one label are runs of
+            one recipe). Objects are played in this process and are not resumable: what is in them cannot be
+            recognised again.
+        setting: arguments of the environment, or a setting of the catalog (by name, or loaded), which also
+            brings the baseline, the floor and the oracle.
+        episodes: how many; by default every trace once. More walk over the traces again with other seeds.
+        seed: the same seed gives every agent the same episodes, today and tomorrow.
+        workers: processes. The numbers do not depend on it.
+        baseline: the agent that the others are compared with; by default the setting's, or else the first
+            agent.
+        floor, oracle: ends of the normalised score; by default the setting's. Those not among `agents` are
+            added.
+        out: folder for the results. Finished blocks of 16 episodes are kept there, and the same command takes
+            them up again. Without it nothing is written.
+        profile: of a setting given by name: ``embedded`` or ``paper``.
+        trace_steps: numbers of the episodes whose every step is recorded (for a timeline).
+        progress: show a progress bar with the time left on stderr.
+
+    Returns:
+        One row per (agent, episode) and what is needed to judge and repeat them.
+
+    Raises:
+        UnknownNameError: an environment, agent or setting that nobody knows.
+        ConfigError: an argument out of range or in conflict with another.
+        CheckpointError, DownloadError: an agent or a trace set that cannot be had.
+    """
+    if workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
+    call = {
+        "env": env, "agents": list(agents), "setting": setting, "episodes": episodes, "seed": seed,
+        "workers": workers, "baseline": baseline, "floor": floor, "oracle": oracle, "out": out,
+        "profile": profile, "trace_steps": list(trace_steps),
+    }  # fmt: skip
+    if isinstance(setting, str):
+        setting = load_setting(task_of(env), setting, profile)
+    if isinstance(setting, Setting):
+        env, kwargs = setting.env, dict(setting.kwargs)
+        baseline, floor, oracle = (
+            baseline or setting.baseline,
+            floor or setting.floor,
+            oracle or setting.oracle,
+        )
+    else:
+        kwargs = dict(setting or {})
+    recipe = EnvRecipe.of(env, kwargs)
+    specs = agent_specs(agents, (baseline, floor, oracle))
+    baseline = baseline or specs[0].label
+    # Built once here, so that a misspelt name or a broken checkpoint is an error now and not a failed episode
+    # later.
+    privileged = sorted({spec.label for spec in specs if spec.build().privileged})
+    probe = recipe.make()
+    metric, terms = metric_of(probe), terms_of(probe)
+    if clash := _OWN_COLUMNS & {metric["name"], *terms}:
+        raise ConfigError(
+            f"the environment's metric or term {sorted(clash)[0]!r} has the name of a result column"
+        )
+    traces = getattr(probe.unwrapped, "traces", None)
+    count = len(traces) if traces is not None and hasattr(traces, "__len__") else None
+    content = getattr(traces, "digest", None)
+    plans = plan_episodes(episodes, count, seed)
+    if wrong := [index for index in trace_steps if not 0 <= index < len(plans)]:
+        raise ConfigError(f"trace_steps names episode {wrong[0]}, there are {len(plans)}")
+    probe.close()
+
+    folder = None if out is None else Path(out)
+    units = _work(recipe, specs, plans, trace_steps, content)
+    blocks: list[dict[str, Any] | None] = [_read_block(unit.stored_in(folder), unit.key) for unit in units]
+    waiting = [i for i, block in enumerate(blocks) if block is None]
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TimeRemainingColumn(), console=Console(file=sys.stderr), disable=not progress,
+    )  # fmt: skip
+    with bar:
+        total = sum(len(unit.episodes) for unit in units)
+        done = total - sum(len(units[i].episodes) for i in waiting)
+        task = bar.add_task("evaluate", total=total, completed=done)
+        for number, block in _play(recipe, [units[i] for i in waiting], workers, uuid4().hex):
+            unit = units[waiting[number]]
+            blocks[waiting[number]] = block
+            if path := unit.stored_in(folder):
+                write_text(path, json.dumps({"key": unit.key, **block}) + "\n")
+            bar.update(task, advance=len(unit.episodes), description=f"evaluate {unit.spec.label}")
+
+    rows = [row for block in blocks if block for row in block["rows"]]
+    steps = [step for block in blocks if block for step in block["steps"]]
+    manifest = {
+        "env": recipe.spec.id,
+        "env_kwargs": canonical(recipe.kwargs),
+        "setting": setting.describe() if isinstance(setting, Setting) else None,
+        "traces": {
+            "digest": content,
+            **{name: getattr(traces, name, None) for name in ("name", "split", "licence", "citation")},
+        },
+        "agents": [spec.describe() for spec in specs],
+        "privileged": privileged,
+        "baseline": baseline, "floor": floor, "oracle": oracle,
+        "metric": metric, "terms": terms,
+        "seed": seed, "episodes": len(plans),
+        **provenance.record(call),
+    }  # fmt: skip
+    result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps))
+    if folder is not None:
+        result.save(folder)
+    return result

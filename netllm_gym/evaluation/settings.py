@@ -1,0 +1,98 @@
+"""The catalog of evaluation settings: what each task is tested on, as data (``settings.toml``)."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+from netllm_gym.errors import UnknownNameError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One cell of the evaluation: an environment with the traces that agents are tested on.
+
+    Attributes:
+        task, name, profile: its place in the catalog.
+        env: id of the environment.
+        kwargs: arguments of the environment.
+        baseline, floor, oracle: agents that the comparison needs, ``None`` where a task has none.
+        note: what differs from the default setting.
+    """
+
+    task: str
+    name: str
+    profile: str
+    env: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    baseline: str | None = None
+    floor: str | None = None
+    oracle: str | None = None
+    note: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """Return the place in the catalog and the note as JSON."""
+        return {"task": self.task, "name": self.name, "profile": self.profile, "note": self.note}
+
+
+@cache
+def _catalog() -> Mapping[str, Any]:
+    text = files("netllm_gym.evaluation").joinpath("settings.toml").read_text(encoding="utf-8")
+    return MappingProxyType(tomllib.loads(text))
+
+
+def list_settings(task: str | None = None) -> list[tuple[str, str, str]]:
+    """Return the (task, name, profile) of every setting, of one task or of all."""
+    return [
+        (owner, name, profile)
+        for owner, entry in _catalog().items()
+        if task in (None, owner)
+        for name, profiles in entry["settings"].items()
+        for profile in profiles
+        if isinstance(profiles[profile], dict)
+    ]
+
+
+def load_setting(task: str, name: str = "default", profile: str = "embedded") -> Setting:
+    """Return a setting of the catalog.
+
+    Raises:
+        UnknownNameError: no such task, setting or profile; the message offers the nearest names.
+    """
+    if task not in _catalog():
+        raise UnknownNameError("task", task, _catalog())
+    entry = _catalog()[task]
+    if name not in entry["settings"]:
+        raise UnknownNameError(f"setting of {task}", name, entry["settings"])
+    profiles = {key: value for key, value in entry["settings"][name].items() if isinstance(value, dict)}
+    if profile not in profiles:
+        raise UnknownNameError(f"profile of {task} {name}", profile, profiles)
+    chosen = profiles[profile]
+    return Setting(
+        task=task,
+        name=name,
+        profile=profile,
+        env=chosen.get("env", entry["env"]),
+        kwargs={key: value for key, value in chosen.items() if key != "env"},
+        baseline=entry.get("baseline"),
+        floor=entry.get("floor"),
+        oracle=entry.get("oracle"),
+        note=entry["settings"][name].get("note", ""),
+    )
+
+
+def task_of(env_id: str) -> str:
+    """Return the task that the catalog tests in `env_id`.
+
+    Raises:
+        UnknownNameError: no task uses this environment.
+    """
+    by_env = {entry["env"]: task for task, entry in _catalog().items()}
+    if env_id not in by_env:
+        raise UnknownNameError("environment with settings", env_id, by_env)
+    return by_env[env_id]

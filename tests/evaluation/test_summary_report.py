@@ -1,0 +1,181 @@
+"""The summary's judgement, the figures and the report, and the catalog of settings."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
+from netllm_gym.evaluation import evaluate, list_settings, load_setting, plots
+from netllm_gym.evaluation.summary import summarise
+from tests.evaluation.toy import TOY
+
+METRIC = {"name": "cost", "aggregate": "mean", "better": "lower"}
+
+
+def rows(agent, values, seed=0):
+    return pd.DataFrame(
+        {
+            "agent": agent, "training_seed": seed, "episode": range(len(values)), "cost": values,
+            "failed": False, "group": [f"g{i}" for i in range(len(values))],
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(0)
+    base = rng.normal(10, 2, 40)
+    noise = rng.normal(0, 0.2, 40)
+    return pd.concat(
+        [
+            rows("base", base), rows("good", base - 1 + noise), rows("bad", base + 1 + noise),
+            rows("same", base + 0.05 * (noise - noise.mean())), rows("floor", base + 5),
+            rows("best", base - 5),
+        ],
+        ignore_index=True,
+    )  # fmt: skip
+
+
+def test_lower_is_better(frame):
+    summary = summarise(frame, METRIC, {}, "base", "floor", "best", frozenset({"best"})).set_index("agent")
+    assert (
+        list(summary.index) == ["good", "same", "base", "bad", "floor", "best"] or summary.index[0] == "good"
+    )
+    assert summary.index[-1] == "best", "bounds stand last"
+    assert dict(summary["verdict"]) == {
+        "good": "better", "base": "baseline", "same": "equivalent", "bad": "worse", "floor": "worse",
+        "best": "bound",
+    }  # fmt: skip
+    assert summary.loc["good", "score"] == pytest.approx(0.6, abs=0.02)
+    assert summary.loc["good", "win_rate"] > 0.95 and summary.loc["good", "difference"] < 0
+    assert summary.loc["base", "tail"] > summary.loc["base", "mean"], "the tail is the costly side"
+
+
+def test_training_seeds_widen_the_interval(frame):
+    base = frame[frame["agent"] == "base"]["cost"].to_numpy()
+    one = pd.concat([rows("base", base), rows("new", base - 0.3)])
+    many = pd.concat(
+        [rows("base", base), *(rows("new", base - 0.3 + shift, s) for s, shift in enumerate((-1.2, 0, 1.2)))]
+    )
+    narrow, wide = (summarise(f, METRIC, {}, "base").set_index("agent").loc["new"] for f in (one, many))
+    assert narrow["verdict"] == "better" and wide["verdict"] == "undecided"
+    assert wide["difference"] == pytest.approx(-0.3)
+
+
+def test_unfair_rows_are_refused(frame):
+    with pytest.raises(DatasetError, match="stands twice"):
+        summarise(pd.concat([frame, frame.iloc[:1]]), METRIC, {})
+    with pytest.raises(DatasetError, match=r"good.*lacks 1 of 40"):
+        summarise(frame.drop(index=frame.index[(frame.agent == "good") & (frame.episode == 7)]), METRIC, {})
+    with pytest.raises(DatasetError, match="column 'cost'"):
+        summarise(frame.drop(columns="cost"), METRIC, {})
+    mixed = frame.copy()
+    mixed.loc[3, "group"] = "elsewhere"
+    with pytest.raises(DatasetError, match="different source recordings"):
+        summarise(mixed, METRIC, {})
+    with pytest.raises(UnknownNameError, match="base"):
+        summarise(frame, METRIC, {}, "bsae")
+
+
+class Strict(HTMLParser):
+    """Checks that elements close in order, and collects the tags."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.tags = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in ("meta", "br", "hr", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    label = {"name": "toy/hint", "label": "<script>alert(1)</script>|x", "bias": 0.2}
+    return evaluate(
+        TOY,
+        [label, "toy/faulty"],
+        baseline="toy/random",
+        floor="toy/random",
+        oracle="toy/oracle",
+        progress=False,
+    )
+
+
+def test_report_is_self_contained_and_escaped(hostile, tmp_path):
+    page = hostile.report(tmp_path).read_text()
+    parser = Strict()
+    parser.feed(page)
+    assert parser.open == []
+    assert "script" not in parser.tags and parser.tags.count("svg") == 5
+    assert not re.search(r'(?:src|href)="(?!#)', page), "nothing is loaded from elsewhere"
+    assert "&lt;script&gt;alert(1)" in page and "no &lt;b&gt;idea" in page
+    assert "prefers-color-scheme: dark" in page and "currentColor" in page and plots.INK not in page
+    for told in (
+        "is better than toy/random",
+        "undecided",
+        "failed in 2 episodes",
+        hostile.digest,
+        "netllm_gym.evaluate(",
+    ):
+        assert told in page
+    text = (tmp_path / "report.md").read_text()
+    assert "<script>" not in text.split("```python")[0] and "\\|x" in text
+    for name in re.findall(r"\((figures/[^)]+)\)", text):
+        assert (tmp_path / name).stat().st_size > 5000
+    assert hostile.report(tmp_path / "again").read_text() == page, "the same result gives the same page"
+
+
+def test_figures_as_pdf(hostile, tmp_path):
+    names = hostile.plot(tmp_path, formats=["pdf"])
+    assert {f"{name}.pdf" for name in names} == {path.name for path in tmp_path.iterdir()}
+    assert (tmp_path / "metric-cdf.pdf").read_bytes().startswith(b"%PDF")
+    with pytest.raises(ConfigError, match="png, svg or pdf"):
+        hostile.plot(tmp_path, formats=["exe"])
+
+
+def test_power_of_a_result(hostile):
+    agent = hostile.agents[0]
+    assert hostile.power(agent, 0.5).needed > hostile.power(agent, 1.0).needed >= 1
+    with pytest.raises(UnknownNameError):
+        hostile.power("toy/hnt", 0.1)
+    with pytest.raises(ConfigError, match="baseline itself"):
+        hostile.power("toy/random", 0.1)
+
+
+def test_settings():
+    setting = load_setting("abr")
+    assert setting.env == "netllm_gym/ABR-v0" and setting.baseline == "abr/robust-mpc"
+    assert ("abr", "unseen2", "paper") in list_settings("abr")
+    with pytest.raises(UnknownNameError, match="unseen1"):
+        load_setting("abr", "unsen1")
+    with pytest.raises(UnknownNameError, match="abr"):
+        load_setting("arb")
+    with pytest.raises(UnknownNameError, match="paper"):
+        load_setting("abr", "unseen2", "papper")
+
+
+def test_abr_on_the_embedded_setting():
+    result = evaluate(agents=["abr/bba"], setting="default", episodes=12, trace_steps=[2], progress=False)
+    table = result.frame.pivot(index="episode", columns="agent", values="qoe")
+    assert (table.sub(table["abr/oracle"], axis=0).to_numpy() < 1e-6).all(), "nobody beats the oracle"
+    scores = result.summary().set_index("agent")["score"]
+    assert scores["abr/constant"] == 0 and scores["abr/oracle"] == 1
+    assert 0 < scores["abr/bba"] < scores["abr/robust-mpc"] < 1
+    figure = plots.abr_timeline(result, 2, ["abr/bba", "abr/oracle"])
+    assert len(figure.axes) == 2
+    with pytest.raises(ConfigError, match="recorded: 2"):
+        plots.abr_timeline(result, 3)
+
+
+def test_report_when_everything_failed(tmp_path):
+    result = evaluate(agents=[{"name": "abr/constant", "level": 99}], episodes=3, progress=False)
+    assert result.frame["failed"].all()
+    assert "3 × ConfigError: level 99" in result.report(tmp_path).read_text()
