@@ -11,21 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.agents.classical.viewport_predictors import Predictor
-from netllm_gym.envs.viewport.windows import Windows
+from netllm_gym.envs.viewport.windows import Windows, displacements
 from netllm_gym.errors import ConfigError
-from netllm_gym.traces.head_geometry import unwrap_to_last, wrap_deg
+from netllm_gym.traces.head_geometry import unwrap_to_last
 
 Array = NDArray[np.float64]
 _LOSSES = ("l2", "l1")
-
-
-def displacements(windows: Windows) -> Array:
-    """Motion from the last sample to each future one, by continuous steps, ``[N, f, 3]``.
-
-    A head that turns past ±180° has moved on, not jumped back: steps are folded one by one and summed.
-    """
-    path = np.concatenate([windows.history_deg[:, -1:], windows.future_deg], axis=1)
-    return np.cumsum(wrap_deg(np.diff(path, axis=1)), axis=1)
 
 
 class LinearMap(Predictor):

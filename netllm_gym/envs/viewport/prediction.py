@@ -182,8 +182,16 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
             "user": trace.user,
             "video": trace.video,
             "anchor": anchor,
-            "time_s": trace.start_s + anchor / trace.hz,
+            "time_s": (trace.start_s if trace.start_s < 30.0 else 0.0) + anchor / trace.hz,
         }
+
+    def image_at(self, index: int, anchor: int) -> np.ndarray:
+        """Map shown with the window of trace `index` whose future begins at sample `anchor` (needs ``image``)."""
+        if self.maps is None:
+            raise ConfigError("the environment was made without image")
+        trace = self.traces[index]
+        start = (trace.start_s if trace.start_s < 30.0 else 0.0) + anchor / trace.hz
+        return self.maps(trace.video, trace.user, start, start + self.protocol.future / trace.hz)
 
     def _observe(self) -> dict[str, Any]:
         anchors = self._anchors[self.trace_index]
@@ -194,10 +202,7 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
             "motion_deg": (history - history[-1]).astype(np.float32),
         }
         if self.maps is not None:
-            start = self.trace.start_s if self.trace.start_s < 30.0 else 0.0
-            start += anchor / self.trace.hz
-            stop = start + self.protocol.future / self.trace.hz
-            observation["image"] = self.maps(self.trace.video, self.trace.user, start, stop)
+            observation["image"] = self.image_at(self.trace_index, anchor)
         return observation
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:

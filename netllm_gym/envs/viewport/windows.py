@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.traces.head import HeadTrace
+from netllm_gym.traces.head_geometry import wrap_deg
 
 
 @dataclass(frozen=True)
@@ -134,3 +135,12 @@ def cut(traces: Sequence[HeadTrace], protocol: WindowProtocol) -> Windows:
         reading,
         hz,
     )
+
+
+def displacements(windows: Windows) -> NDArray[np.float64]:
+    """Motion from the last sample to each future one, by continuous steps, ``[N, f, 3]``.
+
+    A head that turns past ±180° has moved on, not jumped back: steps are folded one by one and summed.
+    """
+    path = np.concatenate([windows.history_deg[:, -1:], windows.future_deg], axis=1)
+    return np.cumsum(wrap_deg(np.diff(path, axis=1)), axis=1)
