@@ -38,7 +38,9 @@ def window_experience(
         "motion_deg": (history - history[:, -1:]).astype(np.float32),
     }
     if env.maps is not None:
-        observations["image"] = np.stack([env.image_at(int(i), int(a)) for i, a in zip(windows.trace, windows.anchor, strict=True)])
+        observations["image"] = np.stack(
+            [env.image_at(int(i), int(a)) for i, a in zip(windows.trace, windows.anchor, strict=True)]
+        )
     actions = displacements(windows).astype(np.float32)
     ends = np.flatnonzero(np.diff(windows.trace, append=-1)) + 1
     episodes, begin = [], 0

@@ -70,7 +70,9 @@ def load_heads(path: Path) -> list[HeadTrace]:
             for i in range(len(users))
         ]
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise TraceFormatError(path, f"not a stored head-motion set ({error}); delete it and fetch again") from None
+        raise TraceFormatError(
+            path, f"not a stored head-motion set ({error}); delete it and fetch again"
+        ) from None
 
 
 def _stored(name: str, entry: catalog.Entry, reading: str) -> Path:
@@ -122,7 +124,9 @@ def split_heads(traces: list[HeadTrace], entry: catalog.Entry) -> dict[str, tupl
         missing = [pair for pair in pairs if pair not in by_pair]
         if missing:
             video, user = missing[0]
-            raise TraceFormatError(split, f"video {video} of user {user} is missing ({len(missing)} pairs in all)")
+            raise TraceFormatError(
+                split, f"video {video} of user {user} is missing ({len(missing)} pairs in all)"
+            )
         taken.update(pairs)
         return tuple(by_pair[pair] for pair in pairs)
 
@@ -146,10 +150,14 @@ def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[s
 def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     if as_published:
         raise ConfigError(f"{name} is synthetic: it has no as-published reading")
-    return synthetic_head_traces(entry["video_counts"], entry["user_counts"], entry["seed"], entry["length_s"])
+    return synthetic_head_traces(
+        entry["video_counts"], entry["user_counts"], entry["seed"], entry["length_s"]
+    )
 
 
-def read_head_folder(path: str | Path, columns: str = "ypr", hz: float = HZ, **kwargs: Any) -> TraceSet[HeadTrace]:
+def read_head_folder(
+    path: str | Path, columns: str = "ypr", hz: float = HZ, **kwargs: Any
+) -> TraceSet[HeadTrace]:
     """Read a user's own logs: ``<folder>/<video>/<user>.csv``, or one file.
 
     Args:

@@ -162,7 +162,9 @@ def synthetic_head_traces(
 
     def draw(video_split: str, user_split: str) -> list[HeadTrace]:
         return [
-            HeadTrace(str(user), str(video), HZ, draw_head(model, seed, video, user, steps), dataset="synthetic")
+            HeadTrace(
+                str(user), str(video), HZ, draw_head(model, seed, video, user, steps), dataset="synthetic"
+            )
             for video in numbers(videos, video_split)
             for user in numbers(users, user_split)
         ]
@@ -182,7 +184,7 @@ def motion_statistics(traces: tuple[HeadTrace, ...]) -> dict[str, float]:
     """
     from netllm_gym.traces.head_geometry import great_circle_deg
 
-    apart = {lag: [] for lag in (1, 5, 10, 20)}
+    apart: dict[int, list[NDArray[np.float64]]] = {lag: [] for lag in (1, 5, 10, 20)}
     for trace in traces:
         for lag, found in apart.items():
             found.append(great_circle_deg(trace.angles_deg[:-lag], trace.angles_deg[lag:]))

@@ -39,18 +39,27 @@ class TileManifest:
     tile_bytes: NDArray[np.float64]
 
     def __init__(
-        self, name: str, ladder_kbps: ArrayLike, chunk_s: float, rows: int, columns: int, tile_bytes: ArrayLike
+        self,
+        name: str,
+        ladder_kbps: ArrayLike,
+        chunk_s: float,
+        rows: int,
+        columns: int,
+        tile_bytes: ArrayLike,
     ) -> None:
         ladder, sizes = np.array(ladder_kbps, dtype=np.float64), np.array(tile_bytes, dtype=np.float64)
         if ladder.ndim != 1 or len(ladder) == 0 or (ladder <= 0).any() or (np.diff(ladder) <= 0).any():
             raise TraceFormatError(name, "the ladder must be positive and strictly increasing")
         if sizes.ndim != 3 or len(sizes) == 0 or sizes.shape[1:] != (len(ladder), rows * columns):
             raise TraceFormatError(
-                name, f"sizes of shape {sizes.shape} do not fit {len(ladder)} levels of {rows} × {columns} tiles"
+                name,
+                f"sizes of shape {sizes.shape} do not fit {len(ladder)} levels of {rows} × {columns} tiles",
             )
         if not np.isfinite(sizes).all() or (sizes <= 0).any():
             bad = np.argwhere(~np.isfinite(sizes) | (sizes <= 0))[0]
-            raise TraceFormatError(name, f"chunk {bad[0]}, level {bad[1]}, tile {bad[2]} has no positive size")
+            raise TraceFormatError(
+                name, f"chunk {bad[0]}, level {bad[1]}, tile {bad[2]} has no positive size"
+            )
         if not (np.isfinite(chunk_s) and chunk_s > 0):
             raise TraceFormatError(name, f"the chunk length must be positive, got {chunk_s}")
         for array in (ladder, sizes):
@@ -116,7 +125,9 @@ def synthetic_tiles(
     complexity = np.exp(0.3 * z - 0.3**2 / 2)
     ladder = np.array(LADDER_KBPS)
     sizes = ladder[None, :, None] * 125.0 * chunk_s * (share * complexity)[:, None, :]
-    return TileManifest(f"synthetic-{video}", ladder, chunk_s, rows, columns, np.maximum(np.round(sizes), 650.0))
+    return TileManifest(
+        f"synthetic-{video}", ladder, chunk_s, rows, columns, np.maximum(np.round(sizes), 650.0)
+    )
 
 
 def read_tile_table(path: str | Path) -> dict[str, TileManifest]:
@@ -138,7 +149,10 @@ def read_tile_table(path: str | Path) -> dict[str, TileManifest]:
         else:
             ladder = columns["ladder_mbps"] * 1000.0
         if "size_bytes" in columns:
-            tables = {str(i + 1): t[: int(n)] for i, (t, n) in enumerate(zip(columns["size_bytes"], columns["chunks"], strict=True))}
+            tables = {
+                str(i + 1): t[: int(n)]
+                for i, (t, n) in enumerate(zip(columns["size_bytes"], columns["chunks"], strict=True))
+            }
         else:
             tables = {key[1:]: value for key, value in columns.items() if key[0] == "v" and key[1:].isdigit()}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

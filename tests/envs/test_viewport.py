@@ -51,7 +51,9 @@ def test_windows_are_the_published_ones() -> None:
     assert WindowProtocol().anchors(trace).tolist() == list(range(30, 240, 15))
     gap = np.ones(300, bool)
     gap[100] = False
-    assert not {90, 105} & set(WindowProtocol().anchors(HeadTrace("u", "v", 5.0, np.zeros((300, 3)), valid=gap)))
+    assert not {90, 105} & set(
+        WindowProtocol().anchors(HeadTrace("u", "v", 5.0, np.zeros((300, 3)), valid=gap))
+    )
     with pytest.raises(ConfigError, match="leave the trace"):
         WindowProtocol(history=31)
 
@@ -162,7 +164,10 @@ def test_allocators_spend_no_more_than_the_budget() -> None:
     utility = np.linspace(0.1, 1.0, len(sizes))
     interest = rng.dirichlet(np.full(64, 0.3))
     for budget in np.linspace(sizes[0].sum(), sizes[-1].sum() * 1.1, 7):
-        for levels in (knapsack(interest, sizes, utility, budget, 0), region(interest, sizes, utility, budget, 1.0)):
+        for levels in (
+            knapsack(interest, sizes, utility, budget, 0),
+            region(interest, sizes, utility, budget, 1.0),
+        ):
             assert sizes[levels, np.arange(64)].sum() <= budget + 1e-6
     assert (knapsack(np.ones(64) / 64, sizes, utility, 1e12, -1) == len(sizes) - 1).all()
 
@@ -203,9 +208,12 @@ def test_the_oracle_beats_every_other_view_and_prediction_beats_none() -> None:
     env = gym.make(STREAM).unwrapped
 
     def total(agent, **kwargs):
-        return np.mean([
-            sum(i["reward"] for i in play(env, make_agent(agent, **kwargs), trace=t, network=t % 8)) for t in range(0, 32, 4)
-        ])
+        return np.mean(
+            [
+                sum(i["reward"] for i in play(env, make_agent(agent, **kwargs), trace=t, network=t % 8))
+                for t in range(0, 32, 4)
+            ]
+        )
 
     oracle, hold = total("streaming/oracle"), total("streaming/predictive")
     line = total("streaming/predictive", predictor="viewport/linear-regression")

@@ -63,7 +63,9 @@ def test_all_column_formats_agree() -> None:
         ("quaternion-wxyz", q[:, [3, 0, 1, 2]]),
         ("vector", v),
     ):
-        rows = "\n".join(",".join(f"{x:.12f}" for x in (t, *row)) for t, row in zip(time, values, strict=True))
+        rows = "\n".join(
+            ",".join(f"{x:.12f}" for x in (t, *row)) for t, row in zip(time, values, strict=True)
+        )
         assert read_head_csv(rows.encode(), "u", "v", columns).angles_deg == pytest.approx(angles, abs=1e-6)
 
 
@@ -112,7 +114,10 @@ def test_head_traces_check_themselves() -> None:
 
 def test_a_split_that_names_missing_viewers_is_refused() -> None:
     heads = [HeadTrace("1", "1", 5.0, [[0, 0, 0]])]
-    entry = {"video_split": {"train": [1], "valid": [2], "test": []}, "user_split": {s: [1] for s in ("train", "valid", "test")}}
+    entry = {
+        "video_split": {"train": [1], "valid": [2], "test": []},
+        "user_split": {s: [1] for s in ("train", "valid", "test")},
+    }
     with pytest.raises(TraceFormatError, match="video 2 of user 1 is missing"):
         split_heads(heads, entry)
 

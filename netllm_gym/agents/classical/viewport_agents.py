@@ -70,10 +70,14 @@ def _regression_as_published() -> LinearRegression:
 _simple("viewport/hold-last", HoldLast, "The head stays where it is.")
 _simple("viewport/history-mean", HistoryMean, "The head returns to the mean of its history.")
 _simple("viewport/velocity", Velocity, "The mean velocity of the unwrapped history goes on.")
-_simple("viewport/velocity-as-published", _velocity_as_published, "NetLLM's velocity, fitted across the seam.")
+_simple(
+    "viewport/velocity-as-published", _velocity_as_published, "NetLLM's velocity, fitted across the seam."
+)
 _simple("viewport/damped-velocity", DampedVelocity, "The last step goes on and fades (γ = 0.6).")
 _simple("viewport/linear-regression", LinearRegression, "A line through the unwrapped history.")
-_simple("viewport/linear-regression-as-published", _regression_as_published, "NetLLM's regression, seam and all.")
+_simple(
+    "viewport/linear-regression-as-published", _regression_as_published, "NetLLM's regression, seam and all."
+)
 
 
 @lru_cache(maxsize=32)
@@ -182,4 +186,3 @@ class CrowdKNN(PredictorAgent):
         move[:, 0] = wrap_deg(move[:, 0])
         result[:, :2] += share * move
         return result
-

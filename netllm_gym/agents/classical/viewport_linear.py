@@ -61,7 +61,7 @@ class LinearMap(Predictor):
         y = displacements(windows).reshape(len(windows), -1)
         ridge = self.penalty * np.eye(x.shape[1])
         ridge[-1, -1] = 0.0
-        weights = np.linalg.solve(x.T @ x + ridge, x.T @ y)
+        weights: Array = np.linalg.solve(x.T @ x + ridge, x.T @ y)
         if self.loss == "l1":
             for _ in range(self.iterations):
                 residual = np.abs(y - x @ weights)
@@ -88,5 +88,7 @@ class LinearMap(Predictor):
             raise ConfigError(f"the map was fitted to another history than {history.shape[1]} samples")
         motion = (x @ self.weights).reshape(len(history), -1, 3)[:, :future]
         if motion.shape[1] < future:
-            motion = np.concatenate([motion, np.repeat(motion[:, -1:], future - motion.shape[1], axis=1)], axis=1)
+            motion = np.concatenate(
+                [motion, np.repeat(motion[:, -1:], future - motion.shape[1], axis=1)], axis=1
+            )
         return history[:, -1:] + motion

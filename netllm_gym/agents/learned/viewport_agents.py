@@ -51,7 +51,7 @@ class _NetworkAgent(PredictorAgent):
         if min(stride, hidden, epochs, batch) < 1 or learning_rate <= 0:
             raise ConfigError("stride, hidden, epochs, batch and learning_rate must be positive")
         self.traces, self._fit_future = traces, future
-        self._options = {
+        self._options: dict[str, Any] = {
             "stride": stride,
             "hidden": hidden,
             "epochs": epochs,
@@ -134,7 +134,9 @@ class _NetworkAgent(PredictorAgent):
             motion = self._network(features, torch.from_numpy(flat)).numpy().astype(np.float64)
         motion = motion[:, :future] * networks.SCALE_DEG
         if motion.shape[1] < future:
-            motion = np.concatenate([motion, np.repeat(motion[:, -1:], future - motion.shape[1], axis=1)], axis=1)
+            motion = np.concatenate(
+                [motion, np.repeat(motion[:, -1:], future - motion.shape[1], axis=1)], axis=1
+            )
         return history[:, -1:] + motion
 
     def forecast(self, observation: dict[str, Any], info: dict[str, Any], future: int) -> NDArray[np.float64]:

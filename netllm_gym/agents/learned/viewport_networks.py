@@ -47,7 +47,7 @@ def build_gru(hidden: int, layers: int, future: int) -> Any:
     """A GRU over the history whose last state gives the whole horizon at once."""
     torch = require_torch()
 
-    class GRUNet(torch.nn.Module):
+    class GRUNet(torch.nn.Module):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.gru = torch.nn.GRU(6, hidden, layers, batch_first=True)
@@ -71,7 +71,7 @@ def build_track(hidden: int, future: int, cells: int) -> Any:
     torch = require_torch()
     nn = torch.nn
 
-    class TrackNet(nn.Module):
+    class TrackNet(nn.Module):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
             self.position = nn.LSTM(6, hidden, batch_first=True)

@@ -118,7 +118,9 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         self.traces = load_head_traces(traces, split)
         self.protocol = WindowProtocol(history, future, stride=stride)
         self._anchors = [self.protocol.anchors(trace) for trace in self.traces]
-        short = [trace.name for trace, found in zip(self.traces, self._anchors, strict=True) if not len(found)]
+        short = [
+            trace.name for trace, found in zip(self.traces, self._anchors, strict=True) if not len(found)
+        ]
         if short:
             raise ConfigError(f"{short[0]} is too short for a window; filter it from the set")
         self.crowd: Crowd | None = None
@@ -168,9 +170,13 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         if not 0 <= index < len(self.traces):
             raise ConfigError(f"trace {index} is out of range: {self.traces.name} has {len(self.traces)}")
         self.trace_index, self.trace = index, self.traces[index]
-        self._at = int(np.searchsorted(self._anchors[index], float(options.get("start_s", 0.0)) * self.trace.hz))
+        self._at = int(
+            np.searchsorted(self._anchors[index], float(options.get("start_s", 0.0)) * self.trace.hz)
+        )
         if self._at >= len(self._anchors[index]):
-            raise ConfigError(f"start_s {options['start_s']:g} lies beyond the last window of {self.trace.name}")
+            raise ConfigError(
+                f"start_s {options['start_s']:g} lies beyond the last window of {self.trace.name}"
+            )
         return self._observe(), self._info()
 
     def _info(self) -> dict[str, Any]:

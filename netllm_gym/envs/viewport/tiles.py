@@ -48,7 +48,9 @@ class TileGrid:
             ConfigError: it does not.
         """
         if width_px % self.columns or height_px % self.rows:
-            raise ConfigError(f"{self.rows} × {self.columns} tiles do not divide a frame of {width_px} × {height_px}")
+            raise ConfigError(
+                f"{self.rows} × {self.columns} tiles do not divide a frame of {width_px} × {height_px}"
+            )
 
     @cached_property
     def solid_angle(self) -> NDArray[np.float64]:
@@ -69,7 +71,14 @@ def _weights(angles, rays, ray_weight, rows, columns, out):
     """Add each ray's weight to the tile it meets, for every view."""
     for i in range(len(angles)):
         lon, lat, roll = np.radians(angles[i, 0]), np.radians(angles[i, 1]), np.radians(angles[i, 2])
-        sl, cl, sp, cp, sr, cr = np.sin(lon), np.cos(lon), np.sin(lat), np.cos(lat), np.sin(roll), np.cos(roll)
+        sl, cl, sp, cp, sr, cr = (
+            np.sin(lon),
+            np.cos(lon),
+            np.sin(lat),
+            np.cos(lat),
+            np.sin(roll),
+            np.cos(roll),
+        )
         # The view's axes in the frame of the video: right, up and forward, after roll, pitch and yaw.
         for j in range(len(rays)):
             # Right ear down (positive roll) turns the view clockwise: its right axis leans down.
@@ -101,7 +110,9 @@ class TileView:
 
     def __post_init__(self) -> None:
         if not all(0.0 < fov < 180.0 for fov in self.fov_deg):
-            raise ConfigError(f"a rectilinear field of view lies between 0 and 180 degrees, got {self.fov_deg}")
+            raise ConfigError(
+                f"a rectilinear field of view lies between 0 and 180 degrees, got {self.fov_deg}"
+            )
         if self.rays < 2:
             raise ConfigError(f"a view needs at least 2 rays a side, got {self.rays}")
 

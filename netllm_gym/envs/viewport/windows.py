@@ -47,7 +47,7 @@ class WindowProtocol:
         if trace.valid.all() or not len(anchors):
             return anchors
         span = self.history + self.future
-        whole = sliding_window_view(trace.valid, span).all(axis=1)
+        whole = np.all(sliding_window_view(trace.valid, span), axis=1)
         return anchors[whole[anchors - self.history]]
 
 
@@ -118,7 +118,9 @@ def cut(traces: Sequence[HeadTrace], protocol: WindowProtocol) -> Windows:
     reading, hz = kinds.pop()
     anchors = [protocol.anchors(trace) for trace in traces]
     if not sum(map(len, anchors)):
-        raise ConfigError(f"no trace is long enough for a window ({protocol.first + protocol.margin} samples)")
+        raise ConfigError(
+            f"no trace is long enough for a window ({protocol.first + protocol.margin} samples)"
+        )
     span = protocol.history + protocol.future
     pieces = [
         sliding_window_view(trace.angles_deg, span, axis=0)[found - protocol.history]
