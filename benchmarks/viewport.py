@@ -1,9 +1,10 @@
 """Viewport prediction and streaming: the table of agents, speed, and QoE against prediction error and buffer.
 
 python benchmarks/viewport.py table      all agents on the four published settings (needs the public sets)
-python benchmarks/viewport.py canonical  the same sets in canonical angles: great circle and tiles, crowd apart
-python benchmarks/viewport.py speed      windows/s and streaming steps/s, with scikit-style refits as the peer
-python benchmarks/viewport.py stream OUT QoE of predictors and buffer targets, two plots and a GIF in OUT
+python benchmarks/viewport.py canonical  the same sets in canonical angles: great circle and tiles, crowd
+apart python benchmarks/viewport.py speed      windows/s and streaming steps/s, with scikit-style refits as
+the peer python benchmarks/viewport.py stream OUT QoE of predictors and buffer targets, two plots and a GIF in
+OUT
 """
 
 from __future__ import annotations
@@ -72,10 +73,8 @@ def canonical() -> None:
         windows = cut(tuple(traces.load(setting.traces, "test")), setting.protocol)
         for agent, predictor in predictors("viewport/jin2022", 10, 20).items():
             f = score(predictor.predict(windows.history_deg, 20), windows, view=TileView())
-            print(
-                f"{name} {agent:32s} gc {f['great_circle_deg']} hit {f['hit_rate'].mean:.3f} iou {f['tile_iou'].mean:.3f} cover {f['full_cover'].mean:.3f}",
-                flush=True,
-            )
+            tiles = " ".join(f"{key} {f[key].mean:.3f}" for key in ("hit_rate", "tile_iou", "full_cover"))
+            print(f"{name} {agent:32s} great circle {f['great_circle_deg']} {tiles}", flush=True)
 
 
 def speed() -> None:
@@ -219,11 +218,11 @@ def _gif(path: Path, head: str) -> None:
         max_chunks=24,
         render_mode="rgb_array",
     ).unwrapped
-    observation, _ = env.reset(seed=0, options={"trace": 5})
+    env.reset(seed=0, options={"trace": 5})
     frames, over = [], False
     while not over:
         action = {"motion_deg": np.zeros(env.action_space["motion_deg"].shape, np.float32), "level": 3}
-        observation, _, over, _, _ = env.step(action)
+        _, _, over, _, _ = env.step(action)
         frames.append(Image.fromarray(env.render()).resize((384, 192)).quantize(32))
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=400, loop=0)
 

@@ -20,13 +20,14 @@ def window_experience(
 ) -> Experience:
     """Cut every window of a split into experience for supervised training.
 
-    One episode per trace, one decision per window. The action is the true displacement from the last sample (what a
-    perfect agent of the environment would answer), so a learner that outputs zero is hold-last. Rewards are 0, the
-    best the environment gives.
+    One episode per trace, one decision per window. The action is the true displacement from the last sample
+    (what a perfect agent of the environment would answer), so a learner that outputs zero is hold-last.
+    Rewards are 0, the best the environment gives.
 
     Args:
         traces, split, stride: of the environment; smaller strides give more, overlapping windows.
-        env_kwargs: further arguments of ``netllm_gym/ViewportPrediction-v0``: ``history``, ``future``, ``image``.
+        env_kwargs: further arguments of ``netllm_gym/ViewportPrediction-v0``: ``history``, ``future``,
+            ``image``.
     """
     kwargs = {"traces": traces, "split": split, "stride": stride, **env_kwargs}
     env = gym.make(ENV_ID, **kwargs).unwrapped

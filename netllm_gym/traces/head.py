@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.files import digest
 
-# canonical: (lon, lat, roll), see netllm_gym.traces.head_geometry. published: NetLLM's (roll, pitch, yaw), Z-X-Y.
+# canonical: (lon, lat, roll), see netllm_gym.traces.head_geometry. published: NetLLM's (roll, pitch, yaw),
+# Z-X-Y.
 AXES = {"canonical": ("lon", "lat", "roll"), "published": ("roll", "pitch", "yaw")}
 _LIMITS = {"canonical": (180.0, 90.0, 180.0), "published": (180.0, 90.0, 180.0)}
 
@@ -30,7 +31,8 @@ class HeadTrace:
         dataset: where it comes from, e.g. ``jin2022``.
 
     Raises:
-        TraceFormatError: shapes that do not fit, angles out of range or not finite, a rate that is not positive.
+        TraceFormatError: shapes that do not fit, angles out of range or not finite, a rate that is not
+            positive.
     """
 
     user: str

@@ -1,8 +1,9 @@
 """Geometry of head motion: angles that wrap, directions on the sphere, and the Euler orders data sets use.
 
-Canonical angles are ``(lon, lat, roll)`` in degrees: longitude 0 is the centre of the equirectangular frame and grows
-to the right, in [-180, 180); latitude grows upward; roll is positive when the right ear goes down. The direction of
-view is ``(cos lat sin lon, sin lat, cos lat cos lon)``: x to the right, y up, z to the centre of the frame.
+Canonical angles are ``(lon, lat, roll)`` in degrees: longitude 0 is the centre of the equirectangular frame
+and grows to the right, in [-180, 180); latitude grows upward; roll is positive when the right ear goes down.
+The direction of view is ``(cos lat sin lon, sin lat, cos lat cos lon)``: x to the right, y up, z to the
+centre of the frame.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ def unwrap_to_last(angles: ArrayLike) -> Array:
         angles: shape ``[..., h, 3]``, degrees.
 
     Returns:
-        The same angles plus whole turns, so that no two neighbours differ by more than 180°. What is fitted to them
-        never sees the seam.
+        The same angles plus whole turns, so that no two neighbours differ by more than 180°. What is fitted
+        to them never sees the seam.
     """
     angles = np.asarray(angles, dtype=np.float64)
     steps = wrap_deg(np.diff(angles, axis=-2))
@@ -55,22 +56,24 @@ def great_circle_deg(a: ArrayLike, b: ArrayLike) -> Array:
     Computed as ``atan2(|a × b|, a · b)``, which stays exact for small and for opposite directions.
 
     Args:
-        a, b: ``(lon, lat)`` or canonical ``(lon, lat, roll)``, shape ``[..., 2 or 3]``, degrees; roll is ignored.
-            Longitudes may lie outside [-180, 180); a latitude beyond a pole is read as the direction over it.
+        a, b: ``(lon, lat)`` or canonical ``(lon, lat, roll)``, shape ``[..., 2 or 3]``, degrees; roll is
+            ignored. Longitudes may lie outside [-180, 180); a latitude beyond a pole is read as the direction
+            over it.
     """
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     u, v = lonlat_to_vector(a[..., 0], a[..., 1]), lonlat_to_vector(b[..., 0], b[..., 1])
     return np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v), axis=-1), np.sum(u * v, axis=-1)))
 
 
-# --- quaternions and Euler orders -------------------------------------------------------------------------------------
+# --- quaternions and Euler orders
+# -------------------------------------------------------------------------------------
 
 
 def published_to_quaternion(triple_deg: ArrayLike) -> Array:
     """Turn NetLLM's ``(roll, pitch, yaw)`` back into quaternions ``(x, y, z, w)``, shape ``[n, 4]``.
 
-    Its files hold the intrinsic Z-X-Y angles of the headset's quaternion. Head angles need Y-X-Z: with the stored
-    order, pitch and roll exchange roles as the head turns by 90°.
+    Its files hold the intrinsic Z-X-Y angles of the headset's quaternion. Head angles need Y-X-Z: with the
+    stored order, pitch and roll exchange roles as the head turns by 90°.
     """
     return Rotation.from_euler("ZXY", np.asarray(triple_deg, dtype=np.float64), degrees=True).as_quat()
 
@@ -82,10 +85,10 @@ def quaternion_to_canonical(
 
     Args:
         quaternion: ``(x, y, z, w)``, y up, any positive length.
-        lon_offset_deg: added to the yaw: where the data set's zero lies in the frame (-90 for Jin2022, +90 for
-            Wu2017).
-        lat_sign: sign of the pitch; -1 for left-handed headset frames, in which a positive pitch looks down. Roll
-            changes sign with it.
+        lon_offset_deg: added to the yaw: where the data set's zero lies in the frame (-90 for Jin2022, +90
+            for Wu2017).
+        lat_sign: sign of the pitch; -1 for left-handed headset frames, in which a positive pitch looks down.
+            Roll changes sign with it.
     """
     yaw, pitch, roll = (
         Rotation.from_quat(np.asarray(quaternion, dtype=np.float64)).as_euler("YXZ", degrees=True).T

@@ -1,6 +1,7 @@
 """Readers of head logs: NetLLM's files, quaternion logs, and generic CSV of angles or unit vectors.
 
-All logs but NetLLM's own reading are resampled to a uniform clock by spherical interpolation. Where two stamps lie
+All logs but NetLLM's own reading are resampled to a uniform clock by spherical interpolation. Where two
+stamps lie
 further apart than `max_gap_s`, the samples between them are marked invalid: a gap stays a gap.
 """
 
@@ -31,7 +32,8 @@ COLUMNS = {
 
 
 def _table(data: bytes, name: str, columns: int) -> NDArray[np.float64]:
-    """Parse comma-separated numbers; one header line is allowed. Fast when clean, exact about errors when not."""
+    """Parse comma-separated numbers; one header line is allowed. Fast when clean, exact about errors when
+    not."""
     text = decode(data, name)
     lines = text.splitlines()
     first = lines[0].split(",")[0].strip()
@@ -111,9 +113,10 @@ def read_netllm(
     """Read one ``simple_5Hz_user<u>.csv`` (time, roll, pitch, yaw) both ways.
 
     Returns:
-        The published reading (rows as they stand, their clock taken as uniform) and the canonical one (turned back
-        into quaternions, resampled by their stamps, Y-X-Z angles, 0 at the frame's centre). A few published files
-        hold rows whose clock jumps back by a fraction of a second; the canonical reading leaves those rows out.
+        The published reading (rows as they stand, their clock taken as uniform) and the canonical one (turned
+        back into quaternions, resampled by their stamps, Y-X-Z angles, 0 at the frame's centre). A few
+        published files hold rows whose clock jumps back by a fraction of a second; the canonical reading
+        leaves those rows out.
 
     Raises:
         TraceFormatError: as ``file:line: reason``.

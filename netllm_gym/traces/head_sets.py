@@ -1,8 +1,9 @@
 """Catalog builders of head-motion sets.
 
-Besides ``train``, ``valid`` and ``test``, whose videos and users are all disjoint, a public set has two more parts:
-``crowd``, the training users on the videos of the other splits (what a deployed predictor may know about a video), and
-``other``, every remaining pair of user and video.
+Besides ``train``, ``valid`` and ``test``, whose videos and users are all disjoint, a public set has two more
+parts: ``crowd``, the training users on the videos of the other splits (what a deployed predictor may know
+    about a
+video), and ``other``, every remaining pair of user and video.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Synthetic head motion: seeded, and calibrated to the speed and autocorrelation of real viewers.
 
-A video has a few attraction points that drift along the equator; all users share them. A user looks at a target for a
-while (log-normal dwell, whose median differs from user to user), then picks another: mostly an attraction point, which
-he pursues, sometimes a place of his own near the equator, where he fixates. The head follows its target as a
-critically damped spring, so that a change of target is a fast, smooth shift, and a slow jitter is added.
+A video has a few attraction points that drift along the equator; all users share them. A user looks at a
+target for a while (log-normal dwell, whose median differs from user to user), then picks another: mostly an
+attraction point, which he pursues, sometimes a place of his own near the equator, where he fixates. The head
+follows its target as a critically damped spring, so that a change of target is a fast, smooth shift, and a
+slow jitter is added.
 
 Calibration (:data:`CALIBRATED`) against the training part of Jin2022, in the canonical reading: see
 ``docs/envs/viewport_prediction.md``.
@@ -29,9 +30,10 @@ class HeadModel:
     """Parameters of the model.
 
     Attributes:
-        dwell_s: median time on a target; `user_spread` and `dwell_spread` are the log standard deviations of a
-            user's own median and of single dwells.
-        points: attraction points of a video; `attention` is the probability that the next target is one of them.
+        dwell_s: median time on a target; `user_spread` and `dwell_spread` are the log standard deviations of
+            a user's own median and of single dwells.
+        points: attraction points of a video; `attention` is the probability that the next target is one of
+            them.
         drift_deg_s: standard deviation of an attraction point's speed along the equator.
         shift_deg: standard deviation of the longitude change to a target of the user's own.
         lat_deg, lat_bias_deg: standard deviation and mean of targets' latitude.
@@ -144,7 +146,8 @@ def synthetic_head_traces(
     length_s: float,
     model: HeadModel = CALIBRATED,
 ) -> dict[str, tuple[HeadTrace, ...]]:
-    """Draw a set whose splits share neither videos nor users, and the training users on the other videos (``crowd``).
+    """Draw a set whose splits share neither videos nor users, and the training users on the other videos
+    (``crowd``).
 
     Args:
         videos, users: how many of each, by split.
@@ -178,9 +181,9 @@ def motion_statistics(traces: tuple[HeadTrace, ...]) -> dict[str, float]:
     """Figures by which synthetic motion is calibrated: speed, spread and decorrelation.
 
     Returns:
-        ``step_deg`` (median motion per 0.2 s), ``after_1s``, ``after_2s``, ``after_4s`` (mean great-circle distance
-        between two moments), ``still_4s`` (share of moments less than 10° from where the head is 4 s later) and
-        ``lat_std`` in degrees. Traces must be canonical and at 5 Hz.
+        ``step_deg`` (median motion per 0.2 s), ``after_1s``, ``after_2s``, ``after_4s`` (mean great-circle
+        distance between two moments), ``still_4s`` (share of moments less than 10° from where the head is 4 s
+        later) and ``lat_std`` in degrees. Traces must be canonical and at 5 Hz.
     """
     from netllm_gym.traces.head_geometry import great_circle_deg
 

@@ -22,7 +22,8 @@ class TileManifest:
 
     Attributes:
         name: of the video.
-        ladder_kbps: nominal rate of each level (of a tile or of the frame; only ratios matter), ``[L]``, rising.
+        ladder_kbps: nominal rate of each level (of a tile or of the frame; only ratios matter), ``[L]``,
+            rising.
         chunk_s: seconds of video in a chunk.
         rows, columns: the grid; tile = row * columns + column, row 0 the top.
         tile_bytes: sizes, ``[chunks, L, rows * columns]``, all positive.
@@ -95,11 +96,11 @@ def synthetic_tiles(
 ) -> TileManifest:
     """Draw the sizes of a tiled video.
 
-    A tile's bytes at level l are ``rate_l · chunk_s / 8 · share · complexity``. Shares are proportional to the tile's
-    solid angle raised to 0.7 (an equirectangular frame spends many pixels, but smooth ones, at the poles) times a
-    log-normal static texture (σ = 0.6). Complexity is log-normal (σ = 0.3) and drifts from chunk to chunk as a
-    first-order autoregression (0.9), half of it shared by all tiles. No tile weighs less than 650 bytes, which an
-    encoder spends on an empty one.
+    A tile's bytes at level l are ``rate_l · chunk_s / 8 · share · complexity``. Shares are proportional to
+    the tile's solid angle raised to 0.7 (an equirectangular frame spends many pixels, but smooth ones, at the
+    poles) times a log-normal static texture (σ = 0.6). Complexity is log-normal (σ = 0.3) and drifts from
+    chunk to chunk as a first-order autoregression (0.9), half of it shared by all tiles. No tile weighs less
+    than 650 bytes, which an encoder spends on an empty one.
 
     Args:
         video: identifier; different videos draw different textures.
@@ -133,8 +134,10 @@ def synthetic_tiles(
 def read_tile_table(path: str | Path) -> dict[str, TileManifest]:
     """Read a table of tile sizes, ``.npz`` without pickles, one manifest per video.
 
-    Keys: ``grid`` [2], ``chunk_s``, a ladder (``per_tile_ladder_kbps`` or ``ladder_mbps``), and either ``v<video>``
-    [chunks, levels, tiles] per video, or ``size_bytes`` [videos, chunks, levels, tiles] with ``chunks`` [videos].
+    Keys: ``grid`` [2], ``chunk_s``, a ladder (``per_tile_ladder_kbps`` or ``ladder_mbps``), and either
+        ``v<video>``
+    [chunks, levels, tiles] per video, or ``size_bytes`` [videos, chunks, levels, tiles] with ``chunks``
+    [videos].
 
     Raises:
         TraceFormatError: not such a table.

@@ -115,7 +115,8 @@ def test_experience_of_windows() -> None:
     assert data.action_space.contains(data.episodes[0].actions[0])
 
 
-# --- tiles ------------------------------------------------------------------------------------------------------------
+# --- tiles
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_view_knows_no_seam_and_sees_the_pole() -> None:
@@ -172,7 +173,8 @@ def test_allocators_spend_no_more_than_the_budget() -> None:
     assert (knapsack(np.ones(64) / 64, sizes, utility, 1e12, -1) == len(sizes) - 1).all()
 
 
-# --- streaming --------------------------------------------------------------------------------------------------------
+# --- streaming
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_qoe_is_paid_for_every_chunk_once_and_when_it_is_played() -> None:

@@ -56,8 +56,8 @@ def test_untrained_predictors_reproduce_the_reference(name: str) -> None:
     windows, expected = _windows(name), REFERENCE["published_reading"][name]
     assert len(windows) == expected["windows"]
     assert len(np.unique(windows.trace)) == expected["clusters"]
-    # The reference unwraps from the first sample on; its predictions differ from ours by whole turns, which the
-    # published metric (one turn forgiven) can see.
+    # The reference unwraps from the first sample on; its predictions differ from ours by whole turns, which
+    # the published metric (one turn forgiven) can see.
     turns = np.unwrap(windows.history_deg, period=360.0, axis=1)[:, -1:] - windows.history_deg[:, -1:]
     for method, predictor in PREDICTORS.items():
         prediction = predictor.predict(windows.history_deg, windows.future_deg.shape[1])

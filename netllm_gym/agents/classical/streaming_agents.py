@@ -1,4 +1,5 @@
-"""Agents of ``netllm_gym/ViewportStreaming-v0``: a view predictor, a budget rule, and an allocator between them."""
+"""Agents of ``netllm_gym/ViewportStreaming-v0``: a view predictor, a budget rule, and an allocator between
+them."""
 
 from __future__ import annotations
 
@@ -25,8 +26,9 @@ def _require_tiles(env_info: EnvInfo) -> None:
 class _Budget:
     """Bytes for the next chunk: forecast throughput times the time until the buffer would sink to a reserve.
 
-    The forecast is the harmonic mean of the last five throughputs, times `safety`. The time is the chunk's length plus
-    the buffer above the reserve (half the target), spread over three chunks; never less than half a chunk.
+    The forecast is the harmonic mean of the last five throughputs, times `safety`. The time is the chunk's
+    length plus the buffer above the reserve (half the target), spread over three chunks; never less than half
+    a chunk.
     """
 
     def __init__(self, static: dict[str, Any], safety: float) -> None:
@@ -46,7 +48,8 @@ class _Budget:
 
 
 class _AbrBudget:
-    """Any ABR rule as the budget: it sees a ladder whose level l is the view at l and the rest at the lowest."""
+    """Any ABR rule as the budget: it sees a ladder whose level l is the view at l and the rest at the
+    lowest."""
 
     VIEW = 0.28  # share of the bytes of a frame that a 100° × 100° view covers on 8 × 8 tiles
 
@@ -116,13 +119,14 @@ class Predictive(Agent):
     Args:
         predictor: any viewport agent, by name or built (the `viewport/…` agents that need no crowd).
         allocator: ``region`` (one level where the view, blurred by its uncertainty, is likely), ``knapsack``
-            (utility per byte over the blurred view; indifferent to patchwork), or ``in-out`` (one level inside the
-            predicted view, the lowest outside, as MANSY's action).
+            (utility per byte over the blurred view; indifferent to patchwork), or ``in-out`` (one level
+            inside the predicted view, the lowest outside, as MANSY's action).
         budget: ``rate`` (throughput and buffer), or the name of any ABR agent (``abr/robust-mpc``).
         safety: factor on the throughput forecast of ``rate``.
-        blur_deg: standard deviation of the longitude error after one second; it grows with the square root of the
-            horizon. 0 trusts the prediction.
-        skip_outside: leave out the tiles that get nothing; else they get the lowest level (``region`` always).
+        blur_deg: standard deviation of the longitude error after one second; it grows with the square root of
+            the horizon. 0 trusts the prediction.
+        skip_outside: leave out the tiles that get nothing; else they get the lowest level (``region``
+            always).
     """
 
     def __init__(

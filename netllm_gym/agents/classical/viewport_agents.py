@@ -82,7 +82,8 @@ _simple(
 
 @lru_cache(maxsize=32)
 def training_windows(traces: str, split: str, history: int, future: int, stride: int) -> Windows:
-    """Windows for training from a catalog set (cut once per process); margins grow with the horizon if they must."""
+    """Windows for training from a catalog set (cut once per process); margins grow with the horizon if
+    they must."""
     base = WindowProtocol()
     protocol = WindowProtocol(
         history, future, first=max(base.first, history), margin=max(base.margin, future), stride=stride
@@ -99,7 +100,8 @@ class FittedAgent(PredictorAgent):
     """An agent whose predictor is fitted to a set's training split, once per process, history and horizon.
 
     Args:
-        traces: catalog name; default: the set the environment plays (whose training users and videos are others).
+        traces: catalog name; default: the set the environment plays (whose training users and videos are
+            others).
         future: samples to fit; default: the environment's.
     """
 
@@ -120,7 +122,8 @@ class FittedAgent(PredictorAgent):
 
 @register_agent("viewport/ridge")
 class Ridge(FittedAgent):
-    """A ridge map (λ = 1000) from increments and place to displacements, fitted on windows every 5 samples."""
+    """A ridge map (λ = 1000) from increments and place to displacements, fitted on windows every 5
+    samples."""
 
     def fit(self, traces: str, history: int, future: int) -> Predictor:
         """Return the map."""
@@ -143,12 +146,14 @@ class LinearL1(FittedAgent):
 class CrowdKNN(PredictorAgent):
     """Look where the k training users look who looked most alike during the history.
 
-    Its information differs from the other agents': it needs logs of the *same video* (``image="crowd"``). The answer
-    is the last sample, turned toward the neighbours' mean direction by a share that grows with the horizon.
+    Its information differs from the other agents': it needs logs of the *same video* (``image="crowd"``). The
+    answer is the last sample, turned toward the neighbours' mean direction by a share that grows with the
+    horizon.
 
     Args:
         neighbours: k.
-        blend_s: time constant of the turn: the share is ``1 - exp(-t / blend_s)``; 0 trusts the crowd at once.
+        blend_s: time constant of the turn: the share is ``1 - exp(-t / blend_s)``; 0 trusts the crowd at
+            once.
     """
 
     def __init__(self, neighbours: int = 5, blend_s: float = 6.0) -> None:
@@ -168,7 +173,8 @@ class CrowdKNN(PredictorAgent):
         self._hz = static["hz"]
 
     def forecast(self, observation: dict[str, Any], info: dict[str, Any], future: int) -> NDArray[np.float64]:
-        """Blend the last sample with the neighbours' mean direction; hold it when the crowd's logs have ended."""
+        """Blend the last sample with the neighbours' mean direction; hold it when the crowd's logs have
+        ended."""
         history = np.asarray(observation["history_deg"], np.float64)
         anchor = round(info["time_s"] * self._hz)
         past = lonlat_to_vector(history[:, 0], history[:, 1])

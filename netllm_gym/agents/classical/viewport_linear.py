@@ -1,8 +1,8 @@
 """Linear maps of recent motion, fitted to training windows: the one-second baseline every network must beat.
 
-Features are the increments of the unwrapped history, and for ``place=True`` sine and cosine of the last angles (which
-lets the map pull the head to where people usually look, at the price of transferring worse to other data sets).
-Targets are displacements from the last sample.
+Features are the increments of the unwrapped history, and for ``place=True`` sine and cosine of the last
+angles (which lets the map pull the head to where people usually look, at the price of transferring worse to
+other data sets). Targets are displacements from the last sample.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class LinearMap(Predictor):
         y = displacements(windows).reshape(len(windows), -1)
         ridge = self.penalty * np.eye(x.shape[1])
         ridge[-1, -1] = 0.0
-        weights: Array = np.linalg.solve(x.T @ x + ridge, x.T @ y)
+        weights = np.asarray(np.linalg.solve(x.T @ x + ridge, x.T @ y), dtype=np.float64)
         if self.loss == "l1":
             for _ in range(self.iterations):
                 residual = np.abs(y - x @ weights)
@@ -75,7 +75,8 @@ class LinearMap(Predictor):
         return self
 
     def predict(self, history_deg: Array, future: int) -> Array:
-        """Return the last sample plus the fitted displacement; beyond the fitted horizon the last one is held.
+        """Return the last sample plus the fitted displacement; beyond the fitted horizon the last one is
+        held.
 
         Raises:
             ConfigError: not fitted, or fitted to another length of history.

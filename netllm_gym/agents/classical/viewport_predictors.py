@@ -1,11 +1,13 @@
 """Predictors of head motion in closed form, vectorised over windows.
 
-A predictor maps histories ``[N, h, 3]`` to futures ``[N, f, 3]``, degrees. Hold-last, velocity, regression and the
-history's mean are all *linear in the history*: one matrix ``[f, h]`` per (h, f), computed once, so a prediction is a
-matrix product. (NetLLM refits scikit-learn's regression after every step, 60 fits a window, for the same numbers: a
-point on the fitted line leaves the fit as it was.)
+A predictor maps histories ``[N, h, 3]`` to futures ``[N, f, 3]``, degrees. Hold-last, velocity, regression
+and the history's mean are all *linear in the history*: one matrix ``[f, h]`` per (h, f), computed once, so a
+prediction is a matrix product. (NetLLM refits scikit-learn's regression after every step, 60 fits a window,
+for the same
+numbers: a point on the fitted line leaves the fit as it was.)
 
-Every predictor but the two ``as published`` works on the unwrapped history, so that nothing is fitted across ±180°.
+Every predictor but the two ``as published`` works on the unwrapped history, so that nothing is fitted across
+±180°.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Learned viewport agents: a GRU on motion, and TRACK with a position and an image branch.
 
-Both are trained on the training split of a set on first use (a minute or two on one CPU core) and kept in the cache;
-the epoch is chosen on the validation split, never on test.
+Both are trained on the training split of a set on first use (a minute or two on one CPU core) and kept in the
+cache; the epoch is chosen on the validation split, never on test.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ class _NetworkAgent(PredictorAgent):
     def predict(
         self, history_deg: NDArray[np.float64], future: int, maps: NDArray[np.float32] | None = None
     ) -> NDArray[np.float64]:
-        """Predict many windows at once, degrees, ``[N, future, 3]``; beyond the fitted horizon the last is held.
+        """Predict many windows at once, degrees, ``[N, future, 3]``; beyond the fitted horizon the last is
+        held.
 
         Args:
             history_deg: ``[N, h, 3]``.
@@ -172,7 +173,8 @@ class GRU(_NetworkAgent):
 class Track(_NetworkAgent):
     """TRACK (Romero Rondón et al., PAMI 2022) without the published port's view of the first future sample.
 
-    With ``image="crowd"`` its image branch reads the crowd's heatmap; without, it is the position-only network.
+    With ``image="crowd"`` its image branch reads the crowd's heatmap; without, it is the position-only
+    network.
     """
 
     needs_image = True

@@ -1,7 +1,7 @@
 """Small recurrent networks for head motion, and one training loop for both. Torch loads on first use.
 
-Inputs are motion relative to the last sample and increments, so that the networks cannot learn where a data set's
-zero lies; outputs are displacements, so that zero is hold-last. Angles are scaled by 30°.
+Inputs are motion relative to the last sample and increments, so that the networks cannot learn where a data
+set's zero lies; outputs are displacements, so that zero is hold-last. Angles are scaled by 30°.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def require_torch() -> Any:
 
 
 def motion_features(history_deg: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Position relative to the last sample, and increments, scaled; shape ``[N, h, 6]``. Histories are unwrapped."""
+    """Position relative to the last sample, and increments, scaled; shape ``[N, h, 6]``. Histories are
+    unwrapped."""
     relative = history_deg - history_deg[:, -1:]
     steps = np.diff(history_deg, axis=1, prepend=history_deg[:, :1])
     return np.concatenate([relative / SCALE_DEG, steps / SCALE_DEG * 5.0], axis=-1).astype(np.float32)
@@ -65,8 +66,8 @@ def build_gru(hidden: int, layers: int, future: int) -> Any:
 def build_track(hidden: int, future: int, cells: int) -> Any:
     """TRACK (Romero Rondón et al., PAMI 2022): position and image branches, fused, unrolled over the horizon.
 
-    Each branch and the fusion is an LSTM; the decoder starts from its own last position and feeds on its own output
-    (the published port hands it the first future sample). Without an image the second branch sees zeros.
+    Each branch and the fusion is an LSTM; the decoder starts from its own last position and feeds on its own
+    output (the published port hands it the first future sample). Without an image that branch sees zeros.
     """
     torch = require_torch()
     nn = torch.nn
@@ -117,7 +118,8 @@ def train(
 
     Args:
         network: from one of the builders.
-        data, valid: motion features ``[N, h, 6]``, images ``[N, cells]``, displacements ``[N, f, 3]`` in degrees.
+        data, valid: motion features ``[N, h, 6]``, images ``[N, cells]``, displacements ``[N, f, 3]`` in
+            degrees.
         epochs, learning_rate, batch: of Adam, with a cosine decay to zero.
         seed: of initialisation order and shuffling; the same seed gives the same network on the same machine.
         mirror: flip left and right at random (only without images).
@@ -167,7 +169,8 @@ def train(
 
 
 def cached(key: dict[str, Any], network: Any, fit: Callable[[], float]) -> None:
-    """Load the weights that `key` describes into `network`, or call `fit` and keep them (plain arrays, no pickle)."""
+    """Load the weights that `key` describes into `network`, or call `fit` and keep them (plain arrays, no
+    pickle)."""
     torch = require_torch()
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
     path = cache_dir() / "models" / f"{name}.npz"

@@ -13,8 +13,8 @@ SKIP = -1
 def knapsack(weight, sizes, utility, budget, base):
     """Choose levels greedily by utility per byte, single steps or leaps, until the budget is spent.
 
-    Maximises ``Σ weight_t · utility(level_t)``; the greedy choice over the upper hull of each tile is within one
-    step of the optimum.
+    Maximises ``Σ weight_t · utility(level_t)``; the greedy choice over the upper hull of each tile is within
+    one step of the optimum.
 
     Args:
         weight: how much of the expected view each tile fills, ``[T]``.
@@ -26,7 +26,7 @@ def knapsack(weight, sizes, utility, budget, base):
     Returns:
         Level of each tile, -1 = skipped, ``[T]``.
     """
-    levels, tiles = sizes.shape
+    tiles = sizes.shape[1]
     chosen = np.full(tiles, base, np.int64)
     spent = 0.0
     if base >= 0:
@@ -86,10 +86,11 @@ def region(
     budget: float,
     variation: float,
 ) -> NDArray[np.int64]:
-    """One level for the region of most interest, the lowest elsewhere: what a QoE that dislikes patchwork asks for.
+    """One level for the region of most interest, the lowest elsewhere: what a QoE that dislikes patchwork
+    asks for.
 
-    For each level, the region is the longest prefix of tiles by falling interest that the budget pays. With P the
-    interest inside, the expected view has quality ``P u + (1 - P) u0`` and mean absolute deviation
+    For each level, the region is the longest prefix of tiles by falling interest that the budget pays. With P
+    the interest inside, the expected view has quality ``P u + (1 - P) u0`` and mean absolute deviation
     ``2 P (1 - P) (u - u0)``; the level with the best ``quality - variation * deviation`` is taken.
 
     Args:

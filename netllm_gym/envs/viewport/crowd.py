@@ -1,6 +1,7 @@
 """What other viewers looked at: heatmaps and neighbours from *training* users, or maps a user has on disk.
 
-The crowd has watched the video before (its logs are complete); the viewer to be predicted is never part of it.
+The crowd has watched the video before (its logs are complete); the viewer to be predicted is never part of
+it.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Crowd:
         self._table = lru_cache(maxsize=64)(self._align)
 
     def _align(self, video: str) -> tuple[NDArray[np.str_], NDArray[np.float64], float]:
-        """Users ``[U]``, directions ``[U, n, 3]`` on the video's clock (NaN where a log has none), and the rate."""
+        """Users ``[U]``, directions ``[U, n, 3]`` on the video's clock (NaN where a log has none), and the
+        rate."""
         traces = self._by_video.get(video, [])
         if not traces:
             raise ConfigError(f"the crowd has not watched video {video}")
@@ -69,7 +71,8 @@ class Crowd:
         return piece[np.isfinite(piece).all(axis=(1, 2))]
 
     def __call__(self, video: str, user: str, start_s: float, stop_s: float) -> NDArray[np.float32]:
-        """Heatmap of where the others look between two moments, shape ``[16, 32]``, maximum 1 (zeros: nobody)."""
+        """Heatmap of where the others look between two moments, shape ``[16, 32]``, maximum 1 (zeros:
+        nobody)."""
         users, table, hz = self._table(video)
         first = min(max(int(start_s * hz), 0), table.shape[1] - 1)
         piece = table[users != user, first : max(first + 1, int(stop_s * hz))].reshape(-1, 3)
@@ -89,7 +92,8 @@ def _histogram(directions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=1)
 def _cell_kernel(width_deg: float = 10.0) -> NDArray[np.float64]:
-    """Gaussian weights between cells by great-circle distance, ``[cells, cells]``: smoothing without a seam."""
+    """Gaussian weights between cells by great-circle distance, ``[cells, cells]``: smoothing without a
+    seam."""
     rows, columns = MAP_SHAPE
     lat = 90.0 - 180.0 * (np.arange(rows) + 0.5) / rows
     lon = -180.0 + 360.0 * (np.arange(columns) + 0.5) / columns

@@ -37,7 +37,8 @@ def draw(
     predicted_deg: NDArray[np.float64] | None,
     fov_deg: tuple[float, float],
 ) -> NDArray[np.uint8]:
-    """Draw tiles (white to blue by quality, dark where skipped), the true view (red) and the predicted one (yellow).
+    """Draw tiles (white to blue by quality, dark where skipped), the true view (red) and the predicted one
+    (yellow).
 
     Returns:
         RGB image, uint8 ``[256, 512, 3]``.

@@ -1,7 +1,7 @@
 """Errors of predicted viewports, per window and horizon step, and confidence intervals over viewers.
 
-All functions take predictions and truths of shape ``[..., f, 3]`` in degrees and return ``[..., f]``, so that a
-mean over the last axis is a window's error and a mean over the others the error at each horizon.
+All functions take predictions and truths of shape ``[..., f, 3]`` in degrees and return ``[..., f]``, so that
+a mean over the last axis is a window's error and a mean over the others the error at each horizon.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def mae_wrapped(prediction: Array, truth: Array) -> Array:
 def canonical(angles_deg: Array, reading: str) -> Array:
     """Read angles as canonical ones up to a constant longitude, shape unchanged.
 
-    The published triples are turned back into quaternions; their data set's longitude offset is a multiple of 90°,
-    which changes neither distances nor, on grids of 4n columns, tile overlaps.
+    The published triples are turned back into quaternions; their data set's longitude offset is a multiple of
+    90°, which changes neither distances nor, on grids of 4n columns, tile overlaps.
     """
     if reading == "canonical":
         return np.asarray(angles_deg, np.float64)
@@ -58,8 +58,8 @@ def tile_scores(
     """Overlap of the tiles in the predicted and in the true view.
 
     Returns:
-        ``hit_rate`` (share of truly visible tiles that were predicted), ``precision`` (share of predicted tiles that
-        are visible), ``tile_iou``, and ``full_cover`` (1.0 where no visible tile is missing).
+        ``hit_rate`` (share of truly visible tiles that were predicted), ``precision`` (share of predicted
+        tiles that are visible), ``tile_iou``, and ``full_cover`` (1.0 where no visible tile is missing).
     """
     a = view.visible(canonical(prediction, reading))
     b = view.visible(canonical(truth, reading))
@@ -121,9 +121,9 @@ def score(
         seed: of the bootstrap.
 
     Returns:
-        ``mae_deg`` and ``mae_published_deg`` and ``great_circle_deg`` (:class:`Interval`), ``skill`` = 1 - error /
-        error of hold-last (on ``mae_deg``), ``mae_at_s`` (published, per horizon second), ``axes_deg``, and with
-        `view` the mean tile scores and their course over the horizon (``…_by_step``).
+        ``mae_deg`` and ``mae_published_deg`` and ``great_circle_deg`` (:class:`Interval`), ``skill`` = 1 -
+        error / error of hold-last (on ``mae_deg``), ``mae_at_s`` (published, per horizon second),
+        ``axes_deg``, and with `view` the mean tile scores and their course over the horizon (``…_by_step``).
     """
     truth = windows.future_deg
     if hold is None:

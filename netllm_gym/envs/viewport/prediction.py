@@ -22,7 +22,8 @@ MAX_MOTION_DEG = 3600.0  # extrapolations may turn several times
 
 
 def load_head_traces(traces: str | Path | TraceSet, split: str) -> TraceSet[HeadTrace]:
-    """Load a head-motion set by name, by path (``<video>/<user>.csv``, time and yaw, pitch, roll) or as it is."""
+    """Load a head-motion set by name, by path (``<video>/<user>.csv``, time and yaw, pitch, roll) or as it
+    is."""
     if not isinstance(traces, TraceSet) and "/" in str(traces) and Path(traces).exists():
         return trace_room.read_head_folder(traces)
     found = trace_room.load(traces, split)
@@ -32,7 +33,8 @@ def load_head_traces(traces: str | Path | TraceSet, split: str) -> TraceSet[Head
 
 
 def crowd_of(traces: TraceSet[HeadTrace]) -> Crowd:
-    """Return the training users' logs for the videos of a set: its own traces for ``train``, else part ``crowd``.
+    """Return the training users' logs for the videos of a set: its own traces for ``train``, else part
+    ``crowd``.
 
     Raises:
         ConfigError: the set knows no other viewers of its videos.
@@ -48,13 +50,15 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
     """Predict where a viewer of a 360-degree video will look.
 
     ## Description
-    Every step shows a window of head motion and asks for the next `future` samples; then the true motion is revealed
-    and the next window follows. The action does not change what comes next (a contextual bandit; γ = 0). Windows are
-    NetLLM's (5 Hz, from sample 30 to 60 before the end, every 15), so that an episode's windows are its published ones.
+    Every step shows a window of head motion and asks for the next `future` samples; then the true motion is
+    revealed and the next window follows. The action does not change what comes next (a contextual bandit; γ =
+    0). Windows are NetLLM's (5 Hz, from sample 30 to 60 before the end, every 15), so that an episode's
+    windows are its published ones.
 
     ## Action Space
-    `Box[future, 3]`, degrees: *motion from the last sample* to each future one. Zero is "the head stays" (hold-last),
-    so an untrained agent begins at the baseline. Absolute angles a are the action `a - history_deg[-1]`.
+    `Box[future, 3]`, degrees: *motion from the last sample* to each future one. Zero is "the head stays"
+    (hold-last), so an untrained agent begins at the baseline. Absolute angles a are the action `a -
+    history_deg[-1]`.
 
     ## Observation Space
     `Dict`:
@@ -63,7 +67,7 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
     |---|---|---|---|
     | `history_deg` | [history, 3] | degrees | the last samples, newest last, continuous (whole turns added) |
     | `motion_deg` | [history, 3] | degrees | the same, relative to the newest sample |
-    | `image` | [H, W] | | only with `image`: the crowd's heatmap over the window to predict, or a map from disk |
+    | `image` | [H, W] | | only with `image`: the crowd's heatmap over the future, or a map from disk |
 
     The three angles are (lon, lat, roll), or (roll, pitch, yaw) in a set's `as-published` reading.
 
@@ -74,14 +78,15 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
     Termination after the last window of the trace. Never truncated.
 
     ## Information
-    `reset`: `trace`, `trace_group`, `user`, `video`. `step`: `mae_deg`, `mae_published_deg` (NetLLM's fold, which
+    `reset`: `trace`, `trace_group`, `user`, `video`. `step`: `mae_deg`, `mae_published_deg` (NetLLM's fold,
+        which
     forgives one turn only), `great_circle_deg`, `hold_last_mae_deg`, `hit_rate`, `tile_iou` (with `tiles`),
     `truth_deg` [future, 3] and `anchor`.
 
     ## Arguments
     | name | default | meaning |
     |---|---|---|
-    | `traces` | `"viewport/synthetic"` | catalog name (`…/as-published` for NetLLM's angles), path or `TraceSet` |
+    | `traces` | `"viewport/synthetic"` | catalog name (`…/as-published`: NetLLM's angles), path, `TraceSet` |
     | `split` | `"test"` | split of the entry |
     | `history`, `future`, `stride` | 10, 20, 15 | samples seen, predicted, and between windows |
     | `image` | None | `"crowd"`, or a folder of `<video>.npy` maps. Never compare agents with and without |
@@ -192,7 +197,8 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         }
 
     def image_at(self, index: int, anchor: int) -> np.ndarray:
-        """Map shown with the window of trace `index` whose future begins at sample `anchor` (needs ``image``)."""
+        """Map shown with the window of trace `index` whose future begins at sample `anchor` (needs
+        ``image``)."""
         if self.maps is None:
             raise ConfigError("the environment was made without image")
         trace = self.traces[index]

@@ -8,7 +8,8 @@ import numpy as np
 
 from netllm_gym.errors import ConfigError, UnknownNameError
 
-# The test preferences of MANSY (IEEE TMC 2024), its weights of quality, stall and variation, and their equal mix.
+# The test preferences of MANSY (IEEE TMC 2024), its weights of quality, stall and variation, and their equal
+# mix.
 PRESETS = {
     "balanced": (3.0, 3.0, 3.0),
     "quality": (5.0, 1.0, 3.0),
@@ -20,12 +21,14 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class ViewQoE:
-    """``w1 · quality - w2 · stall_s - w3 · (spatial + change) - w4 · blank``, weights of 1-3 scaled to sum to 3.
+    """``w1 · quality - w2 · stall_s - w3 · (spatial + change) - w4 · blank``, weights of 1-3 scaled to sum to
+    3.
 
-    The form is MANSY's: quality is the mean utility of the tiles in the true view, by the share of the view each
-    fills; spatial is their mean absolute deviation; change is the difference to the chunk before (0 for the first).
-    Utility is a level's nominal rate over the highest. ``blank`` (ours; published simulators have no empty tiles) is
-    the share of the view that shows nothing; a hole is worth minus full quality by default.
+    The form is MANSY's: quality is the mean utility of the tiles in the true view, by the share of the view
+    each fills; spatial is their mean absolute deviation; change is the difference to the chunk before (0 for
+    the first). Utility is a level's nominal rate over the highest. ``blank`` (ours; published simulators have
+    no empty tiles) is the share of the view that shows nothing; a hole is worth minus full quality by
+    default.
 
     Attributes:
         quality, stall, variation, blank: the weights w1 to w4.

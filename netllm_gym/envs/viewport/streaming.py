@@ -1,4 +1,5 @@
-"""Tiled 360-degree streaming: one viewer, one video, one network; what is buffered was chosen before he looked."""
+"""Tiled 360-degree streaming: one viewer, one video, one network; what is buffered was chosen before he
+looked."""
 
 from __future__ import annotations
 
@@ -29,10 +30,10 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
     """Stream a tiled 360-degree video to where its viewer will look.
 
     ## Description
-    Each step downloads the next chunk, a quality per tile, over a network trace while earlier chunks play. The head
-    log stops at the *playhead*: the fuller the buffer, the further ahead the view must be predicted. A large buffer
-    protects from stalls and costs accuracy; ``buffer_s`` sets the target above which the player waits. During a stall
-    the video and the head stand still. Tiles that were skipped show as holes.
+    Each step downloads the next chunk, a quality per tile, over a network trace while earlier chunks play.
+    The head log stops at the *playhead*: the fuller the buffer, the further ahead the view must be predicted.
+    A large buffer protects from stalls and costs accuracy; ``buffer_s`` sets the target above which the
+    player waits. During a stall the video and the head stand still. Tiles that were skipped show as holes.
 
     ## Action Space
     By `action_mode`:
@@ -40,28 +41,30 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
     - `tiles`: `MultiDiscrete([L + 1] * T)`: 0 skips a tile, q + 1 fetches it at level q.
     - `pair`: `Discrete((L + 1) * L)`: level `a // (L + 1)` for tiles in view if the head stays where it is,
       `a % (L + 1)` (0 = skip, q + 1 = level q, capped at the inner level) for the others.
-    - `view`: `Dict(motion_deg: Box[F, 3], level: Discrete(L))`: predicted motion from the last head sample for each
-      sample until the chunk has played (the first `horizon_steps[0]` entries count), and a budget: the bytes of the
-      expected view at that level and of the rest at the lowest; the environment spends it tile by tile. A pure
-      viewport predictor can so be scored in QoE.
+    - `view`: `Dict(motion_deg: Box[F, 3], level: Discrete(L))`: predicted motion from the last head sample
+    for each
+      sample until the chunk has played (the first `horizon_steps[0]` entries count), and a budget: the bytes
+      of the expected view at that level and of the rest at the lowest; the environment spends it tile by
+      tile. A pure viewport predictor can so be scored in QoE.
 
     ## Observation Space
     `Dict`: `history_deg` [h, 3] and `motion_deg` [h, 3] (head up to the playhead, newest last, see
-    `ViewportPrediction-v0`), `throughput_mbps` [8], `download_time_s` [8], `buffer_s` [1], `horizon_steps` [2]
-    (samples from the newest head sample to the end and to the beginning of the chunk), `tile_bytes` [L, T] of the
-    next chunk, `last_levels` [T] (-1 = skipped or none), `chunks_left` [1].
+    `ViewportPrediction-v0`), `throughput_mbps` [8], `download_time_s` [8], `buffer_s` [1], `horizon_steps`
+    [2] (samples from the newest head sample to the chunk's end and beginning), `tile_bytes` [L, T] of
+    the next chunk, `last_levels` [T] (-1 = skipped or none), `chunks_left` [1].
 
     ## Rewards
-    QoE (:class:`ViewQoE`, MANSY's form) of the chunks whose playback *ended* during the step, from the true view,
+    QoE (:class:`ViewQoE`, MANSY's form) of the chunks whose playback *ended* in the step, from the true view,
     minus the stall during the step. The last step also plays out the buffer.
 
     ## Episode End
     Termination: all chunks fetched and played. Never truncated.
 
     ## Information
-    Reward terms, summed over the chunks played in the step: `quality`, `spatial`, `change`, `blank`, `stall_s`; also
-    `played` (how many), `bytes`, `wasted_bytes` (fetched tiles never in view, of played chunks), `hit_rate` (share of
-    the view that was fetched), `buffer_s`, `download_time_s`, `reward`, `wall_time_s`.
+    Reward terms, summed over the chunks played in the step: `quality`, `spatial`, `change`, `blank`,
+        `stall_s`; also
+    `played` (how many), `bytes`, `wasted_bytes` (fetched tiles never in view, of played chunks), `hit_rate`
+    (share of the view that was fetched), `buffer_s`, `download_time_s`, `reward`, `wall_time_s`.
     `reset`: `trace`, `trace_group`, `user`, `video`, `network`.
 
     ## Arguments
@@ -438,7 +441,8 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
         }
 
     def render(self) -> Any:
-        """Draw the last played chunk: tiles by quality, the true view and what was predicted for the next chunk."""
+        """Draw the last played chunk: tiles by quality, the true view and what was predicted for the next
+        chunk."""
         if self.render_mode != "rgb_array":
             return None
         from netllm_gym.envs.viewport.draw import draw

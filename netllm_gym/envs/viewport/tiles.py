@@ -1,7 +1,7 @@
 """Tiles of an equirectangular frame, and which of them a view shows.
 
-A view is rectilinear (what a headset's screen shows): rays through a regular grid on the image plane. A tile is
-visible when a ray meets it; its weight is the share of the view's solid angle whose rays meet it. Tile
+A view is rectilinear (what a headset's screen shows): rays through a regular grid on the image plane. A tile
+is visible when a ray meets it; its weight is the share of the view's solid angle whose rays meet it. Tile
 ``row * columns + column``; row 0 is the top, column 0 the left edge of the frame (longitude -180).
 """
 
@@ -25,8 +25,8 @@ class TileGrid:
         rows, columns: how many.
 
     Raises:
-        ConfigError: a grid that does not divide a frame of 360 × 180 degrees into whole degrees' fractions, i.e. one
-            without rows or columns, or with more than 64 of either.
+        ConfigError: a grid that does not divide a frame of 360 × 180 degrees into whole degrees' fractions,
+            i.e. one without rows or columns, or with more than 64 of either.
     """
 
     rows: int = 8

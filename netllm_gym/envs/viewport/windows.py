@@ -1,7 +1,8 @@
-"""The window protocol of viewport prediction: which samples are history, which are future, and where windows start.
+"""The window protocol of viewport prediction: which samples are history, which are future, and where windows
+start.
 
-NetLLM's protocol (SIGCOMM 2024; ``viewport_prediction`` in its code) at 5 Hz: windows at t = 30, 45, 60, … below
-n - 60, whatever the history and the horizon; history is ``[t - h, t)``, future ``[t, t + f)``.
+NetLLM's protocol (SIGCOMM 2024; ``viewport_prediction`` in its code) at 5 Hz: windows at t = 30, 45, 60, …
+below n - 60, whatever the history and the horizon; history is ``[t - h, t)``, future ``[t, t + f)``.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class Setting:
     protocol: WindowProtocol
 
 
-# The paper's four: trained on the first, tested on all (the history and horizon of the others are 2 s longer).
+# The paper's four: trained on the first, tested on all (the history and horizon of the others are 2 s
+# longer).
 _LONG = WindowProtocol(history=20, future=30)
 SETTINGS = {
     "default": Setting("viewport/jin2022", WindowProtocol()),
