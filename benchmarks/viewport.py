@@ -24,7 +24,7 @@ from netllm_gym.agents.classical import viewport_predictors as p
 from netllm_gym.agents.classical.viewport_agents import LinearL1, Ridge
 from netllm_gym.envs.viewport.metrics import score
 from netllm_gym.envs.viewport.tiles import TileView
-from netllm_gym.envs.viewport.windows import SETTINGS, cut
+from netllm_gym.envs.viewport.windows import SETTINGS, WindowProtocol, cut
 
 UNTRAINED = {
     "hold-last": p.HoldLast(),
@@ -78,7 +78,8 @@ def canonical() -> None:
 
 
 def speed() -> None:
-    history = np.random.default_rng(0).uniform(-180, 180, (200_000, 10, 3))
+    windows = cut(tuple(traces.load("viewport/synthetic", "train")), WindowProtocol(stride=1)).history_deg
+    history = np.resize(windows, (200_000, 10, 3))
     for name, predictor in UNTRAINED.items():
         predictor.predict(history, 20)
         best = min(_timed(lambda predictor=predictor: predictor.predict(history, 20)) for _ in range(3))

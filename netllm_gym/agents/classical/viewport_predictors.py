@@ -60,7 +60,11 @@ class LinearPredictor(Predictor):
 
     def predict(self, history_deg: Array, future: int) -> Array:
         """Return the product of operator and history, see :class:`Predictor`."""
-        history = unwrap_to_last(history_deg) if self.unwrap else wrap_deg(history_deg)
+        history = np.asarray(history_deg, dtype=np.float64)
+        if self.unwrap:
+            history = unwrap_to_last(history)
+        elif np.abs(history).max(initial=0.0) > 180.0:
+            history = wrap_deg(history)
         windows, length = history.shape[:2]
         kernel = self._kernel(length, future)
         return (history.reshape(windows, length * 3) @ kernel).reshape(windows, future, 3)
