@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import netllm_gym.envs
+import netllm_gym.envs  # noqa: F401 (registers the ids)
 from netllm_gym.errors import NetLLMGymError
 
 __version__ = "0.1.0"
@@ -21,10 +21,11 @@ _LAZY = {
     "register_agent": "netllm_gym.agents.registry",
     "make_agent": "netllm_gym.agents.registry",
     "list_agents": "netllm_gym.agents.registry",
+    "CollectConfig": "netllm_gym.datasets.collect",
     "collect": "netllm_gym.datasets.collect",
     "load_experience": "netllm_gym.datasets.store",
+    "train": "netllm_gym.training",
     "evaluate": "netllm_gym.evaluation",
-    "quickstart": "netllm_gym.quickstart",
 }
 
 __all__ = ["NetLLMGymError", "__version__", *sorted(_LAZY)]
@@ -37,5 +38,14 @@ def __getattr__(name: str) -> Any:
 
 
 if TYPE_CHECKING:
-    from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
-    from netllm_gym.agents.registry import list_agents, make_agent, register_agent
+    from netllm_gym.agents.base import Agent as Agent
+    from netllm_gym.agents.base import BatchAgent as BatchAgent
+    from netllm_gym.agents.base import EnvInfo as EnvInfo
+    from netllm_gym.agents.registry import list_agents as list_agents
+    from netllm_gym.agents.registry import make_agent as make_agent
+    from netllm_gym.agents.registry import register_agent as register_agent
+    from netllm_gym.datasets.collect import CollectConfig as CollectConfig
+    from netllm_gym.datasets.collect import collect as collect
+    from netllm_gym.datasets.store import load_experience as load_experience
+    from netllm_gym.evaluation import evaluate as evaluate
+    from netllm_gym.training import train as train

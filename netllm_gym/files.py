@@ -32,6 +32,9 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
+        mask = os.umask(0)  # the only way to read it
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes files private; a report is meant to be shared
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -46,6 +49,14 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
 def write_json(target: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as indented JSON by atomic rename."""
     write_text(target, json.dumps(value, indent=2) + "\n")
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of all files below `folder`."""
+    members = sorted(path for path in folder.rglob("*") if path.is_file())
+    return digest(
+        part for path in members for part in (path.relative_to(folder).as_posix().encode(), path.read_bytes())
+    )
 
 
 def digest(parts: Iterable[bytes]) -> str:

@@ -9,15 +9,18 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from netllm_gym import traces as trace_room
 from netllm_gym.errors import ConfigError, DownloadError
-from netllm_gym.files import digest
+from netllm_gym.files import write_json
 
 BEHAVIOUR = ("abr/robust-mpc", "abr/bba", "abr/oracle")
 CLASSICAL = ("abr/bba", "abr/robust-mpc", "abr/random", "abr/oracle")
-# Seconds per step that the default of ten minutes is made of on two cores; see the docstring of `quickstart`.
+# What a minute buys on two CPU cores (the language model's training stops by the clock).
+EPISODES_PER_MINUTE = 60
 LLM_SHARE = 0.45
+LLM_OPTIONS: dict[str, Any] = {}
 
 
 def _video_of(traces: str) -> str:
@@ -73,53 +76,50 @@ def quickstart(
     say(f"  {len(train_set)} training and {len(test_set)} test traces, none in both; video {video}")
 
     step(2, "offline datasets, with hindsight values of every action")
-    episodes = max(60, round(60 * minutes))
-    datasets = {}
-    for split, count, epsilon in (("train", episodes, 0.15), ("valid", max(30, episodes // 4), 0.1)):
+    episodes = round(EPISODES_PER_MINUTE * minutes)
+
+    def gather(split: str, agents: tuple[str, ...], count: int, epsilon: float) -> str:
         kwargs = {"traces": traces, "split": split, "video": video, "random_start": True}
         config = CollectConfig(
-            agents=BEHAVIOUR, episodes=count, epsilon=epsilon, seed=seed, hindsight=True, env_kwargs=kwargs
+            agents=agents, episodes=count, epsilon=epsilon, seed=seed, hindsight=True, env_kwargs=kwargs
         )
-        datasets[split] = f"netllm_gym/abr/quickstart_{split}_{config.key}-v0"
-        collect(config, datasets[split], workers)
-        about = describe(datasets[split])
-        say(f"  {datasets[split]}: {count} episodes, mean QoE {about['returns']['reward_mean']:.3f}")
+        name = f"netllm_gym/abr/quickstart_{split}_{config.key}-v0"
+        collect(config, name, workers)
+        say(f"  {name}: {count} episodes, mean QoE {describe(name)['returns']['reward_mean']:.3f}")
+        return name
+
+    data = [gather("train", BEHAVIOUR, episodes, 0.15)]
+    valid = [gather("valid", BEHAVIOUR, max(4, episodes // 6), 0.1)]
 
     step(3, "agents")
-    recipes: dict[str, dict] = {
-        "cql": {"steps": round(200 * minutes)},
-        "decision-transformer": {"steps": round(30 * minutes)},
-        "regret-mlp": {},
-        "llm": {},
-    }
-    for recipe, options in recipes.items():
-        folder = out / recipe
-        key = digest([json.dumps([recipe, options, datasets, seed, minutes], sort_keys=True).encode()])
+
+    def learn(name: str, recipe: str, **options: Any) -> str:
+        folder = out / name
+        about = {"recipe": recipe, "options": options, "data": data, "valid": valid, "seed": seed, "minutes": minutes}
         marker = folder / "recipe.json"
-        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")).get("key") == key:
-            say(f"  {recipe}: kept")
-            continue
+        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == about:
+            say(f"  {name}: kept")
+            return str(folder)
         started = time.monotonic()
-        train(
-            recipe,
-            [datasets["train"]],
-            folder,
-            valid=[datasets["valid"]],
-            minutes=minutes * LLM_SHARE,
-            seed=seed,
-            options=options,
-            say=lambda line: say(f"    {line}"),
-        )
-        marker.write_text(
-            json.dumps({"key": key, "recipe": recipe, "options": options, "datasets": datasets, "seed": seed}, indent=2)
-            + "\n",
-            encoding="utf-8",
-        )
-        say(f"  {recipe}: trained in {time.monotonic() - started:.0f} s")
+        train(recipe, data, folder, valid, minutes * LLM_SHARE, seed, options, say=lambda line: say(f"    {line}"))
+        write_json(marker, about)
+        say(f"  {name}: trained in {time.monotonic() - started:.0f} s")
+        return str(folder)
+
+    trained = [
+        learn("cql", "cql", steps=round(200 * minutes)),
+        learn("decision-transformer", "decision-transformer", steps=round(30 * minutes)),
+    ]
+    # The states an imitator leads itself into are not those its teachers visited: let a first student play, and
+    # label what it sees (DAgger; Ross et al., AISTATS 2011).
+    student = learn("student", "regret-mlp", ensemble=2)
+    data.append(gather("train", (student,), episodes // 2, 0.05))
+    valid.append(gather("valid", (student,), max(4, episodes // 6), 0.05))
+    trained += [learn("regret-mlp", "regret-mlp"), learn("llm", "llm", **LLM_OPTIONS)]
 
     step(4, f"evaluation on {len(test_set)} unseen traces, the same for every agent")
     result = evaluate(
-        agents=[*CLASSICAL, *(str(out / recipe) for recipe in recipes)],
+        agents=[*CLASSICAL, *({"name": folder, "label": Path(folder).name} for folder in trained)],
         setting={"traces": traces, "split": "test", "video": video},
         baseline="abr/robust-mpc",
         floor="abr/constant",
@@ -140,11 +140,13 @@ def quickstart(
 
 def _table(result) -> list[str]:
     """Render the summary as lines of text: QoE with its interval, the difference to RobustMPC, the verdict."""
-    lines = [f"  {'agent':34s} {'QoE/chunk':>9s}  {'95 % CI':>16s}  {'vs RobustMPC':>24s}  {'gap closed':>10s}  verdict"]
+    lines = [
+        f"  {'agent':22s} {'QoE/chunk':>9s}  {'95 % CI':>16s}  {'vs RobustMPC':>24s}  {'gap closed':>10s}  verdict"
+    ]
     for row in result.summary().reset_index().to_dict("records"):
         interval = f"[{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
         paired = f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]"
-        lines.append(
-            f"  {row['agent']:34s} {row['mean']:9.3f}  {interval:>16s}  {paired:>24s}  {row['score']:10.1%}  {row['verdict']}"
-        )
+        paired = paired if row["difference"] == row["difference"] else "-"  # the baseline itself
+        numbers = f"{row['mean']:9.3f}  {interval:>16s}  {paired:>24s}  {row['score']:10.1%}"
+        lines.append(f"  {row['agent']:22s} {numbers}  {row['verdict']}")
     return lines

@@ -15,7 +15,14 @@ ORDER = (
     ("envs",),
     ("agents", "agents.base", "agents.registry"),
     ("datasets",),
-    ("agents.classical", "agents.learned", "agents.rl", "agents.llm", "agents.checkpoint", "agents.network_checkpoint"),
+    (
+        "agents.classical",
+        "agents.learned",
+        "agents.rl",
+        "agents.llm",
+        "agents.checkpoint",
+        "agents.network_checkpoint",
+    ),
     ("evaluation",),
     ("training", "quickstart"),
     ("cli",),
@@ -58,6 +65,8 @@ def test_imports_go_down(path: Path) -> None:
             assert node.func.id not in ("eval", "exec"), f"{module} calls {node.func.id}"
     heavy = {"torch", "transformers", "peft", "d3rlpy"}
     if not module.startswith("agents.llm"):
-        tops = {name.split(".")[0] for node in tree.body if isinstance(node, ast.Import) for name in [node.names[0].name]}
+        tops = {
+            name.split(".")[0] for node in tree.body if isinstance(node, ast.Import) for name in [node.names[0].name]
+        }
         tops |= {(node.module or "").split(".")[0] for node in tree.body if isinstance(node, ast.ImportFrom)}
         assert not tops & heavy, f"{module} imports {tops & heavy} at the top"

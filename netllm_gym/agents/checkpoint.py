@@ -74,16 +74,12 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise CheckpointError(f"{path} must hold an object")
     if about.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} has format {about.get('format')!r}; this version reads format {FORMAT}"
-        )
+        raise CheckpointError(f"{path} has format {about.get('format')!r}; this version reads format {FORMAT}")
     for key, kind in (("kind", str), ("env_id", str), ("config", dict)):
         if not isinstance(about.get(key), kind):
             raise CheckpointError(f"{path}: {key!r} is missing or not a {kind.__name__}")
     if about["kind"] not in LOADERS:
-        raise CheckpointError(
-            f"{path}: kind {about['kind']!r} is not known; known: {', '.join(sorted(LOADERS))}"
-        )
+        raise CheckpointError(f"{path}: kind {about['kind']!r} is not known; known: {', '.join(sorted(LOADERS))}")
     return about
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -64,10 +65,8 @@ def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> Agent:
     try:
         view = FlatView(deserialize_space(json.dumps(about["observation_space"])), about["scales"])
         tensors = load_file(folder / WEIGHTS)
-        if about["kind"] == "regret-mlp":
-            from netllm_gym.agents.learned.regret_mlp import rebuild
-        else:
-            from netllm_gym.agents.rl.offline import rebuild
+        module = "learned.regret_mlp" if about["kind"] == "regret-mlp" else "rl.offline"
+        rebuild = importlib.import_module(f"netllm_gym.agents.{module}").rebuild
         return rebuild(about["config"], about["about"], view, tensors)
     except NetLLMGymError:
         raise

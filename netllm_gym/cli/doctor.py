@@ -34,7 +34,11 @@ def diagnose() -> list[dict[str, Any]]:
     rows.append({"what": "cpu cores", "value": os.cpu_count(), "needed by": "--workers"})
     rows.append({"what": "cache", "value": cache_dir(), "needed by": "traces fetch"})
     rows.append(
-        {"what": "datasets", "value": f"{datasets_root()} ({len(list_datasets())} of this package)", "needed by": "train"}
+        {
+            "what": "datasets",
+            "value": f"{datasets_root()} ({len(list_datasets())} of this package)",
+            "needed by": "train",
+        }
     )
     mirror = os.environ.get("NETLLM_GYM_MIRROR", "not set: the origin is used")
     rows.append({"what": "NETLLM_GYM_MIRROR", "value": mirror, "needed by": "traces fetch"})

@@ -25,13 +25,13 @@ def render_card(dataset: str, description: dict[str, Any]) -> str:
 | environment | `{config["env"]}` ({kwargs}) |
 | episodes | {len(description["episodes"])}: {", ".join(f"{count} by {name}" for name, count in agents.items())} |
 | steps | {description["steps"]} |
-| exploration | every action replaced by a uniform one with probability {config["epsilon"]:g}; its probability is stored |
+| exploration | each action replaced by a uniform one with probability {config["epsilon"]:g}; stored |
 | hindsight action values | {"yes" if description["action_values"] else "no"} |
 | traces | {traces["name"]}, split {traces["split"]}; {recordings} source recordings played |
 | trace digest | `{traces["digest"][:16]}` |
 | licence of the traces | {traces["licence"]} |
 | cite | {traces["citation"] or "netllm_gym"} |
-| returns | mean {returns["mean"]:.2f}, min {returns["min"]:.2f}, max {returns["max"]:.2f}; 5/25/50/75/95 %: {quantiles} |
+| returns | mean {returns["mean"]:.2f}, {returns["min"]:.2f} to {returns["max"]:.2f}; 5/25/50/75/95 %: {quantiles} |
 | mean reward per step | {returns["reward_mean"]:.4f} |
 | seed | {config["seed"]} |
 | content digest | `{description["digest"][:16]}` |

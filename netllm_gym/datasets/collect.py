@@ -20,7 +20,7 @@ import netllm_gym
 from netllm_gym.datasets.rollout import Record, rollout
 from netllm_gym.datasets.store import datasets_root, exists, write_dataset
 from netllm_gym.errors import ConfigError
-from netllm_gym.files import atomic_path, digest, write_json
+from netllm_gym.files import atomic_path, digest, folder_digest, write_json
 
 BLOCK = 16
 
@@ -59,8 +59,10 @@ class CollectConfig:
 
     @property
     def key(self) -> str:
-        """Digest of the configuration and the package version."""
-        text = json.dumps({**asdict(self), "version": netllm_gym.__version__}, sort_keys=True)
+        """Digest of the configuration, the package version, and the content of agents that are checkpoints."""
+        folders = {name: folder_digest(Path(name)) for name in self.agents if (Path(name) / "agent.json").is_file()}
+        content = {**asdict(self), "version": netllm_gym.__version__, "checkpoints": folders}
+        text = json.dumps(content, sort_keys=True)
         return digest([text.encode()])[:12]
 
 
@@ -77,7 +79,7 @@ def _record_block(config: CollectConfig, first: int, last: int, path: Path) -> N
     if config.epsilon and not isinstance(env.action_space, gym.spaces.Discrete):
         raise ConfigError("epsilon noise needs discrete actions")
     agents = [netllm_gym.make_agent(name) for name in config.agents]
-    flat: dict[str, np.ndarray] = {}
+    flat: dict[str, Any] = {}
     for episode in range(first, last):
         agent = agents[episode % len(agents)]
         trace = (episode // len(agents)) % len(inner.traces)

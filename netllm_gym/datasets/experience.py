@@ -37,9 +37,7 @@ class Episode:
             parts["action_values"] = self.action_values
         for name, array in parts.items():
             if len(array) != steps:
-                raise DatasetError(
-                    f"episode on {self.trace or 'a trace'}: {len(array)} {name} for {steps} rewards"
-                )
+                raise DatasetError(f"episode on {self.trace or 'a trace'}: {len(array)} {name} for {steps} rewards")
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -102,9 +100,7 @@ def pad(episodes: Sequence[Episode]) -> dict[str, Any]:
         return batch
 
     batch: dict[str, Any] = {
-        "observations": {
-            key: stack([e.observations[key] for e in episodes]) for key in episodes[0].observations
-        },
+        "observations": {key: stack([e.observations[key] for e in episodes]) for key in episodes[0].observations},
         "actions": stack([e.actions for e in episodes]),
         "rewards": stack([np.asarray(e.rewards, np.float32) for e in episodes]),
         "returns_to_go": stack([e.returns_to_go().astype(np.float32) for e in episodes]),

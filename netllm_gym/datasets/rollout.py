@@ -71,7 +71,13 @@ class Record:
 
 
 def rollout(
-    env: gym.Env, agent: Agent, episode: int, seed: int, trace: int, epsilon: float = 0.0, hindsight: bool = False
+    env: gym.Env,
+    agent: Agent,
+    episode: int,
+    seed: int,
+    trace: int,
+    epsilon: float = 0.0,
+    hindsight: bool = False,
 ) -> Record:
     """Play one episode and record it.
 

@@ -192,9 +192,7 @@ def gap_closed(result: EvaluationResult) -> Figure:
     """How much of the way from the floor agent to the oracle each agent goes, with 95 % intervals."""
     summary = result.summary()
     summary = (
-        summary[summary["score"].notna() & summary["agent"].isin(in_sight(result))]
-        .iloc[::-1]
-        .reset_index(drop=True)
+        summary[summary["score"].notna() & summary["agent"].isin(in_sight(result))].iloc[::-1].reset_index(drop=True)
     )
     figure, (axes,) = _canvas(height=0.9 + 0.34 * max(len(summary), 1))
     for place, row in summary.iterrows():
@@ -236,9 +234,7 @@ def metric_latency(result: EvaluationResult) -> Figure:
 
 
 @_styled
-def abr_timeline(
-    result: EvaluationResult, episode: int | None = None, agents: Sequence[str] | None = None
-) -> Figure:
+def abr_timeline(result: EvaluationResult, episode: int | None = None, agents: Sequence[str] | None = None) -> Figure:
     """One video as 2–4 agents played it: the link and the chosen bitrates, the buffer, and the stalls.
 
     Args:
@@ -274,9 +270,7 @@ def abr_timeline(
                 time, steps["throughput_mbps"], step="pre", color=INK, alpha=0.12, linewidth=0,
                 label=f"throughput seen by {agent}",
             )  # fmt: skip
-        link.step(
-            time, steps["bitrate_mbps"], where="pre", color=colour, linestyle=dash, linewidth=1.6, label=agent
-        )
+        link.step(time, steps["bitrate_mbps"], where="pre", color=colour, linestyle=dash, linewidth=1.6, label=agent)
         buffer.plot(time, steps["buffer_s"], color=colour, linestyle=dash, linewidth=1.6)
         stalls = steps[steps["stall_s"] > 0.05]
         buffer.scatter(

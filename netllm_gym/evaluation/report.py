@@ -82,11 +82,7 @@ def _percent(value: float) -> str:
 
 
 def _score_interval(row: pd.Series) -> str:
-    return (
-        ""
-        if math.isnan(row["score_low"])
-        else f"[{_percent(row['score_low'])}, {_percent(row['score_high'])}]"
-    )
+    return "" if math.isnan(row["score_low"]) else f"[{_percent(row['score_low'])}, {_percent(row['score_high'])}]"
 
 
 Cell = tuple[str, str]  # value, and its interval or "" (shown smaller)
@@ -187,9 +183,7 @@ def _facts(result: EvaluationResult) -> dict[str, str]:
     traces = m["traces"]
     facts = {
         "environment": f"{m['env']} {m['env_kwargs'] or ''}",
-        "traces": f"{traces['name']} ({traces['split']}), SHA-256 {traces['digest']}"
-        if traces["digest"]
-        else "none",
+        "traces": f"{traces['name']} ({traces['split']}), SHA-256 {traces['digest']}" if traces["digest"] else "none",
         "licence, citation": "; ".join(filter(None, (traces.get("licence"), traces.get("citation")))),
         "episodes, seed": f"{m['episodes']}, seed {m['seed']}",
         "results": f"SHA-256 {result.digest} (clock readings left out)",
@@ -207,9 +201,7 @@ def _facts(result: EvaluationResult) -> dict[str, str]:
 
 def _title(result: EvaluationResult) -> tuple[str, str]:
     setting = result.manifest["setting"]
-    where = (
-        f"{setting['task']} · {setting['name']} ({setting['profile']})" if setting else result.manifest["env"]
-    )
+    where = f"{setting['task']} · {setting['name']} ({setting['profile']})" if setting else result.manifest["env"]
     note = f": {setting['note']}" if setting and setting["note"] else ""
     agents = len(result.agents)
     return f"Evaluation: {where}", f"{agents} agents on the same {result.manifest['episodes']} episodes{note}"
@@ -217,9 +209,7 @@ def _title(result: EvaluationResult) -> tuple[str, str]:
 
 def _failures(result: EvaluationResult) -> pd.DataFrame:
     failed = result.frame[result.frame["failed"].astype(bool)]
-    counts = failed.groupby(["agent", "reason"], sort=False).agg(
-        count=("episode", "size"), first=("trace", "first")
-    )
+    counts = failed.groupby(["agent", "reason"], sort=False).agg(count=("episode", "size"), first=("trace", "first"))
     return counts.reset_index()
 
 
@@ -239,9 +229,7 @@ def html_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
     for name, figure in figures.items():
         caption = _CAPTIONS.get(name, "One episode, step by step.")
         full = ' class="full"' if name.startswith("timeline") or name == "reward-terms" else ""
-        drawn.append(
-            f"<figure{full}>{plots.svg(figure, name)}<figcaption>{escape(caption)}</figcaption></figure>"
-        )
+        drawn.append(f"<figure{full}>{plots.svg(figure, name)}<figcaption>{escape(caption)}</figcaption></figure>")
     failures = ""
     if len(failed := _failures(result)):
         items = "".join(
@@ -250,9 +238,7 @@ def html_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
             for _, r in failed.iterrows()
         )
         failures = f"<h2>Failed episodes</h2>\n<ul>\n{items}</ul>\n"
-    verdicts = [
-        f'<li><span class="{kind}">{kind}</span>: {escape(told)}</li>' for kind, told in sentences(result)
-    ]
+    verdicts = [f'<li><span class="{kind}">{kind}</span>: {escape(told)}</li>' for kind, told in sentences(result)]
     return _PAGE.format(
         title=escape(title),
         subtitle=escape(subtitle),
@@ -277,9 +263,7 @@ def markdown_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str
     title, subtitle = _title(result)
     columns = _columns(result)
     lines = [f"# {safe(title)}", "", safe(subtitle), "", "## Verdicts", ""]
-    lines += [f"- **{kind}**: {safe(told)}" for kind, told in sentences(result)] or [
-        "- Nothing to compare: one agent."
-    ]
+    lines += [f"- **{kind}**: {safe(told)}" for kind, told in sentences(result)] or ["- Nothing to compare: one agent."]
     lines += ["", "## Summary", "", "| " + " | ".join(safe(heading) for heading, _ in columns) + " |"]
     lines.append("|---|" + "---:|" * (len(columns) - 1))
     for _, row in result.summary().iterrows():
@@ -288,9 +272,7 @@ def markdown_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str
     lines += ["", safe(_legend(result)), ""]
     if len(failed := _failures(result)):
         lines += ["## Failed episodes", ""]
-        lines += [
-            f"- {safe(r['agent'])}: {r['count']} × {safe(r['reason'])}" for _, r in failed.iterrows()
-        ] + [""]
+        lines += [f"- {safe(r['agent'])}: {r['count']} × {safe(r['reason'])}" for _, r in failed.iterrows()] + [""]
     lines += ["## Figures", ""]
     for name in figures:
         lines += [f"![{_CAPTIONS.get(name, 'One episode, step by step.')}](figures/{name}.png)", ""]

@@ -126,9 +126,7 @@ class EvaluationResult:
                     path.write_text(frame.to_csv(index=False), encoding="utf-8")
             else:
                 (folder / f"{stem}.csv").unlink(missing_ok=True)
-        write_json(
-            folder / "manifest.json", {"format": FORMAT, **self.manifest, "rows": name, "digest": self.digest}
-        )
+        write_json(folder / "manifest.json", {"format": FORMAT, **self.manifest, "rows": name, "digest": self.digest})
         return folder
 
     @classmethod
@@ -148,9 +146,7 @@ class EvaluationResult:
             frame = pd.read_parquet(rows) if rows.suffix == ".parquet" else _read_csv(rows)
             steps = _read_csv(folder / "steps.csv") if (folder / "steps.csv").is_file() else pd.DataFrame()
         except FileNotFoundError as error:
-            raise DatasetError(
-                f"{folder} holds no evaluation: {Path(str(error.filename)).name} is missing"
-            ) from None
+            raise DatasetError(f"{folder} holds no evaluation: {Path(str(error.filename)).name} is missing") from None
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, DatasetError):
                 raise

@@ -38,9 +38,7 @@ def metric_of(env: gym.Env) -> dict[str, str]:
 def terms_of(env: gym.Env) -> dict[str, dict[str, str]]:
     """The terms of the reward that ``info`` carries: ``metadata["reward_terms"]``."""
     terms = env.unwrapped.metadata.get("reward_terms", {})
-    return {
-        name: {"aggregate": "mean", "unit": "", "better": "higher", **term} for name, term in terms.items()
-    }
+    return {name: {"aggregate": "mean", "unit": "", "better": "higher", **term} for name, term in terms.items()}
 
 
 def legal_action(space: spaces.Space, action: Any, info: dict[str, Any]) -> Any:
@@ -87,9 +85,7 @@ def _scalar(value: Any) -> bool:
 class _Play:
     """The course of one episode."""
 
-    def __init__(
-        self, env: gym.Env, episode: Episode, metric: dict[str, str], terms: dict[str, Any], trace: bool
-    ):
+    def __init__(self, env: gym.Env, episode: Episode, metric: dict[str, str], terms: dict[str, Any], trace: bool):
         self.env, self.episode, self.metric, self.terms = env, episode, metric, terms
         self.observation, self.info = env.reset(seed=episode.env_seed, options=episode.options or None)
         self.first_info = dict(self.info)
@@ -116,9 +112,7 @@ class _Play:
             self.observation, reward, terminated, truncated, self.info = self.env.step(action)
             if not math.isfinite(reward):
                 raise ValueError(f"the reward became {reward}")
-        except (
-            Exception
-        ) as error:  # an agent's mistake may surface in its action or only inside the environment
+        except Exception as error:  # an agent's mistake may surface in its action or only inside the environment
             self.fail(error)
             return
         self.rewards.append(float(reward))
@@ -136,9 +130,7 @@ class _Play:
                 if np.size(value) == 1 and key not in numbers
             }
             chosen = {"action": float(action)} if np.size(action) == 1 else {}
-            self.history.append(
-                {"step": len(self.rewards) - 1, "reward": float(reward), **chosen, **seen, **numbers}
-            )
+            self.history.append({"step": len(self.rewards) - 1, "reward": float(reward), **chosen, **seen, **numbers})
 
     def _value(self, name: str, aggregate: str, fallback: list[float] | None = None) -> float:
         values = self.sums[name] or fallback or []
@@ -161,9 +153,7 @@ class _Play:
             "episode": self.episode.index,
             "trace_index": self.episode.trace_index,
             "trace": str(self.first_info.get("trace", self.episode.index)),
-            "group": str(
-                self.first_info.get("trace_group", self.first_info.get("trace", self.episode.index))
-            ),
+            "group": str(self.first_info.get("trace_group", self.first_info.get("trace", self.episode.index))),
             "seed": self.episode.env_seed,
             "steps": steps,
             "return": math.nan if failed else total,
@@ -277,10 +267,7 @@ def play_block(
             _play_alone(agent, play)
             plays.append((play, 1))
         if together:
-            group = [
-                _Play(env, e, metric, terms, e.index in traced)
-                for env, e in zip(envs, together, strict=False)
-            ]
+            group = [_Play(env, e, metric, terms, e.index in traced) for env, e in zip(envs, together, strict=False)]
             _play_together(agent, group)
             plays += [(play, len(group)) for play in group]
     finally:

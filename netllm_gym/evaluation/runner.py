@@ -103,9 +103,7 @@ def _work(
     return units
 
 
-def _play(
-    recipe: EnvRecipe, units: Sequence[_Unit], workers: int, run: str
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def _play(recipe: EnvRecipe, units: Sequence[_Unit], workers: int, run: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (number of the unit, its block) as blocks finish, in any order."""
     here = [i for i, unit in enumerate(units) if workers == 1 or unit.spec.instance is not None]
     away = [i for i in range(len(units)) if i not in set(here)]
@@ -203,9 +201,7 @@ def evaluate(
     probe = recipe.make()
     metric, terms = metric_of(probe), terms_of(probe)
     if clash := _OWN_COLUMNS & {metric["name"], *terms}:
-        raise ConfigError(
-            f"the environment's metric or term {sorted(clash)[0]!r} has the name of a result column"
-        )
+        raise ConfigError(f"the environment's metric or term {sorted(clash)[0]!r} has the name of a result column")
     traces = getattr(probe.unwrapped, "traces", None)
     count = len(traces) if traces is not None and hasattr(traces, "__len__") else None
     content = getattr(traces, "digest", None)

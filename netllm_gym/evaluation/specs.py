@@ -22,6 +22,7 @@ from gymnasium.envs.registration import EnvSpec
 from netllm_gym.agents import registry
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.files import folder_digest
 
 # Keys of an agent given as a dict that are not keyword arguments of the agent.
 _RESERVED = ("name", "label", "training_seed")
@@ -52,9 +53,7 @@ def canonical(value: Any) -> Any:
             "type": type(value).__name__,
             **canonical({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}),
         }
-    raise ConfigError(
-        f"a {type(value).__name__} cannot be recorded as an argument; use numbers, text, lists or traces"
-    )
+    raise ConfigError(f"a {type(value).__name__} cannot be recorded as an argument; use numbers, text, lists or traces")
 
 
 def digest_of(value: Any) -> str:
@@ -65,9 +64,8 @@ def digest_of(value: Any) -> str:
 def code_digest() -> str:
     """SHA-256 over everything of this package that decides what happens in an episode.
 
-    It keys stored episodes together with the version: in a development checkout the version stands still
-        while the
-    simulators and agents change.
+    It keys stored episodes together with the version: in a development checkout the version stands still while
+    the simulators and agents change.
     """
     root = Path(__file__).resolve().parent.parent
     sources = [path for room in ("traces", "envs", "agents") for path in (root / room).rglob("*")]
@@ -100,16 +98,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _folder_digest(folder: Path) -> str:
-    sha = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            sha.update(str(path.relative_to(folder)).encode() + b"\0")
-            with path.open("rb") as file:
-                sha.update(hashlib.file_digest(file, "sha256").digest())
-    return sha.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -170,7 +158,7 @@ class AgentSpec:
     def key(self) -> dict[str, Any]:
         """What identifies the agent's behaviour: name, arguments, and the content of a checkpoint folder."""
         folder = Path(self.name)
-        content = _folder_digest(folder) if (folder / "agent.json").is_file() else None
+        content = folder_digest(folder) if (folder / "agent.json").is_file() else None
         return {"name": self.name, "kwargs": canonical(self.kwargs), "checkpoint": content}
 
     def describe(self) -> dict[str, Any]:
@@ -259,9 +247,7 @@ def plan_episodes(count: int | None, traces: int | None, seed: int) -> list[Epis
     """
     if count is None:
         if traces is None:
-            raise ConfigError(
-                "this environment has no trace set to go through; say how many episodes to play"
-            )
+            raise ConfigError("this environment has no trace set to go through; say how many episodes to play")
         count = traces
     if count < 1:
         raise ConfigError(f"episodes must be at least 1, got {count}")

@@ -30,12 +30,8 @@ def check_paired(frame: pd.DataFrame, metric: str, terms: tuple[str, ...] = ()) 
     twice = frame[frame.duplicated(keys)]
     if len(twice):
         row = twice.iloc[0]
-        raise DatasetError(
-            f"episode {row['episode']} of {row['agent']} (seed {row['training_seed']}) stands twice"
-        )
-    played = {
-        key: frozenset(rows["episode"]) for key, rows in frame.groupby(["agent", "training_seed"], sort=False)
-    }
+        raise DatasetError(f"episode {row['episode']} of {row['agent']} (seed {row['training_seed']}) stands twice")
+    played = {key: frozenset(rows["episode"]) for key, rows in frame.groupby(["agent", "training_seed"], sort=False)}
     everything = frozenset().union(*played.values())
     for (agent, seed), episodes in played.items():
         if episodes != everything:
@@ -46,9 +42,7 @@ def check_paired(frame: pd.DataFrame, metric: str, terms: tuple[str, ...] = ()) 
             )
     recordings = frame.groupby("episode")["group"].nunique()
     if (recordings > 1).any():
-        raise DatasetError(
-            f"episode {recordings.idxmax()} has different source recordings for different agents"
-        )
+        raise DatasetError(f"episode {recordings.idxmax()} has different source recordings for different agents")
 
 
 def table(frame: pd.DataFrame, agent: str, column: str) -> np.ndarray:
@@ -154,9 +148,7 @@ def summarise(
         alone = own[own["lockstep"] == 1] if "lockstep" in own else own
         for column in ("latency_p50_ms", "latency_p99_ms"):
             row[column] = float(alone[column].median()) if column in own else math.nan
-        row["decision_cost_ms"] = (
-            float(own["latency_p50_ms"].median()) if "latency_p50_ms" in own else math.nan
-        )
+        row["decision_cost_ms"] = float(own["latency_p50_ms"].median()) if "latency_p50_ms" in own else math.nan
         rows.append(row)
 
     margin = None
@@ -186,9 +178,7 @@ def summarise(
             row["p_holm"] = float(corrected[agent])
             recordings = len(set(groups[whole[agent] & whole[baseline]]))
             lost = row["failed"] or not whole[baseline].all()
-            row["verdict"] = (
-                "undecided" if lost else stats.verdict(found, row["p_holm"], recordings, better, margin)
-            )
+            row["verdict"] = "undecided" if lost else stats.verdict(found, row["p_holm"], recordings, better, margin)
     columns = [
         "agent", "privileged", "episodes", "failed", "recordings", "seeds", "mean", "ci_low", "ci_high",
         "iqm", "iqm_low", "iqm_high", "median", "tail", "difference", "difference_low", "difference_high",
@@ -197,8 +187,6 @@ def summarise(
     ]  # fmt: skip
     summary = pd.DataFrame(rows).reindex(columns=columns)
     summary["_order"] = summary["mean"] * (-1.0 if better == "higher" else 1.0)
-    summary = summary.sort_values(["privileged", "_order"], kind="stable", ignore_index=True).drop(
-        columns="_order"
-    )
+    summary = summary.sort_values(["privileged", "_order"], kind="stable", ignore_index=True).drop(columns="_order")
     summary.attrs["margin"] = margin
     return summary

@@ -118,5 +118,7 @@ def fetch_files(
         raise DownloadError(f"{path}: no file matches {', '.join(patterns)}")
     files = dict(sorted(files.items()))
     if sha256 is not None and content_digest(files) != sha256:
-        raise DownloadError(f"{path}: the files differ from the pinned ones (digest mismatch); delete it and fetch again")
+        raise DownloadError(
+            f"{path}: the files differ from the pinned ones (digest mismatch); delete it and fetch again"
+        )
     return files

@@ -35,7 +35,12 @@ class NetworkTrace:
     start_s: float = 0.0
 
     def __init__(
-        self, name: str, duration_s: ArrayLike, throughput_mbps: ArrayLike, group: str = "", start_s: float = 0.0
+        self,
+        name: str,
+        duration_s: ArrayLike,
+        throughput_mbps: ArrayLike,
+        group: str = "",
+        start_s: float = 0.0,
     ) -> None:
         durations = np.array(duration_s, dtype=np.float64)
         rates = np.array(throughput_mbps, dtype=np.float64)

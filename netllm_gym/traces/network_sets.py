@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +42,7 @@ def fetch_network(name: str, progress: bool = False) -> dict[str, tuple[NetworkT
     """
     entry = catalog.describe(name)
     folders: dict[str, str] = entry["files"]
-    found = fetch_files(
-        Source(entry["repository"], entry["commit"]), list(folders.values()), entry["sha256"], progress
-    )
+    found = fetch_files(Source(entry["repository"], entry["commit"]), list(folders.values()), entry["sha256"], progress)
     read = READERS[entry["reader"]]
     splits: dict[str, list[NetworkTrace]] = {split: [] for split in folders}
     for path, data in found.items():
@@ -85,15 +84,19 @@ def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dic
     return splits
 
 
-def load_video(name: str, seed: int = 0) -> VideoManifest:
-    """Return a video: a catalog name (``envivio-dash3``), or ``synthetic`` drawn from `seed`.
+# Embedded videos, the second with 1.2 times the bytes at the same labels, as NetLLM's second video has.
+EMBEDDED_VIDEOS: dict[str, dict[str, Any]] = {"synthetic": {"seed": 0}, "synthetic-2": {"seed": 2, "overhead": 1.2}}
+
+
+def load_video(name: str) -> VideoManifest:
+    """Return a video: one of the catalog (``envivio-dash3``) or an embedded one (``synthetic``, ``synthetic-2``).
 
     Raises:
         UnknownNameError: no such video.
         DownloadError: a public one that has not been fetched.
     """
-    if name == "synthetic":
-        return synthetic_video(seed)
+    if name in EMBEDDED_VIDEOS:
+        return synthetic_video(**EMBEDDED_VIDEOS[name], name=name)
     entry = catalog.describe(f"video/{name}")
     stored = cache_dir() / "videos" / f"{name}-{entry['sha256'][:12]}.npy"
     if not stored.is_file():
@@ -106,9 +109,7 @@ def fetch_video(name: str, progress: bool = False) -> VideoManifest:
     from netllm_gym.files import atomic_path
 
     entry = catalog.describe(f"video/{name}")
-    found = fetch_files(
-        Source(entry["repository"], entry["commit"]), [entry["files"]], entry["sha256"], progress
-    )
+    found = fetch_files(Source(entry["repository"], entry["commit"]), [entry["files"]], entry["sha256"], progress)
     columns = [
         [parse_float(line, path, i) for i, line in enumerate(decode(data, path).split(), start=1)]
         for path, data in found.items()

@@ -17,7 +17,12 @@ from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
 
 KWARGS = {"traces": "abr/synthetic", "split": "train", "random_start": True}
 MIX = CollectConfig(
-    agents=("abr/robust-mpc", "abr/random"), episodes=40, epsilon=0.2, seed=5, hindsight=True, env_kwargs=KWARGS
+    agents=("abr/robust-mpc", "abr/random"),
+    episodes=40,
+    epsilon=0.2,
+    seed=5,
+    hindsight=True,
+    env_kwargs=KWARGS,
 )
 
 

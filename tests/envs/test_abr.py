@@ -14,9 +14,9 @@ from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
 
 PAYLOAD = 0.95
-pieces = st.lists(
-    st.tuples(st.floats(0.05, 20), st.floats(0, 50) | st.just(0.0)), min_size=1, max_size=12
-).filter(lambda drawn: any(rate > 0.01 for _, rate in drawn))
+pieces = st.lists(st.tuples(st.floats(0.05, 20), st.floats(0, 50) | st.just(0.0)), min_size=1, max_size=12).filter(
+    lambda drawn: any(rate > 0.01 for _, rate in drawn)
+)
 
 
 def make(**kwargs):

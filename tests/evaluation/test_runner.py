@@ -34,10 +34,7 @@ def test_every_agent_meets_every_trace_once(result):
         assert list(rows["group"]) == [f"g{i % 8}" for i in range(20)]
     assert (result.frame.groupby("episode")["seed"].nunique() == 1).all()
     # The environment's noise is the same for everybody.
-    assert (
-        np.ptp(result.frame.pivot(index="episode", columns="agent", values="noise").to_numpy(), axis=1).max()
-        < 1e-9
-    )
+    assert np.ptp(result.frame.pivot(index="episode", columns="agent", values="noise").to_numpy(), axis=1).max() < 1e-9
 
 
 def test_columns_add_up(result):
@@ -49,9 +46,7 @@ def test_columns_add_up(result):
 
 
 def test_batched_agent_decides_as_it_would_alone(result):
-    one, many = (
-        result.frame[result.frame["agent"] == a].reset_index(drop=True) for a in ("toy/hint", "toy/batch")
-    )
+    one, many = (result.frame[result.frame["agent"] == a].reset_index(drop=True) for a in ("toy/hint", "toy/batch"))
     pd.testing.assert_series_equal(one["return"], many["return"])
     assert list(many["lockstep"]) == [1] + [15] * 15 + [4] * 4
     assert set(one["lockstep"]) == {1}
@@ -84,9 +79,7 @@ def test_ray_backend(result):
     ray = pytest.importorskip("ray", reason="Ray is not installed")
     from ray.util.joblib import register_ray
 
-    ray.init(
-        num_cpus=2, runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}, log_to_driver=False
-    )
+    ray.init(num_cpus=2, runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}, log_to_driver=False)
     try:
         register_ray()
         with joblib.parallel_config(backend="ray"):
@@ -122,10 +115,7 @@ def environment():
 
 
 def test_agent_objects_and_training_seeds():
-    runs = [
-        {"name": "toy/hint", "bias": b, "label": "tuned", "training_seed": i}
-        for i, b in enumerate((0, 0.3, -0.3))
-    ]
+    runs = [{"name": "toy/hint", "bias": b, "label": "tuned", "training_seed": i} for i, b in enumerate((0, 0.3, -0.3))]
     result = evaluate(TOY, [*runs, Hint(0.1)], progress=False, workers=2)
     summary = result.summary().set_index("agent")
     assert summary.loc["tuned", "seeds"] == 3
@@ -134,9 +124,7 @@ def test_agent_objects_and_training_seeds():
 
 
 def test_a_failing_agent_is_recorded_and_the_run_goes_on(tmp_path):
-    result = evaluate(
-        TOY, ["toy/hint", "toy/faulty"], floor="toy/random", oracle="toy/oracle", progress=False
-    )
+    result = evaluate(TOY, ["toy/hint", "toy/faulty"], floor="toy/random", oracle="toy/oracle", progress=False)
     failed = result.frame[result.frame["failed"]]
     assert list(failed["episode"]) == [3, 5]
     assert list(failed["reason"]) == ["RuntimeError: no <b>idea</b>", "illegal action 17: not in Discrete(4)"]

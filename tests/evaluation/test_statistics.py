@@ -70,9 +70,7 @@ def test_bootstrap_equals_a_loop_over_the_same_draws(rng):
         low, high = b - 1, b + 2
         score = np.sum(sum(s * r for s, r in zip(shares[draw], a, strict=True))[picked] - low[picked])
         assert sample.score(a, low, high, 4)[draw] == pytest.approx(score / (3 * len(picked)))
-        assert sample.statistic(b, stats.iqm)[draw] == pytest.approx(
-            brute_iqm(b, np.bincount(picked, minlength=9))
-        )
+        assert sample.statistic(b, stats.iqm)[draw] == pytest.approx(brute_iqm(b, np.bincount(picked, minlength=9)))
 
 
 def test_bootstrap_spread_is_that_of_groups_not_of_episodes(rng):

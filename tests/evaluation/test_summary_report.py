@@ -41,9 +41,7 @@ def frame():
 
 def test_lower_is_better(frame):
     summary = summarise(frame, METRIC, {}, "base", "floor", "best", frozenset({"best"})).set_index("agent")
-    assert (
-        list(summary.index) == ["good", "same", "base", "bad", "floor", "best"] or summary.index[0] == "good"
-    )
+    assert list(summary.index) == ["good", "same", "base", "bad", "floor", "best"] or summary.index[0] == "good"
     assert summary.index[-1] == "best", "bounds stand last"
     assert dict(summary["verdict"]) == {
         "good": "better", "base": "baseline", "same": "equivalent", "bad": "worse", "floor": "worse",

@@ -11,7 +11,11 @@ import pytest
 from netllm_gym import EnvInfo, make_agent
 
 REFERENCE = json.loads((Path(__file__).parent.parent / "data" / "abr_netllm.json").read_text())
-POLICIES = {"const0": ("abr/constant", {"level": 0}), "const2": ("abr/constant", {"level": 2}), "bba": ("abr/bba", {})}
+POLICIES = {
+    "const0": ("abr/constant", {"level": 0}),
+    "const2": ("abr/constant", {"level": 2}),
+    "bba": ("abr/bba", {}),
+}
 
 pytestmark = pytest.mark.realdata
 

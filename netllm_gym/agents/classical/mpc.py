@@ -78,6 +78,4 @@ def choose(
 ) -> int:
     """Return the first level of the best plan over the chunks of `sizes` (bytes, ``[H, L]``)."""
     thousandths = np.rint(np.asarray(quality) * 1000.0).astype(np.int64)
-    return int(
-        _search(sizes / bytes_per_s, thousandths, stall_weight, switch_weight, chunk_s, buffer_s, last)
-    )
+    return int(_search(sizes / bytes_per_s, thousandths, stall_weight, switch_weight, chunk_s, buffer_s, last))

@@ -77,7 +77,13 @@ class RegretMLP(BatchAgent):
     kind = "regret-mlp"
 
     def __init__(
-        self, config: RegretMLPConfig, view: FlatView, networks: Sequence[Any], mean: Any, std: Any, about: dict[str, Any]
+        self,
+        config: RegretMLPConfig,
+        view: FlatView,
+        networks: Sequence[Any],
+        mean: Any,
+        std: Any,
+        about: dict[str, Any],
     ) -> None:
         self.config, self.view, self.about = config, view, about
         self.networks = list(networks)
@@ -139,9 +145,7 @@ def train_regret_mlp(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed * 1009 + member)
             network = _network(view.size, config.hidden, targets.shape[1])
-        optimiser = torch.optim.AdamW(
-            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         best, kept, waited = float("inf"), copy.deepcopy(network.state_dict()), 0
         for epoch in range(config.epochs):
             for rows in torch.randperm(len(inputs), generator=generator).split(config.batch_size):

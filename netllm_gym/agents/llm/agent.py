@@ -42,9 +42,7 @@ class LLMAgent(BatchAgent):
         decisions: decisions taken since the agent was built.
     """
 
-    def __init__(
-        self, model: DecisionModel, env_id: str, about: dict[str, Any], results: dict[str, Any]
-    ) -> None:
+    def __init__(self, model: DecisionModel, env_id: str, about: dict[str, Any], results: dict[str, Any]) -> None:
         self.model = model.eval()
         self.env_id, self.about, self.results = env_id, about, results
         self.decisions = 0
@@ -67,9 +65,7 @@ class LLMAgent(BatchAgent):
             reason = differences(self.about["observation_space"], info.observation_space, "observation")
             reason = reason or differences(self.about["action_space"], info.action_space, "action")
             if reason:
-                raise CheckpointError(
-                    f"agent {self.name} of {self.env_id} cannot play {info.env_id}: {reason}"
-                )
+                raise CheckpointError(f"agent {self.name} of {self.env_id} cannot play {info.env_id}: {reason}")
         self._cache = DynamicCache()
         count = len(env_infos)
         self._returns = np.full(count, float(self.model.target_return))
@@ -85,10 +81,7 @@ class LLMAgent(BatchAgent):
         if not alive:
             return [None] * len(observations)
         # Rows never look at each other, so an ended episode may repeat any live one.
-        rows = [
-            observations[i] if observations[i] is not None else observations[alive[0]]
-            for i in range(len(infos))
-        ]
+        rows = [observations[i] if observations[i] is not None else observations[alive[0]] for i in range(len(infos))]
         stacked = {
             key: torch.from_numpy(np.stack([np.asarray(row[key]) for row in rows]))[:, None]
             for key in self.model.encoder.keys

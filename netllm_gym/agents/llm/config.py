@@ -25,8 +25,6 @@ class LLMConfig:
         show_actions: whether a step's tokens include the previous action.
         lora_rank: rank of the adapters; 0 freezes the backbone.
         lora_alpha, lora_dropout, lora_targets: of peft's LoraConfig; no targets means every linear layer.
-        temperature: of the Boltzmann target of ``regret``, in units of reward.
-        soft_weight: weight of its cross-entropy beside the Huber loss on the gaps.
         target_quantile: quantile of the dataset's returns that a return-conditioned agent asks for.
         learning_rate, weight_decay, warmup, batch_size, steps: of AdamW; batches are whole episodes.
         eval_every, patience: steps between validations; validations without improvement before stopping.
@@ -43,8 +41,6 @@ class LLMConfig:
     lora_alpha: float = 32.0
     lora_dropout: float = 0.05
     lora_targets: tuple[str, ...] = ()
-    temperature: float = 0.5
-    soft_weight: float = 1.0
     target_quantile: float = 0.95
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
@@ -65,8 +61,8 @@ class LLMConfig:
             raise ConfigError("batch_size, steps, eval_every and patience must be at least 1")
         if self.layers < 0 or self.lora_rank < 0 or self.warmup < 0:
             raise ConfigError("layers, lora_rank and warmup must not be negative")
-        if self.temperature <= 0 or self.learning_rate <= 0 or not 0 <= self.target_quantile <= 1:
-            raise ConfigError("temperature and learning_rate must be positive, target_quantile in [0, 1]")
+        if self.learning_rate <= 0 or not 0 <= self.target_quantile <= 1:
+            raise ConfigError("learning_rate must be positive and target_quantile in [0, 1]")
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-able dict; :meth:`from_json` is its inverse."""

@@ -100,9 +100,7 @@ def _module(key: str, space: gym.Space, modality: str, scale: float | None, widt
     if isinstance(space, gym.spaces.MultiBinary):
         return Scalar(int(np.prod(space.shape)), width, 1.0)
     if not isinstance(space, gym.spaces.Box):
-        raise ConfigError(
-            f"observation {key!r} is a {type(space).__name__}; Box, Discrete and Multi* have an encoder"
-        )
+        raise ConfigError(f"observation {key!r} is a {type(space).__name__}; Box, Discrete and Multi* have an encoder")
     if modality == "series" and len(space.shape) in (1, 2):
         channels = 1 if len(space.shape) == 1 else space.shape[1]
         return Series(space.shape[0], channels, width, scale or 1.0)
@@ -120,9 +118,7 @@ class Encoder(nn.Module):
         ConfigError: a space or modality without an encoder.
     """
 
-    def __init__(
-        self, space: gym.Space, modalities: dict[str, str], scales: dict[str, float], width: int
-    ) -> None:
+    def __init__(self, space: gym.Space, modalities: dict[str, str], scales: dict[str, float], width: int) -> None:
         super().__init__()
         if not isinstance(space, gym.spaces.Dict):
             raise ConfigError(f"the LLM agent needs a Dict observation space, got {type(space).__name__}")

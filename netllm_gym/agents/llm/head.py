@@ -38,9 +38,7 @@ class Head(nn.Module):
             self.register_buffer("mean", torch.zeros(size))
             self.register_buffer("std", torch.ones(size))
         else:
-            raise ConfigError(
-                f"action space {type(space).__name__} has no head; Discrete, MultiDiscrete, Box have one"
-            )
+            raise ConfigError(f"action space {type(space).__name__} has no head; Discrete, MultiDiscrete, Box have one")
         self.linear = nn.Linear(width, sum(self.sizes) or size)
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ nothing else: appending steps never changes an earlier hidden state, which is wh
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -21,6 +22,7 @@ from netllm_gym.errors import ConfigError, DatasetError
 
 # Beyond this loss an action is simply bad; how bad no longer matters.
 GAP_FLOOR = -8.0
+MIXER = 192
 
 
 def _with_lora(backbone: nn.Module, config: LLMConfig) -> nn.Module:
@@ -35,7 +37,9 @@ def _with_lora(backbone: nn.Module, config: LLMConfig) -> nn.Module:
         target_modules=list(config.lora_targets) or "all-linear",
     )
     try:
-        return get_peft_model(backbone, lora)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for a renamed property
+            return get_peft_model(backbone, lora)
     except ValueError as error:
         raise ConfigError(f"backbone {config.backbone}: {str(error).splitlines()[0]}") from None
 
@@ -65,9 +69,7 @@ class DecisionModel(nn.Module):
         super().__init__()
         continuous = isinstance(action_space, gym.spaces.Box)
         if (config.objective == "regression") != continuous and config.objective in ("regression", "regret"):
-            raise ConfigError(
-                f"objective {config.objective} does not fit actions of {type(action_space).__name__}"
-            )
+            raise ConfigError(f"objective {config.objective} does not fit actions of {type(action_space).__name__}")
         if config.objective == "regret" and not isinstance(action_space, gym.spaces.Discrete):
             raise ConfigError("objective regret needs a Discrete action space")
         self.llm_config = config
@@ -81,6 +83,9 @@ class DecisionModel(nn.Module):
             self.encoder = Encoder(observation_space, modalities, scales, size)
             self.head = Head(action_space, size)
             self.norm = nn.LayerNorm(size)
+            if config.tokens == "fused":
+                # Separate tokens meet in attention; fused ones must meet before the sum is all that is left.
+                self.mixer = nn.Sequential(nn.Linear(size, MIXER), nn.GELU(), nn.Linear(MIXER, size))
             self.conditioned = config.objective == "return-conditioned"
             if self.conditioned:
                 self.return_token = nn.Linear(1, size)
@@ -105,9 +110,7 @@ class DecisionModel(nn.Module):
             if name in names or not name.startswith("backbone.")
         }
 
-    def tokens(
-        self, observations: dict[str, Tensor], returns: Tensor | None, previous: Tensor | None
-    ) -> Tensor:
+    def tokens(self, observations: dict[str, Tensor], returns: Tensor | None, previous: Tensor | None) -> Tensor:
         """Embed steps: ``[B, T · tokens_per_step, width]``.
 
         Args:
@@ -123,7 +126,8 @@ class DecisionModel(nn.Module):
             parts.append(self.return_token((returns / self.return_scale)[..., None]))
         parts += self.encoder(observations)
         if self.llm_config.tokens == "fused":
-            return self.norm(torch.stack(parts).sum(0))
+            token = self.norm(torch.stack(parts).sum(0))
+            return token + self.mixer(token)
         stacked = self.norm(torch.stack(parts, dim=2))
         return stacked.flatten(1, 2)
 
@@ -164,10 +168,7 @@ class DecisionModel(nn.Module):
                 raise DatasetError("objective regret needs hindsight action values; collect with --hindsight")
             values = action_values[mask]
             gaps = (values - values.max(-1, keepdim=True).values).clamp_min(GAP_FLOOR)
-            heat = self.llm_config.temperature
-            loss = nn.functional.smooth_l1_loss(outputs, gaps)
-            soft = nn.functional.cross_entropy(outputs / heat, (gaps / heat).softmax(-1))
-            loss = loss + self.llm_config.soft_weight * soft
+            loss = nn.functional.mse_loss(outputs, gaps)
             score = -gaps.gather(-1, outputs.argmax(-1, keepdim=True)).mean()
         elif self.head.sizes:
             chosen = actions.reshape(*actions.shape[:2], -1)[mask].long()

@@ -74,9 +74,7 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
             backbone: Any = model.backbone
             backbone.peft_config["default"].base_model_name_or_path = agent.config.backbone
             backbone.peft_config["default"].save_pretrained(str(target))
-            save_file(
-                stored(get_peft_model_state_dict(backbone, save_embedding_layers=False)), target / _ADAPTER
-            )
+            save_file(stored(get_peft_model_state_dict(backbone, save_embedding_layers=False)), target / _ADAPTER)
         save_file(stored(rest), target / _REST)
         card = _card(about, sum(p.numel() for p in model.parameters() if p.requires_grad))
         (target / "README.md").write_text(card, encoding="utf-8")
@@ -95,9 +93,7 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _fill(model: torch.nn.Module, tensors: dict[str, torch.Tensor], wanted: set[str], path: Path) -> None:
     if odd := sorted(wanted ^ set(tensors)):
-        raise CheckpointError(
-            f"{path}: tensor {odd[0]} is {'missing' if odd[0] in wanted else 'not expected'}"
-        )
+        raise CheckpointError(f"{path}: tensor {odd[0]} is {'missing' if odd[0] in wanted else 'not expected'}")
     state = model.state_dict()
     for key, value in tensors.items():
         if state[key].shape != value.shape:
@@ -116,21 +112,15 @@ def load(folder: Path, about: dict[str, Any]) -> LLMAgent:
 
     source = folder / "agent.json"
     try:
-        spaces = {
-            key: deserialize_space(json.dumps(about[key])) for key in ("observation_space", "action_space")
-        }
+        spaces = {key: deserialize_space(json.dumps(about[key])) for key in ("observation_space", "action_space")}
         config = LLMConfig.from_json(about["config"])
         model = DecisionModel(config, **spaces, modalities=about["modalities"], scales=about["scales"])
     except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
         if isinstance(error, NetLLMGymError):
             raise CheckpointError(f"{source}: {error}") from None
-        raise CheckpointError(
-            f"{source}: not a valid description ({type(error).__name__}: {error})"
-        ) from None
+        raise CheckpointError(f"{source}: not a valid description ({type(error).__name__}: {error})") from None
     if about.get("backbone_fingerprint") != model.fingerprint:
-        raise CheckpointError(
-            f"{source}: backbone {config.backbone} here is not the one the agent was trained on"
-        )
+        raise CheckpointError(f"{source}: backbone {config.backbone} here is not the one the agent was trained on")
     names = {key for key in model.trainable() if not key.startswith("backbone.")}
     _fill(model, _tensors(folder / _REST), names, folder / _REST)
     if config.lora_rank:

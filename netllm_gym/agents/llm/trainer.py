@@ -52,9 +52,7 @@ class _Trainer(Trainer):
 
         def factor(step: int) -> float:
             progress: float = min(1.0, max(step / num_training_steps, self.elapsed_share()))
-            return min(1.0, (step + 1) / (warmup + 1)) * (
-                0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
-            )
+            return min(1.0, (step + 1) / (warmup + 1)) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress)))
 
         chosen: Any = optimizer or self.optimizer
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, factor)
@@ -84,9 +82,7 @@ class _Trainer(Trainer):
         save_file(tensors, folder / _WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        (model or self.decider).load_state_dict(
-            load_file(Path(resume_from_checkpoint) / _WEIGHTS), strict=False
-        )
+        (model or self.decider).load_state_dict(load_file(Path(resume_from_checkpoint) / _WEIGHTS), strict=False)
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
@@ -122,9 +118,7 @@ def _fit_statistics(model: DecisionModel, experience: Experience, quantile: floa
     model.return_scale.fill_(max(float(np.quantile(to_go, 0.9)), 1e-6))
     model.target_return.fill_(float(np.quantile(returns, quantile)))
     if not model.head.sizes:
-        actions = np.concatenate([e.actions.reshape(len(e), -1) for e in experience.episodes]).astype(
-            np.float32
-        )
+        actions = np.concatenate([e.actions.reshape(len(e), -1) for e in experience.episodes]).astype(np.float32)
         model.head.mean.copy_(torch.from_numpy(actions.mean(0)))
         model.head.std.copy_(torch.from_numpy(actions.std(0) + 1e-3))
 
@@ -133,9 +127,7 @@ def _check(config: LLMConfig, experience: Experience) -> None:
     if not experience.episodes:
         raise DatasetError(f"dataset {experience.name} holds no episode")
     if config.objective == "regret" and any(e.action_values is None for e in experience.episodes):
-        raise DatasetError(
-            f"dataset {experience.name} has no hindsight action values; collect it with --hindsight"
-        )
+        raise DatasetError(f"dataset {experience.name} has no hindsight action values; collect it with --hindsight")
 
 
 def _same_run(folder: Path, config: LLMConfig, experience: Experience) -> None:
@@ -143,9 +135,7 @@ def _same_run(folder: Path, config: LLMConfig, experience: Experience) -> None:
     wanted = {"config": config.to_json(), "dataset": experience.digest}
     path = folder / "run.json"
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
-        raise ConfigError(
-            f"{folder} holds a training with another configuration or dataset; choose another folder"
-        )
+        raise ConfigError(f"{folder} holds a training with another configuration or dataset; choose another folder")
     write_json(path, wanted)
 
 

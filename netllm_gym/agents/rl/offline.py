@@ -86,7 +86,12 @@ def _algorithm(config: OfflineConfig, size: int, actions: int, longest: int) -> 
     build = getattr(d3rlpy.algos, ALGORITHMS[config.algorithm][0])
     settings: dict[str, Any] = {"batch_size": config.batch_size, "learning_rate": config.learning_rate}
     if config.transformer:
-        settings |= {"context_size": config.context, "max_timestep": longest + 1, "num_heads": 4, "num_layers": 2}
+        settings |= {
+            "context_size": config.context,
+            "max_timestep": longest + 1,
+            "num_heads": 4,
+            "num_layers": 2,
+        }
         # A window holds `context` decisions: about as many samples as a batch of single transitions.
         settings["batch_size"] = max(1, config.batch_size // config.context)
     else:
@@ -183,9 +188,7 @@ def train_offline(
     longest = max(len(episode.rewards) for episode in experience.episodes)
     algorithm = _algorithm(config, view.size, actions, longest)
     with _quiet():
-        terminals = [
-            np.eye(1, len(episode.rewards), len(episode.rewards) - 1)[0] for episode in experience.episodes
-        ]
+        terminals = [np.eye(1, len(episode.rewards), len(episode.rewards) - 1)[0] for episode in experience.episodes]
         dataset = d3rlpy.dataset.MDPDataset(
             np.concatenate([view.many(episode.observations) for episode in experience.episodes]),
             np.concatenate([episode.actions for episode in experience.episodes]).reshape(-1, 1),

@@ -55,7 +55,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
     2. Truncation: never. A trace shorter than the video starts again from its beginning.
 
     ## Information
-    `reset`: `trace`, `trace_group`, `video`, `startup_s`. `reset` and `step`: `action_mask` (int8 [L], all ones), `wall_time_s`.
+    `reset`: `trace`, `trace_group`, `video`, `startup_s`. Both: `action_mask` (int8 [L], all ones), `wall_time_s`.
     `step`: the reward's terms `quality`, `stall_s`, `switch`, and `reward`, `bitrate_mbps`, `level`, `buffer_s`,
     `sleep_s`, `download_time_s`, `throughput_mbps`, `chunk`.
 
@@ -150,7 +150,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
                 "chunks_left": spaces.Box(0, infinite, (1,), np.float32),
             }
         )
-        self.action_space = spaces.Discrete(levels)
+        self.action_space: Any = spaces.Discrete(levels)
         # Python floats are faster to read one by one than array cells.
         self._quality = self.qoe.quality.tolist()
         self._sizes = self.video.chunk_bytes.tolist()

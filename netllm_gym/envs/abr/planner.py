@@ -9,7 +9,7 @@ video in it; it counts by 0.7, since a buffer at the end of the video is worth n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
@@ -118,7 +118,7 @@ def _all_values(
     return values
 
 
-def _arguments(env: ABREnv, beam: int, steps: int) -> tuple:
+def _arguments(env: ABREnv, beam: int, steps: int) -> tuple[Any, ...]:
     end, carried, rate = env.link
     levels = env.video.levels
     # Worth of a second of buffer: the mean link, but never more than the top level could use.
@@ -145,10 +145,11 @@ def optimum(env: ABREnv, beam: int = 700) -> tuple[float, NDArray[np.int64]]:
     Returns:
         ``(return, actions)``; actions of shape ``[chunks left]``.
     """
-    value, plan = _search(*_arguments(env, beam, env.video.chunks), -1)
+    arguments = _arguments(env, beam, env.video.chunks)
+    value, plan = _search(*(*arguments, -1))
     return float(value), plan
 
 
 def action_values(env: ABREnv, horizon: int = 12, beam: int = 100) -> NDArray[np.float64]:
-    """Hindsight value of each action: the best return over the next `horizon` chunks that begins with it, shape ``[L]``."""
+    """Hindsight value of each action: the best return over the next `horizon` chunks that begins with it, ``[L]``."""
     return _all_values(*_arguments(env, beam, horizon))

@@ -34,7 +34,11 @@ class QoE:
 
     @classmethod
     def preset(
-        cls, name: str, video: VideoManifest, stall_weight: float | None = None, switch_weight: float | None = None
+        cls,
+        name: str,
+        video: VideoManifest,
+        stall_weight: float | None = None,
+        switch_weight: float | None = None,
     ) -> QoE:
         """Return the published weighting `name` for a video's ladder, single weights replaced on demand.
 

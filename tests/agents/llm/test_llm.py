@@ -29,7 +29,7 @@ OBSERVATIONS = gym.spaces.Dict(
 )
 MODALITIES = {"level": "scalar", "history": "series", "mode": "category"}
 CONFIG = LLMConfig(backbone="tiny-random", layers=2, lora_rank=4, lora_dropout=0.1, steps=120, eval_every=20,
-                   learning_rate=1e-2, batch_size=8, soft_weight=1.0)  # fmt: skip
+                   learning_rate=1e-2, batch_size=8)  # fmt: skip
 
 
 def toy(seed: int = 0, episodes: int = 48, space: gym.Space | None = None, best: float = 0.0) -> Experience:
@@ -52,9 +52,7 @@ def toy(seed: int = 0, episodes: int = 48, space: gym.Space | None = None, best:
             actions = np.stack([mode - 1.0, observations["level"][:, 0]], 1).astype(np.float32)
         elif isinstance(space, gym.spaces.MultiDiscrete):
             actions = np.stack([mode, 2 - mode], 1)
-        found.append(
-            Episode(observations, actions, rewards, values if space is None else None, f"toy-{episode}")
-        )
+        found.append(Episode(observations, actions, rewards, values if space is None else None, f"toy-{episode}"))
     return Experience(
         found, "toy/Env-v0", {}, OBSERVATIONS, space or gym.spaces.Discrete(3), MODALITIES, {}, "toy", "abc"
     )
@@ -132,9 +130,7 @@ def test_cached_acting_equals_the_full_recompute_and_batches_equal_singles(token
         cache, previous, rows = DynamicCache(), torch.zeros(1, 1, 3), []
         for t in range(len(experience.episodes[0])):
             seen = {key: value[:, t : t + 1] for key, value in batch["observations"].items()}
-            rows.append(
-                model.decide(model.tokens(seen, batch["returns_to_go"][:, t : t + 1], previous), cache)
-            )
+            rows.append(model.decide(model.tokens(seen, batch["returns_to_go"][:, t : t + 1], previous), cache))
             previous = model.head.describe(batch["actions"][:, t : t + 1])
     assert torch.allclose(torch.cat(rows, 1), full, atol=1e-4)
     five = [0, 1, 2, 3, 4]
@@ -240,9 +236,7 @@ def test_embedded_backbone_is_really_pretrained():
     except ConfigError as error:
         pytest.skip(str(error))
     # "The capital of France is Paris, and it is the largest city in the country."
-    words = torch.tensor(
-        [[504, 3575, 282, 4649, 314, 7042, 28, 284, 357, 314, 260, 3995, 2240, 281, 260, 1798, 30]]
-    )
+    words = torch.tensor([[504, 3575, 282, 4649, 314, 7042, 28, 284, 357, 314, 260, 3995, 2240, 281, 260, 1798, 30]])
 
     def perplexity(model, table):
         with torch.inference_mode():

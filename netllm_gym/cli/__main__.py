@@ -1,0 +1,5 @@
+"""``python -m netllm_gym.cli``."""
+
+from netllm_gym.cli.app import main
+
+main()

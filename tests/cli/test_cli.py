@@ -1,0 +1,101 @@
+"""The commands as a user types them: what they print, and one line with exit code 2 for a mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from netllm_gym.cli import main
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command in this process; return (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["netllm-gym", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_lists_are_json_for_scripts(run) -> None:
+    code, out, _ = run("traces", "list", "--json")
+    assert code == 0 and {row["name"] for row in json.loads(out)} >= {"abr/synthetic", "abr/fcc-hsdpa"}
+    code, out, _ = run("agents", "abr", "--json")
+    assert {row["name"] for row in json.loads(out)} >= {"abr/bba", "abr/oracle"}
+    code, out, _ = run("envs", "--json")
+    assert "netllm_gym/ABR-v0" in {row["id"] for row in json.loads(out)}
+
+
+def test_info_counts_and_audit_certifies(run) -> None:
+    code, out, _ = run("traces", "info", "abr/synthetic", "--json")
+    assert code == 0 and [row["traces"] for row in json.loads(out)] == [200, 50, 60]
+    code, out, _ = run("traces", "audit", "abr/synthetic")
+    assert code == 0 and "no content stands in two splits" in out
+
+
+def test_plot_writes_a_picture(run, tmp_path) -> None:
+    assert run("traces", "plot", "abr/synthetic", "--out", "t.png")[0] == 0
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    code, _, err = run("traces", "plot", "abr/synthetic", "--out", "t.xyz")
+    assert code == 2 and ".png" in err
+
+
+def test_import_then_use(run, tmp_path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a").write_text("0 1\n1 2\n2 3\n")
+    assert run("traces", "import", "mine", "--name", "cli-set")[0] == 0
+    code, out, _ = run("traces", "info", "user/cli-set", "--json")
+    assert code == 0 and json.loads(out)[0]["traces"] == 1
+
+
+def test_collect_evaluate_report(run, tmp_path) -> None:
+    code, out, _ = run(
+        "collect", "--dataset", "netllm_gym/test/cli-v0", "--agent", "abr/bba", "--episodes", "4", "--epsilon", "0.1"
+    )
+    assert code == 0 and "4 episodes, 188 steps" in out
+    arguments = ("evaluate", "--agent", "abr/bba", "--agent", "abr/random", "--episodes", "8", "--out", "result")
+    code, out, _ = run(*arguments)
+    assert code == 0 and "report.html" in out
+    page = (tmp_path / "result" / "report.html").read_text()
+    assert "abr/robust-mpc" in page and "<script src" not in page
+    code, out, _ = run("report", "result")
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("traces", "info", "abr/synthetik"), "did you mean abr/synthetic"),
+        (("evaluate", "--agent", "abr/robust-mcp"), "did you mean abr/robust-mpc"),
+        (("evaluate", "--agent", "abr/bba", "--setting", "unsen1"), "unseen1"),
+        (("collect", "--dataset", "x", "--agent", "abr/bba"), "not a dataset id"),
+        (("collect", "--dataset", "x-v0", "--agent", "abr/bba", "--set", "split=test"), "never on 'test'"),
+        (("train", "lmm", "--dataset", "x-v0", "--out", "o"), "did you mean llm"),
+        (("train", "cql", "--dataset", "none-v0", "--out", "o"), "not on this machine"),
+        (("report", "nowhere"), "nowhere"),
+        (("quickstart", "--minutes", "1"), "at least 2 minutes"),
+        (("collect", "--agent", "abr/bba"), "--dataset"),
+        (("nonsense",), "nonsense"),
+    ],
+)
+def test_mistakes_are_one_line_and_code_2(run, arguments, message) -> None:
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert message in err and len(err.strip().splitlines()) == 1 and "Traceback" not in err
+
+
+def test_the_console_script_exists() -> None:
+    result = subprocess.run([sys.executable, "-m", "netllm_gym.cli", "--help"], capture_output=True, text=True)
+    assert result.returncode == 0 and "quickstart" in result.stdout
