@@ -96,7 +96,7 @@ def test_a_checkpoint_of_another_environment_says_which(experience: Experience) 
     agent = train_regret_mlp(RegretMLPConfig(ensemble=1, epochs=1, hidden=8), experience, experience)
     other = gym.make("netllm_gym/ViewportPrediction-v0", disable_env_checker=True)
     other.reset(seed=0)
-    with pytest.raises(CheckpointError, match="throughput_mbps.*not those of netllm_gym/ViewportPrediction-v0"):
+    with pytest.raises(CheckpointError, match=r"throughput_mbps.*not those of netllm_gym/ViewportPrediction-v0"):
         agent.reset(EnvInfo.of(other))
 
 
