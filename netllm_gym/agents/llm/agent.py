@@ -1,4 +1,9 @@
-"""Acting: a step's tokens in, an action out, everything seen in the episode kept in the KV cache."""
+"""Acting: a step's tokens in, an action out, everything seen in the episode kept in the KV cache.
+
+With ``context=K`` the agent sees the last K steps. Until K steps have passed the cache serves; from then on the
+window is computed anew at every step, because the keys of a sliding cache remember what has left the window, and so
+would not equal what the agent was trained on.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,9 @@ import numpy as np
 import torch
 
 from netllm_gym.agents.base import BatchAgent, EnvInfo
+from netllm_gym.agents.llm.backbone import device_of
 from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.agents.llm.graph import Nodes
 from netllm_gym.agents.llm.model import DecisionModel
 from netllm_gym.errors import CheckpointError, ConfigError
 
@@ -43,7 +50,7 @@ class LLMAgent(BatchAgent):
     """
 
     def __init__(self, model: DecisionModel, env_id: str, about: dict[str, Any], results: dict[str, Any]) -> None:
-        self.model = model.eval()
+        self.model = model.to(device_of(model.llm_config)).eval()
         self.env_id, self.about, self.results = env_id, about, results
         self.decisions = 0
         self._cache: Any = None
@@ -69,8 +76,20 @@ class LLMAgent(BatchAgent):
         self._cache = DynamicCache()
         count = len(env_infos)
         self._returns = np.full(count, float(self.model.target_return))
-        self._previous = torch.zeros(count, 1, self.model.head.action_tokens())
+        self._previous = torch.zeros(count, 1, self.model.head.outputs, device=self.model.device)
+        self._window: list[torch.Tensor] = []
         self._started = False
+
+    def _read(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Hidden state after this step's `tokens`, ``[B, width]``, having seen the steps of the context."""
+        context = self.config.context
+        if not context:
+            return self.model.read(tokens, self._cache)[:, -1]
+        slides = len(self._window) == context
+        self._window = [*self._window, tokens][-context:]
+        if not slides:
+            return self.model.read(tokens, self._cache)[:, -1]
+        return self.model.read(torch.cat(self._window, dim=1))[:, -1]
 
     @torch.inference_mode()
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
@@ -83,21 +102,22 @@ class LLMAgent(BatchAgent):
         # Rows never look at each other, so an ended episode may repeat any live one.
         rows = [observations[i] if observations[i] is not None else observations[alive[0]] for i in range(len(infos))]
         stacked = {
-            key: torch.from_numpy(np.stack([np.asarray(row[key]) for row in rows]))[:, None]
+            key: torch.from_numpy(np.stack([np.asarray(row[key]) for row in rows]))[:, None].to(self.model.device)
             for key in self.model.encoder.keys
         }
         if self._started and self.model.conditioned:
             for i in alive:
                 self._returns[i] -= float(infos[i].get("reward", 0.0))
         self._started = True
-        returns = torch.tensor(self._returns, dtype=torch.float32)[:, None]
-        tokens = self.model.tokens(stacked, returns, self._previous)
-        outputs = self.model.decide(tokens, self._cache)[:, -1]
+        returns = torch.tensor(self._returns, dtype=torch.float32, device=self.model.device)[:, None]
+        tokens, nodes = self.model.embed(stacked, returns, self._previous)
+        hidden = self._read(tokens)
         actions: list[Any] = [None] * len(observations)
         for i in alive:
-            actions[i] = self.model.head.decode(outputs[i], infos[i].get("action_mask"))
+            here = None if nodes is None else Nodes(nodes.embedding[i, 0], nodes.mask[i, 0])
+            actions[i] = self.model.head.decide(hidden[i], here, infos[i].get("action_mask"))
         if self.config.show_actions:
             played = np.stack([np.asarray(a if a is not None else actions[alive[0]]) for a in actions])
-            self._previous = self.model.head.describe(torch.from_numpy(played)[:, None])
+            self._previous = self.model.head.describe(torch.from_numpy(played)[:, None].to(self.model.device))
         self.decisions += len(alive)
         return actions

