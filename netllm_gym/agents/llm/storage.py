@@ -29,8 +29,7 @@ def _card(about: dict[str, Any], trainable: int) -> str:
         "---",
         f"# LLM agent for {about['env_id']}",
         "",
-        f"- backbone: {config['backbone']}, {config['layers'] or 'all'} layers, "
-        f"{config['weights']} weights",
+        f"- backbone: {config['backbone']}, {config['layers'] or 'all'} layers, {config['weights']} weights",
         f"- objective: {config['objective']}; tokens: {config['tokens']}; tuning: {config['tuning']}"
         + (f", rank {config['lora_rank']}" if config["tuning"] == "lora" else ""),
         f"- trained parameters: {trainable:,}",
