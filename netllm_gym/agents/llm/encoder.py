@@ -21,11 +21,13 @@ def _features(x: Tensor) -> Tensor:
 
 
 class Scalar(nn.Module):
-    """Numbers without order: ``[N, …]`` to ``[N, width]``."""
+    """Numbers without order: ``[N, …]`` to ``[N, width]``; `scale` is one number or one for each."""
 
-    def __init__(self, size: int, width: int, scale: float) -> None:
+    scale: Tensor
+
+    def __init__(self, size: int, width: int, scale: Any) -> None:
         super().__init__()
-        self.scale = scale
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).flatten(), persistent=False)
         self.linear = nn.Linear(2 * size, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,9 +38,11 @@ class Scalar(nn.Module):
 class Series(nn.Module):
     """A series of n steps and c channels, ``[N, n]`` or ``[N, n, c]``: 1-D convolution, then a projection."""
 
-    def __init__(self, length: int, channels: int, width: int, scale: float) -> None:
+    scale: Tensor
+
+    def __init__(self, length: int, channels: int, width: int, scale: Any) -> None:
         super().__init__()
-        self.scale = scale
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).flatten(), persistent=False)
         self.conv = nn.Conv1d(2 * channels, CHANNELS, kernel_size=3, padding=1)
         self.linear = nn.Linear(CHANNELS * length, width)
 
@@ -93,7 +97,7 @@ class Image(nn.Module):
         return self.net(x)
 
 
-def _module(key: str, space: gym.Space, modality: str, scale: float | None, width: int) -> nn.Module:
+def _module(key: str, space: gym.Space, modality: str, scale: Any, width: int) -> nn.Module:
     if isinstance(space, gym.spaces.Discrete):
         return Category([int(space.n)], [int(space.start)], width)
     if isinstance(space, gym.spaces.MultiDiscrete):
@@ -119,7 +123,7 @@ class Encoder(nn.Module):
         ConfigError: a space or modality without an encoder.
     """
 
-    def __init__(self, space: gym.Space, modalities: dict[str, str], scales: dict[str, float], width: int) -> None:
+    def __init__(self, space: gym.Space, modalities: dict[str, str], scales: dict[str, Any], width: int) -> None:
         super().__init__()
         if not isinstance(space, gym.spaces.Dict):
             raise ConfigError(
@@ -128,7 +132,7 @@ class Encoder(nn.Module):
             )
         self.keys = list(space.spaces)
         graph = {key: space.spaces[key] for key in self.keys if modalities.get(key) == "graph"}
-        self.graph = Graph(graph, width, scales.get("nodes") or 1.0) if graph else None
+        self.graph = Graph(graph, width, scales) if graph else None
         self.parts = nn.ModuleDict(
             {
                 key: _module(key, member, modalities.get(key, "scalar"), scales.get(key), width)
@@ -152,5 +156,5 @@ class Encoder(nn.Module):
         tokens = [part(flat[key]).unflatten(0, steps) for key, part in self.parts.items()]
         if self.graph is None:
             return tokens, None
-        token, nodes = self.graph({key: flat[key] for key in self.graph.keys})
+        token, nodes = self.graph(flat)
         return [*tokens, token.unflatten(0, steps)], Nodes(*(x.unflatten(0, steps) for x in nodes))

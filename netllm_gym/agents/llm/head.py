@@ -14,10 +14,14 @@ from netllm_gym.errors import ConfigError
 
 
 class Pointer(nn.Module):
-    """Scores each node of a graph, then the other factors of the action given the node that was chosen."""
+    """Scores each node of a graph, then the other factors of the action given the node that was chosen.
 
-    def __init__(self, width: int, others: int) -> None:
+    With `none`, one more choice follows the nodes: none of them (a scheduler that waits).
+    """
+
+    def __init__(self, width: int, others: int, none: bool) -> None:
         super().__init__()
+        self.none = nn.Parameter(torch.zeros(NODE_WIDTH)) if none else None
         self.query = nn.Linear(width, NODE_WIDTH)
         self.score = nn.Linear(NODE_WIDTH, 1)
         self.others = others
@@ -26,8 +30,17 @@ class Pointer(nn.Module):
             self.node = nn.Linear(NODE_WIDTH, NODE_WIDTH)
             self.other = nn.Linear(NODE_WIDTH, others)
 
+    def candidates(self, nodes: Nodes) -> Nodes:
+        """The nodes, and after them the choice of none."""
+        if self.none is None:
+            return nodes
+        lead = nodes.mask.shape[:-1]
+        none = self.none.expand(*lead, 1, NODE_WIDTH)
+        mask = torch.ones(*lead, 1, dtype=torch.bool, device=nodes.mask.device)
+        return Nodes(torch.cat([nodes.embedding, none], dim=-2), torch.cat([nodes.mask, mask], dim=-1))
+
     def scores(self, hidden: Tensor, nodes: Nodes) -> Tensor:
-        """One score per node, ``[…, N]``."""
+        """One score per candidate, ``[…, N]``."""
         mixed = nodes.embedding + self.query(hidden)[..., None, :]
         return self.score(nn.functional.gelu(mixed))[..., 0]
 
@@ -43,7 +56,7 @@ class Head(nn.Module):
 
     Discrete and MultiDiscrete give one score per choice (for the objective `regret`, the predicted gap to the best
     action); Box gives standardised values, mapped back and clipped to the bounds. Where the observation holds a graph
-    and the first factor has as many choices as the graph has nodes, that factor points at a node.
+    and the first factor has as many choices as the graph has nodes (or one more: none), that factor points at a node.
 
     Args:
         space: of the actions.
@@ -73,9 +86,9 @@ class Head(nn.Module):
         else:
             raise ConfigError(f"action space {type(space).__name__} has no head; Discrete, MultiDiscrete, Box have one")
         self.outputs = sum(self.sizes) or size
-        self.points = bool(nodes) and self.sizes[:1] == [nodes]
+        self.points = bool(nodes) and self.sizes[:1] in ([nodes], [nodes + 1])
         if self.points:
-            self.pointer = Pointer(width, sum(self.sizes[1:]))
+            self.pointer = Pointer(width, sum(self.sizes[1:]), none=self.sizes[0] > nodes)
         else:
             self.linear = nn.Linear(width, self.outputs)
 
@@ -92,6 +105,7 @@ class Head(nn.Module):
         if not self.points:
             return self.linear(hidden)
         assert nodes is not None
+        nodes = self.pointer.candidates(nodes)
         scores = self.pointer.scores(hidden, nodes)
         if not self.pointer.others:
             return scores
@@ -165,6 +179,7 @@ class Head(nn.Module):
 
         if self.points:
             assert nodes is not None
+            nodes = self.pointer.candidates(nodes)
             exists = nodes.mask.cpu().numpy()
             if legal[0] is not None and (legal[0] & exists).any():
                 exists = legal[0] & exists

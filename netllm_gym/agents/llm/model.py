@@ -62,7 +62,7 @@ class DecisionModel(nn.Module):
         observation_space: gym.Space,
         action_space: gym.Space,
         modalities: dict[str, str],
-        scales: dict[str, float],
+        scales: dict[str, Any],
     ) -> None:
         super().__init__()
         continuous = isinstance(action_space, gym.spaces.Box)
@@ -211,7 +211,7 @@ class DecisionModel(nn.Module):
             chosen = self.head.choices(actions)[mask]
             parts = list(outputs.split(self.head.sizes, dim=-1))
             if self.head.points and nodes is not None:
-                parts[0] = parts[0].masked_fill(~nodes.mask[mask], -1e4)
+                parts[0] = parts[0].masked_fill(~self.head.pointer.candidates(nodes).mask[mask], -1e4)
             losses = [nn.functional.cross_entropy(part, chosen[:, i]) for i, part in enumerate(parts)]
             loss = score = torch.stack(losses).mean()
         else:

@@ -44,6 +44,7 @@ def embedded_file() -> Path:
 
 
 def llama_config(layers: int, hidden: int, heads: int, kv_heads: int, ffn: int, context: int, theta: float) -> Any:
+    """Return transformers' configuration of a Llama of these sizes, with a vocabulary of one."""
     from transformers import LlamaConfig
 
     return LlamaConfig(

@@ -12,9 +12,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from netllm_gym.agents.checkpoint import load_checkpoint  # noqa: E402
+from netllm_gym.agents.llm.batches import collate  # noqa: E402
 from netllm_gym.agents.llm.config import LLMConfig  # noqa: E402
 from netllm_gym.agents.llm.storage import save  # noqa: E402
-from netllm_gym.agents.llm.batches import collate  # noqa: E402
 from netllm_gym.agents.llm.trainer import train  # noqa: E402
 from netllm_gym.datasets.experience import Experience, pad  # noqa: E402
 from netllm_gym.errors import CheckpointError, ConfigError, DatasetError, UnknownNameError  # noqa: E402
