@@ -23,7 +23,7 @@ class Random(Agent):
 
     def act(self, observation: Any, info: dict[str, Any]) -> Any:
         """Draw a member of the action space that the mask allows."""
-        mask = info.get("action_mask")
+        mask: Any = info.get("action_mask")
         if mask is None or isinstance(self._space, gym.spaces.Box):
             return self._space.sample()
         if isinstance(self._space, gym.spaces.MultiDiscrete) and not isinstance(mask, tuple):

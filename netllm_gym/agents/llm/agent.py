@@ -40,18 +40,33 @@ def differences(wanted: gym.Space, got: gym.Space, what: str) -> str | None:
 
 
 class LLMAgent(BatchAgent):
-    """A trained (or fresh) language model as an agent; greedy, dropout off, forgets everything at each reset.
+    """A trained (or fresh) language model as an agent; dropout off, forgets everything at each reset.
 
     Attributes:
         model: the network.
+        temperature: 0 plays the best choice; above, choices are drawn from softmax(score / temperature), from the
+            episode's own seed.
         experience: what it was trained on: ``env_id``, spaces, modalities, scales, dataset name and digest.
         results: measured at training, kept in the checkpoint.
         decisions: decisions taken since the agent was built.
     """
 
-    def __init__(self, model: DecisionModel, env_id: str, about: dict[str, Any], results: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        model: DecisionModel,
+        env_id: str,
+        about: dict[str, Any],
+        results: dict[str, Any],
+        temperature: float = 0.0,
+    ) -> None:
+        if temperature < 0:
+            raise ConfigError(f"temperature must not be negative, got {temperature:g}")
+        if temperature > 0 and not model.head.sizes:
+            raise ConfigError("temperature needs an action space of choices; Box actions are always the mean")
         self.model = model.to(device_of(model.llm_config)).eval()
         self.env_id, self.about, self.results = env_id, about, results
+        self.temperature = temperature
+        self.merged = False
         self.decisions = 0
         self._cache: Any = None
 
@@ -59,6 +74,24 @@ class LLMAgent(BatchAgent):
     def config(self) -> LLMConfig:
         """The configuration the model was built from."""
         return self.model.llm_config
+
+    def merge(self, merged: bool = True) -> None:
+        """Fold the adapters into the frozen weights (or take them out again): the same answers, faster.
+
+        Raises:
+            ConfigError: there are no adapters.
+        """
+        if self.config.tuning != "lora":
+            raise ConfigError(f"tuning {self.config.tuning} has no adapters to merge")
+        tuner: Any = self.model.backbone
+        if merged != self.merged:
+            (tuner.base_model.merge_adapter if merged else tuner.base_model.unmerge_adapter)()
+        self.merged = merged
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Compile the backbone by ``torch.compile``: slow first decisions (minutes for 30 layers), faster later."""
+        backbone: Any = self.model.backbone
+        backbone.compile(backend=backend, dynamic=True)
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Begin episodes.
@@ -79,6 +112,7 @@ class LLMAgent(BatchAgent):
         self._previous = torch.zeros(count, 1, self.model.head.outputs, device=self.model.device)
         self._window: list[torch.Tensor] = []
         self._started = False
+        self._rngs = [info.rng() for info in env_infos]
 
     def _read(self, tokens: torch.Tensor) -> torch.Tensor:
         """Hidden state after this step's `tokens`, ``[B, width]``, having seen the steps of the context."""
@@ -115,7 +149,8 @@ class LLMAgent(BatchAgent):
         actions: list[Any] = [None] * len(observations)
         for i in alive:
             here = None if nodes is None else Nodes(nodes.embedding[i, 0], nodes.mask[i, 0])
-            actions[i] = self.model.head.decide(hidden[i], here, infos[i].get("action_mask"))
+            mask = infos[i].get("action_mask")
+            actions[i] = self.model.head.decide(hidden[i], here, mask, self.temperature, self._rngs[i])
         if self.config.show_actions:
             played = np.stack([np.asarray(a if a is not None else actions[alive[0]]) for a in actions])
             self._previous = self.model.head.describe(torch.from_numpy(played)[:, None].to(self.model.device))

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.agents.llm import ladder
+from netllm_gym.agents.llm.config import LADDER, LLMConfig
 from netllm_gym.agents.llm.smollm2 import DEPTH, EMBEDDED, llama_config, smollm2
 from netllm_gym.errors import ConfigError
 
@@ -129,6 +130,8 @@ def load_backbone(config: LLMConfig) -> nn.Module:
         torch.manual_seed(config.seed)
         if config.backbone == TINY:
             model: Any = LlamaModel(llama_config(min(config.layers, 2) or 2, 32, 4, 2, 64, 4096, 1e4))
+        elif config.backbone in LADDER:
+            model = ladder.build(config.backbone, config.layers)
         elif config.backbone == EMBEDDED:
             if config.layers > DEPTH:
                 raise ConfigError(f"backbone {EMBEDDED} has {DEPTH} layers, {config.layers} were asked for")

@@ -12,6 +12,8 @@ TOKENS = ("fused", "per-key")
 WEIGHTS = ("pretrained", "random", "shuffled")
 TUNING = ("lora", "frozen", "full")
 DTYPES = ("fp32", "bf16")
+# Small stand-ins for a language model; see netllm_gym.agents.llm.ladder.
+LADDER = ("none", "linear", "attention", "transformer")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -20,7 +22,8 @@ class LLMConfig:
     """Hyper-parameters of the LLM agent.
 
     Attributes:
-        backbone: ``smollm2-135m``, ``tiny-random``, or a name or folder `transformers` knows.
+        backbone: ``smollm2-135m``, ``tiny-random``, a name or folder `transformers` knows, or a stand-in for a
+            language model: ``none``, ``linear``, ``attention``, ``transformer`` (random, every weight learns).
         layers: keep the first n blocks; 0 keeps all.
         weights: ``pretrained``; ``random`` keeps the architecture and draws its weights; ``shuffled`` keeps the
             pretrained numbers of each matrix but permutes them, so that only their distribution is left.
@@ -73,6 +76,11 @@ class LLMConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.lora_targets, str):
             object.__setattr__(self, "lora_targets", tuple(self.lora_targets) or "all-linear")
+        if self.backbone in LADDER:
+            if self.four_bit or self.gradient_checkpointing or self.dtype != "fp32":
+                raise ConfigError(f"backbone {self.backbone} is small: bf16, 4 bits and checkpointing are for decoders")
+            object.__setattr__(self, "weights", "random")
+            object.__setattr__(self, "tuning", "full")
         if self.lora_rank == 0 and self.tuning == "lora":
             object.__setattr__(self, "tuning", "frozen")
         for what, value, known in (

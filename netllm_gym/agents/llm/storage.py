@@ -45,6 +45,8 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
     """Write a checkpoint folder."""
     from minari.serialization import serialize_space
 
+    if agent.merged:
+        agent.merge(False)
     model = agent.model
     about = {
         "kind": "llm",
@@ -103,8 +105,22 @@ def _fill(model: torch.nn.Module, tensors: dict[str, torch.Tensor], wanted: set[
     model.load_state_dict(tensors, strict=False)
 
 
-def load(folder: Path, about: dict[str, Any], device: str = "auto") -> LLMAgent:
-    """Rebuild the agent described by `about` from `folder`, to act on `device` (whatever it was trained on).
+def load(
+    folder: Path,
+    about: dict[str, Any],
+    device: str = "auto",
+    temperature: float = 0.0,
+    merge: bool = False,
+    compile: bool = False,
+) -> LLMAgent:
+    """Rebuild the agent described by `about` from `folder`.
+
+    Args:
+        folder, about: the checkpoint and its ``agent.json``.
+        device: where to act, whatever it was trained on.
+        temperature: of sampling; 0 plays the best choice.
+        merge: fold the adapters into the weights.
+        compile: compile the backbone.
 
     Raises:
         ConfigError: a device this machine lacks.
@@ -139,4 +155,9 @@ def load(folder: Path, about: dict[str, Any], device: str = "auto") -> LLMAgent:
         names = {key for key in model.trainable() if key.startswith(prefix)}
         _fill(model, tensors, names, folder / _ADAPTER)
     known = {key: about.get(key, {}) for key in ("modalities", "scales", "dataset")}
-    return LLMAgent(model, about["env_id"], {**spaces, **known}, about.get("results", {}))
+    agent = LLMAgent(model, about["env_id"], {**spaces, **known}, about.get("results", {}), temperature)
+    if merge:
+        agent.merge()
+    if compile:
+        agent.compile()
+    return agent
