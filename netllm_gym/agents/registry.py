@@ -14,7 +14,7 @@ from netllm_gym.errors import ConfigError, UnknownNameError
 _FACTORIES: dict[str, Callable[..., Agent]] = {}
 
 # Modules that register this package's own agents, imported on the first look-up. None of them imports torch.
-_BUILTIN_MODULES = ("netllm_gym.agents.classical", "netllm_gym.agents.learned.viewport_agents")
+_BUILTIN_MODULES = ("netllm_gym.agents.classical", "netllm_gym.agents.learned.viewport_agents", "netllm_gym.agents.llm")
 _loaded = False
 
 
@@ -76,7 +76,10 @@ def make_agent(name: str | Agent, **kwargs: Any) -> Agent:
     if (Path(name) / "agent.json").is_file():
         from netllm_gym.agents.checkpoint import load_checkpoint
 
-        agent = load_checkpoint(Path(name), **kwargs)
+        try:
+            agent = load_checkpoint(Path(name), **kwargs)
+        except TypeError as error:
+            raise ConfigError(f"agent {name}: {error}") from None
         agent.name = str(name)
         return agent
     raise UnknownNameError("agent", str(name), _FACTORIES)

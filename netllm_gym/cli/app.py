@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from netllm_gym.cli import datasets, evaluation, traces
+from netllm_gym.cli import ablate, bench, datasets, evaluation, traces
 from netllm_gym.cli.output import console, emit
 from netllm_gym.errors import NetLLMGymError
 
@@ -18,10 +18,12 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(traces.app, name="traces")
+app.add_typer(bench.app, name="bench")
 app.command("collect")(datasets.collect_command)
 app.command("datasets")(datasets.datasets_command)
 app.command("train")(datasets.train_command)
 app.command("evaluate")(evaluation.evaluate_command)
+app.command("ablate")(ablate.ablate_command)
 app.command("report")(evaluation.report_command)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,10 +24,12 @@ def collect_command(
     set: Set = None,
 ) -> None:
     """Collect an offline dataset from one agent or a mix; the same command resumes a stopped one."""
-    from netllm_gym.datasets.collect import CollectConfig, collect
+    from netllm_gym.datasets.collect import CollectConfig, collect, has_split
     from netllm_gym.datasets.store import dataset_path, describe
 
-    kwargs = {"split": "train", "random_start": True} if env == "netllm_gym/ABR-v0" else {"split": "train"}
+    kwargs: dict[str, Any] = {"split": "train"} if has_split(env) else {}
+    if env == "netllm_gym/ABR-v0":
+        kwargs["random_start"] = True
     dataset_path(dataset)  # a bad name is an error before any bar is drawn
     config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs | parse_settings(set or []))
     columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -52,7 +54,9 @@ def datasets_command(as_json: Annotated[bool, typer.Option("--json", help="Print
             {
                 "dataset": name,
                 "env": about["config"]["env"],
-                "traces": f"{about['trace_set']['name']}:{about['trace_set']['split']}",
+                "traces": ":".join(about["trace_set"][key] for key in ("name", "split"))
+                if about["trace_set"]["name"]
+                else "none",
                 "agents": "+".join(about["config"]["agents"]),
                 "steps": about["steps"],
                 "action values": about["action_values"],

@@ -13,6 +13,9 @@ def render_card(dataset: str, description: dict[str, Any]) -> str:
     recordings = len({episode["group"] for episode in description["episodes"]})
     kwargs = ", ".join(f"{key}={value!r}" for key, value in config["env_kwargs"].items())
     quantiles = " / ".join(f"{value:.2f}" for value in returns["quantiles"])
+    played = "none: episodes differ by their seeds"
+    if traces["name"]:
+        played = f"{traces['name']}, split {traces['split']}; {recordings} source recordings played"
     command = f"netllm-gym collect --env {config['env']} --dataset {dataset} --seed {config['seed']}"
     command += "".join(f" --agent {agent}" for agent in config["agents"])
     command += f" --episodes {config['episodes']} --epsilon {config['epsilon']:g}"
@@ -27,7 +30,7 @@ def render_card(dataset: str, description: dict[str, Any]) -> str:
 | steps | {description["steps"]} |
 | exploration | each action replaced by a uniform one with probability {config["epsilon"]:g}; stored |
 | hindsight action values | {"yes" if description["action_values"] else "no"} |
-| traces | {traces["name"]}, split {traces["split"]}; {recordings} source recordings played |
+| traces | {played} |
 | trace digest | `{traces["digest"][:16]}` |
 | licence of the traces | {traces["licence"]} |
 | cite | {traces["citation"] or "netllm_gym"} |

@@ -6,9 +6,11 @@ killed at any moment goes on from there with the same command. The finished data
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,26 @@ import numpy as np
 import netllm_gym
 from netllm_gym.datasets.rollout import Record, rollout
 from netllm_gym.datasets.store import datasets_root, exists, write_dataset
-from netllm_gym.errors import ConfigError
+from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.files import atomic_path, digest, folder_digest, write_json
 
 BLOCK = 16
+
+
+def has_split(env: str) -> bool:
+    """Whether an environment plays a split of a trace set, and so must not be collected from on its test split.
+
+    Raises:
+        UnknownNameError: no such environment.
+    """
+    module, _, name = env.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    if name not in gym.registry:
+        raise UnknownNameError("environment", name, [key for key in gym.registry if key.startswith("netllm_gym/")])
+    entry: Any = gym.registry[name].entry_point
+    creator: Any = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    return "split" in inspect.signature(creator).parameters
 
 
 @dataclass(frozen=True)
@@ -33,7 +51,8 @@ class CollectConfig:
         env: environment id.
         agents: registered names or checkpoint folders; episode ``i`` belongs to agent ``i mod n``, so that each
             meets every trace equally often.
-        episodes: how many in all; 0 plays every trace once with every agent.
+        episodes: how many in all; 0 plays every trace once with every agent (an environment without traces needs
+            a number).
         epsilon: share of actions replaced by uniform ones (coverage).
         seed: of everything random.
         hindsight: record hindsight action values.
@@ -54,7 +73,7 @@ class CollectConfig:
             raise ConfigError("at least one agent is needed")
         if self.episodes < 0 or not 0 <= self.epsilon <= 1:
             raise ConfigError("episodes must not be negative and epsilon must lie in [0, 1]")
-        if self.env_kwargs.get("split", "test") == "test":
+        if has_split(self.env) and self.env_kwargs.get("split", "test") == "test":
             raise ConfigError("experience is collected on split 'train' or 'valid', never on 'test'")
 
     @property
@@ -82,7 +101,8 @@ def _record_block(config: CollectConfig, first: int, last: int, path: Path) -> N
     flat: dict[str, Any] = {}
     for episode in range(first, last):
         agent = agents[episode % len(agents)]
-        trace = (episode // len(agents)) % len(inner.traces)
+        traces = getattr(inner, "traces", None)  # without them, an episode differs from another by its seed alone
+        trace = None if traces is None else (episode // len(agents)) % len(traces)
         record = rollout(env, agent, episode, config.seed, trace, config.epsilon, config.hindsight)
         flat |= {f"{episode}/{key}": value for key, value in record.arrays().items()}
     with atomic_path(path) as temporary:
@@ -126,9 +146,10 @@ def collect(
     if exists(dataset, config.key):
         return dataset
     env = _make(config)
-    traces: Sequence = env.unwrapped.traces  # type: ignore[attr-defined]
-    total = config.episodes or len(traces) * len(config.agents)
+    total = config.episodes or len(getattr(env.unwrapped, "traces", ())) * len(config.agents)
     env.close()
+    if not total:
+        raise ConfigError(f"{config.env} has no traces to play once each; say how many episodes")
     for name in config.agents:  # a misspelt agent is found before any work is done
         netllm_gym.make_agent(name)
     staging = datasets_root() / ".partial" / config.key

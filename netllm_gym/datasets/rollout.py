@@ -75,7 +75,7 @@ def rollout(
     agent: Agent,
     episode: int,
     seed: int,
-    trace: int,
+    trace: int | None,
     epsilon: float = 0.0,
     hindsight: bool = False,
 ) -> Record:
@@ -86,25 +86,28 @@ def rollout(
         agent: who decides.
         episode: index of the episode: keys every random draw together with `seed`.
         seed: of the collection.
-        trace: index of the trace to play.
+        trace: index of the trace to play; ``None`` for an environment without traces.
         epsilon: probability of replacing the agent's action by a uniformly drawn legal one (discrete actions only).
         hindsight: record ``env.action_values()`` before each step.
     """
     inner: Any = env.unwrapped
-    observation, info = env.reset(seed=episode_seed(seed, episode, _ENV), options={"trace": trace})
+    options = None if trace is None else {"trace": trace}
+    observation, info = env.reset(seed=episode_seed(seed, episode, _ENV), options=options)
     agent.reset(EnvInfo.of(env, episode_seed(seed, episode, _AGENT), agent.privileged))
     noise = np.random.default_rng(episode_seed(seed, episode, _NOISE))
     observations = [observation]
     actions: list[Any] = []
     rewards, propensity, values = [], [], []
-    trace_name, group = info["trace"], info.get("trace_group", info["trace"])
+    trace_name = info.get("trace", f"episode {episode}")
+    group = info.get("trace_group", trace_name)
     terminated = truncated = False
     while not (terminated or truncated):
         if hindsight:
             values.append(inner.action_values())
         chosen = action = agent.act(observation, info)
         if epsilon > 0:
-            legal = np.flatnonzero(info["action_mask"])
+            discrete: Any = inner.action_space
+            legal = discrete.start + np.flatnonzero(info.get("action_mask", np.ones(discrete.n)))
             if noise.random() < epsilon:
                 action = int(noise.choice(legal))
             propensity.append(epsilon / len(legal) + (1 - epsilon) * (action == chosen))

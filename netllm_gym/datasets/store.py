@@ -21,6 +21,7 @@ import netllm_gym
 from netllm_gym.datasets.card import render_card
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.datasets.rollout import Record
+from netllm_gym.envs.dict import infer_modalities
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.files import digest
 
@@ -148,12 +149,11 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
         "config": asdict(config),
         "episodes": [{"agent": r.agent, "trace": r.trace, "group": r.group, "steps": len(r.rewards)} for r in records],
         "trace_set": {
-            "name": inner.traces.name,
-            "split": inner.traces.split,
-            "digest": inner.traces.digest,
-            "licence": inner.traces.licence,
-            "citation": inner.traces.citation,
+            key: getattr(getattr(inner, "traces", None), key, "")
+            for key in ("name", "split", "digest", "licence", "citation")
         },
+        "modalities": inner.metadata.get("modalities") or infer_modalities(inner.observation_space),
+        "scales": inner.metadata.get("scales", {}),
         "returns": {
             "mean": float(returns.mean()),
             "min": float(returns.min()),
@@ -205,6 +205,8 @@ def load_experience(dataset: str) -> Experience:
 
     description = describe(dataset)
     config = description["config"]
+    if "modalities" not in description:
+        raise DatasetError(f"dataset {dataset} was collected by an older version; delete {dataset_path(dataset)}")
     try:
         stored = minari.load_dataset(dataset, download=False)
         episodes = []
@@ -223,16 +225,14 @@ def load_experience(dataset: str) -> Experience:
         spaces = stored.spec.observation_space, stored.spec.action_space
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise DatasetError(f"dataset {dataset} cannot be read ({error}); delete {dataset_path(dataset)}") from None
-    metadata = gym.spec(config["env"])
-    env_class: Any = gym.envs.registration.load_env_creator(metadata.entry_point)  # type: ignore[arg-type]
     return Experience(
         episodes=episodes,
         env_id=config["env"],
         env_kwargs=config["env_kwargs"],
         observation_space=spaces[0],
         action_space=spaces[1],
-        modalities=env_class.metadata["modalities"],
-        scales=env_class.metadata["scales"],
+        modalities=description["modalities"],
+        scales=description["scales"],
         name=dataset,
         digest=description["digest"],
     )

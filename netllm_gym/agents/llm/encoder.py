@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from netllm_gym.agents.llm.graph import Graph, Nodes
 from netllm_gym.errors import ConfigError
 
 CHANNELS = 16
@@ -20,11 +21,13 @@ def _features(x: Tensor) -> Tensor:
 
 
 class Scalar(nn.Module):
-    """Numbers without order: ``[N, …]`` to ``[N, width]``."""
+    """Numbers without order: ``[N, …]`` to ``[N, width]``; `scale` is one number or one for each."""
 
-    def __init__(self, size: int, width: int, scale: float) -> None:
+    scale: Tensor
+
+    def __init__(self, size: int, width: int, scale: Any) -> None:
         super().__init__()
-        self.scale = scale
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).flatten(), persistent=False)
         self.linear = nn.Linear(2 * size, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,9 +38,11 @@ class Scalar(nn.Module):
 class Series(nn.Module):
     """A series of n steps and c channels, ``[N, n]`` or ``[N, n, c]``: 1-D convolution, then a projection."""
 
-    def __init__(self, length: int, channels: int, width: int, scale: float) -> None:
+    scale: Tensor
+
+    def __init__(self, length: int, channels: int, width: int, scale: Any) -> None:
         super().__init__()
-        self.scale = scale
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32).flatten(), persistent=False)
         self.conv = nn.Conv1d(2 * channels, CHANNELS, kernel_size=3, padding=1)
         self.linear = nn.Linear(CHANNELS * length, width)
 
@@ -92,7 +97,7 @@ class Image(nn.Module):
         return self.net(x)
 
 
-def _module(key: str, space: gym.Space, modality: str, scale: float | None, width: int) -> nn.Module:
+def _module(key: str, space: gym.Space, modality: str, scale: Any, width: int) -> nn.Module:
     if isinstance(space, gym.spaces.Discrete):
         return Category([int(space.n)], [int(space.start)], width)
     if isinstance(space, gym.spaces.MultiDiscrete):
@@ -112,28 +117,44 @@ def _module(key: str, space: gym.Space, modality: str, scale: float | None, widt
 
 
 class Encoder(nn.Module):
-    """One token per key of a Dict observation.
+    """One token per key of a Dict observation; the keys of a graph share one.
 
     Raises:
         ConfigError: a space or modality without an encoder.
     """
 
-    def __init__(self, space: gym.Space, modalities: dict[str, str], scales: dict[str, float], width: int) -> None:
+    def __init__(self, space: gym.Space, modalities: dict[str, str], scales: dict[str, Any], width: int) -> None:
         super().__init__()
         if not isinstance(space, gym.spaces.Dict):
-            raise ConfigError(f"the LLM agent needs a Dict observation space, got {type(space).__name__}")
+            raise ConfigError(
+                f"the LLM agent needs a Dict observation space, got {type(space).__name__}; "
+                "wrap the environment: gym.make('netllm_gym/Dict-v0', env=…)"
+            )
         self.keys = list(space.spaces)
+        graph = {key: space.spaces[key] for key in self.keys if modalities.get(key) == "graph"}
+        self.graph = Graph(graph, width, scales) if graph else None
         self.parts = nn.ModuleDict(
             {
                 key: _module(key, member, modalities.get(key, "scalar"), scales.get(key), width)
                 for key, member in space.spaces.items()
+                if key not in graph
             }
         )
 
-    def forward(self, observations: dict[str, Any]) -> list[Tensor]:
-        """Encode ``[B, T, …]`` per key to a list of ``[B, T, width]``, in the order of the keys."""
-        tokens = []
-        for key in self.keys:
-            x = observations[key]
-            tokens.append(self.parts[key](x.reshape(-1, *x.shape[2:])).reshape(*x.shape[:2], -1))
-        return tokens
+    @property
+    def count(self) -> int:
+        """How many tokens an observation becomes."""
+        return len(self.parts) + int(self.graph is not None)
+
+    def forward(self, observations: dict[str, Any]) -> tuple[list[Tensor], Nodes | None]:
+        """Encode ``[B, T, …]`` per key to a list of ``[B, T, width]``, in the order of the keys, the graph last.
+
+        The nodes of the graph, ``[B, T, N, …]``, come beside it.
+        """
+        steps = observations[self.keys[0]].shape[:2]
+        flat = {key: observations[key].flatten(0, 1) for key in self.keys}
+        tokens = [part(flat[key]).unflatten(0, steps) for key, part in self.parts.items()]
+        if self.graph is None:
+            return tokens, None
+        token, nodes = self.graph(flat)
+        return [*tokens, token.unflatten(0, steps)], Nodes(*(x.unflatten(0, steps) for x in nodes))

@@ -9,14 +9,59 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from netllm_gym.agents.llm.graph import NODE_WIDTH, Nodes
 from netllm_gym.errors import ConfigError
 
 
+class Pointer(nn.Module):
+    """Scores each node of a graph, then the other factors of the action given the node that was chosen.
+
+    With `none`, one more choice follows the nodes: none of them (a scheduler that waits).
+    """
+
+    def __init__(self, width: int, others: int, none: bool) -> None:
+        super().__init__()
+        self.none = nn.Parameter(torch.zeros(NODE_WIDTH)) if none else None
+        self.query = nn.Linear(width, NODE_WIDTH)
+        self.score = nn.Linear(NODE_WIDTH, 1)
+        self.others = others
+        if others:
+            self.state = nn.Linear(width, NODE_WIDTH)
+            self.node = nn.Linear(NODE_WIDTH, NODE_WIDTH)
+            self.other = nn.Linear(NODE_WIDTH, others)
+
+    def candidates(self, nodes: Nodes) -> Nodes:
+        """The nodes, and after them the choice of none."""
+        if self.none is None:
+            return nodes
+        lead = nodes.mask.shape[:-1]
+        none = self.none.expand(*lead, 1, NODE_WIDTH)
+        mask = torch.ones(*lead, 1, dtype=torch.bool, device=nodes.mask.device)
+        return Nodes(torch.cat([nodes.embedding, none], dim=-2), torch.cat([nodes.mask, mask], dim=-1))
+
+    def scores(self, hidden: Tensor, nodes: Nodes) -> Tensor:
+        """One score per candidate, ``[…, N]``."""
+        mixed = nodes.embedding + self.query(hidden)[..., None, :]
+        return self.score(nn.functional.gelu(mixed))[..., 0]
+
+    def rest(self, hidden: Tensor, nodes: Nodes, chosen: Tensor) -> Tensor:
+        """Scores of the other factors after node `chosen` (long ``[…]``), ``[…, others]``."""
+        place = chosen[..., None, None].expand(*chosen.shape, 1, NODE_WIDTH)
+        node = nodes.embedding.gather(-2, place)[..., 0, :]
+        return self.other(nn.functional.gelu(self.state(hidden) + self.node(node)))
+
+
 class Head(nn.Module):
-    """A linear layer read according to the action space.
+    """A linear layer, or a pointer, read according to the action space.
 
     Discrete and MultiDiscrete give one score per choice (for the objective `regret`, the predicted gap to the best
-    action); Box gives standardised values, mapped back and clipped to the bounds.
+    action); Box gives standardised values, mapped back and clipped to the bounds. Where the observation holds a graph
+    and the first factor has as many choices as the graph has nodes (or one more: none), that factor points at a node.
+
+    Args:
+        space: of the actions.
+        width: of the hidden state.
+        nodes: of the observation's graph; 0 without one.
 
     Raises:
         ConfigError: an action space without a head.
@@ -25,10 +70,11 @@ class Head(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, space: gym.Space, width: int) -> None:
+    def __init__(self, space: gym.Space, width: int, nodes: int = 0) -> None:
         super().__init__()
         self.space = space
         self.sizes: list[int] = []
+        size = 0
         if isinstance(space, gym.spaces.Discrete):
             self.sizes, self.starts = [int(space.n)], np.array([int(space.start)])
         elif isinstance(space, gym.spaces.MultiDiscrete):
@@ -39,44 +85,113 @@ class Head(nn.Module):
             self.register_buffer("std", torch.ones(size))
         else:
             raise ConfigError(f"action space {type(space).__name__} has no head; Discrete, MultiDiscrete, Box have one")
-        self.linear = nn.Linear(width, sum(self.sizes) or size)
+        self.outputs = sum(self.sizes) or size
+        self.points = bool(nodes) and self.sizes[:1] in ([nodes], [nodes + 1])
+        if self.points:
+            self.pointer = Pointer(width, sum(self.sizes[1:]), none=self.sizes[0] > nodes)
+        else:
+            self.linear = nn.Linear(width, self.outputs)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Scores or standardised values, ``[…, outputs]``."""
-        return self.linear(hidden)
+    def choices(self, actions: Tensor) -> Tensor:
+        """Actions ``[B, T, …]`` as indices from 0, long ``[B, T, factors]``."""
+        flat = actions.reshape(*actions.shape[:2], -1).long()
+        return flat - torch.from_numpy(self.starts).to(flat.device)
 
-    def action_tokens(self) -> int:
-        """Size of the input that describes one action to the encoder (one-hot choices, or standardised values)."""
-        return self.linear.out_features
+    def forward(self, hidden: Tensor, nodes: Nodes | None = None, actions: Tensor | None = None) -> Tensor:
+        """Scores or standardised values of ``[B, T, width]``: ``[B, T, outputs]``.
+
+        A pointer's other factors are scored after the node that `actions` ``[B, T, …]`` chose.
+        """
+        if not self.points:
+            return self.linear(hidden)
+        assert nodes is not None
+        nodes = self.pointer.candidates(nodes)
+        scores = self.pointer.scores(hidden, nodes)
+        if not self.pointer.others:
+            return scores
+        assert actions is not None
+        return torch.cat([scores, self.pointer.rest(hidden, nodes, self.choices(actions)[..., 0])], dim=-1)
 
     def describe(self, actions: Tensor) -> Tensor:
-        """Actions ``[B, T, …]`` as float ``[B, T, action_tokens]``."""
-        flat = actions.reshape(*actions.shape[:2], -1)
+        """Actions ``[B, T, …]`` as float ``[B, T, outputs]``: one-hot choices, or standardised values."""
         if not self.sizes:
+            flat = actions.reshape(*actions.shape[:2], -1)
             return (flat.float() - self.mean) / self.std
-        choices = flat.long() - torch.from_numpy(self.starts).to(flat.device)
-        parts = [nn.functional.one_hot(choices[..., i], n) for i, n in enumerate(self.sizes)]
+        chosen = self.choices(actions)
+        parts = [nn.functional.one_hot(chosen[..., i], n) for i, n in enumerate(self.sizes)]
         return torch.cat(parts, dim=-1).float()
 
-    def decode(self, outputs: Tensor, mask: Any = None) -> Any:
-        """Return the best member of the action space for one row of outputs.
+    def _legal(self, mask: Any) -> list[np.ndarray | None]:
+        """Split an action mask into one per factor.
+
+        Raises:
+            ConfigError: it has another size than the action space, or forbids every choice of a factor.
+        """
+        if mask is None:
+            return [None] * len(self.sizes)
+        if isinstance(mask, tuple | list) and len(mask) == len(self.sizes) > 1:
+            parts = [np.asarray(part, bool) for part in mask]
+        else:
+            flat = np.asarray(mask, bool).ravel()
+            parts = np.split(flat, np.cumsum(self.sizes)[:-1]) if flat.size == sum(self.sizes) else [flat]
+        for i, size in enumerate(self.sizes):
+            tables = ((size,), (self.sizes[0], size)) if self.points and i else ((size,),)
+            if len(parts) != len(self.sizes) or parts[i].shape not in tables:
+                found = " + ".join(str(part.size) for part in parts)
+                raise ConfigError(f"action mask has {found} entries, the choices are {self.sizes}")
+            if not parts[i].any():
+                raise ConfigError(f"action mask forbids every choice of factor {i}")
+        return list(parts)
+
+    def decide(
+        self,
+        hidden: Tensor,
+        nodes: Nodes | None = None,
+        mask: Any = None,
+        temperature: float = 0.0,
+        rng: np.random.Generator | None = None,
+    ) -> Any:
+        """Return a member of the action space for one hidden state.
 
         Args:
-            outputs: ``[outputs]``.
-            mask: which choices are legal (all factors concatenated), or ``None``.
+            hidden: ``[width]``.
+            nodes: of this step, for a pointer.
+            mask: which choices are legal: all factors concatenated, or one array per factor; a factor after a
+                pointer may have a row per node.
+            temperature: 0 takes the best choice; above, choices are drawn from softmax(score / temperature).
+            rng: draws them.
+
+        Raises:
+            ConfigError: a mask of the wrong size.
         """
-        values = outputs.detach().float().cpu().numpy()
+        space: Any = self.space
         if not self.sizes:
-            space: Any = self.space
-            action = values * self.std.cpu().numpy() + self.mean.cpu().numpy()
-            return np.clip(action.reshape(space.shape), space.low, space.high).astype(space.dtype)
-        if mask is not None:
-            parts = [np.ravel(part) for part in mask] if isinstance(mask, tuple | list) else [np.ravel(mask)]
-            legal = np.concatenate(parts).astype(bool)
-            if legal.size == values.size:
-                values = np.where(legal, values, -np.inf)
-        chosen = [int(part.argmax()) for part in np.split(values, np.cumsum(self.sizes)[:-1])]
+            values = self.linear(hidden).float() * self.std + self.mean
+            action = np.clip(values.cpu().numpy().reshape(space.shape), space.low, space.high)
+            return (np.rint(action) if np.issubdtype(space.dtype, np.integer) else action).astype(space.dtype)
+        legal = self._legal(mask)
+
+        def choose(scores: Tensor, allowed: np.ndarray | None) -> int:
+            found = scores.float().cpu().numpy().astype(np.float64)
+            if temperature > 0 and rng is not None:
+                found = found / temperature + rng.gumbel(size=found.shape)  # the Gumbel-max trick: a softmax draw
+            return int((found if allowed is None else np.where(allowed, found, -np.inf)).argmax())
+
+        if self.points:
+            assert nodes is not None
+            nodes = self.pointer.candidates(nodes)
+            exists = nodes.mask.cpu().numpy()
+            if legal[0] is not None and (legal[0] & exists).any():
+                exists = legal[0] & exists
+            chosen = [choose(self.pointer.scores(hidden, nodes), exists)]
+            if self.pointer.others:
+                rest = self.pointer.rest(hidden, nodes, torch.tensor(chosen[0], device=hidden.device))
+                parts = rest.split(self.sizes[1:], dim=-1)
+                rows = [part[chosen[0]] if part is not None and part.ndim == 2 else part for part in legal[1:]]
+                chosen += [choose(*pair) for pair in zip(parts, rows, strict=True)]
+        else:
+            parts = self.linear(hidden).split(self.sizes, dim=-1)
+            chosen = [choose(*pair) for pair in zip(parts, legal, strict=True)]
         if isinstance(self.space, gym.spaces.Discrete):
             return chosen[0] + int(self.starts[0])
-        space = self.space
         return (np.array(chosen) + self.starts).reshape(space.shape).astype(space.dtype)

@@ -14,9 +14,10 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from netllm_gym.agents.llm.backbone import fingerprint, load_backbone, width
+from netllm_gym.agents.llm.backbone import fingerprint, load_backbone, longest_context, lora_targets, width
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.encoder import Encoder
+from netllm_gym.agents.llm.graph import Nodes
 from netllm_gym.agents.llm.head import Head
 from netllm_gym.errors import ConfigError, DatasetError
 
@@ -34,7 +35,7 @@ def _with_lora(backbone: nn.Module, config: LLMConfig) -> nn.Module:
         r=config.lora_rank,
         **options,
         lora_dropout=config.lora_dropout,
-        target_modules=list(config.lora_targets) or "all-linear",
+        target_modules=lora_targets(backbone, config),
     )
     try:
         with warnings.catch_warnings():
@@ -64,7 +65,7 @@ class DecisionModel(nn.Module):
         observation_space: gym.Space,
         action_space: gym.Space,
         modalities: dict[str, str],
-        scales: dict[str, float],
+        scales: dict[str, Any],
     ) -> None:
         super().__init__()
         continuous = isinstance(action_space, gym.spaces.Box)
@@ -76,12 +77,14 @@ class DecisionModel(nn.Module):
         backbone = load_backbone(config)
         self.fingerprint = fingerprint(backbone)
         size = width(backbone)
-        self.context = int(getattr(backbone.config, "max_position_embeddings", 0) or 0)
+        self.longest = longest_context(backbone)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.backbone = _with_lora(backbone, config) if config.lora_rank else backbone
+            self.backbone = _with_lora(backbone, config) if config.tuning == "lora" else backbone
+            if config.tuning == "full":
+                self.backbone.requires_grad_(True)
             self.encoder = Encoder(observation_space, modalities, scales, size)
-            self.head = Head(action_space, size)
+            self.head = Head(action_space, size, self.encoder.graph.count if self.encoder.graph else 0)
             self.norm = nn.LayerNorm(size)
             if config.tokens == "fused":
                 # Separate tokens meet in attention; fused ones must meet before the sum is all that is left.
@@ -90,16 +93,26 @@ class DecisionModel(nn.Module):
             if self.conditioned:
                 self.return_token = nn.Linear(1, size)
             if config.show_actions:
-                self.action_token = nn.Linear(self.head.action_tokens(), size)
+                self.action_token = nn.Linear(self.head.outputs, size)
         self.register_buffer("return_scale", torch.ones(()))
         self.register_buffer("target_return", torch.zeros(()))
+        if self.longest and config.context * self.tokens_per_step > self.longest:
+            raise ConfigError(
+                f"context {config.context} is {config.context * self.tokens_per_step} tokens, "
+                f"backbone {config.backbone} holds {self.longest}"
+            )
+
+    @property
+    def device(self) -> torch.device:
+        """Where encoder and head are."""
+        return self.return_scale.device
 
     @property
     def tokens_per_step(self) -> int:
         """How many tokens of the backbone a step takes."""
         if self.llm_config.tokens == "fused":
             return 1
-        return len(self.encoder.keys) + int(self.conditioned) + int(self.llm_config.show_actions)
+        return self.encoder.count + int(self.conditioned) + int(self.llm_config.show_actions)
 
     def trainable(self) -> dict[str, Tensor]:
         """Learnt parameters and the statistics they rely on, by name; the frozen backbone is left out."""
@@ -110,13 +123,15 @@ class DecisionModel(nn.Module):
             if name in names or not name.startswith("backbone.")
         }
 
-    def tokens(self, observations: dict[str, Tensor], returns: Tensor | None, previous: Tensor | None) -> Tensor:
-        """Embed steps: ``[B, T · tokens_per_step, width]``.
+    def embed(
+        self, observations: dict[str, Tensor], returns: Tensor | None, previous: Tensor | None
+    ) -> tuple[Tensor, Nodes | None]:
+        """Embed steps: tokens ``[B, T · tokens_per_step, width]`` and the nodes a pointer may point at.
 
         Args:
             observations: key → ``[B, T, …]``.
             returns: return-to-go ``[B, T]``, if conditioned.
-            previous: description of each step's previous action ``[B, T, action_tokens]`` (zeros before the first).
+            previous: description of each step's previous action ``[B, T, outputs]`` (zeros before the first).
         """
         parts = []
         if self.llm_config.show_actions:
@@ -124,30 +139,51 @@ class DecisionModel(nn.Module):
         if self.conditioned:
             assert returns is not None
             parts.append(self.return_token((returns / self.return_scale)[..., None]))
-        parts += self.encoder(observations)
+        seen, nodes = self.encoder(observations)
+        parts += seen
         if self.llm_config.tokens == "fused":
             token = self.norm(torch.stack(parts).sum(0))
-            return token + self.mixer(token)
+            return token + self.mixer(token), nodes
         stacked = self.norm(torch.stack(parts, dim=2))
-        return stacked.flatten(1, 2)
+        return stacked.flatten(1, 2), nodes
 
-    def decide(self, tokens: Tensor, cache: Any = None) -> Tensor:
-        """Head outputs at each step's last token, ``[B, T, outputs]``; `cache` holds the earlier steps."""
+    def read(self, tokens: Tensor, cache: Any = None) -> Tensor:
+        """Hidden state at each step's last token, float32 ``[B, T, width]``; `cache` holds the earlier steps.
+
+        Raises:
+            ConfigError: more tokens than the backbone's context.
+        """
         past = cache.get_seq_length() if cache is not None else 0
-        if self.context and past + tokens.shape[1] > self.context:
+        if self.longest and past + tokens.shape[1] > self.longest:
             raise ConfigError(
-                f"an episode of {past + tokens.shape[1]} tokens exceeds the backbone's context of {self.context}"
+                f"an episode of {past + tokens.shape[1]} tokens exceeds the backbone's context of {self.longest}; "
+                "set context to see only the last steps"
             )
-        out = self.backbone(inputs_embeds=tokens, past_key_values=cache, use_cache=cache is not None)
-        return self.head(out.last_hidden_state[:, self.tokens_per_step - 1 :: self.tokens_per_step])
+        backbone: Any = self.backbone
+        out = backbone(inputs_embeds=tokens.to(backbone.dtype), past_key_values=cache, use_cache=cache is not None)
+        return out.last_hidden_state[:, self.tokens_per_step - 1 :: self.tokens_per_step].float()
 
-    def outputs(self, observations: dict[str, Tensor], actions: Tensor, returns_to_go: Tensor) -> Tensor:
-        """Head outputs of whole episodes, ``[B, T, outputs]``."""
+    def outputs(
+        self,
+        observations: dict[str, Tensor],
+        actions: Tensor,
+        returns_to_go: Tensor,
+        earlier: Tensor | None = None,
+        has_earlier: Tensor | None = None,
+    ) -> tuple[Tensor, Nodes | None]:
+        """Head outputs of whole windows, ``[B, T, outputs]``, and the nodes they point at.
+
+        `earlier` is the action before each window, ``[B, 1, …]``, which counts where `has_earlier` ``[B]`` says so.
+        """
         previous = None
         if self.llm_config.show_actions:
             described = self.head.describe(actions)
-            previous = torch.cat([torch.zeros_like(described[:, :1]), described[:, :-1]], dim=1)
-        return self.decide(self.tokens(observations, returns_to_go, previous))
+            first = torch.zeros_like(described[:, :1])
+            if earlier is not None and has_earlier is not None:
+                first = self.head.describe(earlier) * has_earlier[:, None, None]
+            previous = torch.cat([first, described[:, :-1]], dim=1)
+        tokens, nodes = self.embed(observations, returns_to_go, previous)
+        return self.head(self.read(tokens), nodes, actions), nodes
 
     def forward(
         self,
@@ -156,24 +192,29 @@ class DecisionModel(nn.Module):
         returns_to_go: Tensor,
         mask: Tensor,
         action_values: Tensor | None = None,
+        earlier: Tensor | None = None,
+        has_earlier: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Loss (mean over decisions) and `score`, the mean of what validation minimises.
 
         The score of `regret` is the true gap of the chosen action, else it is the loss.
         """
-        outputs = self.outputs(observations, actions, returns_to_go)[mask]
+        found, nodes = self.outputs(observations, actions, returns_to_go, earlier, has_earlier)
+        outputs = found[mask]
         objective = self.llm_config.objective
         if objective == "regret":
             if action_values is None:
                 raise DatasetError("objective regret needs hindsight action values; collect with --hindsight")
-            values = action_values[mask]
+            # An action that is not there now has no value.
+            values = action_values[mask].nan_to_num(nan=-torch.inf)
             gaps = (values - values.max(-1, keepdim=True).values).clamp_min(GAP_FLOOR)
             loss = nn.functional.mse_loss(outputs, gaps)
             score = -gaps.gather(-1, outputs.argmax(-1, keepdim=True)).mean()
         elif self.head.sizes:
-            chosen = actions.reshape(*actions.shape[:2], -1)[mask].long()
-            chosen = chosen - torch.from_numpy(self.head.starts).to(chosen.device)
-            parts = outputs.split(self.head.sizes, dim=-1)
+            chosen = self.head.choices(actions)[mask]
+            parts = list(outputs.split(self.head.sizes, dim=-1))
+            if self.head.points and nodes is not None:
+                parts[0] = parts[0].masked_fill(~self.head.pointer.candidates(nodes).mask[mask], -1e4)
             losses = [nn.functional.cross_entropy(part, chosen[:, i]) for i, part in enumerate(parts)]
             loss = score = torch.stack(losses).mean()
         else:

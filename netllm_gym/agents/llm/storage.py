@@ -29,9 +29,9 @@ def _card(about: dict[str, Any], trainable: int) -> str:
         "---",
         f"# LLM agent for {about['env_id']}",
         "",
-        f"- backbone: {config['backbone']}, {config['layers'] or 'all'} layers, "
-        f"{'pretrained' if config['pretrained'] else 'random weights'}",
-        f"- objective: {config['objective']}; tokens: {config['tokens']}; LoRA rank {config['lora_rank']}",
+        f"- backbone: {config['backbone']}, {config['layers'] or 'all'} layers, {config['weights']} weights",
+        f"- objective: {config['objective']}; tokens: {config['tokens']}; tuning: {config['tuning']}"
+        + (f", rank {config['lora_rank']}" if config["tuning"] == "lora" else ""),
         f"- trained parameters: {trainable:,}",
         f"- data: {dataset['name'] or 'unnamed'} (digest {dataset['digest'] or 'none'})",
         *[f"- {key}: {value}" for key, value in about["results"].items()],
@@ -45,6 +45,8 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
     """Write a checkpoint folder."""
     from minari.serialization import serialize_space
 
+    if agent.merged:
+        agent.merge(False)
     model = agent.model
     about = {
         "kind": "llm",
@@ -57,7 +59,8 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
         "results": agent.results,
     }
     learnt = model.trainable()
-    rest = {key: value for key, value in learnt.items() if not key.startswith("backbone.")}
+    adapted = agent.config.tuning == "lora"
+    rest = {key: value for key, value in learnt.items() if not (adapted and key.startswith("backbone."))}
 
     def stored(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Half precision where that loses nothing (parameters are rounded after training), else as it is."""
@@ -68,7 +71,7 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
         }
 
     def fill(target: Path) -> None:
-        if agent.config.lora_rank:
+        if adapted:
             from peft import get_peft_model_state_dict
 
             backbone: Any = model.backbone
@@ -102,10 +105,25 @@ def _fill(model: torch.nn.Module, tensors: dict[str, torch.Tensor], wanted: set[
     model.load_state_dict(tensors, strict=False)
 
 
-def load(folder: Path, about: dict[str, Any]) -> LLMAgent:
+def load(
+    folder: Path,
+    about: dict[str, Any],
+    device: str = "auto",
+    temperature: float = 0.0,
+    merge: bool = False,
+    compile: bool = False,
+) -> LLMAgent:
     """Rebuild the agent described by `about` from `folder`.
 
+    Args:
+        folder, about: the checkpoint and its ``agent.json``.
+        device: where to act, whatever it was trained on.
+        temperature: of sampling; 0 plays the best choice.
+        merge: fold the adapters into the weights.
+        compile: compile the backbone.
+
     Raises:
+        ConfigError: a device this machine lacks.
         CheckpointError: a file is missing or broken, a tensor has the wrong shape, the backbone is another one.
     """
     from minari.serialization import deserialize_space
@@ -113,7 +131,7 @@ def load(folder: Path, about: dict[str, Any]) -> LLMAgent:
     source = folder / "agent.json"
     try:
         spaces = {key: deserialize_space(json.dumps(about[key])) for key in ("observation_space", "action_space")}
-        config = LLMConfig.from_json(about["config"])
+        config = LLMConfig.from_json({**about["config"], "device": device})
         model = DecisionModel(config, **spaces, modalities=about["modalities"], scales=about["scales"])
     except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
         if isinstance(error, NetLLMGymError):
@@ -121,9 +139,10 @@ def load(folder: Path, about: dict[str, Any]) -> LLMAgent:
         raise CheckpointError(f"{source}: not a valid description ({type(error).__name__}: {error})") from None
     if about.get("backbone_fingerprint") != model.fingerprint:
         raise CheckpointError(f"{source}: backbone {config.backbone} here is not the one the agent was trained on")
-    names = {key for key in model.trainable() if not key.startswith("backbone.")}
+    adapted = config.tuning == "lora"
+    names = {key for key in model.trainable() if not (adapted and key.startswith("backbone."))}
     _fill(model, _tensors(folder / _REST), names, folder / _REST)
-    if config.lora_rank:
+    if adapted:
         # peft names a tensor without the adapter's name; ours are the model's own names.
         prefix = "backbone."
         tensors = {
@@ -136,4 +155,9 @@ def load(folder: Path, about: dict[str, Any]) -> LLMAgent:
         names = {key for key in model.trainable() if key.startswith(prefix)}
         _fill(model, tensors, names, folder / _ADAPTER)
     known = {key: about.get(key, {}) for key in ("modalities", "scales", "dataset")}
-    return LLMAgent(model, about["env_id"], {**spaces, **known}, about.get("results", {}))
+    agent = LLMAgent(model, about["env_id"], {**spaces, **known}, about.get("results", {}), temperature)
+    if merge:
+        agent.merge()
+    if compile:
+        agent.compile()
+    return agent

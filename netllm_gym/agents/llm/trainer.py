@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,15 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from transformers.trainer_utils import get_last_checkpoint
 
 from netllm_gym.agents.llm.agent import LLMAgent
+from netllm_gym.agents.llm.backbone import device_of
+from netllm_gym.agents.llm.batches import collate, windows
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.model import DecisionModel
-from netllm_gym.datasets.experience import Episode, Experience, pad
+from netllm_gym.datasets.experience import Experience
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.files import write_json
 
 _WEIGHTS = "trainable.safetensors"
-
-
-def collate(episodes: Sequence[Episode]) -> dict[str, Any]:
-    """Pad episodes into the tensors :meth:`DecisionModel.forward` takes."""
-    batch = pad(episodes)
-    batch.pop("rewards")
-    observations = {key: torch.from_numpy(value) for key, value in batch.pop("observations").items()}
-    return {"observations": observations, **{key: torch.from_numpy(value) for key, value in batch.items()}}
 
 
 class _Trainer(Trainer):
@@ -199,8 +193,9 @@ def train(
         remove_unused_columns=False,
         disable_tqdm=True,
         dataloader_pin_memory=False,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=device_of(config).type == "cpu",
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one process, one device; `accelerate launch` starts several
     log = _Log(folder / "log.jsonl", progress)
     callbacks: list[TrainerCallback] = [log]
     if valid is not None:
@@ -209,8 +204,8 @@ def train(
         model=model,
         args=arguments,
         data_collator=collate,
-        train_dataset=experience.episodes,
-        eval_dataset=valid.episodes if valid is not None else None,
+        train_dataset=windows(experience.episodes, config.context),
+        eval_dataset=windows(valid.episodes, config.context) if valid is not None else None,
         callbacks=callbacks,
         minutes=minutes,
     )
@@ -220,7 +215,6 @@ def train(
         get_last_checkpoint(str(arguments.output_dir)) if resume and Path(str(arguments.output_dir)).is_dir() else None
     )
     trainer.train(resume_from_checkpoint=last)
-    model.to("cpu")
     with torch.no_grad():  # checkpoints hold half precision: what is evaluated is what is stored
         for parameter in model.parameters():
             if parameter.requires_grad:

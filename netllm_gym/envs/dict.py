@@ -1,0 +1,104 @@
+"""Any Gymnasium environment in the form the agents of this package take: a Dict observation with modalities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from netllm_gym.errors import ConfigError
+
+
+def infer_modalities(space: gym.Space) -> dict[str, str]:
+    """Guess the modality of each key of a Dict space from its kind, shape and type.
+
+    Categories are ``category``; three axes, or two of bytes, are an ``image``; two axes of numbers are a ``series``
+    (time first); everything else is ``scalar``.
+    """
+    found = {}
+    for key, member in space.spaces.items() if isinstance(space, spaces.Dict) else ():
+        if isinstance(member, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+            found[key] = "category"
+            continue
+        axes = len(member.shape or ())
+        if axes == 3 or (axes == 2 and member.dtype == np.uint8):
+            found[key] = "image"
+        else:
+            found[key] = "series" if axes == 2 else "scalar"
+    return found
+
+
+class DictEnv(gym.Env[dict[str, Any], Any]):
+    """An environment with another observation space as one with a Dict.
+
+    ``gym.make("netllm_gym/Dict-v0", env="CartPole-v1")`` is all it takes to collect data from a standard environment
+    and to train and evaluate an agent on it. Observation, reward and end of episode are those of the inner
+    environment; a Dict observation is passed on as it is.
+
+    Args:
+        env: registered id, or an environment.
+        env_kwargs: of ``gym.make`` for an id, e.g. ``{"max_episode_steps": 100}``.
+        key: name of the observation's only key.
+        modalities: replaces the modalities inferred from the spaces, per key.
+        scales: typical magnitude of each key.
+
+    Raises:
+        ConfigError: an id Gymnasium does not know or cannot make, or a modality for a key that is not there.
+    """
+
+    def __init__(
+        self,
+        env: str | gym.Env,
+        env_kwargs: dict[str, Any] | None = None,
+        key: str = "observation",
+        modalities: dict[str, str] | None = None,
+        scales: dict[str, Any] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if isinstance(env, str):
+            kwargs = {**(env_kwargs or {}), **({"render_mode": render_mode} if render_mode else {})}
+            try:
+                env = gym.make(env, **kwargs)
+            except (gym.error.Error, ImportError, TypeError, ValueError) as error:
+                raise ConfigError(f"cannot make environment {env!r}: {str(error).splitlines()[0]}") from None
+        self.inner, self.key = env, key
+        self.plain = not isinstance(env.observation_space, spaces.Dict)
+        inside: Any = env.observation_space
+        self.observation_space: Any = spaces.Dict({key: inside}) if self.plain else inside
+        self.action_space = env.action_space
+        self.render_mode = env.render_mode
+        guessed = infer_modalities(self.observation_space)
+        for given in (modalities or {}, scales or {}):
+            if odd := sorted(set(given) - set(guessed)):
+                raise ConfigError(f"observation has no key {odd[0]!r}; its keys are {', '.join(guessed)}")
+        self.metadata = {
+            **env.metadata,
+            "modalities": {**guessed, **env.metadata.get("modalities", {}), **(modalities or {})},
+            "scales": {**env.metadata.get("scales", {}), **(scales or {})},
+        }
+
+    def _wrap(self, observation: Any) -> dict[str, Any]:
+        return {self.key: observation} if self.plain else observation
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Reset the inner environment."""
+        super().reset(seed=seed)
+        observation, info = self.inner.reset(seed=seed, options=options)
+        return self._wrap(observation), info
+
+    def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Step the inner environment."""
+        observation, reward, terminated, truncated, info = self.inner.step(action)
+        return self._wrap(observation), float(reward), terminated, truncated, info
+
+    def render(self) -> Any:
+        """Render the inner environment."""
+        return self.inner.render()
+
+    def close(self) -> None:
+        """Close the inner environment."""
+        self.inner.close()

@@ -1,0 +1,102 @@
+"""Stand-ins for the language model and the grid that compares them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+import netllm_gym  # noqa: E402
+from netllm_gym.ablation import Grid, ablate, cells, take_share  # noqa: E402
+from netllm_gym.agents.llm.batches import collate  # noqa: E402
+from netllm_gym.agents.llm.config import LADDER, LLMConfig  # noqa: E402
+from netllm_gym.agents.llm.storage import load, save  # noqa: E402
+from netllm_gym.errors import ConfigError, UnknownNameError  # noqa: E402
+from tests.agents.llm.toy import fresh, hidden_states, play, toy  # noqa: E402
+
+pytestmark = pytest.mark.llm
+
+
+@pytest.mark.parametrize("name", LADDER)
+def test_a_stand_in_is_fed_and_read_like_a_language_model(name, tmp_path):
+    experience = toy()
+    config = LLMConfig(backbone=name, layers=2, objective="cloning", tokens="per-key")
+    assert config.tuning == "full" and config.weights == "random"
+    agent = fresh(config, experience)
+    batch = collate(experience.episodes[:1])
+    with torch.inference_mode():
+        tokens, _ = agent.model.embed(batch["observations"], batch["returns_to_go"], None)
+        whole = agent.model.read(tokens)[0]
+    assert torch.allclose(hidden_states(agent, experience, 0), whole, atol=1e-4)
+    loaded = load(save(agent, tmp_path / name), json.loads((tmp_path / name / "agent.json").read_text()))
+    assert play(loaded, experience, [0, 1]) == play(agent, experience, [0, 1])
+    agent.model.train()(**batch)["loss"].backward()
+    assert all(p.grad is not None for key, p in agent.model.named_parameters() if "inner" in key or "self_attn" in key)
+
+
+def _grid(**changes) -> Grid:
+    parts = {
+        "train": ("netllm_gym/test/grid_train-v0",),
+        "valid": ("netllm_gym/test/grid_valid-v0",),
+        "vary": {"backbone": ["none", "tiny-random"], "tuning": ["lora", "frozen"]},
+        "options": {"layers": 1, "objective": "cloning", "steps": 3, "eval_every": 3, "lora_rank": 2},
+        "seeds": (0, 1),
+        "setting": {"traces": "abr/synthetic", "split": "valid"},
+        "episodes": 2,
+        "rivals": ("abr/bba",),
+    }
+    return Grid(**{**parts, **changes})
+
+
+def test_cells_that_come_out_the_same_are_one():
+    found = [cell.label for cell in cells(_grid())]
+    assert found == ["none, full", "tiny-random, lora", "tiny-random, frozen"]
+    ranks = _grid(vary={"backbone": ["none", "tiny-random"], "lora_rank": [2, 4], "data_share": [0.5, 1.0]})
+    assert len(cells(ranks)) == 2 + 4
+
+
+def test_a_grid_is_trained_evaluated_drawn_and_resumed(tmp_path):
+    for part, seed in (("train", 0), ("valid", 1)):
+        kwargs = {"traces": "abr/synthetic", "split": part}
+        config = netllm_gym.CollectConfig("netllm_gym/ABR-v0", ("abr/bba",), 6, 0.1, seed, False, kwargs)
+        netllm_gym.collect(config, f"netllm_gym/test/grid_{part}-v0")
+    path = tmp_path / "grid.toml"
+    path.write_text(
+        'train = ["netllm_gym/test/grid_train-v0"]\nvalid = ["netllm_gym/test/grid_valid-v0"]\nseeds = [0, 1]\n'
+        'episodes = 2\nrivals = ["abr/bba"]\nsetting = {traces = "abr/synthetic", split = "valid"}\n'
+        '[options]\nlayers = 1\nobjective = "cloning"\nsteps = 3\neval_every = 3\n'
+        '[vary]\nbackbone = ["none", "tiny-random"]\n'
+    )
+    lines: list[str] = []
+    table, folder = ablate(Grid.read(path), tmp_path / "out", say=lines.append)
+    assert set(table["agent"]) == {"abr/bba", "none", "tiny-random"}
+    assert {"table.csv", "table.md", "ablation.png", "cells"} <= {p.name for p in folder.iterdir()}
+    assert sum(line.startswith("[") for line in lines) == 4
+    lines.clear()
+    again, _ = ablate(Grid.read(path), tmp_path / "out", say=lines.append)
+    assert not lines and again.equals(table)
+
+
+def test_shares_of_the_data_are_nested():
+    experience = toy(episodes=20)
+    small, large = take_share(experience, 0.2), take_share(experience, 0.5)
+    assert len(small) == 4 and len(large) == 10
+    assert {e.trace for e in small.episodes} < {e.trace for e in large.episodes}
+    assert small.digest != large.digest != experience.digest
+
+
+def test_mistakes_in_a_grid_are_found_before_training(tmp_path):
+    with pytest.raises(UnknownNameError, match="lora_rank"):
+        _grid(vary={"lora_rnk": [1]})
+    with pytest.raises(ConfigError, match=r"data_share must lie in \(0, 1\]"):
+        _grid(vary={"data_share": [0.0]})
+    with pytest.raises(ConfigError, match="at least one seed"):
+        _grid(seeds=())
+    bad = tmp_path / "bad.toml"
+    bad.write_text("train = [")
+    with pytest.raises(ConfigError, match=r"bad\.toml"):
+        Grid.read(bad)
+    bad.write_text('trian = ["x"]')
+    with pytest.raises(UnknownNameError, match="train"):
+        Grid.read(bad)
