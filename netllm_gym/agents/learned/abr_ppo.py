@@ -238,7 +238,9 @@ class Trainer:
         # Drawn videos differ in complexity and overhead, never in the ladder.
         ladder, rng = video.bitrates_kbps, np.random.default_rng(config.seed)
         drawn = [
-            synthetic_video(10_000 + i, ladder, video.chunks, video.chunk_s, 0.05 + 0.15 * rng.random(), rng.uniform(0.85, 1.2))
+            synthetic_video(
+                10_000 + i, ladder, video.chunks, video.chunk_s, 0.05 + 0.15 * rng.random(), rng.uniform(0.85, 1.2)
+            )
             for i in range(32)
         ]
         self.ground = Playground(train, [video, *drawn])
