@@ -3,23 +3,27 @@
 The state is Pensieve's (past throughputs and delays, buffer, last level, sizes of the next chunk, chunks left) plus
 what a player would compute from it: a throughput forecast (harmonic mean of five) and how far the buffer would cover
 each level's download at that speed. The policy plays its most probable level. It is trained by PPO, see
-:mod:`netllm_gym.agents.learned.abr_ppo`; the package ships one under ``zoo/abr-actor-critic``.
+:mod:`netllm_gym.agents.learned.abr_ppo`; the package ships one under ``zoo/abr-actor-critic``. Playing needs no torch:
+three small layers are faster in numpy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description, write_checkpoint
 from netllm_gym.agents.registry import register_agent
-from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
+from netllm_gym.errors import CheckpointError, ConfigError
 
 KIND = "actor-critic"
 WEIGHTS = "weights.safetensors"
@@ -102,27 +106,35 @@ def features(
     return out.astype(np.float32)
 
 
-def network(inputs: int, hidden: int, outputs: int) -> Any:
-    """Return a perceptron with two hidden layers."""
-    from torch import nn
-
-    return nn.Sequential(
-        nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
-    )
-
-
 class ActorCritic(BatchAgent):
     """Plays the most probable level of a trained policy.
 
     Args:
         config: shape of the network.
-        actor: the policy, logits ``[n, levels]`` from features ``[n, inputs]``.
+        weights: of the three layers by torch's names, ``0.weight [hidden, inputs]`` … ``4.bias [levels]``.
+
+    Raises:
+        ConfigError: weights that do not fit the shape.
     """
 
     kind = KIND
 
-    def __init__(self, config: ActorConfig, actor: Any) -> None:
-        self.config, self.actor = config, actor
+    def __init__(self, config: ActorConfig, weights: Mapping[str, Floats]) -> None:
+        sizes = (config.inputs, config.hidden, config.hidden, config.levels)
+        expected: dict[str, tuple[int, ...]] = {}
+        for number, (before, after) in zip((0, 2, 4), pairwise(sizes), strict=True):
+            expected |= {f"{number}.weight": (after, before), f"{number}.bias": (after,)}
+        found = {key: value.shape for key, value in weights.items()}
+        if found != expected:
+            raise ConfigError(f"weights of shape {found} do not fit {config}")
+        self.config, self.weights = config, dict(weights)
+
+    def logits(self, inputs: Floats) -> Floats:
+        """Unnormalised log probabilities of the levels, ``[n, levels]``, from features ``[n, inputs]``."""
+        w = self.weights
+        x = np.maximum(inputs @ w["0.weight"].T + w["0.bias"], 0.0)
+        x = np.maximum(x @ w["2.weight"].T + w["2.bias"], 0.0)
+        return x @ w["4.weight"].T + w["4.bias"]
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Check that the ladder fits; nothing is remembered between steps."""
@@ -134,8 +146,6 @@ class ActorCritic(BatchAgent):
 
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return the most probable level for each episode still running."""
-        import torch
-
         alive = [i for i, observation in enumerate(observations) if observation is not None]
         stacked = {key: np.stack([np.asarray(observations[i][key]) for i in alive]) for key in observations[alive[0]]}
         inputs = features(
@@ -146,8 +156,7 @@ class ActorCritic(BatchAgent):
             stacked["next_chunk_bytes"],
             stacked["chunks_left"][:, 0],
         )
-        with torch.inference_mode():
-            best = self.actor(torch.from_numpy(inputs)).argmax(1).tolist()
+        best = self.logits(inputs).argmax(axis=1)
         actions: list[Any] = [0] * len(observations)
         for i, level in zip(alive, best, strict=True):
             actions[i] = int(level)
@@ -156,16 +165,12 @@ class ActorCritic(BatchAgent):
 
 def save(agent: ActorCritic, folder: str | Path, recipe: dict[str, Any], card: str) -> Path:
     """Write the checkpoint folder: weights, description with the training `recipe`, and `card` as its README."""
-    from safetensors.torch import save_file
-
-    tensors = {key: value.detach().contiguous().clone() for key, value in agent.actor.state_dict().items()}
 
     def fill(target: Path) -> None:
-        save_file(tensors, target / WEIGHTS)
+        save_file(agent.weights, target / WEIGHTS)
         (target / "README.md").write_text(card, encoding="utf-8")
 
-    config = {"levels": agent.config.levels, "history": agent.config.history, "hidden": agent.config.hidden}
-    about = {"kind": KIND, "env_id": "netllm_gym/ABR-v0", "config": config, "recipe": recipe}
+    about = {"kind": KIND, "env_id": "netllm_gym/ABR-v0", "config": asdict(agent.config), "recipe": recipe}
     return write_checkpoint(folder, about, fill)
 
 
@@ -174,25 +179,16 @@ def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> ActorCritic:
 
     Raises:
         CheckpointError: the weights are missing, corrupt or do not fit the description.
-        MissingExtraError: torch is not installed.
     """
     if kwargs:
         raise CheckpointError(f"{folder}: an {KIND} checkpoint takes no option {next(iter(kwargs))!r}")
     try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError:
-        raise MissingExtraError("llm", "the learned ABR agent") from None
-    try:
-        config = ActorConfig(**about["config"])
-        actor = network(config.inputs, config.hidden, config.levels)
-        actor.load_state_dict(load_file(folder / WEIGHTS))
+        return ActorCritic(ActorConfig(**about["config"]), load_file(folder / WEIGHTS))
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: {WEIGHTS} is missing") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (ConfigError, SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{folder}: the weights do not fit agent.json ({reason})") from None
-    return ActorCritic(config, actor.eval())
 
 
 @register_agent("abr/actor-critic")

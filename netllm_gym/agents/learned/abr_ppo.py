@@ -22,7 +22,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from netllm_gym.agents.learned.abr_actor_critic import ActorConfig, ActorCritic, features, network
+from netllm_gym.agents.learned.abr_actor_critic import ActorConfig, ActorCritic, features
 from netllm_gym.envs.abr.kernel import bytes_by, download, link_arrays
 from netllm_gym.envs.abr.qoe import QoE
 from netllm_gym.errors import ConfigError, MissingExtraError
@@ -208,6 +208,15 @@ def _advantages(reward: NDArray, value: NDArray, gamma: float, lambda_: float) -
     return out
 
 
+def network(inputs: int, hidden: int, outputs: int) -> Any:
+    """Return a perceptron with two hidden layers."""
+    from torch import nn
+
+    return nn.Sequential(
+        nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs)
+    )
+
+
 class Trainer:
     """A PPO run that can stop and go on.
 
@@ -276,9 +285,7 @@ class Trainer:
 
     def agent(self) -> ActorCritic:
         """Return the policy with the best validation score so far."""
-        actor = network(self.shape.inputs, self.shape.hidden, self.shape.levels)
-        actor.load_state_dict(self.best)
-        return ActorCritic(self.shape, actor.eval())
+        return ActorCritic(self.shape, {key: value.numpy().copy() for key, value in self.best.items()})
 
     def _iterate(self) -> Score:
         import torch
