@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 
@@ -18,23 +19,23 @@ AGENTS = (
     "abr/bba", "abr/bola", "abr/bola-e", "abr/dynamic", "abr/rate-based", "abr/festive", "abr/fast-mpc",
     "abr/robust-mpc", "abr/actor-critic",
 )  # fmt: skip
-CLASSIC = {"traces": "abr/pensieve-classic/as-published", "video": "envivio-dash3", "first_quality": 1}
-FCC = {"traces": "abr/fcc-hsdpa/as-published", "video": "envivio-dash3"}
+CLASSIC: dict[str, Any] = {"traces": "abr/pensieve-classic/as-published", "video": "envivio-dash3", "first_quality": 1}
+FCC: dict[str, Any] = {"traces": "abr/fcc-hsdpa/as-published", "video": "envivio-dash3"}
 
 
-def play(setting: dict[str, object], agents: list[str]) -> dict[str, dict[str, float]]:
+def play(setting: dict[str, Any], agents: list[str]) -> dict[str, dict[str, float]]:
     """Mean QoE per chunk: agent -> trace -> number."""
-    frame = evaluate(agents=agents, setting=setting, progress=False).episodes
+    frame = evaluate(agents=agents, setting=setting, progress=False).frame
     return {name: dict(zip(rows["trace"], rows["qoe"], strict=True)) for name, rows in frame.groupby("agent")}
 
 
 def classic(agents: list[str]) -> None:
+    traces.fetch("abr/pensieve-classic")
     ours = play(CLASSIC, agents)
     logs = traces.published_logs("abr/pensieve-classic")
     names = sorted(next(iter(ours.values())))
-    groups = [trace.group for trace in traces.load(CLASSIC["traces"], "test")]
-    by_name = dict(zip((t.name for t in traces.load(CLASSIC["traces"], "test")), groups, strict=True))
-    sample = Bootstrap([by_name[name] for name in names])
+    group = {trace.name: trace.group for trace in traces.load(CLASSIC["traces"], "test")}
+    sample = Bootstrap([group[name] for name in names])
     print("## classic, 142 test traces\n\n| scheme | QoE |\n|---|---|")
     published = {scheme: np.array([log[name].qoe for name in names]) for scheme, log in logs.items()}
     for scheme, values in sorted(published.items(), key=lambda item: -item[1].mean()):
@@ -52,6 +53,7 @@ def classic(agents: list[str]) -> None:
 
 
 def fcc(agents: list[str]) -> None:
+    traces.fetch("abr/fcc-hsdpa")
     print("\n## fcc, 100 test traces as published\n\n| agent | QoE |\n|---|---|")
     ours = play(FCC, [*agents, "abr/mpc-as-published"])
     for agent, values in sorted(ours.items(), key=lambda item: -np.mean(list(item[1].values()))):
