@@ -24,6 +24,7 @@ LOADERS = {
     "llm": "netllm_gym.agents.llm.storage:load",
     "regret-mlp": "netllm_gym.agents.network_checkpoint:load",
     "d3rlpy": "netllm_gym.agents.network_checkpoint:load",
+    "actor-critic": "netllm_gym.agents.learned.abr_actor_critic:load",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ class VideoManifest:
         bitrates_kbps: nominal bitrate of each level, shape ``[L]``, strictly increasing.
         chunk_s: seconds of video in a chunk.
         chunk_bytes: size of each chunk at each level in bytes, shape ``[n, L]``, all positive.
+        quality_tables: measured quality by name (``vmaf``, ``ssim``), each of shape ``[n, L]``; often empty.
 
     Raises:
         TraceFormatError: shapes that do not fit, sizes that are not positive, or a ladder that does not rise.
@@ -29,8 +31,16 @@ class VideoManifest:
     bitrates_kbps: NDArray[np.float64]
     chunk_s: float
     chunk_bytes: NDArray[np.float64]
+    quality_tables: Mapping[str, NDArray[np.float64]]
 
-    def __init__(self, name: str, bitrates_kbps: ArrayLike, chunk_s: float, chunk_bytes: ArrayLike) -> None:
+    def __init__(
+        self,
+        name: str,
+        bitrates_kbps: ArrayLike,
+        chunk_s: float,
+        chunk_bytes: ArrayLike,
+        quality_tables: Mapping[str, ArrayLike] | None = None,
+    ) -> None:
         ladder = np.array(bitrates_kbps, dtype=np.float64)
         sizes = np.array(chunk_bytes, dtype=np.float64)
         if ladder.ndim != 1 or len(ladder) == 0 or (np.diff(ladder) <= 0).any() or not (ladder > 0).all():
@@ -42,6 +52,11 @@ class VideoManifest:
             raise TraceFormatError(name, f"chunk {bad[0]} at level {bad[1]} has no positive size")
         if not chunk_s > 0 or not np.isfinite(chunk_s):
             raise TraceFormatError(name, "the chunk length must be positive")
+        tables = {key: np.array(table, dtype=np.float64) for key, table in (quality_tables or {}).items()}
+        for key, table in tables.items():
+            if table.shape != sizes.shape or not np.isfinite(table).all():
+                raise TraceFormatError(name, f"the {key} table must hold {sizes.shape} finite numbers")
+            table.flags.writeable = False
         ladder.flags.writeable = False
         sizes.flags.writeable = False
         for key, value in (
@@ -49,6 +64,7 @@ class VideoManifest:
             ("bitrates_kbps", ladder),
             ("chunk_s", float(chunk_s)),
             ("chunk_bytes", sizes),
+            ("quality_tables", tables),
         ):
             object.__setattr__(self, key, value)
 
@@ -64,8 +80,12 @@ class VideoManifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of ladder, chunk length and sizes."""
-        return digest([self.bitrates_kbps.tobytes(), np.float64(self.chunk_s).tobytes(), self.chunk_bytes.tobytes()])
+        """SHA-256 of ladder, chunk length, sizes and quality tables."""
+        tables = [
+            part for key in sorted(self.quality_tables) for part in (key.encode(), self.quality_tables[key].tobytes())
+        ]
+        content = [self.bitrates_kbps.tobytes(), np.float64(self.chunk_s).tobytes(), self.chunk_bytes.tobytes()]
+        return digest([*content, *tables])
 
 
 PENSIEVE_LADDER_KBPS = (300.0, 750.0, 1200.0, 1850.0, 2850.0, 4300.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
 from netllm_gym.envs.abr.kernel import download, link_arrays
+from netllm_gym.envs.abr.options import Fetched, Options, Player
 from netllm_gym.envs.abr.qoe import QoE
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
@@ -65,13 +67,31 @@ class ABREnv(gym.Env[dict[str, Any], int]):
     | `traces` | `"abr/synthetic"` | catalog name, path, or `TraceSet` of `NetworkTrace` |
     | `split` | `"test"` | split of the catalog entry |
     | `video` | `"synthetic"` | catalog name of a video, or a `VideoManifest` |
-    | `qoe` | `"lin"` | `lin`, `log` or `hd`; `stall_weight` and `switch_weight` replace single weights |
+    | `qoe` | `"lin"` | `lin`, `log`, `hd`, or a quality table of the video (`vmaf`, …), which needs both weights |
+    | `stall_weight`, `switch_weight` | None | replace single weights of `qoe` |
     | `first_quality` | 0 | level of the unrewarded first chunk, or `None` |
     | `random_start` | False | start anywhere in the trace (training) instead of at its own start |
     | `delay_noise` | 0.0 | the delay is multiplied by U(1−x, 1+x) (Pensieve trains with 0.1, tests with 0) |
     | `rtt_s` | 0.08 | request latency per chunk; it does not consume trace time |
     | `payload` | 0.95 | share of the link's bytes that is video |
     | `buffer_cap_s`, `sleep_quantum_s` | 60, 0.5 | above the cap the player waits in steps of the quantum |
+
+    Off by default, and none of it is in published numbers (see docs/envs/abr.md):
+
+    | name | default | meaning |
+    |---|---|---|
+    | `rtt_s=(mean, std)` | - | each request draws its latency from a lognormal distribution |
+    | `initial_window_bytes` | 0 | slow start: this much in the first round trip, doubling until the link limits |
+    | `decision_latency_s` | 0.0 | s, `(low, high)` uniform, or `"measured"`: the request leaves that much later |
+    | `startup_buffer_s` | 0.0 | playback begins only with so much buffer; until then waiting is start-up, not stall |
+    | `startup_weight` | None | QoE lost per second of start-up delay in `step`; by default the stall weight |
+    | `live_latency_s` | None | live: chunk n (from 0) can be had (n+1)·chunk − this many seconds after joining |
+    | `latency_weight` | 0.0 | live: QoE lost per second behind the target latency, at each chunk |
+    | `abandon` | False | Sabre's rule: a download that would take over 1.8 chunks is asked for again lower |
+
+    With one of them on, `info` of `step` also carries `startup_s`, `wait_s`, `decision_latency_s`, `abandoned`,
+    `wasted_bytes` and `penalty` (start-up and latency costs in the reward), live also `latency_s`; `level` is what
+    arrived. Wall clock = downloads + decisions + waits + sleeps = video played + stalls + start-up delay.
 
     `reset(options={"trace": i, "start_s": t})` picks a trace and a start; otherwise the trace is drawn at random.
 
@@ -115,10 +135,17 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         first_quality: int | None = 0,
         random_start: bool = False,
         delay_noise: float = 0.0,
-        rtt_s: float = 0.08,
+        rtt_s: float | tuple[float, float] = 0.08,
         payload: float = 0.95,
         buffer_cap_s: float = 60.0,
         sleep_quantum_s: float = 0.5,
+        initial_window_bytes: float = 0.0,
+        decision_latency_s: float | tuple[float, float] | str = 0.0,
+        startup_buffer_s: float = 0.0,
+        startup_weight: float | None = None,
+        live_latency_s: float | None = None,
+        latency_weight: float = 0.0,
+        abandon: bool = False,
     ) -> None:
         self.traces: TraceSet[NetworkTrace] = trace_room.load(traces, split)
         if not isinstance(self.traces[0], NetworkTrace):
@@ -130,14 +157,26 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             raise ConfigError(f"first_quality {first_quality} is not a level of {self.video.name} (0 to {levels - 1})")
         if not 0 <= delay_noise < 1:
             raise ConfigError(f"delay_noise must lie in [0, 1), got {delay_noise}")
-        if rtt_s < 0 or not 0 < payload <= 1 or sleep_quantum_s <= 0 or buffer_cap_s < self.video.chunk_s:
-            raise ConfigError("rtt_s ≥ 0, 0 < payload ≤ 1, sleep_quantum_s > 0 and buffer_cap_s ≥ one chunk are needed")
+        if not 0 < payload <= 1 or sleep_quantum_s <= 0 or buffer_cap_s < max(self.video.chunk_s, startup_buffer_s):
+            raise ConfigError(
+                "0 < payload ≤ 1, sleep_quantum_s > 0 and buffer_cap_s ≥ one chunk and the start-up buffer are needed"
+            )
+        if live_latency_s is not None and live_latency_s < self.video.chunk_s:
+            raise ConfigError(f"live_latency_s must be at least one chunk ({self.video.chunk_s:g} s)")
+        if latency_weight < 0 or (startup_weight is not None and startup_weight < 0):
+            raise ConfigError("QoE weights must not be negative")
+        self.options = Options(
+            rtt_s, initial_window_bytes, decision_latency_s, startup_buffer_s, live_latency_s, abandon
+        )
+        self._plain = self.options.plain
+        self.startup_weight = self.qoe.stall_weight if startup_weight is None else startup_weight
+        self.latency_weight = latency_weight
         if first_quality is not None and self.video.chunks < 2:
             raise ConfigError("a video of one chunk leaves nothing to decide; set first_quality=None")
         self.first_quality = first_quality
         self.random_start = random_start
         self.delay_noise = delay_noise
-        self.rtt_s, self.payload = rtt_s, payload
+        self.rtt_s, self.payload = self.options.mean_rtt_s, payload
         self.buffer_cap_s, self.sleep_quantum_s = buffer_cap_s, sleep_quantum_s
         infinite = np.inf
         self.observation_space = spaces.Dict(
@@ -152,7 +191,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         )
         self.action_space: Any = spaces.Discrete(levels)
         # Python floats are faster to read one by one than array cells.
-        self._quality = self.qoe.quality.tolist()
+        self._quality = self.qoe.per_chunk(self.video.chunks).tolist()
         self._sizes = self.video.chunk_bytes.tolist()
         self._next_bytes = np.vstack([self.video.chunk_bytes, np.zeros(levels)]).astype(np.float32)
         self._links: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
@@ -179,6 +218,15 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         from netllm_gym.envs.abr.planner import action_values
 
         return action_values(self, horizon)
+
+    def require_plain(self) -> None:
+        """Refuse to plan with physics the planners do not know.
+
+        Raises:
+            ConfigError: an option is on, or the QoE comes from a table.
+        """
+        if not self._plain or self.qoe.table is not None:
+            raise ConfigError("hindsight planning knows only the plain player (no options, no quality table)")
 
     @property
     def link(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -211,11 +259,16 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         self.chunk = 0
         self.last_quality = 0
         self.wall_time_s = 0.0
+        self._playing = self.options.startup_buffer_s <= 0.0
         self._throughputs = np.zeros(HISTORY, np.float32)
         self._delays = np.zeros(HISTORY, np.float32)
         startup = 0.0
         if self.first_quality is not None:
-            startup = self._fetch(self.first_quality)[1]
+            if self._plain:
+                startup = self._fetch(self.first_quality)[1]
+            else:
+                first = self._fetch_with_options(self.first_quality, decided=False, measured_s=0.0)
+                startup = first.stall + first.startup
         info = {
             "trace": trace.name,
             "trace_group": trace.group,
@@ -224,7 +277,9 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "wall_time_s": self.wall_time_s,
             "action_mask": np.ones(self.video.levels, np.int8),
         }
-        return self._observe(), info
+        observation = self._observe()
+        self._returned = time.perf_counter()
+        return observation, info
 
     def _fetch(self, level: int) -> tuple[float, float, float]:
         """Download the next chunk; return its delay, stall and the sleep after it (s)."""
@@ -244,6 +299,31 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             self.sleep_quantum_s,
         )
         self.wall_time_s += delay + sleep
+        self._remember(level, size, delay)
+        return delay, stall, sleep
+
+    def _fetch_with_options(self, level: int, decided: bool, measured_s: float) -> Fetched:
+        """Decide, download the next chunk and wait, with whatever options are on."""
+        options, link = self.options, self.link
+        player = Player(self.offset_s, self.buffer_s, self.wall_time_s, self._playing)
+        decision = options.draw_decision(self.np_random, measured_s) if decided else 0.0
+        stall, startup = player.pass_time(link[0], decision)
+        noise = 1.0 + self.delay_noise * (2.0 * self.np_random.random() - 1.0) if self.delay_noise else 1.0
+        chunk_s = self.video.chunk_s
+        found = options.download(link, player, self._sizes[self.chunk], level, chunk_s, noise, self.np_random)
+        found.decision = decision
+        found.stall += stall
+        found.startup += startup
+        self._remember(found.level, found.size + found.wasted, found.delay)
+        options.settle(
+            link, player, found, self.chunk, self.video.chunks, chunk_s, self.buffer_cap_s, self.sleep_quantum_s
+        )
+        self.offset_s, self.buffer_s, self.wall_time_s = player.offset_s, player.buffer_s, player.wall_s
+        self._playing = player.playing
+        return found
+
+    def _remember(self, level: int, size: float, delay: float) -> None:
+        """Note a finished download for the coming observations."""
         self.chunk += 1
         self.last_quality = level
         shifted = np.empty(HISTORY, np.float32)
@@ -254,7 +334,6 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         shifted[:-1] = self._delays[1:]
         shifted[-1] = delay
         self._delays = shifted
-        return delay, stall, sleep
 
     def _observe(self) -> dict[str, Any]:
         return {
@@ -273,12 +352,20 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             raise ConfigError(f"action {action} is not a level of {self.video.name} (0 to {self.video.levels - 1})")
         if self.chunk >= self.video.chunks:
             raise ConfigError("the video is over; call reset")
-        first = self.chunk == 0
-        before = self._quality[self.last_quality]
-        delay, stall, sleep = self._fetch(level)
-        quality = self._quality[level]
-        switch = 0.0 if first else self.qoe.switch_weight * abs(quality - before)
-        reward = quality - self.qoe.stall_weight * stall - switch
+        chunk, before = self.chunk, self.last_quality
+        more: dict[str, Any] = {}
+        if self._plain:
+            delay, stall, sleep = self._fetch(level)
+            penalty = 0.0
+        else:
+            found = self._fetch_with_options(level, True, time.perf_counter() - self._returned)
+            level, delay, stall, sleep = found.level, found.delay, found.stall, found.sleep
+            penalty, more = self._account(found)
+        quality = self._quality[chunk][level]
+        switch = 0.0
+        if chunk > 0:
+            switch = self.qoe.switch_weight * abs(quality - self._quality[chunk - 1][before])
+        reward = quality - self.qoe.stall_weight * stall - switch - penalty
         info = {
             "reward": reward,
             "quality": quality,
@@ -290,8 +377,29 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "sleep_s": sleep,
             "download_time_s": delay,
             "throughput_mbps": self.throughput_mbps,
-            "chunk": self.chunk - 1,
+            "chunk": chunk,
             "wall_time_s": self.wall_time_s,
             "action_mask": np.ones(self.video.levels, np.int8),
+            **more,
         }
-        return self._observe(), reward, self.chunk >= self.video.chunks, False, info
+        observation = self._observe()
+        self._returned = time.perf_counter()
+        return observation, reward, self.chunk >= self.video.chunks, False, info
+
+    def _account(self, found: Fetched) -> tuple[float, dict[str, Any]]:
+        """What the options cost in the reward, and their part of ``info``."""
+        penalty = self.startup_weight * found.startup
+        more: dict[str, Any] = {
+            "startup_s": found.startup,
+            "wait_s": found.wait,
+            "decision_latency_s": found.decision,
+            "abandoned": found.abandoned,
+            "wasted_bytes": found.wasted,
+        }
+        target = self.options.live_latency_s
+        if target is not None:
+            # Behind the live edge: the edge's position less what has been played.
+            played = self.chunk * self.video.chunk_s - self.buffer_s
+            more["latency_s"] = self.wall_time_s + target - played
+            penalty += self.latency_weight * max(more["latency_s"] - target, 0.0)
+        return penalty, more | {"penalty": penalty}

@@ -119,6 +119,7 @@ def _all_values(
 
 
 def _arguments(env: ABREnv, beam: int, steps: int) -> tuple[Any, ...]:
+    env.require_plain()
     end, carried, rate = env.link
     levels = env.video.levels
     # Worth of a second of buffer: the mean link, but never more than the top level could use.

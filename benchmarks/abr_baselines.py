@@ -1,0 +1,75 @@
+"""Our ABR agents next to what others published: `python benchmarks/abr_baselines.py` (needs the public traces).
+
+1. `classic`: QoE per chunk on the 142 classic test traces (first chunk at level 1, not counted), the published logs'
+   means, and every agent paired with every log: mean difference with a 95 % bootstrap interval over traces.
+2. `fcc`: the same agents on NetLLM's 100 test traces as published.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from netllm_gym import evaluate, traces
+from netllm_gym.evaluation.statistics import Bootstrap, interval
+
+AGENTS = (
+    "abr/bba", "abr/bola", "abr/bola-e", "abr/dynamic", "abr/rate-based", "abr/festive", "abr/fast-mpc",
+    "abr/robust-mpc", "abr/actor-critic",
+)  # fmt: skip
+CLASSIC: dict[str, Any] = {"traces": "abr/pensieve-classic/as-published", "video": "envivio-dash3", "first_quality": 1}
+FCC: dict[str, Any] = {"traces": "abr/fcc-hsdpa/as-published", "video": "envivio-dash3"}
+
+
+def play(setting: dict[str, Any], agents: list[str]) -> dict[str, dict[str, float]]:
+    """Mean QoE per chunk: agent -> trace -> number."""
+    frame = evaluate(agents=agents, setting=setting, progress=False).frame
+    return {name: dict(zip(rows["trace"], rows["qoe"], strict=True)) for name, rows in frame.groupby("agent")}
+
+
+def classic(agents: list[str]) -> None:
+    traces.fetch("abr/pensieve-classic")
+    ours = play(CLASSIC, agents)
+    logs = traces.published_logs("abr/pensieve-classic")
+    names = sorted(next(iter(ours.values())))
+    group = {trace.name: trace.group for trace in traces.load(CLASSIC["traces"], "test")}
+    sample = Bootstrap([group[name] for name in names])
+    print("## classic, 142 test traces\n\n| scheme | QoE |\n|---|---|")
+    published = {scheme: np.array([log[name].qoe for name in names]) for scheme, log in logs.items()}
+    for scheme, values in sorted(published.items(), key=lambda item: -item[1].mean()):
+        print(f"| {scheme} (published log) | {values.mean():.4f} |")
+    mine = {agent: np.array([ours[agent][name] for name in names]) for agent in agents}
+    for agent, values in sorted(mine.items(), key=lambda item: -item[1].mean()):
+        print(f"| `{agent}` | {values.mean():.4f} |")
+    print("\n| agent − published log | difference | 95 % interval | traces won |\n|---|---|---|---|")
+    for agent, values in mine.items():
+        for scheme, other in sorted(published.items()):
+            low, high = interval(sample.difference(values, other))
+            gap = values - other
+            won = np.mean((gap > 1e-9) + 0.5 * (np.abs(gap) <= 1e-9))
+            print(f"| `{agent}` − {scheme} | {gap.mean():+.4f} | {low:+.4f} to {high:+.4f} | {won:.0%} |")
+
+
+def fcc(agents: list[str]) -> None:
+    traces.fetch("abr/fcc-hsdpa")
+    print("\n## fcc, 100 test traces as published\n\n| agent | QoE |\n|---|---|")
+    ours = play(FCC, [*agents, "abr/mpc-as-published"])
+    for agent, values in sorted(ours.items(), key=lambda item: -np.mean(list(item[1].values()))):
+        print(f"| `{agent}` | {np.mean(list(values.values())):.4f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--set", choices=("classic", "fcc", "both"), default="both")
+    parser.add_argument("--agents", nargs="+", default=list(AGENTS))
+    given = parser.parse_args()
+    if given.set in ("classic", "both"):
+        classic(given.agents)
+    if given.set in ("fcc", "both"):
+        fcc(given.agents)
+
+
+if __name__ == "__main__":
+    main()
