@@ -5,7 +5,10 @@ from typing import Any
 from gymnasium.envs.registration import register, registry
 
 _ENVS: dict[str, dict[str, Any]] = {
-    "netllm_gym/ABR-v0": {"entry_point": "netllm_gym.envs.abr.env:ABREnv"},
+    "netllm_gym/ABR-v0": {
+        "entry_point": "netllm_gym.envs.abr.env:ABREnv",
+        "vector_entry_point": "netllm_gym.envs.abr.vector:ABRVectorEnv",
+    },
 }
 
 for _id, _spec in _ENVS.items():
