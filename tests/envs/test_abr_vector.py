@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import gymnasium as gym
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numba import njit
 
+from netllm_gym import EnvInfo, make_agent
+from netllm_gym.agents.classical.mpc import RobustForecast, choose, choose_many
 from netllm_gym.envs.abr.draws import Streams
 from netllm_gym.envs.abr.vector import ABRVectorEnv
 from netllm_gym.errors import ConfigError
@@ -213,3 +219,55 @@ def test_users_mistakes_are_one_clear_line() -> None:
         env.rollout(np.zeros((2, 2), int))
     with pytest.raises(ConfigError, match="num_envs"):
         ABRVectorEnv(0)
+
+
+@pytest.mark.parametrize("first_quality", [0, None])
+def test_batched_mpc_decides_as_the_single_agent(first_quality) -> None:
+    env = batched(first_quality=first_quality)
+    agents = [make_agent("abr/robust-mpc") for _ in range(N)]
+    observation, _ = env.reset(seed=3)
+    begins = np.ones(N, bool)
+    forecast = RobustForecast(N)
+    static, video = env.static_info(), env.video
+    for agent in agents:
+        agent.reset(EnvInfo(ID, env.single_observation_space, env.single_action_space, static, env.metadata, 0))
+    while not (observation["chunks_left"] == 0).any():
+        actions = choose_many(
+            video.chunk_bytes,
+            (video.chunks - observation["chunks_left"][:, 0]).astype(int),
+            5,
+            static["qoe"].quality,
+            static["qoe"].stall_weight,
+            static["qoe"].switch_weight,
+            video.chunk_s,
+            forecast(observation["throughput_mbps"], begins) * 1e6 / 8.0,
+            observation["buffer_s"][:, 0],
+            observation["last_quality"],
+        )
+        singly = [agent.act({k: v[i] for k, v in observation.items()}, {}) for i, agent in enumerate(agents)]
+        assert actions.tolist() == singly
+        observation, _, begins, _, _ = env.step(actions)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**31), st.integers(1, 4), st.floats(0.05, 8.0), st.floats(0, 60), st.integers(0, 5), st.floats(0, 3)
+)
+def test_the_pruned_search_is_the_full_enumeration(seed, horizon, mbps, buffer_s, last, switch_weight) -> None:
+    rng = np.random.default_rng(seed)
+    quality = rng.permutation([0.3, 0.75, 1.2, 1.85, 2.85, 4.3]) if seed % 2 else np.array([1, 2, 3, 12, 15, 20.0])
+    sizes = rng.uniform(1e5, 2.5e6, (horizon, 6))
+    best, answer = -np.inf, -1
+    for plan in itertools.product(range(6), repeat=horizon):
+        ahead, stall, before, gain, change = buffer_s, 0.0, last, 0.0, 0.0
+        for row, level in zip(sizes, plan, strict=True):
+            seconds = row[level] / (mbps * 125000.0)
+            stall += max(seconds - ahead, 0.0)
+            ahead = max(ahead - seconds, 0.0) + 4.0
+            gain += quality[level]
+            change += abs(quality[level] - quality[before])
+            before = level
+        value = gain - 4.3 * stall - switch_weight * change
+        if value >= best - 1e-9:
+            best, answer = max(best, value), plan[0]
+    assert choose(sizes, quality, 4.3, switch_weight, 4.0, mbps * 125000.0, buffer_s, last) == answer

@@ -59,8 +59,8 @@ def _search(
                 if depth == 0 and forced >= 0 and level != forced:
                     continue
                 delay, stall, after, sleep, next_offset, piece = download_from(
-                    end, carried, rate, s_piece[s], s_offset[s], sizes[first + depth, level], s_buffer[s], rtt, 1.0, chunk_s,
-                    cap, quantum,
+                    end, carried, rate, s_piece[s], s_offset[s], sizes[first + depth, level], s_buffer[s], rtt, 1.0,
+                    chunk_s, cap, quantum,
                 )  # fmt: skip
                 gain = quality[level] - stall_weight * stall
                 if not (depth == 0 and free_switch):

@@ -1,7 +1,7 @@
 """The compiled inside of the batched environment: every episode one chunk ahead, observations written on the way.
 
-The download itself is :func:`netllm_gym.envs.abr.kernel.download_from`, the one the single environment uses, so that both
-pay the same to the last bit. All traces lie one behind the other in three flat arrays, whatever the number of
+The download itself is :func:`netllm_gym.envs.abr.kernel.download_from`, the single environment's too, so that both pay
+the same to the last bit. All traces lie one behind the other in three flat arrays, whatever the number of
 episodes.
 """
 
