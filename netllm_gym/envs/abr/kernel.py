@@ -48,19 +48,40 @@ def wrap(end, offset):
     return offset
 
 
-@njit(cache=True)
-def bytes_by(end, carried, rate, offset):
-    """Bytes delivered from the start of the cycle until `offset` (s, within the cycle)."""
-    i = _first_at_least(end, offset)
-    if i >= len(end):
-        return carried[-1]
-    return carried[i] - (end[i] - offset) * rate[i]
+@njit(cache=True, inline="always")
+def _seek(values, x, i):
+    """Like :func:`_first_at_least`, for an entry not far from the guess `i`: steps outwards that double."""
+    n = len(values)
+    if values[i] >= x:
+        while i > 0 and values[i - 1] >= x:
+            i -= 1
+        return i
+    low, stride = i + 1, 1
+    high = low
+    while high < n and values[high] < x:
+        low = high + 1
+        high += stride
+        stride <<= 1
+    high = min(high, n)
+    while low < high:
+        mid = (low + high) >> 1
+        if values[mid] < x:
+            low = mid + 1
+        else:
+            high = mid
+    return low
 
 
-@njit(cache=True)
-def transfer_s(end, carried, rate, offset, size):
-    """Seconds to deliver `size` bytes when the transfer begins at `offset` (s, within the cycle)."""
-    target = bytes_by(end, carried, rate, offset) + size
+@njit(cache=True, inline="always")
+def piece_at(end, offset):
+    """Index of the piece that `offset` (s, within the cycle) lies in; a boundary belongs to the piece it ends."""
+    return min(_first_at_least(end, offset), len(end) - 1)
+
+
+@njit(cache=True, inline="always")
+def _transfer(end, carried, rate, piece, offset, size):
+    """Seconds to deliver `size` bytes from `offset`, which lies in `piece`, and the piece in which it ends."""
+    target = carried[piece] - (end[piece] - offset) * rate[piece] + size
     whole = carried[-1]
     cycles = 0.0
     if target > whole:
@@ -69,18 +90,27 @@ def transfer_s(end, carried, rate, offset, size):
         if target <= 0.0:  # ends exactly with a cycle: at the last byte of the one before
             cycles -= 1.0
             target = whole
-    i = _first_at_least(carried, target)
+        piece = 0
+    i = _seek(carried, target, piece)
     if i >= len(carried):  # rounding at the very end of the cycle
         i = len(carried) - 1
     finish = end[i] - (carried[i] - target) / rate[i]
-    return cycles * end[-1] + finish - offset
+    return cycles * end[-1] + finish - offset, i
 
 
 @njit(cache=True)
-def download(end, carried, rate, offset, size, buffer, rtt, noise, chunk, cap, quantum):
+def transfer_s(end, carried, rate, offset, size):
+    """Seconds to deliver `size` bytes when the transfer begins at `offset` (s, within the cycle)."""
+    return _transfer(end, carried, rate, piece_at(end, offset), offset, size)[0]
+
+
+@njit(cache=True, inline="always")
+def download_from(end, carried, rate, piece, offset, size, buffer, rtt, noise, chunk, cap, quantum):
     """Fetch one chunk and play meanwhile (Pensieve, section 5.1; its simulator's order of events).
 
     Args:
+        piece: the piece `offset` lies in, see :func:`piece_at`; carried along from chunk to chunk it makes the
+            search short.
         offset: position in the trace's cycle when the request is sent (s).
         size: bytes of the chunk.
         buffer: seconds of video waiting.
@@ -90,10 +120,10 @@ def download(end, carried, rate, offset, size, buffer, rtt, noise, chunk, cap, q
         cap: buffer above which the player waits, in steps of `quantum` seconds, before the next request.
 
     Returns:
-        ``(delay, stall, buffer, sleep, offset)``: seconds from request to arrival, of them without video, the buffer
-        after arrival and sleep, the sleep, and the position in the cycle at the next request.
+        ``(delay, stall, buffer, sleep, offset, piece)``: seconds from request to arrival, of them without video, the
+        buffer after arrival and sleep, the sleep, and the position in the cycle at the next request.
     """
-    transfer = transfer_s(end, carried, rate, offset, size)
+    transfer, piece = _transfer(end, carried, rate, piece, offset, size)
     delay = (transfer + rtt) * noise
     stall = max(delay - buffer, 0.0)
     buffer = max(buffer - delay, 0.0) + chunk
@@ -101,4 +131,17 @@ def download(end, carried, rate, offset, size, buffer, rtt, noise, chunk, cap, q
     if buffer > cap:
         sleep = math.ceil((buffer - cap) / quantum) * quantum
         buffer -= sleep
-    return delay, stall, buffer, sleep, wrap(end, offset + transfer + sleep)
+    after = offset + transfer + sleep
+    offset = wrap(end, after)
+    # A transfer that ran into a later cycle ends where that cycle's piece says, a sleep across the end at the start.
+    piece = _seek(end, offset, 0 if offset < end[piece] and offset != after else piece)
+    return delay, stall, buffer, sleep, offset, piece
+
+
+@njit(cache=True)
+def download(end, carried, rate, offset, size, buffer, rtt, noise, chunk, cap, quantum):
+    """Like :func:`download_from` when the piece is not known; it is not returned either."""
+    delay, stall, after, sleep, position, _ = download_from(
+        end, carried, rate, piece_at(end, offset), offset, size, buffer, rtt, noise, chunk, cap, quantum
+    )
+    return delay, stall, after, sleep, position

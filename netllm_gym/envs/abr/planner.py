@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from netllm_gym.envs.abr.kernel import download
+from netllm_gym.envs.abr.kernel import download_from, piece_at
 
 if TYPE_CHECKING:
     from netllm_gym.envs.abr.env import ABREnv
@@ -39,7 +39,8 @@ def _search(
     levels = len(quality)
     s_offset, s_elapsed = np.empty(beam), np.empty(beam)
     s_buffer, s_return = np.empty(beam), np.empty(beam)
-    s_last = np.empty(beam, np.int64)
+    s_last, s_piece = np.empty(beam, np.int64), np.empty(beam, np.int64)
+    s_piece[0] = piece_at(end, offset)
     parents = np.empty((steps, beam), np.int32)
     actions = np.empty((steps, beam), np.int8)
     s_offset[0], s_elapsed[0], s_buffer[0], s_return[0], s_last[0] = offset, elapsed, buffer, 0.0, last
@@ -47,7 +48,7 @@ def _search(
     limit = beam * levels
     c_offset, c_elapsed = np.empty(limit), np.empty(limit)
     c_buffer, c_return, c_promise = np.empty(limit), np.empty(limit), np.empty(limit)
-    c_parent, c_last = np.empty(limit, np.int64), np.empty(limit, np.int64)
+    c_parent, c_last, c_piece = np.empty(limit, np.int64), np.empty(limit, np.int64), np.empty(limit, np.int64)
     mask = len(table) - 1
     keys = np.empty(limit, np.int64)
     for depth in range(steps):
@@ -57,9 +58,9 @@ def _search(
             for level in range(levels):
                 if depth == 0 and forced >= 0 and level != forced:
                     continue
-                delay, stall, after, sleep, next_offset = download(
-                    end, carried, rate, s_offset[s], sizes[first + depth, level], s_buffer[s], rtt, 1.0, chunk_s,
-                    cap, quantum,
+                delay, stall, after, sleep, next_offset, piece = download_from(
+                    end, carried, rate, s_piece[s], s_offset[s], sizes[first + depth, level], s_buffer[s], rtt, 1.0,
+                    chunk_s, cap, quantum,
                 )  # fmt: skip
                 gain = quality[level] - stall_weight * stall
                 if not (depth == 0 and free_switch):
@@ -80,7 +81,7 @@ def _search(
                     continue
                 c_offset[place], c_elapsed[place], c_buffer[place] = next_offset, time, after
                 c_return[place], c_promise[place] = total, total + worth * after
-                c_parent[place], c_last[place] = s, level
+                c_parent[place], c_last[place], c_piece[place] = s, level, piece
         if count > beam:
             threshold = np.partition(c_promise[:count].copy(), count - beam)[count - beam]
         else:
@@ -89,7 +90,7 @@ def _search(
         for c in range(count):
             if c_promise[c] >= threshold and alive < beam:
                 s_offset[alive], s_elapsed[alive], s_buffer[alive] = c_offset[c], c_elapsed[c], c_buffer[c]
-                s_return[alive], s_last[alive] = c_return[c], c_last[c]
+                s_return[alive], s_last[alive], s_piece[alive] = c_return[c], c_last[c], c_piece[c]
                 parents[depth, alive], actions[depth, alive] = c_parent[c], c_last[c]
                 alive += 1
     best = 0

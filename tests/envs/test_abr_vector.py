@@ -1,0 +1,273 @@
+"""The batched environment is the single one, many times: same numbers, same draws, same errors."""
+
+from __future__ import annotations
+
+import itertools
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import njit
+
+from netllm_gym import EnvInfo, make_agent
+from netllm_gym.agents.classical.mpc import RobustForecast, choose, choose_many
+from netllm_gym.envs.abr.draws import Streams
+from netllm_gym.envs.abr.vector import ABRVectorEnv
+from netllm_gym.errors import ConfigError
+from netllm_gym.traces import NetworkTrace, TraceSet
+
+ID = "netllm_gym/ABR-v0"
+N = 7
+OPTIONS = [
+    {},
+    {"first_quality": None, "qoe": "log"},
+    {"first_quality": 1, "random_start": True, "delay_noise": 0.2},
+    {"first_quality": None, "random_start": True, "delay_noise": 0.1, "rtt_s": 0.2, "buffer_cap_s": 20.0},
+]
+
+
+def batched(n: int = N, **kwargs) -> ABRVectorEnv:
+    return gym.make_vec(ID, n, vectorization_mode="vector_entry_point", **kwargs)
+
+
+def reference(n: int = N, **kwargs) -> gym.vector.SyncVectorEnv:
+    return gym.make_vec(ID, n, vectorization_mode="sync", **kwargs)
+
+
+def odd_traces() -> TraceSet:
+    """Short cycles, zero stretches, one piece, a long trace: what a search may get wrong."""
+    rng = np.random.default_rng(3)
+    return TraceSet(
+        "odd",
+        "test",
+        (
+            NetworkTrace("short", [0.3, 0.2], [4.0, 0.0]),
+            NetworkTrace("one", [5.0], [0.7]),
+            NetworkTrace("gaps", [1.0, 30.0, 0.01, 2.0], [3.0, 0.0, 90.0, 0.0], start_s=2.0),
+            NetworkTrace("long", rng.uniform(0.01, 2.0, 3000), rng.exponential(2.0, 3000)),
+            NetworkTrace("fast", rng.uniform(0.5, 2.0, 50), rng.uniform(20.0, 50.0, 50)),
+        ),
+    )
+
+
+def assert_equal_steps(ours, theirs) -> None:
+    """Observations, rewards and ends agree, and every info where Gymnasium says that it is present."""
+    for key, value in theirs[0].items():
+        assert ours[0][key].dtype == value.dtype and ours[0][key].shape == value.shape, key
+        np.testing.assert_allclose(ours[0][key], value, rtol=1e-9, atol=0, err_msg=key)
+    for mine, other in zip(ours[1:-1], theirs[1:-1], strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-12)
+        assert mine.dtype == other.dtype
+    assert set(ours[-1]) == set(theirs[-1])
+    for key, value in theirs[-1].items():
+        there = value if key.startswith("_") else theirs[-1]["_" + key]
+        mine, other = ours[-1][key][there], value[there]
+        if value.dtype == object:
+            assert mine.tolist() == other.tolist(), key
+        else:
+            np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize("kwargs", OPTIONS)
+def test_same_numbers_as_the_single_environment(kwargs) -> None:
+    """Two episodes and a bit, autoreset, noise and infos included, against Gymnasium's own vectorisation."""
+    ours, theirs = batched(traces=odd_traces(), **kwargs), reference(traces=odd_traces(), **kwargs)
+    assert ours.observation_space == theirs.observation_space
+    assert ours.single_observation_space == theirs.single_observation_space
+    assert ours.action_space == theirs.action_space
+    assert_equal_steps(ours.reset(seed=11), theirs.reset(seed=11))
+    rng = np.random.default_rng(0)
+    for _ in range(110):
+        actions = rng.integers(6, size=N)
+        assert_equal_steps(ours.step(actions), theirs.step(actions))
+    # A reset in the middle of an episode goes on with the same generators.
+    assert_equal_steps(ours.reset(), theirs.reset())
+    assert_equal_steps(ours.reset(options={"trace": 3}), theirs.reset(options={"trace": 3}))
+    assert_equal_steps(ours.step(actions), theirs.step(actions))
+
+
+def test_episodes_may_end_at_different_times() -> None:
+    """An environment that is reset alone by its autoreset keeps its own clock and infos."""
+    ours = batched(2, traces=odd_traces(), first_quality=None, delay_noise=0.1)
+    ours.reset(seed=1)
+    singles = [gym.make(ID, traces=odd_traces(), first_quality=None, delay_noise=0.1).unwrapped for _ in range(2)]
+    for i, env in enumerate(singles):
+        env.reset(seed=1 + i)
+    ours._state.chunk[0] = singles[0].chunk = 20  # one video is nearly half over
+    over = [False, False]
+    seen = set()
+    for k in range(90):
+        observation, rewards, over_now, _, infos = ours.step(np.array([k % 6, 5 - k % 6]))
+        for i, env in enumerate(singles):
+            if over[i]:
+                expected, info = env.reset()
+                assert infos["_trace"][i] and infos["trace"][i] == info["trace"] and not infos["_reward"][i]
+                assert rewards[i] == 0
+                seen.add((i, k))
+                over[i] = False
+            else:
+                expected, reward, over[i], _, info = env.step([k % 6, 5 - k % 6][i])
+                assert rewards[i] == pytest.approx(reward, rel=1e-9)
+                assert infos["wall_time_s"][i] == pytest.approx(info["wall_time_s"], rel=1e-9)
+            assert over_now[i] == over[i]
+            for key, value in expected.items():
+                np.testing.assert_allclose(observation[key][i], value, rtol=1e-9)
+    assert len({k for _, k in seen}) > 1
+
+
+def test_a_trace_and_a_start_per_environment() -> None:
+    traces = odd_traces()
+    env = batched(3, traces=traces)
+    _, infos = env.reset(seed=0, options={"trace": [3, 1, 0], "start_s": [100.0, 4.5, 0.3]})
+    assert infos["trace"].tolist() == ["long", "one", "short"]
+    single = gym.make(ID, traces=traces).unwrapped
+    for i, (trace, start) in enumerate([(3, 100.0), (1, 4.5), (0, 0.3)]):
+        assert single.reset(options={"trace": trace, "start_s": start})[1]["startup_s"] == infos["startup_s"][i]
+
+
+def test_nothing_returned_is_used_again() -> None:
+    env = batched()
+    first = env.reset(seed=0)
+    kept = {key: value.copy() for key, value in first[0].items()}
+    step = env.step(np.full(N, 2))
+    reward, terms = step[1].copy(), step[-1]["stall_s"].copy()
+    for value in (*first[0].values(), *step[0].values()):
+        value.flags.writeable = False  # the environment must not need them any more
+    env.step(np.full(N, 5))
+    for key, value in kept.items():
+        np.testing.assert_array_equal(first[0][key], value)
+    np.testing.assert_array_equal(step[1], reward)
+    np.testing.assert_array_equal(step[-1]["stall_s"], terms)
+    assert env.observation_space.contains(first[0])
+
+
+def test_memory_for_traces_does_not_grow_with_the_number_of_environments() -> None:
+    few, many = batched(1), batched(100)
+    assert sum(a.nbytes for a in few.links) == sum(a.nbytes for a in many.links)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_a_rollout_pays_what_the_steps_pay(noise: float) -> None:
+    kwargs = {"traces": odd_traces(), "delay_noise": noise}
+    table = np.random.default_rng(5).integers(6, size=(47, N))
+    env, again = batched(**kwargs), batched(**kwargs)
+    env.reset(seed=4)
+    again.reset(seed=4)
+    rewards, levels = env.rollout(table)
+    np.testing.assert_array_equal(levels, table)
+    np.testing.assert_array_equal(rewards, [again.step(row)[1] for row in table])
+
+
+def test_a_compiled_rule_plays_as_its_python_twin() -> None:
+    @njit
+    def cautious(throughputs, delays, buffer_s, last, next_bytes, left):
+        level = 0
+        for candidate in range(len(next_bytes)):
+            if next_bytes[candidate] * 8e-6 < throughputs[-1] * 4.0 and buffer_s > candidate:
+                level = candidate
+        return level
+
+    env, again = batched(), batched()
+    env.reset(seed=9)
+    observation, _ = again.reset(seed=9)
+    rewards, levels = env.rollout(cautious)
+    assert len(np.unique(levels)) > 2
+    for t in range(len(rewards)):
+        keys = ("throughput_mbps", "download_time_s", "buffer_s", "last_quality", "next_chunk_bytes", "chunks_left")
+        rows = zip(*(observation[key] for key in keys), strict=True)
+        actions = np.array([cautious.py_func(a, b, c[0], d, e, f[0]) for a, b, c, d, e, f in rows])
+        np.testing.assert_array_equal(actions, levels[t])
+        observation, paid, *_ = again.step(actions)
+        np.testing.assert_array_equal(paid, rewards[t])
+
+
+def test_draws_are_numpys() -> None:
+    ours, theirs = ([np.random.default_rng(i) for i in range(20)] for _ in range(2))
+    streams, which = Streams(ours), np.arange(20)
+    for below in (1, 2, 7, 142, 2**31 + 11):  # the last one rejects half of the raw draws
+        assert streams.integers(which, below).tolist() == [int(g.integers(below)) for g in theirs]
+        assert streams.uniforms(which).tolist() == [g.random() for g in theirs]
+
+
+def test_users_mistakes_are_one_clear_line() -> None:
+    env = batched(2)
+    with pytest.raises(ConfigError, match="reset before step"):
+        env.step(np.zeros(2, int))
+    env.reset(seed=0)
+    for actions, message in (([0, 6], "action 6"), ([-1, 0], "action -1"), ([0, 0, 0], "shape")):
+        with pytest.raises(ConfigError, match=message):
+            env.step(np.array(actions))
+    for options, message in (
+        ({"trase": 1}, "unknown reset option"),
+        ({"trace": 10**6}, "out of range"),
+        ({"trace": [0, 0, 0]}, "one for each"),
+        ({"start_s": -1.0}, "outside"),
+        ({"start_s": float("nan")}, "outside"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            env.reset(options=options)
+    with pytest.raises(ConfigError, match="2 environments"):
+        env.reset(seed=[1, 2, 3])
+    env.reset(seed=0)
+    with pytest.raises(ConfigError, match="are left"):
+        env.rollout(np.zeros((60, 2), int))
+    with pytest.raises(ConfigError, match="does not have"):
+        env.rollout(njit(lambda a, b, c, d, e, f: 17))
+    with pytest.raises(ConfigError, match="reset before rollout"):
+        env.rollout(np.zeros((2, 2), int))
+    with pytest.raises(ConfigError, match="num_envs"):
+        ABRVectorEnv(0)
+
+
+@pytest.mark.parametrize("first_quality", [0, None])
+def test_batched_mpc_decides_as_the_single_agent(first_quality) -> None:
+    env = batched(first_quality=first_quality)
+    agents = [make_agent("abr/robust-mpc") for _ in range(N)]
+    observation, _ = env.reset(seed=3)
+    begins = np.ones(N, bool)
+    forecast = RobustForecast(N)
+    static, video = env.static_info(), env.video
+    for agent in agents:
+        agent.reset(EnvInfo(ID, env.single_observation_space, env.single_action_space, static, env.metadata, 0))
+    while not (observation["chunks_left"] == 0).any():
+        actions = choose_many(
+            video.chunk_bytes,
+            (video.chunks - observation["chunks_left"][:, 0]).astype(int),
+            5,
+            static["qoe"].quality,
+            static["qoe"].stall_weight,
+            static["qoe"].switch_weight,
+            video.chunk_s,
+            forecast(observation["throughput_mbps"], begins) * 1e6 / 8.0,
+            observation["buffer_s"][:, 0],
+            observation["last_quality"],
+        )
+        singly = [agent.act({k: v[i] for k, v in observation.items()}, {}) for i, agent in enumerate(agents)]
+        assert actions.tolist() == singly
+        observation, _, begins, _, _ = env.step(actions)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**31), st.integers(1, 4), st.floats(0.05, 8.0), st.floats(0, 60), st.integers(0, 5), st.floats(0, 3)
+)
+def test_the_pruned_search_is_the_full_enumeration(seed, horizon, mbps, buffer_s, last, switch_weight) -> None:
+    rng = np.random.default_rng(seed)
+    quality = rng.permutation([0.3, 0.75, 1.2, 1.85, 2.85, 4.3]) if seed % 2 else np.array([1, 2, 3, 12, 15, 20.0])
+    sizes = rng.uniform(1e5, 2.5e6, (horizon, 6))
+    best, answer = -np.inf, -1
+    for plan in itertools.product(range(6), repeat=horizon):
+        ahead, stall, before, gain, change = buffer_s, 0.0, last, 0.0, 0.0
+        for row, level in zip(sizes, plan, strict=True):
+            seconds = row[level] / (mbps * 125000.0)
+            stall += max(seconds - ahead, 0.0)
+            ahead = max(ahead - seconds, 0.0) + 4.0
+            gain += quality[level]
+            change += abs(quality[level] - quality[before])
+            before = level
+        value = gain - 4.3 * stall - switch_weight * change
+        if value >= best - 1e-9:
+            best, answer = max(best, value), plan[0]
+    assert choose(sizes, quality, 4.3, switch_weight, 4.0, mbps * 125000.0, buffer_s, last) == answer
