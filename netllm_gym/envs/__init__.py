@@ -6,6 +6,7 @@ from gymnasium.envs.registration import register, registry
 
 _ENVS: dict[str, dict[str, Any]] = {
     "netllm_gym/ABR-v0": {"entry_point": "netllm_gym.envs.abr.env:ABREnv"},
+    "netllm_gym/ClusterScheduling-v0": {"entry_point": "netllm_gym.envs.cluster.env:ClusterSchedulingEnv"},
 }
 
 for _id, _spec in _ENVS.items():
