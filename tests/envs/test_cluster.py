@@ -19,7 +19,7 @@ from netllm_gym.traces.workload import JobTemplate, StageProfile, Workload, synt
 from netllm_gym.traces.workloads import load_workload
 
 ID = "netllm_gym/ClusterScheduling-v0"
-RULES = [n for n in netllm_gym.list_agents("cluster")]
+RULES = netllm_gym.list_agents("cluster")
 
 
 def play(env, name, seed):

@@ -211,7 +211,7 @@ class ClusterSchedulingEnv(gym.Env):
             "time_s": sim.now,
         }
 
-    def render(self) -> np.ndarray | None:
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
         """Draw executors over time, coloured by job, as an RGB array (height, width, 3)."""
         if self.render_mode is None:
             return None
