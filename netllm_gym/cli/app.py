@@ -66,9 +66,19 @@ def quickstart_command(
     """Run the whole chain: traces, offline dataset, agents, evaluation, report."""
     from netllm_gym.quickstart import quickstart
 
-    report = quickstart(traces=traces, minutes=minutes, out=out, seed=seed, workers=workers, say=console.print)
+    report = quickstart(
+        traces=traces,
+        minutes=minutes,
+        out=out,
+        seed=seed,
+        workers=workers,
+        say=lambda line: console.print(line, soft_wrap=True, markup=False),
+    )
     console.print(f"\nReport: [bold]{report}[/bold]")
-    console.print(f"Again on other traces: netllm-gym evaluate --agent {out}/llm --setting default --profile paper")
+    console.print(
+        f"Next, a video nobody trained on: netllm-gym evaluate --agent {out}/llm --agent abr/bba --setting unseen2"
+    )
+    console.print("Real traces: netllm-gym traces fetch abr/fcc-hsdpa, then quickstart --traces abr/fcc-hsdpa")
 
 
 @app.command("doctor")

@@ -28,6 +28,7 @@ def collect_command(
     from netllm_gym.datasets.store import dataset_path, describe
 
     kwargs = {"split": "train", "random_start": True} if env == "netllm_gym/ABR-v0" else {"split": "train"}
+    dataset_path(dataset)  # a bad name is an error before any bar is drawn
     config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs | parse_settings(set or []))
     columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=remarks) as bar:

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import warnings
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -168,7 +169,8 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
     target = dataset_path(dataset)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=datasets_root(), prefix=".new-") as folder:
-        with _minari_root(Path(folder)):
+        with _minari_root(Path(folder)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that no separate evaluation environment was named
             minari.create_dataset_from_buffers(
                 dataset_id=dataset,
                 buffer=[_buffer(i, record) for i, record in enumerate(records)],

@@ -9,6 +9,7 @@ from netllm_gym.errors import ConfigError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.network import NetworkTrace
 from netllm_gym.traces.network_sets import fetch_network, fetch_video, load_video
+from netllm_gym.traces.published import PublishedLog, published_logs
 from netllm_gym.traces.splits import audit
 from netllm_gym.traces.traceset import TraceSet
 from netllm_gym.traces.user import import_traces, read_path, user_set
@@ -16,6 +17,7 @@ from netllm_gym.traces.video import VideoManifest, synthetic_video
 
 __all__ = [
     "NetworkTrace",
+    "PublishedLog",
     "TraceSet",
     "VideoManifest",
     "audit",
@@ -24,6 +26,7 @@ __all__ = [
     "load",
     "load_video",
     "names",
+    "published_logs",
     "synthetic_video",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
@@ -83,15 +84,19 @@ def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dic
     return splits
 
 
-def load_video(name: str, seed: int = 0) -> VideoManifest:
-    """Return a video: a catalog name (``envivio-dash3``), or ``synthetic`` drawn from `seed`.
+# Embedded videos, the second with 1.2 times the bytes at the same labels, as NetLLM's second video has.
+EMBEDDED_VIDEOS: dict[str, dict[str, Any]] = {"synthetic": {"seed": 0}, "synthetic-2": {"seed": 2, "overhead": 1.2}}
+
+
+def load_video(name: str) -> VideoManifest:
+    """Return a video: one of the catalog (``envivio-dash3``) or an embedded one (``synthetic``, ``synthetic-2``).
 
     Raises:
         UnknownNameError: no such video.
         DownloadError: a public one that has not been fetched.
     """
-    if name == "synthetic":
-        return synthetic_video(seed)
+    if name in EMBEDDED_VIDEOS:
+        return synthetic_video(**EMBEDDED_VIDEOS[name], name=name)
     entry = catalog.describe(f"video/{name}")
     stored = cache_dir() / "videos" / f"{name}-{entry['sha256'][:12]}.npy"
     if not stored.is_file():

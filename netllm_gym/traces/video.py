@@ -77,6 +77,8 @@ def synthetic_video(
     chunks: int = 48,
     chunk_s: float = 4.0,
     variation: float = 0.09,
+    overhead: float = 1.0,
+    name: str | None = None,
 ) -> VideoManifest:
     """Draw a variable-bitrate video.
 
@@ -91,6 +93,8 @@ def synthetic_video(
         chunks: number of chunks.
         chunk_s: seconds of video in a chunk.
         variation: standard deviation of the log size.
+        overhead: mean size over nominal size (NetLLM's second video has 1.2).
+        name: of the manifest.
     """
     rng = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(0x71DE0,)))
     ladder = np.asarray(bitrates_kbps, dtype=np.float64)
@@ -101,5 +105,5 @@ def synthetic_video(
         shared[n] = 0.3 * shared[n - 1] + np.sqrt(1 - 0.3**2) * shocks[n]
     own = rng.standard_normal((chunks, len(ladder)))
     log_size = variation * (np.sqrt(0.8) * shared[:, None] + np.sqrt(0.2) * own)
-    sizes = ladder * 1000.0 / 8.0 * chunk_s * np.exp(log_size - variation**2 / 2)
-    return VideoManifest(f"synthetic-{seed}", ladder, chunk_s, np.round(sizes))
+    sizes = overhead * ladder * 1000.0 / 8.0 * chunk_s * np.exp(log_size - variation**2 / 2)
+    return VideoManifest(name or f"synthetic-{seed}", ladder, chunk_s, np.round(sizes))

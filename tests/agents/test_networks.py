@@ -51,7 +51,7 @@ def test_gaps_are_clipped_losses() -> None:
 
 
 def test_regret_mlp_learns_and_round_trips(experience: Experience, tmp_path) -> None:
-    config = RegretMLPConfig(ensemble=1, epochs=15, hidden=64)
+    config = RegretMLPConfig(ensemble=1, epochs=80, patience=80, hidden=64)
     agent = train_regret_mlp(config, experience, experience)
     observed = np.concatenate([agent.view.many(e.observations) for e in experience.episodes])
     lost = np.concatenate([gaps(e.action_values) for e in experience.episodes])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import io
 import tarfile
 
@@ -58,6 +59,7 @@ def test_missing_broken_and_oversized_archives_are_one_line(mirror, monkeypatch)
     mirror.write_bytes(whole)
     with pytest.raises(DownloadError, match="no file matches"):
         fetch_files(SOURCE, ["other/*"])
-    monkeypatch.setattr("netllm_gym.traces.fetch.MAX_MEMBER_BYTES", 10)
+    # The package also offers a function of the module's name.
+    monkeypatch.setattr(importlib.import_module("netllm_gym.traces.fetch"), "MAX_MEMBER_BYTES", 10)
     with pytest.raises(DownloadError, match="larger than"):
         fetch_files(SOURCE, ["data/*"])

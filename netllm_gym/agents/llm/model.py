@@ -7,6 +7,7 @@ nothing else: appending steps never changes an earlier hidden state, which is wh
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -36,7 +37,9 @@ def _with_lora(backbone: nn.Module, config: LLMConfig) -> nn.Module:
         target_modules=list(config.lora_targets) or "all-linear",
     )
     try:
-        return get_peft_model(backbone, lora)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for a renamed property
+            return get_peft_model(backbone, lora)
     except ValueError as error:
         raise ConfigError(f"backbone {config.backbone}: {str(error).splitlines()[0]}") from None
 
