@@ -85,17 +85,22 @@ class JobTemplate:
 class Workload:
     """Job templates drawn with equal chance and a Poisson arrival process, or arrivals given outright.
 
-    With `arrivals_s` (sorted), job k arrives at ``arrivals_s[k]`` and is template ``k mod len(templates)``.
+    The templates are `blocks` equally long blocks (TPC-H: one per size): a job draws its place in a block, then the
+    block, and then the gap to the next job, in the order of the published simulators, so that a generator of the same
+    seed gives the same jobs here and there. With `arrivals_s` (sorted), job k arrives at ``arrivals_s[k]`` and is template ``k mod len(templates)``.
     """
 
     name: str
     templates: tuple[JobTemplate, ...]
     mean_interarrival_s: float = 25.0
     arrivals_s: tuple[float, ...] | None = None
+    blocks: int = 1
 
     def __post_init__(self) -> None:
         if not self.templates:
             raise TraceFormatError(self.name, "a workload needs at least one job")
+        if self.blocks < 1 or len(self.templates) % self.blocks:
+            raise TraceFormatError(self.name, f"{len(self.templates)} jobs do not make {self.blocks} equal blocks")
         if not 0 < self.mean_interarrival_s < float("inf"):
             raise TraceFormatError(self.name, "the mean interarrival time must be positive and finite")
         times = self.arrivals_s
@@ -110,10 +115,12 @@ class Workload:
             if jobs > len(self.arrivals_s):
                 raise TraceFormatError(self.name, f"{jobs} jobs asked, the trace holds {len(self.arrivals_s)}")
             return [(t, self.templates[k % len(self.templates)]) for k, t in enumerate(self.arrivals_s[:jobs])]
-        gaps = rng.exponential(self.mean_interarrival_s, jobs)
-        gaps[:1] = 0.0
-        picks = rng.integers(len(self.templates), size=jobs)
-        return [(float(t), self.templates[i]) for t, i in zip(np.cumsum(gaps), picks, strict=True)]
+        at, drawn, block = 0.0, [], len(self.templates) // self.blocks
+        for _ in range(jobs):
+            place = int(rng.integers(block))
+            drawn.append((at, self.templates[place + block * int(rng.integers(self.blocks))]))
+            at += float(rng.exponential(self.mean_interarrival_s))
+        return drawn
 
 
 def _synthetic_edges(family: str, n: int, rng: np.random.Generator) -> list[tuple[int, int]]:

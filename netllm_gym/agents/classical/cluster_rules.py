@@ -125,8 +125,8 @@ class SRPT(FIFO):
 
 
 @register_agent("cluster/random")
-class RandomStage(Agent):
-    """A runnable stage and a legal count, both uniform."""
+class RandomJob(_Rule):
+    """A job uniformly among those with a runnable stage, and a uniform legal count (as in the published simulators)."""
 
     def reset(self, env_info: EnvInfo) -> None:
         """Seed the draws."""
@@ -134,5 +134,8 @@ class RandomStage(Agent):
 
     def act(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         """Return (row, count - 1)."""
-        rows = np.flatnonzero(observation["stage_mask"])
-        return np.array([self.rng.choice(rows), self.rng.integers(max(1, int(observation["executors"][0])))])
+        stages = observation["stages"]
+        runnable = np.flatnonzero(observation["stage_mask"])
+        owner = stages[runnable, 4]
+        rows = runnable[owner == self.rng.choice(np.unique(owner))]
+        return np.array([self.stage(rows, stages), self.rng.integers(max(1, int(observation["executors"][0])))])

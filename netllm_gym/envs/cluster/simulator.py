@@ -106,11 +106,12 @@ class ClusterSimulator:
     def _needs_decision(self) -> bool:
         if self.source is None:
             return False
-        if self.committable > 0:
-            if self.schedulable():
-                return True
-            for executor in [e for e in self.pools.get(self.source, {}).values() if not e.busy]:
-                self._fall_back(executor)
+        if self.committable < 1:
+            return False  # the source stays: an executor that comes to wait there raises a decision
+        if self.schedulable():
+            return True
+        for executor in [e for e in self.pools[self.source].values() if not e.busy]:
+            self._fall_back(executor)
         self._clear_round()
         return False
 
@@ -311,7 +312,8 @@ class ClusterSimulator:
         self._place(executor, pool)
 
     def _fall_back(self, executor: Executor) -> None:
-        job, executor.last = executor.job, None
+        # An executor that stays at its job keeps its last stage: only one that came to wait undecided is fresh again.
+        job = executor.job
         if job is None or not job.left:
             self._leave_job(executor, COMMON)
         else:

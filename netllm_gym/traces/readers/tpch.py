@@ -90,4 +90,4 @@ def read_tpch(files: Mapping[str, bytes], root: str) -> Workload:
                 raise TraceFormatError(pair[1], f"broken profile ({error!r})") from None
             edges = tuple((int(a), int(b)) for a, b in np.argwhere(adjacency))
             templates.append(JobTemplate(f"tpch-{size}-q{q}", stages, edges))
-    return Workload("cluster/tpch", tuple(templates))
+    return Workload("cluster/tpch", tuple(templates), blocks=len(SIZES))
