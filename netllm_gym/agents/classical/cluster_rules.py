@@ -47,10 +47,12 @@ class _Rule(Agent):
         supply = jobs[:, 0]
         source = np.flatnonzero(jobs[:, 1] > 0)
         job, count = -1, free
-        keeps = source.size and source[0] in hungry
-        if keeps and (self.releasing_first or supply[source[0]] <= caps[source[0]]):
-            job = int(source[0])
-        else:
+        if source.size and source[0] in hungry:
+            own = int(source[0])
+            room = free if self.releasing_first else min(free, int(caps[own] - supply[own]) + free)
+            if room > 0:
+                job, count = own, room
+        if job < 0:
             for j in self.order(hungry, work):
                 if supply[j] < caps[j]:
                     job, count = int(j), min(free, int(caps[j] - supply[j]))
