@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
 from netllm_gym.errors import TraceFormatError
+from netllm_gym.files import digest
 
 Samples = Mapping[int, Sequence[float]]
 
@@ -109,6 +111,18 @@ class Workload:
         ):
             raise TraceFormatError(self.name, "arrivals must be sorted, finite and at least 0 s")
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the templates, by their content, and of the arrival process."""
+        parts = [repr((self.name, self.mean_interarrival_s, self.arrivals_s, self.blocks)).encode()]
+        for template in self.templates:
+            parts.append(repr((template.name, template.edges, [s.tasks for s in template.stages])).encode())
+            for stage in template.stages:
+                for wave in (stage.fresh, stage.first, stage.rest):
+                    parts.append(repr([(level, len(wave[level])) for level in sorted(wave)]).encode())
+                parts.append(np.array(stage.all_samples()).tobytes())
+        return digest(parts)
+
     def draw(self, jobs: int, rng: np.random.Generator) -> list[tuple[float, JobTemplate]]:
         """Return `jobs` pairs (arrival in s, template), the first at 0 s for Poisson arrivals."""
         if self.arrivals_s is not None:
@@ -137,7 +151,9 @@ def _synthetic_edges(family: str, n: int, rng: np.random.Generator) -> list[tupl
 FAMILIES = ("chain", "fork-join", "layered", "map-reduce")
 
 
-def synthetic_workload(families: Sequence[str] = FAMILIES, templates: int = 64, seed: int = 0) -> Workload:
+def synthetic_workload(
+    families: Sequence[str] = FAMILIES, templates: int = 64, seed: int = 0, mean_interarrival_s: float = 25.0
+) -> Workload:
     """Generate DAG jobs with lognormal task durations and Pareto task counts; same seed, same jobs.
 
     A fresh executor's first task is slower (x 2) and higher parallelism slows tasks (+ 5 % a level), the two
@@ -160,4 +176,4 @@ def synthetic_workload(families: Sequence[str] = FAMILIES, templates: int = 64, 
             fresh = {level: tuple(np.asarray(x) * 2.0) for level, x in rest.items()}
             stages.append(StageProfile(tasks, fresh, first, rest))
         jobs.append(JobTemplate(f"{family}-{k}", tuple(stages), tuple(_synthetic_edges(family, n, rng))))
-    return Workload("cluster/synthetic", tuple(jobs))
+    return Workload("cluster/synthetic", tuple(jobs), mean_interarrival_s)

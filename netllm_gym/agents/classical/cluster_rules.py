@@ -35,14 +35,15 @@ class _Rule(Agent):
 
     def act(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         """Return (row, count - 1)."""
-        stages, jobs = observation["stages"], observation["jobs"]
-        stages = stages[stages[:, 4] >= 0]
-        jobs = jobs[jobs[:, 0] >= 0]
         free = int(observation["executors"][0])
         runnable = np.flatnonzero(observation["stage_mask"])
-        owner = stages[:, 4].astype(int)
+        # Rows beyond those in use hold -1.
+        stages, jobs = observation["stages"], observation["jobs"]
+        stages = stages[: int(np.count_nonzero(stages[:, 4] >= 0))]
+        jobs = jobs[: int(np.count_nonzero(jobs[:, 0] >= 0))]
+        owner = stages[:, 4].astype(np.intp)
         work = np.bincount(owner, stages[:, 0] * stages[:, 1], len(jobs))
-        hungry = np.unique(owner[runnable])
+        hungry = np.flatnonzero(np.bincount(owner[runnable], minlength=len(jobs)))
         caps = self.caps(work)
         supply = jobs[:, 0]
         source = np.flatnonzero(jobs[:, 1] > 0)
@@ -53,10 +54,10 @@ class _Rule(Agent):
             if room > 0:
                 job, count = own, room
         if job < 0:
-            for j in self.order(hungry, work):
-                if supply[j] < caps[j]:
-                    job, count = int(j), min(free, int(caps[j] - supply[j]))
-                    break
+            open_jobs = hungry[supply[hungry] < caps[hungry]]
+            if open_jobs.size:
+                job = int(self.order(open_jobs, work)[0])
+                count = min(free, int(caps[job] - supply[job]))
         if job < 0 and self.leftover_to_shortest and hungry.size:
             job, count = int(hungry[np.argmin(work[hungry])]), free
         if job < 0:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from netllm_gym import traces as trace_room
+from netllm_gym.envs.cluster.durations import StageTable
 from netllm_gym.envs.cluster.simulator import ClusterSimulator
 from netllm_gym.envs.cluster.state import Job
 from netllm_gym.errors import ConfigError
+from netllm_gym.traces import TraceSet
+from netllm_gym.traces.jobs import JobTrace, job_traces
 from netllm_gym.traces.workload import Workload
-from netllm_gym.traces.workloads import load_workload
 
 BIG = np.float32(3.4e38)
 
@@ -26,12 +30,14 @@ class ClusterSchedulingEnv(gym.Env):
     sums to minus the sum of job completion times. All rewards and times are in seconds.
 
     Args:
-        traces: a workload or its name (``cluster/synthetic``, ``cluster/tpch``).
+        traces: catalog name (``cluster/synthetic``, ``cluster/tpch``), a trace set of job sequences, or a workload
+            (its sequences of seeds 0 to 99).
+        split: of the catalog entry. ``reset(options={"trace": i})`` picks a sequence, otherwise it is drawn at random.
         time_limit_s: truncate once this much simulated time has passed.
         max_stages, max_jobs, max_edges: sizes of the padded observation; exceeding one is an error.
-        strict: raise on an action outside :meth:`action_masks`. Otherwise the first runnable stage and the nearest
-            legal count are taken instead, and ``info["illegal_actions"]`` counts it: agents without masks (and
-            ``action_space.sample()``) need that.
+        on_illegal: ``error`` raises on an action outside :meth:`action_masks`. ``repair`` takes the first runnable
+            stage and the nearest legal count instead and counts it in ``info["illegal_actions"]``: learners
+            without masks (and ``action_space.sample()``) need that.
         legacy: the published simulators' inverted interpolation of executor levels.
     """
 
@@ -51,7 +57,8 @@ class ClusterSchedulingEnv(gym.Env):
 
     def __init__(
         self,
-        traces: Workload | str | None = None,
+        traces: Workload | TraceSet | str = "cluster/synthetic",
+        split: str = "test",
         jobs: int = 200,
         executors: int = 50,
         moving_s: float = 2.0,
@@ -60,7 +67,7 @@ class ClusterSchedulingEnv(gym.Env):
         max_stages: int = 1024,
         max_jobs: int = 256,
         max_edges: int = 2048,
-        strict: bool = False,
+        on_illegal: str = "error",
         legacy: bool = False,
         render_mode: str | None = None,
     ):
@@ -72,8 +79,17 @@ class ClusterSchedulingEnv(gym.Env):
             raise ConfigError("time_limit_s must be positive")
         if render_mode not in (None, "rgb_array"):
             raise ConfigError(f"render_mode is 'rgb_array' or None, got {render_mode!r}")
-        self.workload = traces if isinstance(traces, Workload) else load_workload(traces or "cluster/synthetic")
-        self.strict = strict
+        if on_illegal not in ("error", "repair"):
+            raise ConfigError(f"on_illegal is 'error' or 'repair', got {on_illegal!r}")
+        if isinstance(traces, Workload):
+            traces = job_traces(traces, range(100))
+        self.traces: TraceSet[JobTrace] = trace_room.load(traces, split)
+        if not isinstance(self.traces[0], JobTrace):
+            raise ConfigError(
+                f"{self.traces.name} holds {type(self.traces[0]).__name__}s, a cluster needs job sequences"
+            )
+        self.on_illegal = on_illegal
+        self._tables: dict[int, list[StageTable]] = {}
         self.jobs, self.executors, self.render_mode = jobs, executors, render_mode
         self.moving_s, self.warmup_s, self.legacy, self.time_limit_s = moving_s, warmup_s, legacy, time_limit_s
         self.max_stages, self.max_jobs, self.max_edges = max_stages, max_jobs, max_edges
@@ -112,10 +128,16 @@ class ClusterSchedulingEnv(gym.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Draw jobs and arrivals and run to the first decision."""
         super().reset(seed=seed)
-        arrivals = self.workload.draw(self.jobs, self.np_random)
+        index = (options or {}).get("trace")
+        if index is None:
+            index = int(self.np_random.integers(len(self.traces)))
+        if not 0 <= index < len(self.traces):
+            raise ConfigError(f"trace {index} asked, {self.traces.name} has {len(self.traces)} in {self.traces.split}")
+        self._trace = self.traces[index]
         self._sim = ClusterSimulator(
-            arrivals, self.executors, self.moving_s, self.warmup_s, self.legacy, int(self.np_random.integers(2**62))
-        )
+            self._trace.jobs(self.jobs), self.executors, self.moving_s, self.warmup_s, self.legacy,
+            int(self.np_random.integers(2**62)), self._tables,
+        )  # fmt: skip
         if self.render_mode:
             self._sim.gantt = []
         self._sim.advance()
@@ -139,9 +161,10 @@ class ClusterSchedulingEnv(gym.Env):
         else:
             legal_row = 0 <= row < len(self._rows) and bool(self._mask[row])
             legal_count = 0 <= count < sim.committable
-            if self.strict and not legal_row:
+            strict = self.on_illegal == "error"
+            if strict and not legal_row:
                 raise ConfigError(f"row {row} is not a runnable stage; see action_masks()")
-            if self.strict and not legal_count:
+            if strict and not legal_count:
                 raise ConfigError(f"count {count + 1} is beyond the {sim.committable} executors to be placed")
             self._illegal += not (legal_row and legal_count)
             row = row if legal_row else int(np.argmax(self._mask))
@@ -165,21 +188,21 @@ class ClusterSchedulingEnv(gym.Env):
         jobs = np.full((self.max_jobs, 3), -1.0, np.float32)
         edges = np.full((self.max_edges, 2), -1, np.int32)
         mask = np.zeros(self.max_stages, np.int8)
-        runnable = {(job.index, s) for job, s in sim.schedulable()} if sim.deciding else set()
         rows: list[tuple[Job, int]] = []
         features: list[tuple[float, ...]] = []
         links: list[tuple[int, int]] = []
         heads: list[tuple[float, ...]] = []
+        source, picked, now, deciding = sim.source_job, sim.picked, sim.now, sim.deciding
         for position, job in enumerate(sim.active.values()):
-            heads.append((job.supply, job is sim.source_job, sim.now - job.arrival_s))
-            row_of = {}
-            for s, left in enumerate(job.unfinished):
-                if left:
-                    row_of[s] = len(rows)
-                    rows.append((job, s))
-                    free = (job.index, s) in runnable
-                    features.append((job.unlaunched[s], job.recent_s[s], free, not job.open_parents[s], position))
-            links += [(row_of[a], row_of[b]) for a, b in job.template.edges if a in row_of and b in row_of]
+            heads.append((job.local + job.incoming, job is source, now - job.arrival_s))
+            base = len(rows)
+            links += [(base + a, base + b) for a, b in job.links]
+            runnable: Collection[int] = ()
+            if deciding and job.ready and (job is source or job.supply < self.executors):
+                runnable = {s for s in job.ready if (job.index, s) not in picked} if picked else job.ready
+            for s in job.alive:
+                rows.append((job, s))
+                features.append((job.unlaunched[s], job.recent_s[s], s in runnable, not job.open_parents[s], position))
         for name, size, bound in (
             ("max_stages", len(rows), self.max_stages),
             ("max_jobs", len(heads), self.max_jobs),
@@ -200,12 +223,12 @@ class ClusterSchedulingEnv(gym.Env):
 
     def _info(self) -> dict[str, Any]:
         sim = self.sim
-        total = sum(j.completion_s - j.arrival_s for j in sim.finished if j.completion_s is not None)
         return {
-            "trace": self.workload.name,
+            "trace": self._trace.name,
+            "trace_group": self._trace.group,
             "action_mask": self.action_masks().astype(np.int8),
             # over finished jobs; biased low when the episode was truncated
-            "mean_jct_s": total / len(sim.finished) if sim.finished else 0.0,
+            "mean_jct_s": sim.completion_s / len(sim.finished) if sim.finished else 0.0,
             "illegal_actions": self._illegal,
             "jobs_done": len(sim.finished),
             "time_s": sim.now,

@@ -31,6 +31,8 @@ class ClusterSimulator:
         moving_s: delay of an executor that changes job; also from the common pool.
         warmup_s: added to a fresh executor's first task where the profile has no fresh sample.
         legacy: the published simulators' inverted choice of level (see `level_weights`).
+        seed: of the two uniforms that each task is drawn with.
+        tables: what earlier episodes with the same templates and warm-up resolved, by ``id`` of the template.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class ClusterSimulator:
         warmup_s: float = 1.0,
         legacy: bool = False,
         seed: int = 0,
+        tables: dict[int, list[StageTable]] | None = None,
     ):
         if executors < 1:
             raise ConfigError(f"a cluster needs at least one executor, got {executors}")
@@ -52,10 +55,11 @@ class ClusterSimulator:
         self.arrivals, self.seed, self.moving_s, self.warmup_s = arrivals, seed, moving_s, warmup_s
         self.executors = [Executor(i) for i in range(executors)]
         self._weights = [level_weights(m, legacy) for m in range(executors + 1)]
-        self._tables: dict[int, list[StageTable]] = {}
-        self.now = self.job_seconds = 0.0
+        self._tables: dict[int, list[StageTable]] = {} if tables is None else tables
+        self.now = self._area = self._since = 0.0
         self.active: dict[int, Job] = {}
-        self.finished: list[Job] = []
+        self.finished: list[tuple[int, float, float]] = []  # (job, arrival, completion)
+        self.completion_s = 0.0  # summed over finished jobs
         self.tasks_run = 0
         self.gantt: list[tuple[int, int, float, float]] | None = None  # (executor, job, start, end)
         self.pools: dict[Pool, dict[int, Executor]] = {COMMON: {e.index: e for e in self.executors}}
@@ -71,6 +75,14 @@ class ClusterSimulator:
         self._resume = self.env.event()
         self.env.process(self._drive())
 
+    @property
+    def job_seconds(self) -> float:
+        """Seconds that jobs have spent in the system so far, summed over jobs."""
+        return self._area + len(self.active) * (self.now - self._since)
+
+    def _account(self) -> None:
+        self._area, self._since = self.job_seconds, self.now
+
     # -- the clock ---------------------------------------------------------------------------------------------
     def _push(self, at: float, kind: int, data: Any) -> None:
         self._sequence += 1
@@ -81,9 +93,16 @@ class ClusterSimulator:
         handlers = (self._arrive, self._executor_ready, self._task_done)
         while heap or self.active:
             if heap:
-                at, _, kind, data = heapq.heappop(heap)
-                self.job_seconds += len(self.active) * (at - self.now)
+                at, _, kind, data = heap[0]
                 self.now = at
+                if kind == _DONE and data.job.unlaunched[data.last]:
+                    # The executor takes the stage's next task. No pool changes, so nothing is to be decided.
+                    data.job.unfinished[data.last] -= 1
+                    self._sequence += 1
+                    duration = self._launch(data.index, data.job, data.last, REST)
+                    heapq.heapreplace(heap, (at + duration, self._sequence, _DONE, data))
+                    continue
+                heapq.heappop(heap)
                 handlers[kind](data)
             elif not self._force():
                 raise AssertionError("the cluster stands still with work left")
@@ -108,7 +127,7 @@ class ClusterSimulator:
             return False
         if self.committable < 1:
             return False  # the source stays: an executor that comes to wait there raises a decision
-        if self.schedulable():
+        if self._any_schedulable():
             return True
         for executor in [e for e in self.pools[self.source].values() if not e.busy]:
             self._fall_back(executor)
@@ -120,7 +139,7 @@ class ClusterSimulator:
         for pool, members in self.pools.items():
             if members:
                 self.source = pool
-                if self.committable > 0 and self.schedulable():
+                if self.committable > 0 and self._any_schedulable():
                     self.forced = True
                     return True
         self.source = None
@@ -150,6 +169,17 @@ class ClusterSimulator:
             if (job.index, s) not in picked
         ]
 
+    def _any_schedulable(self) -> bool:
+        limit, source, picked = len(self.executors), self.source_job, self.picked
+        for job in self.active.values():
+            if job.ready and (job.local + job.incoming < limit or job is source):
+                if not picked:
+                    return True
+                for s in job.ready:
+                    if (job.index, s) not in picked:
+                        return True
+        return False
+
     def commit(self, job: Job, s: int, count: int) -> int:
         """Promise up to `count` executors to stage `s`; return how many the demand and the source allowed."""
         assert self.source is not None
@@ -164,7 +194,7 @@ class ClusterSimulator:
         self.picked.add((job.index, s))
         self.forced = False
         job.update(s)
-        if not (self.committable and self.schedulable()):
+        if not (self.committable and self._any_schedulable()):
             self.close_round()
         return n
 
@@ -192,6 +222,7 @@ class ClusterSimulator:
         tables = self._tables.get(id(template))
         if tables is None:
             tables = self._tables[id(template)] = [StageTable(s, self.warmup_s) for s in template.stages]
+        self._account()
         self.active[k] = Job(k, self.now, template, tables, self.seed)
         if self.pools[COMMON]:
             self.source = COMMON
@@ -210,17 +241,14 @@ class ClusterSimulator:
         job, s = executor.job, executor.last
         assert job is not None and s is not None
         job.unfinished[s] -= 1
-        if job.unlaunched[s]:
-            self._start(executor, job, s)
-            return
         executor.busy = False
         frontier = False
         if not job.unfinished[s]:
-            job.stages_left -= 1
+            job.finish(s)
             for c in job.children[s]:
                 job.open_parents[c] -= 1
                 frontier |= not job.open_parents[c]
-            if not job.stages_left:
+            if not job.alive:
                 self._complete(job)
         pool = executor.pool
         assert pool is not None
@@ -235,10 +263,10 @@ class ClusterSimulator:
             self.source = pool
 
     def _complete(self, job: Job) -> None:
-        job.completion_s = self.now
+        self._account()
         del self.active[job.index]
-        self.finished.append(job)
-        job.uniforms = []
+        self.finished.append((job.index, job.arrival_s, self.now))
+        self.completion_s += self.now - job.arrival_s
         for executor in list(self.pools.get((job.index, -1), {}).values()):
             self._fall_back(executor)
 
@@ -320,21 +348,25 @@ class ClusterSimulator:
             self._place(executor, (job.index, -1))
 
     def _start(self, executor: Executor, job: Job, s: int) -> None:
+        last = executor.last
+        wave = FRESH if last is None else REST if last == s else FIRST
+        executor.busy, executor.last = True, s
+        if executor.pool != (job.index, s):
+            self._place(executor, (job.index, s))
+        self._push(self.now + self._launch(executor.index, job, s, wave), _DONE, executor)
+
+    def _launch(self, executor: int, job: Job, s: int, wave: int) -> float:
+        """Take a task of stage `s` and return how long it runs, seconds."""
         k = job.unlaunched[s] = job.unlaunched[s] - 1
         job.left -= 1
-        u, v = job.uniforms[s][k]
+        i = job.first_draw[s] + 2 * k
         left, right, share = self._weights[job.local]
-        row = job.tables[s].rows[left if v < share else right]
-        last = executor.last
-        samples = row[FRESH if last is None else REST if last == s else FIRST]
-        duration = samples[int(u * len(samples))]
+        samples = job.tables[s].rows[left if job.draws[i + 1] < share else right][wave]
+        duration = samples[int(job.draws[i] * len(samples))]
         job.recent_s[s] = duration
         self.tasks_run += 1
-        if not (executor.busy and last == s):
-            executor.busy, executor.last = True, s
-            if executor.pool != (job.index, s):
-                self._place(executor, (job.index, s))
-        job.update(s)
+        if k == job.promised[s]:  # its demand has just run out
+            job.update(s)
         if self.gantt is not None:
-            self.gantt.append((executor.index, job.index, self.now, self.now + duration))
-        self._push(self.now + duration, _DONE, executor)
+            self.gantt.append((executor, job.index, self.now, self.now + duration))
+        return duration

@@ -14,13 +14,13 @@ class Job:
     def __init__(self, index: int, arrival_s: float, template: JobTemplate, tables: list[StageTable], seed: int):
         n = len(template.stages)
         self.index, self.arrival_s, self.template, self.tables = index, arrival_s, template, tables
-        self.completion_s: float | None = None
         self.unlaunched = [s.tasks for s in template.stages]
         self.unfinished = list(self.unlaunched)
         self.promised = [0] * n  # executors committed or moving to the stage
         self.recent_s = list(template.mean_s)
         self.left = sum(self.unlaunched)  # tasks not launched yet, all stages
-        self.stages_left = n
+        self.alive = list(range(n))  # stages not finished
+        self.links = template.edges  # edges between them, by position in `alive`
         self.children: list[list[int]] = [[] for _ in range(n)]
         self.open_parents = [0] * n  # parents not finished
         self.hungry_parents = [0] * n  # parents that still want executors
@@ -34,12 +34,19 @@ class Job:
         self.incoming = 0  # executors moving or committed to the job from elsewhere
         # Two uniforms a task (sample, level), drawn from (seed, job) alone: no policy can change them.
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x7A5C, index)))
-        self.uniforms = [rng.random((s.tasks, 2)).tolist() for s in template.stages]
+        self.draws: list[float] = rng.random(2 * self.left).tolist()
+        self.first_draw = [2 * sum(self.unlaunched[:i]) for i in range(n)]
 
     @property
     def supply(self) -> int:
         """Executors local to the job, moving to it, or committed to it from elsewhere."""
         return self.local + self.incoming
+
+    def finish(self, s: int) -> None:
+        """Take stage `s` out of what is left of the job."""
+        self.alive.remove(s)
+        at = {stage: i for i, stage in enumerate(self.alive)}
+        self.links = tuple((at[a], at[b]) for a, b in self.template.edges if a in at and b in at)
 
     def demand(self, s: int) -> int:
         """Tasks of stage `s` for which no executor has been promised yet."""
