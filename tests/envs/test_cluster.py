@@ -51,14 +51,15 @@ def test_executors_are_conserved_tasks_run_once_and_precedence_holds():
     workload = synthetic_workload(templates=12, seed=3)
     arrivals = workload.draw(20, np.random.default_rng(0))
     sim = ClusterSimulator(arrivals, executors=8, seed=1)
-    starts, original = [], sim._launch
+    sim.gantt = starts = []
+    stages, place = [], sim._start
 
-    def checked(executor, job, stage, wave):
+    def checked(executor, job, stage):
         assert job.open_parents[stage] == 0
-        starts.append((job.index, stage, job.unlaunched[stage]))
-        return original(executor, job, stage, wave)
+        stages.append((executor.index, job.index, sim.now))
+        place(executor, job, stage)
 
-    sim._launch = checked
+    sim._start = checked
     rng = np.random.default_rng(2)
     while sim.advance():
         moving = sum(1 for e in sim.executors if e.pool is None)
@@ -68,8 +69,12 @@ def test_executors_are_conserved_tasks_run_once_and_precedence_holds():
             assert job.incoming >= 0 and min(job.promised) >= 0
         choices = sim.schedulable()
         sim.commit(*choices[rng.integers(len(choices))], int(rng.integers(1, sim.committable + 1)))
-    assert max(Counter(starts).values()) == 1
-    assert len(starts) == sum(s.tasks for _, t in arrivals for s in t.stages) == sim.tasks_run
+    tasks = Counter(job for _, job, _, _ in starts)
+    assert tasks == {k: sum(s.tasks for s in template.stages) for k, (_, template) in enumerate(arrivals)}
+    assert stages
+    for e in range(8):  # an executor runs one task at a time
+        own = sorted((start, end) for index, _, start, end in starts if index == e)
+        assert all(a[1] <= b[0] + 1e-9 for a, b in zip(own, own[1:], strict=False))
 
 
 def test_an_agent_that_always_refuses_still_finishes():

@@ -109,6 +109,10 @@ class Fair(WeightedFair):
     def __init__(self) -> None:
         super().__init__(0.0)
 
+    def caps(self, work: np.ndarray) -> np.ndarray:
+        """Return the same share for all, rounded up."""
+        return np.full(len(work), -(-self.executors // max(1, len(work))))
+
 
 @register_agent("cluster/strict-fair")
 class StrictFair(Fair):

@@ -7,7 +7,6 @@ from bisect import bisect_left
 from netllm_gym.traces.workload import StageProfile
 
 LEVELS = (5, 10, 20, 40, 50, 60, 80, 100)
-FRESH, FIRST, REST = 0, 1, 2
 
 
 def level_weights(local: int, legacy: bool) -> tuple[int, int, float]:
@@ -31,12 +30,14 @@ class StageTable:
 
     def __init__(self, profile: StageProfile, warmup_s: float):
         have = sorted(set(profile.fresh) | set(profile.first) | set(profile.rest))
-        self.rows: dict[int, tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]] = {}
+        self.fresh: dict[int, tuple[float, ...]] = {}
+        self.first: dict[int, tuple[float, ...]] = {}
+        self.rest: dict[int, tuple[float, ...]] = {}
         anything = tuple(profile.all_samples())
         for level in LEVELS:
             at = level if level in have else have[-1]
             fresh, first, rest = (tuple(w.get(at, ())) for w in (profile.fresh, profile.first, profile.rest))
             plain = first or fresh or rest or anything
-            warm = fresh or tuple(x + warmup_s for x in plain)
-            self.rows[level] = (warm, plain, rest or plain)
-        self.shortest_s = min(min(wave) for row in self.rows.values() for wave in row)
+            self.fresh[level] = fresh or tuple(x + warmup_s for x in plain)
+            self.first[level] = plain
+            self.rest[level] = rest or plain

@@ -12,7 +12,7 @@ from typing import Any
 
 import simpy
 
-from netllm_gym.envs.cluster.durations import FIRST, FRESH, REST, StageTable, level_weights
+from netllm_gym.envs.cluster.durations import StageTable, level_weights
 from netllm_gym.envs.cluster.state import COMMON, Executor, Job
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces.workload import JobTemplate
@@ -20,6 +20,12 @@ from netllm_gym.traces.workload import JobTemplate
 _ARRIVAL, _READY, _DONE = 0, 1, 2
 Destination = tuple[Job, int] | None
 Pool = tuple[int, int]
+
+
+def _stretched(left: int, right: int, share: float) -> tuple[int, int, float, float, float]:
+    """Add what spreads a uniform of the left part, and one of the right part, over [0, 1)."""
+    inside = 1.0 - 1e-12  # keeps a stretched uniform below 1 whatever the rounding
+    return left, right, share, inside / share if share else 0.0, inside / (1.0 - share) if share < 1 else 0.0
 
 
 class ClusterSimulator:
@@ -54,13 +60,12 @@ class ClusterSimulator:
         self.env = simpy.Environment()
         self.arrivals, self.seed, self.moving_s, self.warmup_s = arrivals, seed, moving_s, warmup_s
         self.executors = [Executor(i) for i in range(executors)]
-        self._weights = [level_weights(m, legacy) for m in range(executors + 1)]
+        self._weights = [_stretched(*level_weights(m, legacy)) for m in range(executors + 1)]
         self._tables: dict[int, list[StageTable]] = {} if tables is None else tables
         self.now = self._area = self._since = 0.0
         self.active: dict[int, Job] = {}
         self.finished: list[tuple[int, float, float]] = []  # (job, arrival, completion)
         self.completion_s = 0.0  # summed over finished jobs
-        self.tasks_run = 0
         self.gantt: list[tuple[int, int, float, float]] | None = None  # (executor, job, start, end)
         self.pools: dict[Pool, dict[int, Executor]] = {COMMON: {e.index: e for e in self.executors}}
         self.commitments: dict[Pool, dict[Destination, int]] = {}
@@ -89,19 +94,35 @@ class ClusterSimulator:
         heapq.heappush(self._heap, (at, self._sequence, kind, data))
 
     def _drive(self) -> Generator[simpy.Event, None, None]:
-        heap, env = self._heap, self.env
+        heap, env, weights, replace = self._heap, self.env, self._weights, heapq.heapreplace
         handlers = (self._arrive, self._executor_ready, self._task_done)
         while heap or self.active:
             if heap:
                 at, _, kind, data = heap[0]
                 self.now = at
-                if kind == _DONE and data.job.unlaunched[data.last]:
-                    # The executor takes the stage's next task. No pool changes, so nothing is to be decided.
-                    data.job.unfinished[data.last] -= 1
-                    self._sequence += 1
-                    duration = self._launch(data.index, data.job, data.last, REST)
-                    heapq.heapreplace(heap, (at + duration, self._sequence, _DONE, data))
-                    continue
+                if kind == _DONE:
+                    job, s = data.job, data.last
+                    k = job.unlaunched[s]
+                    if k:
+                        # The executor takes the stage's next task. No pool changes, so nothing is to be decided: this
+                        # is `_launch`, written out because nine events of ten end here.
+                        job.unlaunched[s] = k = k - 1
+                        u = job.draws[s][k]
+                        left, right, share, stretch, rest_stretch = weights[job.local]
+                        if u < share:
+                            samples = job.tables[s].rest[left]
+                            duration = samples[int(u * stretch * len(samples))]
+                        else:
+                            samples = job.tables[s].rest[right]
+                            duration = samples[int((u - share) * rest_stretch * len(samples))]
+                        job.recent_s[s] = duration
+                        if k == job.promised[s]:
+                            job.update(s)
+                        if self.gantt is not None:
+                            self.gantt.append((data.index, job.index, at, at + duration))
+                        self._sequence += 1
+                        replace(heap, (at + duration, self._sequence, _DONE, data))
+                        continue
                 heapq.heappop(heap)
                 handlers[kind](data)
             elif not self._force():
@@ -240,10 +261,10 @@ class ClusterSimulator:
     def _task_done(self, executor: Executor) -> None:
         job, s = executor.job, executor.last
         assert job is not None and s is not None
-        job.unfinished[s] -= 1
+        job.running[s] -= 1
         executor.busy = False
         frontier = False
-        if not job.unfinished[s]:
+        if not job.running[s]:
             job.finish(s)
             for c in job.children[s]:
                 job.open_parents[c] -= 1
@@ -342,31 +363,34 @@ class ClusterSimulator:
     def _fall_back(self, executor: Executor) -> None:
         # An executor that stays at its job keeps its last stage: only one that came to wait undecided is fresh again.
         job = executor.job
-        if job is None or not job.left:
+        if job is None or not any(job.unlaunched):
             self._leave_job(executor, COMMON)
         else:
             self._place(executor, (job.index, -1))
 
     def _start(self, executor: Executor, job: Job, s: int) -> None:
-        last = executor.last
-        wave = FRESH if last is None else REST if last == s else FIRST
+        last, table = executor.last, job.tables[s]
+        wave = table.fresh if last is None else table.rest if last == s else table.first
         executor.busy, executor.last = True, s
         if executor.pool != (job.index, s):
             self._place(executor, (job.index, s))
-        self._push(self.now + self._launch(executor.index, job, s, wave), _DONE, executor)
+        job.running[s] += 1
+        duration = self._launch(job, s, wave)
+        if self.gantt is not None:
+            self.gantt.append((executor.index, job.index, self.now, self.now + duration))
+        self._push(self.now + duration, _DONE, executor)
 
-    def _launch(self, executor: int, job: Job, s: int, wave: int) -> float:
-        """Take a task of stage `s` and return how long it runs, seconds."""
+    def _launch(self, job: Job, s: int, wave: dict[int, tuple[float, ...]]) -> float:
+        """Take a task of stage `s` and return how long it runs, seconds.
+
+        Its one uniform chooses the level and, stretched over the part that chose it, the sample.
+        """
         k = job.unlaunched[s] = job.unlaunched[s] - 1
-        job.left -= 1
-        i = job.first_draw[s] + 2 * k
-        left, right, share = self._weights[job.local]
-        samples = job.tables[s].rows[left if job.draws[i + 1] < share else right][wave]
-        duration = samples[int(job.draws[i] * len(samples))]
-        job.recent_s[s] = duration
-        self.tasks_run += 1
+        u = job.draws[s][k]
+        left, right, share, stretch, rest_stretch = self._weights[job.local]
+        samples = wave[left if u < share else right]
+        u = u * stretch if u < share else (u - share) * rest_stretch
+        duration = job.recent_s[s] = samples[int(u * len(samples))]
         if k == job.promised[s]:  # its demand has just run out
             job.update(s)
-        if self.gantt is not None:
-            self.gantt.append((executor, job.index, self.now, self.now + duration))
         return duration

@@ -15,10 +15,9 @@ class Job:
         n = len(template.stages)
         self.index, self.arrival_s, self.template, self.tables = index, arrival_s, template, tables
         self.unlaunched = [s.tasks for s in template.stages]
-        self.unfinished = list(self.unlaunched)
+        self.running = [0] * n
         self.promised = [0] * n  # executors committed or moving to the stage
         self.recent_s = list(template.mean_s)
-        self.left = sum(self.unlaunched)  # tasks not launched yet, all stages
         self.alive = list(range(n))  # stages not finished
         self.links = template.edges  # edges between them, by position in `alive`
         self.children: list[list[int]] = [[] for _ in range(n)]
@@ -32,10 +31,9 @@ class Job:
         self.ready = {s for s in range(n) if not self.hungry_parents[s]}
         self.local = 0
         self.incoming = 0  # executors moving or committed to the job from elsewhere
-        # Two uniforms a task (sample, level), drawn from (seed, job) alone: no policy can change them.
+        # One uniform a task, drawn from (seed, job) alone: no policy can change it.
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x7A5C, index)))
-        self.draws: list[float] = rng.random(2 * self.left).tolist()
-        self.first_draw = [2 * sum(self.unlaunched[:i]) for i in range(n)]
+        self.draws = [rng.random(tasks).tolist() for tasks in self.unlaunched]
 
     @property
     def supply(self) -> int:
