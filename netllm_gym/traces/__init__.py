@@ -16,6 +16,7 @@ from netllm_gym.traces.published import PublishedLog, published_logs
 from netllm_gym.traces.splits import audit
 from netllm_gym.traces.traceset import TraceSet
 from netllm_gym.traces.user import import_traces, read_path, user_set
+from netllm_gym.traces.workload_sets import fetch_workload
 from netllm_gym.traces.video import VideoManifest, synthetic_video
 
 __all__ = [
@@ -94,4 +95,4 @@ def fetch(name: str, progress: bool = False) -> None:
 
 
 # How each kind of public set is brought here; synthetic kinds need no fetching.
-FETCHERS: dict[str, Any] = {"network": fetch_network, "head": fetch_heads}
+FETCHERS: dict[str, Any] = {"network": fetch_network, "head": fetch_heads, "workload": fetch_workload}

@@ -1,0 +1,148 @@
+"""Scheduling rules: who gets the free executors. They read the observation only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from netllm_gym.agents.base import Agent, EnvInfo
+from netllm_gym.agents.registry import register_agent
+from netllm_gym.errors import ConfigError
+
+
+class _Rule(Agent):
+    """Jobs in some order, each up to a cap; within a job the first runnable stage whose parents are done."""
+
+    releasing_first = True  # the job that frees the executors may keep them all, beyond its cap
+    leftover_to_shortest = False  # what the caps leave goes to the job with least remaining work
+
+    def reset(self, env_info: EnvInfo) -> None:
+        self.executors = int(env_info.static["executors"])
+        self.end = int(env_info.static["max_stages"])
+
+    def caps(self, work: np.ndarray) -> np.ndarray:
+        """Return the executors each active job may hold, given its remaining work in executor-seconds."""
+        raise NotImplementedError
+
+    def order(self, jobs: np.ndarray, work: np.ndarray) -> np.ndarray:
+        """Return `jobs` in the order in which they are served (by arrival)."""
+        return jobs
+
+    def stage(self, rows: np.ndarray, stages: np.ndarray) -> int:
+        """Choose among the runnable rows of one job: parents finished first, then the lowest index."""
+        return int(rows[np.argmin(1 - stages[rows, 3])])
+
+    def act(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
+        """Return (row, count - 1)."""
+        free = int(observation["executors"][0])
+        runnable = np.flatnonzero(observation["stage_mask"])
+        # Rows beyond those in use hold -1.
+        stages, jobs = observation["stages"], observation["jobs"]
+        stages = stages[: int(np.count_nonzero(stages[:, 4] >= 0))]
+        jobs = jobs[: int(np.count_nonzero(jobs[:, 0] >= 0))]
+        owner = stages[:, 4].astype(np.intp)
+        work = np.bincount(owner, stages[:, 0] * stages[:, 1], len(jobs))
+        hungry = np.flatnonzero(np.bincount(owner[runnable], minlength=len(jobs)))
+        caps = self.caps(work)
+        supply = jobs[:, 0]
+        source = np.flatnonzero(jobs[:, 1] > 0)
+        job, count = -1, free
+        if source.size and source[0] in hungry:
+            own = int(source[0])
+            room = free if self.releasing_first else min(free, int(caps[own] - supply[own]) + free)
+            if room > 0:
+                job, count = own, room
+        if job < 0:
+            open_jobs = hungry[supply[hungry] < caps[hungry]]
+            if open_jobs.size:
+                job = int(self.order(open_jobs, work)[0])
+                count = min(free, int(caps[job] - supply[job]))
+        if job < 0 and self.leftover_to_shortest and hungry.size:
+            job, count = int(hungry[np.argmin(work[hungry])]), free
+        if job < 0:
+            if info["action_mask"][self.end]:
+                return np.array([self.end, 0])
+            job, count = int(hungry[0]), 1  # the round may not be refused
+        return np.array([self.stage(runnable[owner[runnable] == job], stages), max(1, count) - 1])
+
+
+@register_agent("cluster/fifo")
+class FIFO(_Rule):
+    """Jobs by arrival, each up to `share` of the cluster (1: Spark's FIFO; 0.5: the one in NetLLM's code)."""
+
+    def __init__(self, share: float = 1.0):
+        if not 0 < share <= 1:
+            raise ConfigError(f"share is in (0, 1], got {share}")
+        self.share = share
+
+    def caps(self, work: np.ndarray) -> np.ndarray:
+        """Return the same cap for all."""
+        return np.full(len(work), np.ceil(self.share * self.executors))
+
+
+@register_agent("cluster/fifo-half")
+class HalfFIFO(FIFO):
+    """FIFO in which no job holds more than half of the executors."""
+
+    def __init__(self) -> None:
+        super().__init__(0.5)
+
+
+@register_agent("cluster/weighted-fair")
+class WeightedFair(_Rule):
+    """Caps in proportion to (remaining work) ** `alpha` (Decima's tuned heuristic; 0 is Fair)."""
+
+    def __init__(self, alpha: float = 0.5):
+        self.alpha = alpha
+
+    def caps(self, work: np.ndarray) -> np.ndarray:
+        """Return the shares, rounded up."""
+        weight = np.maximum(work, 1e-3) ** self.alpha
+        return np.ceil(self.executors * weight / weight.sum() - 1e-9)
+
+
+@register_agent("cluster/fair")
+class Fair(WeightedFair):
+    """Equal shares of the cluster for all active jobs."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+    def caps(self, work: np.ndarray) -> np.ndarray:
+        """Return the same share for all, rounded up."""
+        return np.full(len(work), -(-self.executors // max(1, len(work))))
+
+
+@register_agent("cluster/strict-fair")
+class StrictFair(Fair):
+    """Strict work-conserving fair: the releasing job obeys its share too, left-overs go to the shortest job."""
+
+    releasing_first = False
+    leftover_to_shortest = True
+
+
+@register_agent("cluster/srpt")
+class SRPT(FIFO):
+    """Least remaining work first, without a cap."""
+
+    def order(self, jobs: np.ndarray, work: np.ndarray) -> np.ndarray:
+        """Sort by remaining work."""
+        return jobs[np.argsort(work[jobs], kind="stable")]
+
+
+@register_agent("cluster/random")
+class RandomJob(_Rule):
+    """A job uniformly among those with a runnable stage, and a uniform legal count (as in the published simulators)."""
+
+    def reset(self, env_info: EnvInfo) -> None:
+        """Seed the draws."""
+        self.rng = env_info.rng()
+
+    def act(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
+        """Return (row, count - 1)."""
+        stages = observation["stages"]
+        runnable = np.flatnonzero(observation["stage_mask"])
+        owner = stages[runnable, 4]
+        rows = runnable[owner == self.rng.choice(np.unique(owner))]
+        return np.array([self.stage(rows, stages), self.rng.integers(max(1, int(observation["executors"][0])))])

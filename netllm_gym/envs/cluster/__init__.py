@@ -1,0 +1,1 @@
+"""Scheduling DAG jobs on a cluster of executors."""

@@ -1,0 +1,251 @@
+"""``netllm_gym/ClusterScheduling-v0``: which stage gets how many executors, whenever some are free."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from netllm_gym import traces as trace_room
+from netllm_gym.envs.cluster.durations import StageTable
+from netllm_gym.envs.cluster.simulator import ClusterSimulator
+from netllm_gym.envs.cluster.state import Job
+from netllm_gym.errors import ConfigError
+from netllm_gym.traces import TraceSet
+from netllm_gym.traces.jobs import JobTrace, job_traces
+from netllm_gym.traces.workload import Workload
+
+BIG = np.float32(3.4e38)
+
+
+class ClusterSchedulingEnv(gym.Env):
+    """One episode schedules `jobs` jobs on `executors` executors.
+
+    Action ``(row, count - 1)``: a row of the observation's stages and a number of executors (cut to the stage's
+    demand); the last row, `max_stages`, ends the round and leaves the rest of the executors idle.
+    Reward: minus the job-seconds spent in the system since the last decision, so an episode that terminates
+    sums to minus the sum of job completion times. All rewards and times are in seconds.
+
+    Args:
+        traces: catalog name (``cluster/synthetic``, ``cluster/tpch``), a trace set of job sequences, or a workload
+            (its sequences of seeds 0 to 99).
+        split: of the catalog entry. ``reset(options={"trace": i})`` picks a sequence, otherwise it is drawn at random.
+        time_limit_s: truncate once this much simulated time has passed.
+        max_stages, max_jobs, max_edges: sizes of the padded observation; exceeding one is an error.
+        on_illegal: ``error`` raises on an action outside :meth:`action_masks`. ``repair`` takes the first runnable
+            stage and the nearest legal count instead and counts it in ``info["illegal_actions"]``: learners
+            without masks (and ``action_space.sample()``) need that.
+        legacy: the published simulators' inverted interpolation of executor levels.
+    """
+
+    metadata = {  # noqa: RUF012
+        "render_modes": ["rgb_array"],
+        "render_fps": 4,
+        "modalities": {
+            "stages": "graph", "edges": "graph", "jobs": "graph", "stage_mask": "category", "executors": "scalar",
+        },
+        "scales": {
+            "stages": [100.0, 5.0, 1.0, 1.0, 50.0], "edges": 1.0, "jobs": [50.0, 1.0, 100.0],
+            "stage_mask": 1.0, "executors": [50.0, 50.0, 50.0],
+        },
+        "reward_terms": {"mean_jct_s": {"aggregate": "last", "unit": "s", "better": "lower"}},
+        "metric": {"name": "mean_jct_s", "aggregate": "last", "better": "lower"},
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        traces: Workload | TraceSet | str = "cluster/synthetic",
+        split: str = "test",
+        jobs: int = 200,
+        executors: int = 50,
+        moving_s: float = 2.0,
+        warmup_s: float = 1.0,
+        time_limit_s: float | None = None,
+        max_stages: int = 1024,
+        max_jobs: int = 256,
+        max_edges: int = 2048,
+        on_illegal: str = "error",
+        legacy: bool = False,
+        render_mode: str | None = None,
+    ):
+        if executors < 1 or jobs < 1:
+            raise ConfigError("executors and jobs must be at least 1")
+        if min(max_stages, max_jobs, max_edges) < 1:
+            raise ConfigError("max_stages, max_jobs and max_edges must be at least 1")
+        if time_limit_s is not None and not time_limit_s > 0:
+            raise ConfigError("time_limit_s must be positive")
+        if render_mode not in (None, "rgb_array"):
+            raise ConfigError(f"render_mode is 'rgb_array' or None, got {render_mode!r}")
+        if on_illegal not in ("error", "repair"):
+            raise ConfigError(f"on_illegal is 'error' or 'repair', got {on_illegal!r}")
+        if isinstance(traces, Workload):
+            traces = job_traces(traces, range(100))
+        self.traces: TraceSet[JobTrace] = trace_room.load(traces, split)
+        if not isinstance(self.traces[0], JobTrace):
+            raise ConfigError(
+                f"{self.traces.name} holds {type(self.traces[0]).__name__}s, a cluster needs job sequences"
+            )
+        self.on_illegal = on_illegal
+        self._tables: dict[int, list[StageTable]] = {}
+        self.jobs, self.executors, self.render_mode = jobs, executors, render_mode
+        self.moving_s, self.warmup_s, self.legacy, self.time_limit_s = moving_s, warmup_s, legacy, time_limit_s
+        self.max_stages, self.max_jobs, self.max_edges = max_stages, max_jobs, max_edges
+        self.observation_space = spaces.Dict({
+            # per stage: tasks to launch, recent duration s, runnable now, parents finished, row of its job
+            "stages": spaces.Box(-1.0, BIG, (max_stages, 5), np.float32),
+            "edges": spaces.Box(-1, max_stages - 1, (max_edges, 2), np.int32),  # rows of `stages`; -1 pads
+            # per job: executors here or promised, owns the free executors, seconds in the system
+            "jobs": spaces.Box(-1.0, BIG, (max_jobs, 3), np.float32),
+            "stage_mask": spaces.MultiBinary(max_stages),
+            # to be placed now; idle in the common pool; total
+            "executors": spaces.Box(0.0, float(executors), (3,), np.float32),
+        })  # fmt: skip
+        self.action_space = spaces.MultiDiscrete([max_stages + 1, executors])
+        self._sim: ClusterSimulator | None = None
+        self._rows: list[tuple[Job, int]] = []
+
+    @property
+    def sim(self) -> ClusterSimulator:
+        """The running simulator.
+
+        Raises:
+            ConfigError: the environment has not been reset yet.
+        """
+        if self._sim is None:
+            raise ConfigError("call reset() first")
+        return self._sim
+
+    def static_info(self) -> dict[str, Any]:
+        """Return what a deployed scheduler knows: the cluster and its delays, in seconds."""
+        return {
+            "executors": self.executors, "moving_s": self.moving_s, "warmup_s": self.warmup_s,
+            "max_stages": self.max_stages,
+        }  # fmt: skip
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+        """Draw jobs and arrivals and run to the first decision."""
+        super().reset(seed=seed)
+        index = (options or {}).get("trace")
+        if index is None:
+            index = int(self.np_random.integers(len(self.traces)))
+        if not 0 <= index < len(self.traces):
+            raise ConfigError(f"trace {index} asked, {self.traces.name} has {len(self.traces)} in {self.traces.split}")
+        self._trace = self.traces[index]
+        self._sim = ClusterSimulator(
+            self._trace.jobs(self.jobs), self.executors, self.moving_s, self.warmup_s, self.legacy,
+            int(self.np_random.integers(2**62)), self._tables,
+        )  # fmt: skip
+        if self.render_mode:
+            self._sim.gantt = []
+        self._sim.advance()
+        self._truncated, self._illegal = False, 0
+        observation = self._observe()
+        return observation, self._info()
+
+    def step(self, action: Any) -> tuple[dict, float, bool, bool, dict]:
+        """Apply one decision.
+
+        Raises:
+            ConfigError: the episode is over, or the action is not allowed by :meth:`action_masks`.
+        """
+        sim = self.sim
+        if sim.done or self._truncated:
+            raise ConfigError("the episode is over; call reset()")
+        row, count = (int(x) for x in action)
+        before = sim.job_seconds
+        if row == self.max_stages and not sim.forced:
+            sim.close_round()
+        else:
+            legal_row = 0 <= row < len(self._rows) and bool(self._mask[row])
+            legal_count = 0 <= count < sim.committable
+            strict = self.on_illegal == "error"
+            if strict and not legal_row:
+                raise ConfigError(f"row {row} is not a runnable stage; see action_masks()")
+            if strict and not legal_count:
+                raise ConfigError(f"count {count + 1} is beyond the {sim.committable} executors to be placed")
+            self._illegal += not (legal_row and legal_count)
+            row = row if legal_row else int(np.argmax(self._mask))
+            sim.commit(*self._rows[row], min(max(count, 0), sim.committable - 1) + 1)
+        sim.advance()
+        self._truncated = not sim.done and self.time_limit_s is not None and sim.now >= self.time_limit_s
+        observation = self._observe()
+        return observation, before - sim.job_seconds, sim.done, self._truncated, self._info()
+
+    def action_masks(self) -> np.ndarray:
+        """Return the legal rows and counts, one after the other, as sb3-contrib's MaskablePPO wants them."""
+        mask = np.zeros(self.max_stages + 1 + self.executors, dtype=bool)
+        mask[: self.max_stages] = self._mask
+        mask[self.max_stages] = not self.sim.forced
+        mask[self.max_stages + 1 : self.max_stages + 1 + max(1, self.sim.committable)] = True
+        return mask
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        sim = self.sim
+        stages = np.full((self.max_stages, 5), -1.0, np.float32)
+        jobs = np.full((self.max_jobs, 3), -1.0, np.float32)
+        edges = np.full((self.max_edges, 2), -1, np.int32)
+        mask = np.zeros(self.max_stages, np.int8)
+        rows: list[tuple[Job, int]] = []
+        features: list[tuple[float, ...]] = []
+        links: list[tuple[int, int]] = []
+        heads: list[tuple[float, ...]] = []
+        source, picked, now, deciding = sim.source_job, sim.picked, sim.now, sim.deciding
+        for position, job in enumerate(sim.active.values()):
+            heads.append((job.local + job.incoming, job is source, now - job.arrival_s))
+            base = len(rows)
+            links += [(base + a, base + b) for a, b in job.links]
+            runnable: Collection[int] = ()
+            if deciding and job.ready and (job is source or job.supply < self.executors):
+                runnable = {s for s in job.ready if (job.index, s) not in picked} if picked else job.ready
+            for s in job.alive:
+                rows.append((job, s))
+                features.append((job.unlaunched[s], job.recent_s[s], s in runnable, not job.open_parents[s], position))
+        for name, size, bound in (
+            ("max_stages", len(rows), self.max_stages),
+            ("max_jobs", len(heads), self.max_jobs),
+            ("max_edges", len(links), self.max_edges),
+        ):
+            if size > bound:
+                raise ConfigError(f"{size} in the system exceed {name}={bound}; raise {name}")
+        if rows:
+            stages[: len(rows)] = features
+            jobs[: len(heads)] = heads
+            mask[: len(rows)] = stages[: len(rows), 2] > 0
+        if links:
+            edges[: len(links)] = links
+        self._rows, self._mask = rows, mask
+        idle = len(sim.pools.get((-1, -1), ()))
+        counts = np.array([sim.committable, idle, self.executors], np.float32)
+        return {"stages": stages, "edges": edges, "jobs": jobs, "stage_mask": mask.copy(), "executors": counts}
+
+    def _info(self) -> dict[str, Any]:
+        sim = self.sim
+        return {
+            "trace": self._trace.name,
+            "trace_group": self._trace.group,
+            "action_mask": self.action_masks().astype(np.int8),
+            # over finished jobs; biased low when the episode was truncated
+            "mean_jct_s": sim.completion_s / len(sim.finished) if sim.finished else 0.0,
+            "illegal_actions": self._illegal,
+            "jobs_done": len(sim.finished),
+            "time_s": sim.now,
+        }
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """Draw executors over time, coloured by job, as an RGB array (height, width, 3)."""
+        if self.render_mode is None:
+            return None
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(9, 4), dpi=80)
+        canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
+        bars = self.sim.gantt or []
+        for executor, job, start, end in bars[-20_000:]:  # older bars would be thinner than a pixel
+            axes.barh(executor, min(end, self.sim.now) - start, left=start, height=0.9, color=f"C{job % 10}")
+        axes.set(xlabel="time, s", ylabel="executor", ylim=(-0.5, self.executors - 0.5))
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
