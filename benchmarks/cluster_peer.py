@@ -40,7 +40,15 @@ def load_peer(checkout: Path) -> tuple[Any, Any]:
     """Return (environment, Fair scheduler) of a checkout."""
     os.chdir(checkout)
     sys.path.insert(0, str(checkout))
-    for name in ("torch", "torch.nn", "torch_geometric", "torch_geometric.data", "torch_sparse", "torch_scatter", "pygame"):
+    for name in (
+        "torch",
+        "torch.nn",
+        "torch_geometric",
+        "torch_geometric.data",
+        "torch_sparse",
+        "torch_scatter",
+        "pygame",
+    ):
         sys.modules[name] = _Empty(name)
     fork = (checkout / "spark_sched_sim" / "schedulers").is_dir()
     environment = importlib.import_module("spark_sched_sim.spark_sched_sim").SparkSchedSimEnv

@@ -2,7 +2,6 @@ import io
 import os
 import pickle
 from collections import Counter
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
