@@ -89,7 +89,8 @@ class Workload:
 
     The templates are `blocks` equally long blocks (TPC-H: one per size): a job draws its place in a block, then the
     block, and then the gap to the next job, in the order of the published simulators, so that a generator of the same
-    seed gives the same jobs here and there. With `arrivals_s` (sorted), job k arrives at ``arrivals_s[k]`` and is template ``k mod len(templates)``.
+    seed gives the same jobs here and there. With `arrivals_s` (sorted), job k arrives at
+    ``arrivals_s[k]`` and is template ``k mod len(templates)``.
     """
 
     name: str

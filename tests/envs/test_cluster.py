@@ -73,7 +73,7 @@ def test_executors_are_conserved_tasks_run_once_and_precedence_holds():
     assert stages
     for e in range(8):  # an executor runs one task at a time
         own = sorted((start, end) for index, _, start, end in starts if index == e)
-        assert all(a[1] <= b[0] + 1e-9 for a, b in zip(own, own[1:], strict=False))
+        assert all(a[1] <= b[0] + 1e-9 for a, b in itertools.pairwise(own))
 
 
 def test_an_agent_that_always_refuses_still_finishes():

@@ -78,6 +78,13 @@ def piece_at(end, offset):
     return min(_first_at_least(end, offset), len(end) - 1)
 
 
+@njit(cache=True)
+def bytes_by(end, carried, rate, offset):
+    """Bytes delivered from the start of the cycle until `offset` (s, within the cycle)."""
+    piece = piece_at(end, offset)
+    return carried[piece] - (end[piece] - offset) * rate[piece]
+
+
 @njit(cache=True, inline="always")
 def _transfer(end, carried, rate, piece, offset, size):
     """Seconds to deliver `size` bytes from `offset`, which lies in `piece`, and the piece in which it ends."""
