@@ -1,4 +1,5 @@
 import io
+import itertools
 import os
 import pickle
 from collections import Counter
