@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -34,11 +35,17 @@ class _Trainer(Trainer):
     def __init__(self, *args: Any, minutes: float | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.decider: Any = self.model
+        self.held_out: Any = self.eval_dataset
         self.minutes, self.began = minutes, time.monotonic()
 
     def elapsed_share(self) -> float:
-        """Share of the time limit that is used up (0 without one)."""
-        return (time.monotonic() - self.began) / (60 * self.minutes) if self.minutes else 0.0
+        """Share of the time limit that is used up (0 without one), by the first process's clock."""
+        if not self.minutes:
+            return 0.0
+        share = torch.tensor([(time.monotonic() - self.began) / (60 * self.minutes)], device=self.args.device)
+        if self.args.world_size > 1:
+            torch.distributed.broadcast(share, 0)
+        return float(share)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Linear warm-up, then half a cosine over the steps or the time limit, whichever is nearer its end."""
@@ -53,12 +60,14 @@ class _Trainer(Trainer):
         return self.lr_scheduler
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Mean loss and score over the validation decisions."""
+        """Mean loss and score over the validation decisions; every process goes through all of them, so that all agree
+        on when to stop.
+        """
         model: Any = self.model
         model.eval()
         totals, decisions = {"eval_loss": 0.0, "eval_score": 0.0}, 0
         with torch.inference_mode():
-            for batch in self.get_eval_dataloader():
+            for batch in DataLoader(self.held_out, self.args.eval_batch_size, collate_fn=self.data_collator):
                 batch = self._prepare_inputs(batch)
                 found, count = model(**batch), int(batch["mask"].sum())
                 for key in ("loss", "score"):
@@ -91,6 +100,8 @@ class _Log(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
         """Record what the trainer reports."""
+        if not state.is_world_process_zero:
+            return
         with self.path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
         if self.progress and logs:
