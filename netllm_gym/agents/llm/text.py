@@ -48,7 +48,8 @@ class EmbeddedWriter:
 
         chat = f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
         tokens = torch.tensor([self.tokenizer.encode(chat).ids])
-        table, cache, found = self.model.embed_tokens.weight, DynamicCache(), []
+        table, cache = self.model.embed_tokens.weight, DynamicCache()
+        found: list[int] = []
         while len(found) < longest:
             out = self.model(inputs_embeds=table[tokens], past_key_values=cache, use_cache=True)
             token = int((out.last_hidden_state[0, -1] @ table.T).argmax())
@@ -152,7 +153,9 @@ def against_head(text: TextAgent, head: Agent, env: gym.Env, decisions: int) -> 
     """
     rows = []
     for name, agent in (("text prompt", text), ("networking head", head)):
-        seconds, rewards, episode = [], [], 0
+        seconds: list[float] = []
+        rewards: list[float] = []
+        episode = 0
         observation: Any = None
         info: dict[str, Any] = {}
         while len(rewards) < decisions:

@@ -95,7 +95,7 @@ class _Joint(nn.Module):
 
     def trainable(self) -> dict[str, Tensor]:
         """Everything learnt, by name; what is shared comes once for each task that shares it."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for number, model in enumerate(self.models):
             assert isinstance(model, DecisionModel)
             found |= {f"models.{number}.{key}": value.clone() for key, value in model.trainable().items()}

@@ -40,6 +40,8 @@ def test_agents_on_one_backbone_answer_as_they_do_alone(folders):
     together = load_together(folders)
     bases = {name: agent.model.backbone for name, agent in together.items()}
     assert bases["choice"] is bases["numbers"]
+    with pytest.raises(ConfigError, match="swapped, not merged"):
+        together["choice"].merge()
     for name in ("choice", "numbers", "choice"):  # swapped back and forth
         alone = play(make_agent(str(folders[name])), tasks[name], [0, 1])
         assert np.allclose(np.concatenate(alone), np.concatenate(play(together[name], tasks[name], [0, 1])), atol=1e-5)
