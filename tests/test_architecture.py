@@ -24,7 +24,7 @@ ORDER = (
         "agents.network_checkpoint",
     ),
     ("evaluation",),
-    ("training", "quickstart"),
+    ("training", "quickstart", "ablation"),
     ("cli",),
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -61,10 +61,11 @@ def list_agents(task: str | None = None) -> list[str]:
 
 
 def make_agent(name: str | Agent, **kwargs: Any) -> Agent:
-    """Build an agent from a registered name or a checkpoint folder (one that holds ``agent.json``).
+    """Build an agent from a registered name, a checkpoint folder (one that holds ``agent.json``), or ``hf://user/name``.
 
     Raises:
         UnknownNameError: no such agent; the message offers the nearest names.
+        DownloadError: the Hub has no such agent or cannot be reached.
         CheckpointError: the folder is incomplete, corrupt or made for another environment.
         ConfigError: a keyword the agent does not take.
     """
@@ -78,11 +79,16 @@ def make_agent(name: str | Agent, **kwargs: Any) -> Agent:
             raise ConfigError(f"agent {name}: {error}") from None
         agent.name = name
         return agent
-    if (Path(name) / "agent.json").is_file():
+    folder = Path(name)
+    if name.startswith("hf://"):
+        from netllm_gym.agents.llm.hub import pull
+
+        folder = pull(name.removeprefix("hf://"))
+    if (folder / "agent.json").is_file():
         from netllm_gym.agents.checkpoint import load_checkpoint
 
         try:
-            agent = load_checkpoint(Path(name), **kwargs)
+            agent = load_checkpoint(folder, **kwargs)
         except TypeError as error:
             raise ConfigError(f"agent {name}: {error}") from None
         agent.name = str(name)

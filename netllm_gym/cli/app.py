@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from netllm_gym.cli import ablate, bench, datasets, evaluation, traces
+from netllm_gym.cli import ablate, bench, datasets, evaluation, hub, traces
 from netllm_gym.cli.output import console, emit
 from netllm_gym.errors import NetLLMGymError
 
@@ -24,6 +24,8 @@ app.command("datasets")(datasets.datasets_command)
 app.command("train")(datasets.train_command)
 app.command("evaluate")(evaluation.evaluate_command)
 app.command("ablate")(ablate.ablate_command)
+app.command("push")(hub.push_command)
+app.command("pull")(hub.pull_command)
 app.command("report")(evaluation.report_command)
 
 

@@ -99,3 +99,16 @@ def test_mistakes_are_one_line_and_code_2(run, arguments, message) -> None:
 def test_the_console_script_exists() -> None:
     result = subprocess.run([sys.executable, "-m", "netllm_gym.cli", "--help"], capture_output=True, text=True)
     assert result.returncode == 0 and "quickstart" in result.stdout
+
+
+def test_mistakes_about_language_models_are_one_line(run) -> None:
+    code, _, err = run("bench", "llm", "--set", "backbon=x")
+    assert code == 2 and "did you mean backbone" in err
+    code, _, err = run("bench", "llm", "--batch", "0")
+    assert code == 2 and "at least 1" in err
+    code, _, err = run("ablate", "--vary", "lora_rank=4", "--train", "a-v0", "--valid", "b-v0")
+    assert code == 2 and "--vary takes a list" in err
+    code, _, err = run("ablate", "none.toml")
+    assert code == 2 and "none.toml" in err
+    code, _, err = run("push", ".", "somebody/agent")
+    assert code == 2 and "no agent.json" in err

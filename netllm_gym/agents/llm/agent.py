@@ -79,11 +79,13 @@ class LLMAgent(BatchAgent):
         """Fold the adapters into the frozen weights (or take them out again): the same answers, faster.
 
         Raises:
-            ConfigError: there are no adapters.
+            ConfigError: there are no adapters, or other agents share the backbone.
         """
         if self.config.tuning != "lora":
             raise ConfigError(f"tuning {self.config.tuning} has no adapters to merge")
         tuner: Any = self.model.backbone
+        if len(tuner.peft_config) > 1:
+            raise ConfigError("adapters that share a backbone are swapped, not merged; load the agent by itself")
         if merged != self.merged:
             (tuner.base_model.merge_adapter if merged else tuner.base_model.unmerge_adapter)()
         self.merged = merged

@@ -26,8 +26,13 @@ GAP_FLOOR = -8.0
 MIXER = 192
 
 
-def _with_lora(backbone: nn.Module, config: LLMConfig) -> nn.Module:
-    from peft import LoraConfig, TaskType, get_peft_model
+def with_lora(backbone: nn.Module, config: LLMConfig, adapter: str = "default") -> nn.Module:
+    """Put adapters called `adapter` into a decoder, beside those it has.
+
+    Raises:
+        ConfigError: targets the decoder has not.
+    """
+    from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 
     options: dict[str, Any] = {"lora_alpha": config.lora_alpha}
     lora = LoraConfig(
@@ -40,7 +45,10 @@ def _with_lora(backbone: nn.Module, config: LLMConfig) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for a renamed property
-            return get_peft_model(backbone, lora)
+            if isinstance(backbone, PeftModel):
+                backbone.add_adapter(adapter, lora)
+                return backbone
+            return get_peft_model(backbone, lora, adapter_name=adapter)
     except ValueError as error:
         raise ConfigError(f"backbone {config.backbone}: {str(error).splitlines()[0]}") from None
 
@@ -51,6 +59,8 @@ class DecisionModel(nn.Module):
     Args:
         config: its choices.
         observation_space, action_space, modalities, scales: of the environment.
+        backbone: shared with other models, with its adapters in; by default this model loads its own.
+        adapter: name of this model's adapter in it.
 
     Raises:
         ConfigError: a space, backbone or objective that do not fit together.
@@ -66,6 +76,8 @@ class DecisionModel(nn.Module):
         action_space: gym.Space,
         modalities: dict[str, str],
         scales: dict[str, Any],
+        backbone: nn.Module | None = None,
+        adapter: str = "default",
     ) -> None:
         super().__init__()
         continuous = isinstance(action_space, gym.spaces.Box)
@@ -74,14 +86,17 @@ class DecisionModel(nn.Module):
         if config.objective == "regret" and not isinstance(action_space, gym.spaces.Discrete):
             raise ConfigError("objective regret needs a Discrete action space")
         self.llm_config = config
-        backbone = load_backbone(config)
-        self.fingerprint = fingerprint(backbone)
-        size = width(backbone)
-        self.longest = longest_context(backbone)
+        self.adapter = adapter
+        own = load_backbone(config) if backbone is None else backbone
+        self.fingerprint = fingerprint(own)
+        size = width(own)
+        self.longest = longest_context(own)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.backbone = _with_lora(backbone, config) if config.tuning == "lora" else backbone
-            if config.tuning == "full":
+            self.backbone = own
+            if backbone is None and config.tuning == "lora":
+                self.backbone = with_lora(own, config)
+            elif config.tuning == "full":
                 self.backbone.requires_grad_(True)
             self.encoder = Encoder(observation_space, modalities, scales, size)
             self.head = Head(action_space, size, self.encoder.graph.count if self.encoder.graph else 0)
@@ -114,8 +129,15 @@ class DecisionModel(nn.Module):
             return 1
         return self.encoder.count + int(self.conditioned) + int(self.llm_config.show_actions)
 
+    def activate(self) -> None:
+        """Put this model's adapter to work, where the backbone holds several."""
+        backbone: Any = self.backbone
+        if self.llm_config.tuning == "lora" and backbone.active_adapter != self.adapter:
+            backbone.set_adapter(self.adapter)
+
     def trainable(self) -> dict[str, Tensor]:
         """Learnt parameters and the statistics they rely on, by name; the frozen backbone is left out."""
+        self.activate()
         names = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         return {
             name: value
@@ -159,6 +181,7 @@ class DecisionModel(nn.Module):
                 f"an episode of {past + tokens.shape[1]} tokens exceeds the backbone's context of {self.longest}; "
                 "set context to see only the last steps"
             )
+        self.activate()
         backbone: Any = self.backbone
         out = backbone(inputs_embeds=tokens.to(backbone.dtype), past_key_values=cache, use_cache=cache is not None)
         return out.last_hidden_state[:, self.tokens_per_step - 1 :: self.tokens_per_step].float()

@@ -75,9 +75,11 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
             from peft import get_peft_model_state_dict
 
             backbone: Any = model.backbone
-            backbone.peft_config["default"].base_model_name_or_path = agent.config.backbone
-            backbone.peft_config["default"].save_pretrained(str(target))
-            save_file(stored(get_peft_model_state_dict(backbone, save_embedding_layers=False)), target / _ADAPTER)
+            described = backbone.peft_config[model.adapter]
+            described.base_model_name_or_path = agent.config.backbone
+            described.save_pretrained(str(target))
+            tensors = get_peft_model_state_dict(backbone, adapter_name=model.adapter, save_embedding_layers=False)
+            save_file(stored(tensors), target / _ADAPTER)
         save_file(stored(rest), target / _REST)
         card = _card(about, sum(p.numel() for p in model.parameters() if p.requires_grad))
         (target / "README.md").write_text(card, encoding="utf-8")
@@ -112,6 +114,8 @@ def load(
     temperature: float = 0.0,
     merge: bool = False,
     compile: bool = False,
+    backbone: torch.nn.Module | None = None,
+    adapter: str = "default",
 ) -> LLMAgent:
     """Rebuild the agent described by `about` from `folder`.
 
@@ -121,6 +125,8 @@ def load(
         temperature: of sampling; 0 plays the best choice.
         merge: fold the adapters into the weights.
         compile: compile the backbone.
+        backbone, adapter: a backbone shared with other agents, and the name of this agent's adapter in it; see
+            :func:`netllm_gym.agents.llm.together.load_together`.
 
     Raises:
         ConfigError: a device this machine lacks.
@@ -132,7 +138,8 @@ def load(
     try:
         spaces = {key: deserialize_space(json.dumps(about[key])) for key in ("observation_space", "action_space")}
         config = LLMConfig.from_json({**about["config"], "device": device})
-        model = DecisionModel(config, **spaces, modalities=about["modalities"], scales=about["scales"])
+        known = {"modalities": about["modalities"], "scales": about["scales"]}
+        model = DecisionModel(config, **spaces, **known, backbone=backbone, adapter=adapter)
     except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
         if isinstance(error, NetLLMGymError):
             raise CheckpointError(f"{source}: {error}") from None
@@ -147,8 +154,8 @@ def load(
         prefix = "backbone."
         tensors = {
             prefix
-            + key.replace(".lora_A.weight", ".lora_A.default.weight").replace(
-                ".lora_B.weight", ".lora_B.default.weight"
+            + key.replace(".lora_A.weight", f".lora_A.{adapter}.weight").replace(
+                ".lora_B.weight", f".lora_B.{adapter}.weight"
             ): value
             for key, value in _tensors(folder / _ADAPTER).items()
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -34,11 +35,17 @@ class _Trainer(Trainer):
     def __init__(self, *args: Any, minutes: float | None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.decider: Any = self.model
+        self.held_out: Any = self.eval_dataset
         self.minutes, self.began = minutes, time.monotonic()
 
     def elapsed_share(self) -> float:
-        """Share of the time limit that is used up (0 without one)."""
-        return (time.monotonic() - self.began) / (60 * self.minutes) if self.minutes else 0.0
+        """Share of the time limit that is used up (0 without one), by the first process's clock."""
+        if not self.minutes:
+            return 0.0
+        share = torch.tensor([(time.monotonic() - self.began) / (60 * self.minutes)], device=self.args.device)
+        if self.args.world_size > 1:
+            torch.distributed.broadcast(share, 0)
+        return float(share)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Linear warm-up, then half a cosine over the steps or the time limit, whichever is nearer its end."""
@@ -53,12 +60,14 @@ class _Trainer(Trainer):
         return self.lr_scheduler
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Mean loss and score over the validation decisions."""
+        """Mean loss and score over the validation decisions; every process goes through all of them, so that all agree
+        on when to stop.
+        """
         model: Any = self.model
         model.eval()
         totals, decisions = {"eval_loss": 0.0, "eval_score": 0.0}, 0
         with torch.inference_mode():
-            for batch in self.get_eval_dataloader():
+            for batch in DataLoader(self.held_out, self.args.eval_batch_size, collate_fn=self.data_collator):
                 batch = self._prepare_inputs(batch)
                 found, count = model(**batch), int(batch["mask"].sum())
                 for key in ("loss", "score"):
@@ -91,6 +100,8 @@ class _Log(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
         """Record what the trainer reports."""
+        if not state.is_world_process_zero:
+            return
         with self.path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
         if self.progress and logs:
@@ -117,60 +128,57 @@ def _fit_statistics(model: DecisionModel, experience: Experience, quantile: floa
         model.head.std.copy_(torch.from_numpy(actions.std(0) + 1e-3))
 
 
-def _check(config: LLMConfig, experience: Experience) -> None:
+def check(config: LLMConfig, experience: Experience) -> None:
+    """Refuse experience that an objective cannot learn from."""
     if not experience.episodes:
         raise DatasetError(f"dataset {experience.name} holds no episode")
     if config.objective == "regret" and any(e.action_values is None for e in experience.episodes):
         raise DatasetError(f"dataset {experience.name} has no hindsight action values; collect it with --hindsight")
 
 
-def _same_run(folder: Path, config: LLMConfig, experience: Experience) -> None:
+def same_run(folder: Path, config: LLMConfig, data: Any) -> None:
     """Refuse to resume a run of another configuration or dataset."""
-    wanted = {"config": config.to_json(), "dataset": experience.digest}
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {"config": config.to_json(), "dataset": data}
     path = folder / "run.json"
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
         raise ConfigError(f"{folder} holds a training with another configuration or dataset; choose another folder")
     write_json(path, wanted)
 
 
-def train(
-    config: LLMConfig,
-    experience: Experience,
-    valid: Experience | None = None,
-    out: str | Path = "runs/llm",
-    resume: bool = True,
-    minutes: float | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> LLMAgent:
-    """Train an LLM agent.
+def about(experience: Experience) -> dict[str, Any]:
+    """What an agent keeps of the experience it learns from."""
+    return {
+        "observation_space": experience.observation_space,
+        "action_space": experience.action_space,
+        "modalities": experience.modalities,
+        "scales": experience.scales,
+        "dataset": {"name": experience.name, "digest": experience.digest},
+    }
 
-    Args:
-        config: its choices.
-        experience: what to learn from.
-        valid: picks the checkpoint and stops early; must not be test data. Without it the last state is kept.
-        out: folder of the run: Trainer's checkpoints, ``log.jsonl``, TensorBoard's events.
-        resume: go on from the newest checkpoint in `out`, with the same losses as if never interrupted.
-        minutes: at most this wall-clock time in this process; the learning rate decays accordingly.
-        progress: called with one line now and then.
 
-    Raises:
-        DatasetError: no episodes, or no action values for `regret`.
-        ConfigError: a backbone or space that does not fit, or a folder of another run.
-    """
-    _check(config, experience)
-    if valid is not None:
-        _check(config, valid)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    _same_run(folder, config, experience)
-    model = DecisionModel(
-        config,
-        experience.observation_space,
-        experience.action_space,
-        experience.modalities,
-        experience.scales,
-    )
+def fresh_model(config: LLMConfig, experience: Experience, **shared: Any) -> DecisionModel:
+    """Build the network for an experience, with the statistics that come from it; `shared` as for the model."""
+    spaces = (experience.observation_space, experience.action_space)
+    model = DecisionModel(config, *spaces, experience.modalities, experience.scales, **shared)
     _fit_statistics(model, experience, config.target_quantile)
+    return model
+
+
+def fit(
+    model: Any,
+    config: LLMConfig,
+    data: Sequence[Any],
+    valid: Sequence[Any] | None,
+    batches: Callable[[Sequence[Any]], dict[str, Any]],
+    folder: Path,
+    resume: bool,
+    minutes: float | None,
+    progress: Callable[[str], None] | None,
+) -> dict[str, Any]:
+    """Run the trainer on `model` (it returns ``loss`` and ``score``, lists what it learns by ``trainable()`` and has
+    ``llm_config``); return what was measured. Arguments otherwise as for :func:`train`.
+    """
     strategy = "steps" if valid is not None else "no"
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"),
@@ -203,9 +211,9 @@ def train(
     trainer = _Trainer(
         model=model,
         args=arguments,
-        data_collator=collate,
-        train_dataset=windows(experience.episodes, config.context),
-        eval_dataset=windows(valid.episodes, config.context) if valid is not None else None,
+        data_collator=batches,
+        train_dataset=data,
+        eval_dataset=valid,
         callbacks=callbacks,
         minutes=minutes,
     )
@@ -222,11 +230,40 @@ def train(
     results: dict[str, Any] = {"steps": trainer.state.global_step}
     if valid is not None and trainer.state.best_metric is not None:
         results["valid_score"] = trainer.state.best_metric
-    about = {
-        "observation_space": experience.observation_space,
-        "action_space": experience.action_space,
-        "modalities": experience.modalities,
-        "scales": experience.scales,
-        "dataset": {"name": experience.name, "digest": experience.digest},
-    }
-    return LLMAgent(model, experience.env_id, about, results)
+    return results
+
+
+def train(
+    config: LLMConfig,
+    experience: Experience,
+    valid: Experience | None = None,
+    out: str | Path = "runs/llm",
+    resume: bool = True,
+    minutes: float | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> LLMAgent:
+    """Train an LLM agent.
+
+    Args:
+        config: its choices.
+        experience: what to learn from.
+        valid: picks the checkpoint and stops early; must not be test data. Without it the last state is kept.
+        out: folder of the run: Trainer's checkpoints, ``log.jsonl``, TensorBoard's events.
+        resume: go on from the newest checkpoint in `out`, with the same losses as if never interrupted.
+        minutes: at most this wall-clock time in this process; the learning rate decays accordingly.
+        progress: called with one line now and then.
+
+    Raises:
+        DatasetError: no episodes, or no action values for `regret`.
+        ConfigError: a backbone or space that does not fit, or a folder of another run.
+    """
+    check(config, experience)
+    if valid is not None:
+        check(config, valid)
+    folder = Path(out)
+    same_run(folder, config, experience.digest)
+    model = fresh_model(config, experience)
+    data = windows(experience.episodes, config.context)
+    held_out = windows(valid.episodes, config.context) if valid is not None else None
+    results = fit(model, config, data, held_out, collate, folder, resume, minutes, progress)
+    return LLMAgent(model, experience.env_id, about(experience), results)

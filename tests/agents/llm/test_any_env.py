@@ -8,7 +8,10 @@ import pytest
 
 pytest.importorskip("torch")
 import netllm_gym
-from netllm_gym.agents.base import Agent
+from netllm_gym.agents.base import Agent, EnvInfo
+from netllm_gym.agents.llm.agent import LLMAgent
+from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.agents.llm.model import DecisionModel
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.datasets.store import dataset_path, load_experience
 from netllm_gym.envs.dict import DictEnv, infer_modalities
@@ -16,6 +19,7 @@ from netllm_gym.errors import ConfigError, UnknownNameError
 
 pytestmark = pytest.mark.llm
 DICT = "netllm_gym/Dict-v0"
+OURS = [name for name in gym.registry if name.startswith("netllm_gym/")]
 TINY = {"backbone": "tiny-random", "layers": 2, "lora_rank": 4, "batch_size": 8, "learning_rate": 5e-3,
         "eval_every": 50}  # fmt: skip
 
@@ -108,6 +112,25 @@ def test_abr(tmp_path):
     agent = _learn("stream", "abr/bba", train, tmp_path, "cloning", 16, 40, env="netllm_gym/ABR-v0")
     found = _returns([agent, "abr/bba", "any/random"], "netllm_gym/ABR-v0", {"traces": "abr/synthetic"}, 8)
     assert found[agent] > found["any/random"]
+
+
+@pytest.mark.parametrize("name", sorted(set(OURS) - {DICT}))
+def test_every_environment_of_the_package_gets_an_agent_from_its_spaces(name):
+    env = gym.make(name, disable_env_checker=True)
+    inner = env.unwrapped
+    objective = "regression" if isinstance(env.action_space, gym.spaces.Box) else "cloning"
+    config = LLMConfig(backbone="tiny-random", layers=1, lora_rank=2, objective=objective, context=8)
+    spaces = {"observation_space": inner.observation_space, "action_space": inner.action_space}
+    known = {key: inner.metadata.get(key, {}) for key in ("modalities", "scales")}
+    agent = LLMAgent(DecisionModel(config, **spaces, **known), name, spaces, {})
+    observation, info = env.reset(seed=0)
+    agent.reset(EnvInfo.of(env))
+    for _ in range(10):
+        action = agent.act(observation, info)
+        assert env.action_space.contains(action)
+        observation, _, terminated, truncated, info = env.step(action)
+        if terminated or truncated:
+            break
 
 
 def test_modalities_are_inferred_and_can_be_replaced():

@@ -77,3 +77,23 @@ def test_the_embedded_model_reads_and_writes_english():
     assert agent.writer.tokenizer.decode(ids) == words
     assert agent.writer.tokenizer.encode("<|im_start|>user").ids[0] == 1
     assert "Paris" in agent.writer.write("What is the capital of France?", 12)
+
+
+def test_a_model_of_transformers_writes_too(tmp_path):
+    import tokenizers
+    import transformers
+
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({str(i): i for i in range(8)}, unk_token="0"))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=words, pad_token="0").save_pretrained(tmp_path)
+    config = transformers.LlamaConfig(
+        vocab_size=8, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, pad_token_id=0,
+        bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path)
+    agent = text.TextAgent(str(tmp_path), longest=3)
+    env = gym.make("netllm_gym/ABR-v0")
+    observation, info = env.reset(seed=0)
+    agent.reset(EnvInfo.of(env))
+    assert env.action_space.contains(agent.act(observation, info))
+    assert len(agent.writer.write("1 2 3", 3).split()) == 3
