@@ -7,6 +7,7 @@ import time
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -53,6 +54,21 @@ def play(env, levels=None, seed=0):
         infos.append(info)
         n += 1
     return infos
+
+
+@pytest.mark.filterwarnings("ignore:.*infinity")
+def test_conforms_to_gymnasium_with_everything_on() -> None:
+    check_env(
+        make(
+            rtt_s=(0.08, 0.04),
+            initial_window_bytes=14600.0,
+            decision_latency_s=(0.0, 0.2),
+            startup_buffer_s=8.0,
+            live_latency_s=12.0,
+            latency_weight=0.1,
+            abandon=True,
+        ).unwrapped
+    )
 
 
 @settings(max_examples=150, deadline=None)

@@ -50,6 +50,8 @@ class PPOConfig:
         gamma, lambda_: of the generalised advantage estimate.
         drawn_videos: share of episodes that play a synthetic video.
         delay_noise: as the environment's.
+        average: share of the running average of the policy's weights kept at each iteration; the average is what is
+            scored and kept. Single iterations differ by more than what is still to be learnt. 0: no average.
         check_every: iterations between scores on the validation traces; the best scored policy is kept.
         hidden, seed: width of the networks; seed of everything.
     """
@@ -66,6 +68,7 @@ class PPOConfig:
     lambda_: float = 0.95
     drawn_videos: float = 0.5
     delay_noise: float = 0.1
+    average: float = 0.9
     check_every: int = 10
     hidden: int = 128
     seed: int = 0
@@ -73,8 +76,8 @@ class PPOConfig:
     def __post_init__(self) -> None:
         if min(self.iterations, self.episodes, self.epochs, self.batch_size, self.check_every, self.hidden) < 1:
             raise ConfigError("iterations, episodes, epochs, batch_size, check_every and hidden must be at least 1")
-        if not 0 <= self.drawn_videos <= 1 or not 0 <= self.delay_noise < 1:
-            raise ConfigError("drawn_videos must lie in [0, 1] and delay_noise in [0, 1)")
+        if not 0 <= self.drawn_videos <= 1 or not 0 <= self.delay_noise < 1 or not 0 <= self.average < 1:
+            raise ConfigError("drawn_videos must lie in [0, 1], delay_noise and average in [0, 1)")
 
 
 @njit(cache=True)
@@ -261,6 +264,8 @@ class Trainer:
             self.critic = network(self.shape.inputs + len(AHEAD_S), config.hidden, 1)
             with torch.no_grad():  # begin with equal chances
                 self.actor[-1].weight.mul_(0.01)
+        self.averaged = network(self.shape.inputs, config.hidden, video.levels)
+        self.averaged.load_state_dict(self.actor.state_dict())
         self.best = {key: value.clone() for key, value in self.actor.state_dict().items()}
         self.best_score, self.iteration = -np.inf, 0
         parameters = [*self.actor.parameters(), *self.critic.parameters()]
@@ -274,10 +279,10 @@ class Trainer:
         while self.iteration < self.config.iterations and time.monotonic() < until:
             line = self._iterate()
             if self.iteration % self.config.check_every == 0 or self.iteration == self.config.iterations:
-                line["valid_qoe"] = score(self.actor, self.valid)
+                line["valid_qoe"] = score(self.averaged, self.valid)
                 if line["valid_qoe"] > self.best_score:
                     self.best_score = line["valid_qoe"]
-                    self.best = {key: value.clone() for key, value in self.actor.state_dict().items()}
+                    self.best = {key: value.clone() for key, value in self.averaged.state_dict().items()}
                 self._store(line)
                 if say:
                     say(json.dumps(line))
@@ -325,6 +330,9 @@ class Trainer:
                 torch.nn.utils.clip_grad_norm_(self.critic.parameters(), 0.5)
                 self.optimiser.step()
                 entropies.append(float(entropy.detach()))
+        with torch.no_grad():
+            for kept, new in zip(self.averaged.parameters(), self.actor.parameters(), strict=True):
+                kept.mul_(config.average).add_(new, alpha=1.0 - config.average)
         self.iteration += 1
         return {
             "iteration": self.iteration,
@@ -337,7 +345,7 @@ class Trainer:
 
         self.run.mkdir(parents=True, exist_ok=True)
         tensors = {f"best.{key}": value for key, value in self.best.items()}
-        for name, module in (("actor", self.actor), ("critic", self.critic)):
+        for name, module in (("actor", self.actor), ("averaged", self.averaged), ("critic", self.critic)):
             tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         for number, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam.{number}.{key}": value for key, value in moments.items()}
@@ -360,6 +368,7 @@ class Trainer:
             return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
         self.actor.load_state_dict(part("actor."))
+        self.averaged.load_state_dict(part("averaged."))
         self.critic.load_state_dict(part("critic."))
         self.best = part("best.")
         state = self.optimiser.state_dict()

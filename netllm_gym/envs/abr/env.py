@@ -380,10 +380,11 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "chunk": chunk,
             "wall_time_s": self.wall_time_s,
             "action_mask": np.ones(self.video.levels, np.int8),
-            **more,
         }
         observation = self._observe()
-        self._returned = time.perf_counter()
+        if more:
+            info.update(more)
+            self._returned = time.perf_counter()
         return observation, reward, self.chunk >= self.video.chunks, False, info
 
     def _account(self, found: Fetched) -> tuple[float, dict[str, Any]]:
