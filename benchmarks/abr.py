@@ -167,7 +167,9 @@ def sabr(checkout: Path, folder: Path, traces: list[NetworkTrace], video: VideoM
     return work
 
 
-def genet(checkout: Path, video: VideoManifest, states: list[tuple[int, float, float, int]]) -> tuple[Work, list[int], float]:
+def genet(
+    checkout: Path, video: VideoManifest, states: list[tuple[int, float, float, int]]
+) -> tuple[Work, list[int], float]:
     """Its compiled enumeration of all plans, called as its agent calls it; its decisions; its weight of a stall."""
     sys.path.insert(0, str(checkout / "src"))
     from simulator.abr_simulator.constants import REBUF_PENALTY  # type: ignore[import-not-found]
@@ -317,7 +319,9 @@ def main() -> None:
         print(f"  {name:32s} / {peer:10s} {rates[name] / rates[peer]:8.1f} x, aim {aim} x{note}")
     print(f"  optimum: {1000 / rates['optimum (videos)']:.1f} ms a video, aim under 20 ms")
     if theirs:
-        print(f"  RobustMPC: {sum(a == b for a, b in zip(ours, theirs, strict=True))} of {len(ours)} decisions as Genet's")
+        print(
+            f"  RobustMPC: {sum(a == b for a, b in zip(ours, theirs, strict=True))} of {len(ours)} decisions as Genet's"
+        )
 
 
 if __name__ == "__main__":
