@@ -40,7 +40,7 @@ def _search(
     s_offset, s_elapsed = np.empty(beam), np.empty(beam)
     s_buffer, s_return = np.empty(beam), np.empty(beam)
     s_last, s_piece = np.empty(beam, np.int64), np.empty(beam, np.int64)
-    s_piece[0] = piece_at(end, offset)
+    s_piece[0] = piece_at(end, offset, 0, len(end))
     parents = np.empty((steps, beam), np.int32)
     actions = np.empty((steps, beam), np.int8)
     s_offset[0], s_elapsed[0], s_buffer[0], s_return[0], s_last[0] = offset, elapsed, buffer, 0.0, last
@@ -59,8 +59,8 @@ def _search(
                 if depth == 0 and forced >= 0 and level != forced:
                     continue
                 delay, stall, after, sleep, next_offset, piece = download_from(
-                    end, carried, rate, s_piece[s], s_offset[s], sizes[first + depth, level], s_buffer[s], rtt, 1.0,
-                    chunk_s, cap, quantum,
+                    end, carried, rate, 0, len(end), s_piece[s], s_offset[s], sizes[first + depth, level],
+                    s_buffer[s], rtt, 1.0, chunk_s, cap, quantum,
                 )  # fmt: skip
                 gain = quality[level] - stall_weight * stall
                 if not (depth == 0 and free_switch):

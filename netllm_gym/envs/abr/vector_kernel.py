@@ -141,14 +141,14 @@ def advance(actions, begins, starts, noise, links, rules, state, out):
     s_trace, s_piece, s_offset, s_buffer, s_wall, s_chunk, s_last, s_throughputs, s_delays = state
     o_throughputs, o_delays, o_buffer, o_last, o_next, o_left, o_reward, o_over, o_terms, o_level, o_chunk = out
     chunks, levels = sizes.shape
-    history = s_delays.shape[1]
+    history = o_delays.shape[1]
     for i in range(len(actions)):
         low, high = first[s_trace[i]], first[s_trace[i] + 1]
         begin, level, before = begins[i], actions[i], s_last[i]
         if begin:
             level = first_quality
             s_offset[i] = starts[i]
-            s_piece[i] = piece_at(end[low:high], starts[i])
+            s_piece[i] = piece_at(end, starts[i], low, high)
             s_buffer[i] = s_wall[i] = 0.0
             s_chunk[i] = s_last[i] = 0
             for h in range(history):
@@ -158,8 +158,8 @@ def advance(actions, begins, starts, noise, links, rules, state, out):
         if level >= 0:
             size = sizes[chunk, level]
             delay, stall, buffer, sleep, offset, piece = download_from(
-                end[low:high], carried[low:high], rate[low:high], s_piece[i], s_offset[i], size, s_buffer[i], rtt,
-                noise[i], chunk_s, cap, quantum,
+                end, carried, rate, low, high, s_piece[i], s_offset[i], size, s_buffer[i], rtt, noise[i], chunk_s, cap,
+                quantum,
             )  # fmt: skip
             throughput = size * 8e-6 / delay
             s_buffer[i], s_offset[i], s_piece[i] = buffer, offset, piece
