@@ -230,7 +230,7 @@ def test_batched_mpc_decides_as_the_single_agent(first_quality) -> None:
     forecast = RobustForecast(N)
     static, video = env.static_info(), env.video
     for agent in agents:
-        agent.reset(EnvInfo(ID, env.single_observation_space, env.single_action_space, static, env.metadata, 0))
+        agent.reset(EnvInfo(ID, env.single_observation_space, env.single_action_space, env.metadata, static))
     while not (observation["chunks_left"] == 0).any():
         actions = choose_many(
             video.chunk_bytes,

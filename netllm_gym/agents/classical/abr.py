@@ -142,7 +142,7 @@ class Oracle(Agent):
 
     privileged = True
 
-    def __init__(self, beam: int = 700) -> None:
+    def __init__(self, beam: int = 1100) -> None:
         self.beam = beam
 
     def reset(self, env_info: EnvInfo) -> None:

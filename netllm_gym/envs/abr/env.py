@@ -194,6 +194,8 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         self._quality = self.qoe.per_chunk(self.video.chunks).tolist()
         self._sizes = self.video.chunk_bytes.tolist()
         self._next_bytes = np.vstack([self.video.chunk_bytes, np.zeros(levels)]).astype(np.float32)
+        self._chunks_left = np.arange(self.video.chunks, -1, -1, dtype=np.float32)[:, None]
+        self._all_legal = np.ones(levels, np.int8)
         self._links: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self.trace_index = 0
 
@@ -260,8 +262,9 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         self.last_quality = 0
         self.wall_time_s = 0.0
         self._playing = self.options.startup_buffer_s <= 0.0
-        self._throughputs = np.zeros(HISTORY, np.float32)
-        self._delays = np.zeros(HISTORY, np.float32)
+        # All of the episode, so that an observation is a window of it and nothing is shifted.
+        self._throughputs = np.zeros(HISTORY + self.video.chunks, np.float32)
+        self._delays = np.zeros(HISTORY + self.video.chunks, np.float32)
         startup = 0.0
         if self.first_quality is not None:
             if self._plain:
@@ -275,7 +278,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "video": self.video.name,
             "startup_s": startup,
             "wall_time_s": self.wall_time_s,
-            "action_mask": np.ones(self.video.levels, np.int8),
+            "action_mask": self._all_legal.copy(),
         }
         observation = self._observe()
         self._returned = time.perf_counter()
@@ -326,23 +329,18 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         """Note a finished download for the coming observations."""
         self.chunk += 1
         self.last_quality = level
-        shifted = np.empty(HISTORY, np.float32)
-        shifted[:-1] = self._throughputs[1:]
-        shifted[-1] = self.throughput_mbps = size * 8e-6 / delay
-        self._throughputs = shifted
-        shifted = np.empty(HISTORY, np.float32)
-        shifted[:-1] = self._delays[1:]
-        shifted[-1] = delay
-        self._delays = shifted
+        self.throughput_mbps = size * 8e-6 / delay
+        newest = self.chunk + HISTORY - 1
+        self._throughputs[newest], self._delays[newest] = self.throughput_mbps, delay
 
     def _observe(self) -> dict[str, Any]:
         return {
-            "throughput_mbps": self._throughputs.copy(),
-            "download_time_s": self._delays.copy(),
+            "throughput_mbps": self._throughputs[self.chunk : self.chunk + HISTORY].copy(),
+            "download_time_s": self._delays[self.chunk : self.chunk + HISTORY].copy(),
             "buffer_s": np.array([self.buffer_s], np.float32),
             "last_quality": np.int64(self.last_quality),
             "next_chunk_bytes": self._next_bytes[self.chunk].copy(),
-            "chunks_left": np.array([self.video.chunks - self.chunk], np.float32),
+            "chunks_left": self._chunks_left[self.chunk].copy(),
         }
 
     def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
@@ -379,7 +377,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "throughput_mbps": self.throughput_mbps,
             "chunk": chunk,
             "wall_time_s": self.wall_time_s,
-            "action_mask": np.ones(self.video.levels, np.int8),
+            "action_mask": self._all_legal.copy(),
         }
         observation = self._observe()
         if more:

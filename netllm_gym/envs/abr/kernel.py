@@ -24,23 +24,9 @@ def link_arrays(trace: NetworkTrace, payload: float) -> tuple[NDArray, NDArray, 
     return trace.end_s, np.cumsum(rate * trace.duration_s), rate
 
 
-@njit(cache=True, inline="always")
-def _first_at_least(values, x):
-    """Index of the first entry >= x in an ascending array."""
-    low, high = 0, len(values)
-    while low < high:
-        mid = (low + high) >> 1
-        if values[mid] < x:
-            low = mid + 1
-        else:
-            high = mid
-    return low
-
-
 @njit(cache=True)
-def wrap(end, offset):
+def wrap(total, offset):
     """Fold a time into one cycle, ``[0, total)``."""
-    total = end[-1]
     if offset >= total:
         offset -= total * math.floor(offset / total)
         if offset >= total:  # rounding
@@ -49,33 +35,32 @@ def wrap(end, offset):
 
 
 @njit(cache=True, inline="always")
-def _seek(values, x, i):
-    """Like :func:`_first_at_least`, for an entry not far from the guess `i`: steps outwards that double."""
-    n = len(values)
+def _seek(values, x, i, low, stop):
+    """Index of the first entry >= x of ``values[low:stop]``, near the guess `i`: steps outwards that double."""
     if values[i] >= x:
-        while i > 0 and values[i - 1] >= x:
+        while i > low and values[i - 1] >= x:
             i -= 1
         return i
-    low, stride = i + 1, 1
-    high = low
-    while high < n and values[high] < x:
-        low = high + 1
-        high += stride
+    left, stride = i + 1, 1
+    right = left
+    while right < stop and values[right] < x:
+        left = right + 1
+        right += stride
         stride <<= 1
-    high = min(high, n)
-    while low < high:
-        mid = (low + high) >> 1
+    right = min(right, stop)
+    while left < right:
+        mid = (left + right) >> 1
         if values[mid] < x:
-            low = mid + 1
+            left = mid + 1
         else:
-            high = mid
-    return low
+            right = mid
+    return left
 
 
 @njit(cache=True, inline="always")
-def piece_at(end, offset):
+def piece_at(end, offset, low, stop):
     """Index of the piece that `offset` (s, within the cycle) lies in; a boundary belongs to the piece it ends."""
-    return min(_first_at_least(end, offset), len(end) - 1)
+    return min(_seek(end, offset, low, low, stop), stop - 1)
 
 
 @njit(cache=True)
@@ -86,10 +71,10 @@ def bytes_by(end, carried, rate, offset):
 
 
 @njit(cache=True, inline="always")
-def _transfer(end, carried, rate, piece, offset, size):
+def _transfer(end, carried, rate, low, stop, piece, offset, size):
     """Seconds to deliver `size` bytes from `offset`, which lies in `piece`, and the piece in which it ends."""
     target = carried[piece] - (end[piece] - offset) * rate[piece] + size
-    whole = carried[-1]
+    whole = carried[stop - 1]
     cycles = 0.0
     if target > whole:
         cycles = math.floor(target / whole)
@@ -97,25 +82,27 @@ def _transfer(end, carried, rate, piece, offset, size):
         if target <= 0.0:  # ends exactly with a cycle: at the last byte of the one before
             cycles -= 1.0
             target = whole
-        piece = 0
-    i = _seek(carried, target, piece)
-    if i >= len(carried):  # rounding at the very end of the cycle
-        i = len(carried) - 1
+        piece = low
+    i = _seek(carried, target, piece, low, stop)
+    if i >= stop:  # rounding at the very end of the cycle
+        i = stop - 1
     finish = end[i] - (carried[i] - target) / rate[i]
-    return cycles * end[-1] + finish - offset, i
+    return cycles * end[stop - 1] + finish - offset, i
 
 
 @njit(cache=True)
 def transfer_s(end, carried, rate, offset, size):
     """Seconds to deliver `size` bytes when the transfer begins at `offset` (s, within the cycle)."""
-    return _transfer(end, carried, rate, piece_at(end, offset), offset, size)[0]
+    stop = len(end)
+    return _transfer(end, carried, rate, 0, stop, piece_at(end, offset, 0, stop), offset, size)[0]
 
 
 @njit(cache=True, inline="always")
-def download_from(end, carried, rate, piece, offset, size, buffer, rtt, noise, chunk, cap, quantum):
+def download_from(end, carried, rate, low, stop, piece, offset, size, buffer, rtt, noise, chunk, cap, quantum):
     """Fetch one chunk and play meanwhile (Pensieve, section 5.1; its simulator's order of events).
 
     Args:
+        low, stop: the trace is ``[low:stop]`` of the three arrays, which may hold many traces.
         piece: the piece `offset` lies in, see :func:`piece_at`; carried along from chunk to chunk it makes the
             search short.
         offset: position in the trace's cycle when the request is sent (s).
@@ -130,7 +117,7 @@ def download_from(end, carried, rate, piece, offset, size, buffer, rtt, noise, c
         ``(delay, stall, buffer, sleep, offset, piece)``: seconds from request to arrival, of them without video, the
         buffer after arrival and sleep, the sleep, and the position in the cycle at the next request.
     """
-    transfer, piece = _transfer(end, carried, rate, piece, offset, size)
+    transfer, piece = _transfer(end, carried, rate, low, stop, piece, offset, size)
     delay = (transfer + rtt) * noise
     stall = max(delay - buffer, 0.0)
     buffer = max(buffer - delay, 0.0) + chunk
@@ -139,9 +126,9 @@ def download_from(end, carried, rate, piece, offset, size, buffer, rtt, noise, c
         sleep = math.ceil((buffer - cap) / quantum) * quantum
         buffer -= sleep
     after = offset + transfer + sleep
-    offset = wrap(end, after)
+    offset = wrap(end[stop - 1], after)
     # A transfer that ran into a later cycle ends where that cycle's piece says, a sleep across the end at the start.
-    piece = _seek(end, offset, 0 if offset < end[piece] and offset != after else piece)
+    piece = _seek(end, offset, low if offset < end[piece] and offset != after else piece, low, stop)
     return delay, stall, buffer, sleep, offset, piece
 
 
@@ -149,6 +136,7 @@ def download_from(end, carried, rate, piece, offset, size, buffer, rtt, noise, c
 def download(end, carried, rate, offset, size, buffer, rtt, noise, chunk, cap, quantum):
     """Like :func:`download_from` when the piece is not known; it is not returned either."""
     delay, stall, after, sleep, position, _ = download_from(
-        end, carried, rate, piece_at(end, offset), offset, size, buffer, rtt, noise, chunk, cap, quantum
-    )
+        end, carried, rate, 0, len(end), piece_at(end, offset, 0, len(end)), offset, size, buffer, rtt, noise, chunk,
+        cap, quantum,
+    )  # fmt: skip
     return delay, stall, after, sleep, position

@@ -208,6 +208,15 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         infos = self._infos(out, begins)
         return self._observation(out), out.reward, out.terminated, np.zeros(self.num_envs, np.bool_), infos
 
+    def _present(self) -> Written:
+        """The observation of the present state, in fresh arrays."""
+        out, state = blank_output(self.num_envs, HISTORY, self.video.levels), self._state
+        out.throughputs[:], out.delays[:] = state.throughputs, state.delays
+        out.buffer[:, 0], out.last[:] = state.buffer, state.last
+        out.next_bytes[:] = self.rules.next_bytes[state.chunk]
+        out.left[:, 0] = self.video.chunks - state.chunk
+        return out
+
     @staticmethod
     def _observation(out: Written) -> dict[str, Any]:
         return {
@@ -284,14 +293,16 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
             every = np.arange(self.num_envs)
             for t in range(steps):
                 noise[t] = self._noise(every)
-        out = blank_output(self.num_envs, HISTORY, self.video.levels)
+        out = self._present()
         rewards = np.empty((steps, self.num_envs))
         if table is None:
             table = np.empty((steps, self.num_envs), np.int64)
-            if not play_rule(choice, steps, noise, self.links, self.rules, self._state, out, rewards, table):
+            if not play_rule(
+                choice, table, self._over, self._starts, noise, self.links, self.rules, self._state, out, rewards
+            ):
                 self._over[:] = True  # some episodes are a chunk ahead of others: only a reset helps
                 raise ConfigError(f"the rule chose a level that {self.video.name} does not have")
         else:
-            play_table(table, noise, self.links, self.rules, self._state, out, rewards)
+            play_table(table, self._over, self._starts, noise, self.links, self.rules, self._state, out, rewards)
         self._over = self._state.chunk >= self.video.chunks
         return rewards, table

@@ -120,57 +120,6 @@ def blank_output(n: int, history: int, levels: int) -> Written:
     )
 
 
-@njit(cache=True, inline="always")
-def _fetch(i, level, noise, links, rules, state):
-    """Download the next chunk of episode `i`; return its delay, stall, sleep (s) and throughput (Mbit/s)."""
-    low, high = links.first[state.trace[i]], links.first[state.trace[i] + 1]
-    size = rules.sizes[state.chunk[i], level]
-    delay, stall, buffer, sleep, offset, piece = download_from(
-        links.end[low:high], links.carried[low:high], links.rate[low:high], state.piece[i], state.offset[i], size,
-        state.buffer[i], rules.rtt, noise, rules.chunk_s, rules.cap, rules.quantum,
-    )  # fmt: skip
-    throughput = size * 8e-6 / delay
-    state.buffer[i], state.offset[i], state.piece[i] = buffer, offset, piece
-    state.wall[i] += delay + sleep
-    state.chunk[i] += 1
-    state.last[i] = level
-    history = state.delays.shape[1]
-    for h in range(history - 1):
-        state.throughputs[i, h] = state.throughputs[i, h + 1]
-        state.delays[i, h] = state.delays[i, h + 1]
-    state.throughputs[i, history - 1] = throughput
-    state.delays[i, history - 1] = delay
-    return delay, stall, sleep, throughput
-
-
-@njit(cache=True, inline="always")
-def _begin(i, start, noise, links, rules, state):
-    """Begin an episode of `i` at `start` seconds of its trace; return the start-up delay (s)."""
-    trace = state.trace[i]
-    state.piece[i] = piece_at(links.end[links.first[trace] : links.first[trace + 1]], start)
-    state.offset[i] = start
-    state.buffer[i] = state.wall[i] = 0.0
-    state.chunk[i] = state.last[i] = 0
-    state.throughputs[i] = 0.0
-    state.delays[i] = 0.0
-    if rules.first_quality < 0:
-        return 0.0
-    return _fetch(i, rules.first_quality, noise, links, rules, state)[1]
-
-
-@njit(cache=True, inline="always")
-def _observe(i, rules, state, out):
-    chunk = state.chunk[i]
-    for h in range(state.delays.shape[1]):
-        out.throughputs[i, h] = state.throughputs[i, h]
-        out.delays[i, h] = state.delays[i, h]
-    out.buffer[i, 0] = state.buffer[i]
-    out.last[i] = state.last[i]
-    for level in range(rules.next_bytes.shape[1]):
-        out.next_bytes[i, level] = rules.next_bytes[chunk, level]
-    out.left[i, 0] = rules.sizes.shape[0] - chunk
-
-
 @njit(cache=True)
 def first_illegal(actions, begins, levels):
     """Index of the first action that is no level, or -1; actions of episodes that begin are not looked at."""
@@ -186,63 +135,90 @@ def advance(actions, begins, starts, noise, links, rules, state, out):
 
     `starts` (s) are read where an episode begins; the start-up delay is then left in ``stall_s`` of its terms.
     """
-    chunks = rules.sizes.shape[0]
+    # Arrays are taken out of their tuples once: inside the loop that would cost more than the download.
+    end, carried, rate, first = links
+    sizes, next_bytes, quality, mbps, stall_weight, switch_weight, rtt, chunk_s, cap, quantum, first_quality = rules
+    s_trace, s_piece, s_offset, s_buffer, s_wall, s_chunk, s_last, s_throughputs, s_delays = state
+    o_throughputs, o_delays, o_buffer, o_last, o_next, o_left, o_reward, o_over, o_terms, o_level, o_chunk = out
+    chunks, levels = sizes.shape
+    history = o_delays.shape[1]
     for i in range(len(actions)):
-        if begins[i]:
-            out.terms[:, i] = 0.0
-            out.level[i] = out.chunk[i] = 0
-            out.terms[2, i] = _begin(i, starts[i], noise[i], links, rules, state)
-            out.terms[9, i] = state.wall[i]
-            out.reward[i], out.terminated[i] = 0.0, False
+        low, high = first[s_trace[i]], first[s_trace[i] + 1]
+        begin, level, before = begins[i], actions[i], s_last[i]
+        if begin:
+            level = first_quality
+            s_offset[i] = starts[i]
+            s_piece[i] = piece_at(end, starts[i], low, high)
+            s_buffer[i] = s_wall[i] = 0.0
+            s_chunk[i] = s_last[i] = 0
+            for h in range(history):
+                s_throughputs[i, h] = s_delays[i, h] = 0.0
+        chunk = s_chunk[i]
+        delay = stall = sleep = throughput = 0.0
+        if level >= 0:
+            size = sizes[chunk, level]
+            delay, stall, buffer, sleep, offset, piece = download_from(
+                end, carried, rate, low, high, s_piece[i], s_offset[i], size, s_buffer[i], rtt, noise[i], chunk_s, cap,
+                quantum,
+            )  # fmt: skip
+            throughput = size * 8e-6 / delay
+            s_buffer[i], s_offset[i], s_piece[i] = buffer, offset, piece
+            s_wall[i] += delay + sleep
+            s_chunk[i] = chunk + 1
+            s_last[i] = level
+            for h in range(history - 1):
+                s_throughputs[i, h] = s_throughputs[i, h + 1]
+                s_delays[i, h] = s_delays[i, h + 1]
+            s_throughputs[i, history - 1] = throughput
+            s_delays[i, history - 1] = delay
+        if begin:
+            o_reward[i] = 0.0
+            for k in range(len(o_terms)):
+                o_terms[k, i] = 0.0
+            o_terms[2, i] = stall
+            o_level[i] = o_chunk[i] = 0
         else:
-            level, before, first = actions[i], rules.quality[state.last[i]], state.chunk[i] == 0
-            delay, stall, sleep, throughput = _fetch(i, level, noise[i], links, rules, state)
-            quality = rules.quality[level]
-            switch = 0.0 if first else rules.switch_weight * abs(quality - before)
-            reward = quality - rules.stall_weight * stall - switch
-            out.reward[i], out.terminated[i] = reward, state.chunk[i] >= chunks
-            out.level[i], out.chunk[i] = level, state.chunk[i] - 1
-            terms = out.terms
-            terms[0, i], terms[1, i], terms[2, i], terms[3, i] = reward, quality, stall, switch
-            terms[4, i], terms[5, i], terms[6, i] = rules.bitrates_mbps[level], state.buffer[i], sleep
-            terms[7, i], terms[8, i], terms[9, i] = delay, throughput, state.wall[i]
-        _observe(i, rules, state, out)
+            switch = 0.0 if chunk == 0 else switch_weight * abs(quality[level] - quality[before])
+            reward = quality[level] - stall_weight * stall - switch
+            o_reward[i] = reward
+            o_terms[0, i], o_terms[1, i], o_terms[2, i], o_terms[3, i] = reward, quality[level], stall, switch
+            o_terms[4, i], o_terms[5, i], o_terms[6, i] = mbps[level], s_buffer[i], sleep
+            o_terms[7, i], o_terms[8, i] = delay, throughput
+            o_level[i], o_chunk[i] = level, chunk
+        o_terms[9, i] = s_wall[i]
+        chunk = s_chunk[i]
+        o_over[i] = chunk >= chunks
+        o_buffer[i, 0], o_last[i], o_left[i, 0] = s_buffer[i], s_last[i], chunks - chunk
+        for h in range(history):
+            o_throughputs[i, h] = s_throughputs[i, h]
+            o_delays[i, h] = s_delays[i, h]
+        for k in range(levels):
+            o_next[i, k] = next_bytes[chunk, k]
 
 
 @njit(cache=True)
-def play_table(table, noise, links, rules, state, out, rewards):
-    """Advance every episode through the columns of `table` ``[T, n]``; `rewards` ``[T, n]``, observations in `out`."""
+def play_table(table, begins, starts, noise, links, rules, state, out, rewards):
+    """Advance every episode through the rows of `table` ``[T, n]``; `rewards` ``[T, n]``, observations in `out`."""
     for t in range(len(table)):
-        for i in range(table.shape[1]):
-            level, before, first = table[t, i], rules.quality[state.last[i]], state.chunk[i] == 0
-            stall = _fetch(i, level, noise[t, i], links, rules, state)[1]
-            quality = rules.quality[level]
-            switch = 0.0 if first else rules.switch_weight * abs(quality - before)
-            rewards[t, i] = quality - rules.stall_weight * stall - switch
-            _observe(i, rules, state, out)
+        advance(table[t], begins, starts, noise[t], links, rules, state, out)
+        rewards[t] = out.reward
 
 
 @njit
-def play_rule(rule, steps, noise, links, rules, state, out, rewards, levels):
+def play_rule(rule, levels, begins, starts, noise, links, rules, state, out, rewards):
     """Like :func:`play_table`, the levels chosen by a compiled `rule` from the observation; they go to `levels`.
 
-    ``rule(throughputs, delays, buffer_s, last, next_bytes, chunks_left)`` gets arrays ``[8]``, ``[8]``, ``[L]`` and
-    scalars. Returns whether all its levels were on the ladder; it stops at the first that is not.
+    `out` must hold the present observation. ``rule(throughputs, delays, buffer_s, last, next_bytes, chunks_left)``
+    gets arrays ``[8]``, ``[8]``, ``[L]`` and scalars. Returns whether all its levels were on the ladder; it stops at
+    the first that is not.
     """
-    for i in range(len(state.chunk)):
-        _observe(i, rules, state, out)
-    for t in range(steps):
-        for i in range(len(state.chunk)):
-            level = rule(
-                out.throughputs[i], out.delays[i], out.buffer[i, 0], out.last[i], out.next_bytes[i], out.left[i, 0]
-            )
-            levels[t, i] = level
-            if not 0 <= level < len(rules.quality):
+    throughputs, delays, buffers, lasts, next_bytes, left = out[:6]
+    for t in range(len(levels)):
+        for i in range(levels.shape[1]):
+            level = rule(throughputs[i], delays[i], buffers[i, 0], lasts[i], next_bytes[i], left[i, 0])
+            if not 0 <= level < next_bytes.shape[1]:
                 return False
-            before, first = rules.quality[state.last[i]], state.chunk[i] == 0
-            stall = _fetch(i, level, noise[t, i], links, rules, state)[1]
-            quality = rules.quality[level]
-            switch = 0.0 if first else rules.switch_weight * abs(quality - before)
-            rewards[t, i] = quality - rules.stall_weight * stall - switch
-            _observe(i, rules, state, out)
+            levels[t, i] = level
+        advance(levels[t], begins, starts, noise[t], links, rules, state, out)
+        rewards[t] = out.reward
     return True
