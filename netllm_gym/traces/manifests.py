@@ -102,14 +102,15 @@ def _number(value: Any, what: str, name: str) -> float:
 def read_video_json(data: bytes, name: str) -> VideoManifest:
     """Parse a JSON object.
 
-    Keys: ``bitrates_kbps`` (one a level), the chunk length as ``chunk_s`` or ``segment_duration_ms``, and the sizes, one
-    list a chunk with one number a level, as ``chunk_bytes`` or ``segment_sizes_bits`` (the second names are Sabre's).
+    Keys: ``bitrates_kbps`` (one a level), the chunk length as ``chunk_s`` or ``segment_duration_ms``, and the sizes,
+    one list a chunk with one number a level, as ``chunk_bytes`` or ``segment_sizes_bits`` (the second names are Sabre's).
 
     Raises:
         TraceFormatError: not JSON, a key missing, a chunk without all levels, or a value out of range.
     """
+    text = decode(data, name)
     try:
-        found = json.loads(decode(data, name))
+        found = json.loads(text)
     except json.JSONDecodeError as error:
         raise TraceFormatError(name, f"not JSON: {error.msg}", error.lineno) from None
     except (RecursionError, ValueError) as error:

@@ -56,7 +56,8 @@ def test_malformed_json(data: bytes, message: str) -> None:
 
 
 def _mpd(body: str, attributes: str = 'mediaPresentationDuration="PT7S"') -> bytes:
-    return f'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" {attributes}><Period>{body}</Period></MPD>'.encode()
+    head = '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" '
+    return f"{head}{attributes}><Period>{body}</Period></MPD>".encode()
 
 
 def _list(rate: int, ranges: list[str | None]) -> str:
@@ -83,7 +84,8 @@ def test_segment_template_without_sizes_is_nominal_and_says_so() -> None:
     video = read_mpd(_mpd(VIDEO.format(template)), "v")
     assert video.chunk_bytes.ravel().tolist() == [2000, 2000, 2000, 1000]
     assert video.name.endswith("(nominal sizes)")
-    line = '<SegmentTemplate timescale="10"><SegmentTimeline><S d="40" r="1"/><S d="10"/></SegmentTimeline></SegmentTemplate>'
+    line = '<SegmentTimeline><S d="40" r="1"/><S d="10"/></SegmentTimeline>'
+    line = f'<SegmentTemplate timescale="10">{line}</SegmentTemplate>'
     video = read_mpd(_mpd(VIDEO.format(line + '<Representation bandwidth="8"/>')), "v")
     assert video.chunk_s == 4 and video.chunk_bytes.ravel().tolist() == [4, 4, 1]
 
@@ -140,9 +142,9 @@ def test_size_files(tmp_path) -> None:
 
 
 PIECES = st.sampled_from(
-    ["<MPD>", "</MPD>", "<Period>", "</Period>", "<AdaptationSet contentType='video'>", "</AdaptationSet>"]
-    + ["<Representation bandwidth='9'>", "</Representation>", "<SegmentList duration='2'>", "</SegmentList>"]
-    + ["<SegmentURL mediaRange='0-9'/>", "<SegmentTemplate duration='-1'/>", "<S d='0'/>", "&x;", "<!-- -->"]
+    "<MPD>|</MPD>|<Period>|</Period>|<AdaptationSet contentType='video'>|</AdaptationSet>|</Representation>|"
+    "<Representation bandwidth='9'>|<SegmentList duration='2'>|</SegmentList>|<SegmentURL mediaRange='0-9'/>|"
+    "<SegmentTemplate duration='-1'/>|<S d='0'/>|&x;|<!-- -->".split("|")
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(),
