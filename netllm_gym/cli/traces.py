@@ -1,4 +1,4 @@
-"""``netllm-gym traces``: list, info, plot, fetch, import, audit."""
+"""``netllm-gym traces``: list, info, plot, fetch, import, audit, calibrate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from netllm_gym import traces as room
-from netllm_gym.cli.output import console, emit
+from netllm_gym.cli.output import console, emit, remarks
 from netllm_gym.errors import ConfigError, DownloadError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.network import NetworkTrace, statistics
@@ -157,3 +157,24 @@ def audit_command(name: Name, as_json: Json = False) -> None:
                 f"{split}: {count} traces, {found.recordings[split]} recordings, {found.clusters[split]} clusters, "
                 f"effective sample size {found.effective[split]:.1f}"
             )
+
+
+@app.command("calibrate")
+def calibrate_command(
+    name: Name,
+    split: Annotated[str, typer.Option(help="Split to fit to: never test.")] = "train",
+    seed: Annotated[int, typer.Option(help="Seed of the fit and of the synthetic set.")] = 0,
+) -> None:
+    """Fit the synthetic model to a set and print the catalog entry (TOML) of its synthetic twin."""
+    from netllm_gym.traces.calibrate import calibrate, catalog_entry
+
+    if split == "test":
+        raise ConfigError("a synthetic set fitted to test traces would leak them into training; choose train or valid")
+    traces = room.load(name, split)
+    if not isinstance(traces[0], NetworkTrace):
+        raise ConfigError(f"{name} holds no network traces")
+    fitted = calibrate(traces.traces, seed)
+    if fitted.worst > 0.3:
+        remarks.print(f"{name} has a structure this model cannot show: off by {fitted.worst:.2f} in a log statistic")
+    label = Path(name).name or "set"
+    print(catalog_entry(f"abr/synthetic-{label}", traces.name, fitted, seed, (100, 25, 60)), end="")

@@ -119,6 +119,14 @@ class Calibration:
     measured: Profile
     reached: Profile
 
+    @property
+    def worst(self) -> float:
+        """Largest difference between measured and reached: of a log (about a relative error) or of an autocorrelation.
+
+        Above about 0.3 the set has a structure that the model cannot show.
+        """
+        return float(np.abs(self.measured.vector() - self.reached.vector()).max())
+
 
 def calibrate(traces: Sequence[NetworkTrace], seed: int = 0) -> Calibration:
     """Fit a :class:`RegimeModel` to `traces` (a train split: the fit must not see test traces).

@@ -103,7 +103,7 @@ def read_video_json(data: bytes, name: str) -> VideoManifest:
     """Parse a JSON object.
 
     Keys: ``bitrates_kbps`` (one a level), the chunk length as ``chunk_s`` or ``segment_duration_ms``, and the sizes,
-    one list a chunk with one number a level, as ``chunk_bytes`` or ``segment_sizes_bits`` (the second names are Sabre's).
+    one list a chunk with one number a level, as ``chunk_bytes`` or ``segment_sizes_bits`` (Sabre's names come second).
 
     Raises:
         TraceFormatError: not JSON, a key missing, a chunk without all levels, or a value out of range.

@@ -151,7 +151,7 @@ def load_video(name: str | Path) -> VideoManifest:
     stored = cache_dir() / "videos" / f"{name}-{entry['sha256'][:12]}.npy"
     if not stored.is_file():
         raise DownloadError(f"video {name} is not on this machine yet: netllm-gym traces fetch video/{name}")
-    return VideoManifest(name, entry["bitrates_kbps"], entry["chunk_s"], np.load(stored, allow_pickle=False))
+    return VideoManifest(str(name), entry["bitrates_kbps"], entry["chunk_s"], np.load(stored, allow_pickle=False))
 
 
 def fetch_video(name: str, progress: bool = False) -> VideoManifest:

@@ -142,9 +142,11 @@ def test_size_files(tmp_path) -> None:
 
 
 PIECES = st.sampled_from(
-    "<MPD>|</MPD>|<Period>|</Period>|<AdaptationSet contentType='video'>|</AdaptationSet>|</Representation>|"
-    "<Representation bandwidth='9'>|<SegmentList duration='2'>|</SegmentList>|<SegmentURL mediaRange='0-9'/>|"
-    "<SegmentTemplate duration='-1'/>|<S d='0'/>|&x;|<!-- -->".split("|")
+    [
+        *("<MPD>", "</MPD>", "<Period>", "</Period>", "<AdaptationSet contentType='video'>", "</AdaptationSet>"),
+        *("<Representation bandwidth='9'>", "</Representation>", "<SegmentList duration='2'>", "</SegmentList>"),
+        *("<SegmentURL mediaRange='0-9'/>", "<SegmentTemplate duration='-1'/>", "<S d='0'/>", "&x;", "<!-- -->"),
+    ]
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(),
