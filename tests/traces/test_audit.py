@@ -160,6 +160,10 @@ def test_excerpts_hidden_in_the_public_files_are_found() -> None:
 @pytest.mark.realdata
 def test_published_selections_are_known_to_share_recordings(fcc_hsdpa: str) -> None:
     """The cut by content keeps the published test traces; what that leaves shared is stated, not hidden."""
-    found = audit({split: traces.load(fcc_hsdpa, split).traces for split in ("train", "valid", "test")})
+    splits = {split: traces.load(fcc_hsdpa, split).traces for split in ("train", "valid", "test")}
+    found = audit(splits, near=False)
     assert found.clean and not found.certified
     assert len(found.overlapping["train", "test"]) == 33 and len(found.overlapping["valid", "test"]) == 6
+    classic = audit(_fetched("abr/pensieve-classic"), near=False)
+    assert classic.clean
+    assert [len(names) for names in classic.overlapping.values()] == [1, 0, 0]
