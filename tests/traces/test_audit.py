@@ -143,10 +143,12 @@ def test_public_families_hold_what_their_sources_say() -> None:
         "abr/irish-5g": (21, 12.7, 44.3),
         "abr/mahimahi-cellular": (7, 1.0, 4.4),
     }
-    for name, (count, hours, _) in expected.items():
+    for name, (count, hours, mean) in expected.items():
         members = [trace for split in _fetched(name).values() for trace in split]
         assert len(members) == count
         assert sum(trace.total_s for trace in members) / 3600 == pytest.approx(hours, abs=0.06)
+        seconds = [trace.total_s for trace in members]
+        assert np.average([t.mean_mbps for t in members], weights=seconds) == pytest.approx(mean, rel=0.02)
 
 
 @pytest.mark.realdata
