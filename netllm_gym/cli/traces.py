@@ -1,4 +1,4 @@
-"""``netllm-gym traces``: list, info, plot, fetch, import, audit."""
+"""``netllm-gym traces``: list, info, plot, fetch, import, audit, calibrate."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import typer
 
 from netllm_gym import traces as room
-from netllm_gym.cli.output import console, emit
+from netllm_gym.cli.output import console, emit, remarks
 from netllm_gym.errors import ConfigError, DownloadError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.network import NetworkTrace, statistics
+from netllm_gym.traces.readers.columns import MEGABITS, SECONDS
+from netllm_gym.traces.user import FORMATS, guess_path
 
 app = typer.Typer(help="Trace sets: what there is, what is in them, and how to bring your own.", no_args_is_help=True)
 
@@ -103,17 +105,30 @@ def fetch_command(name: Annotated[str, typer.Argument(help="Catalog name.")]) ->
 def import_command(
     path: Annotated[Path, typer.Argument(help="A trace file, or a folder of them.")],
     name: Annotated[str, typer.Option(help="Name of the set: it becomes user/NAME.")],
-    format: Annotated[str, typer.Option(help="Format of the files.")] = "cooked",
+    format: Annotated[str | None, typer.Option(help=f"One of {', '.join(FORMATS)}; guessed when not given.")] = None,
     split: Annotated[str, typer.Option(help="Which split they are.")] = "test",
+    time: Annotated[str | None, typer.Option(help="CSV: name of the column of time.")] = None,
+    throughput: Annotated[str | None, typer.Option(help="CSV: name of the column of throughput.")] = None,
+    time_unit: Annotated[str, typer.Option(help=f"CSV: one of {', '.join(SECONDS)}.")] = "s",
+    throughput_unit: Annotated[str, typer.Option(help=f"CSV: one of {', '.join(MEGABITS)}.")] = "Mbps",
 ) -> None:
     """Keep your own traces on this machine under a name."""
-    found = room.import_traces(path, name, format, split)
+    if (time is None) != (throughput is None):
+        raise ConfigError("--time and --throughput go together")
+    columns = None
+    if time is not None and throughput is not None:
+        columns = {"time": time, "throughput": throughput, "time_unit": time_unit, "throughput_unit": throughput_unit}
+        format = format or "csv"
+    if format is None:
+        format = guess_path(path)
+        console.print(f"{path} looks like {format} (--format to say otherwise)")
+    found = room.import_traces(path, name, format, split, columns)
     console.print(f"user/{name}, split {split}: {len(found)} traces")
 
 
 @app.command("audit")
 def audit_command(name: Name, as_json: Json = False) -> None:
-    """Check the splits of a set for traces and recordings they share."""
+    """Certify the splits of a set: shared content, recordings, runs of samples, near copies; effective sizes."""
     splits = {}
     for split in ("train", "valid", "test"):
         try:
@@ -127,6 +142,8 @@ def audit_command(name: Name, as_json: Json = False) -> None:
                 "pair": f"{first} / {second}",
                 "same content": len(names),
                 "from shared recordings": found.shared_recordings[first, second],
+                "sharing a run": len(found.overlapping[first, second]),
+                "near copies": len(found.near[first, second]),
             }
             for (first, second), names in found.exact.items()
         ],
@@ -134,4 +151,30 @@ def audit_command(name: Name, as_json: Json = False) -> None:
     )
     if not as_json:
         verdict = "no content stands in two splits" if found.clean else "splits share content"
-        console.print(f"{verdict}; recordings per split: {found.recordings}")
+        console.print(f"{verdict}; {'certified' if found.certified else 'not certified: splits are not independent'}")
+        for split, count in found.counts.items():
+            console.print(
+                f"{split}: {count} traces, {found.recordings[split]} recordings, {found.clusters[split]} clusters, "
+                f"effective sample size {found.effective[split]:.1f}"
+            )
+
+
+@app.command("calibrate")
+def calibrate_command(
+    name: Name,
+    split: Annotated[str, typer.Option(help="Split to fit to: never test.")] = "train",
+    seed: Annotated[int, typer.Option(help="Seed of the fit and of the synthetic set.")] = 0,
+) -> None:
+    """Fit the synthetic model to a set and print the catalog entry (TOML) of its synthetic twin."""
+    from netllm_gym.traces.calibrate import calibrate, catalog_entry
+
+    if split == "test":
+        raise ConfigError("a synthetic set fitted to test traces would leak them into training; choose train or valid")
+    traces = room.load(name, split)
+    if not isinstance(traces[0], NetworkTrace):
+        raise ConfigError(f"{name} holds no network traces")
+    fitted = calibrate(traces.traces, seed)
+    if fitted.worst > 0.3:
+        remarks.print(f"{name} has a structure this model cannot show: off by {fitted.worst:.2f} in a log statistic")
+    label = Path(name).name or "set"
+    print(catalog_entry(f"abr/synthetic-{label}", traces.name, fitted, seed, (100, 25, 60)), end="")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
+import zlib
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,15 +15,23 @@ import numpy as np
 from netllm_gym.errors import ConfigError, DownloadError, TraceFormatError
 from netllm_gym.files import cache_dir
 from netllm_gym.traces import catalog, readers
-from netllm_gym.traces.fetch import Source, fetch_files
+from netllm_gym.traces.fetch import MAX_MEMBER_BYTES, MAX_MEMBERS, MAX_TOTAL_BYTES, Source, fetch_files
+from netllm_gym.traces.manifests import read_manifest
 from netllm_gym.traces.network import NetworkTrace
 from netllm_gym.traces.readers.text import decode, parse_float
-from netllm_gym.traces.splits import SPLITS, leak_free
+from netllm_gym.traces.splits import SPLITS, by_recording, joined_recordings, leak_free
 from netllm_gym.traces.store import load_network, save_network
 from netllm_gym.traces.synthetic import RegimeModel, synthetic_traces
 from netllm_gym.traces.video import VideoManifest, synthetic_video
 
-READERS = {"cooked": readers.read_cooked}
+READERS = {
+    "cooked": readers.read_cooked,
+    "gnettrack": readers.read_gnettrack,
+    "mahimahi": readers.read_mahimahi,
+    "sabre": readers.read_sabre,
+}
+# The one "split" of a set that its authors did not cut.
+UNSPLIT = "all"
 
 
 def _cached(name: str, entry: catalog.Entry) -> Path:
@@ -31,18 +43,46 @@ def _recording(pattern: str | None, name: str) -> str:
     return match.group(1) if match else name
 
 
+def unzipped(found: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the files inside zip archives, as ``<path of the archive>/<path inside>``, in memory and within caps.
+
+    Raises:
+        DownloadError: not a zip, encrypted, or larger than a trace set may be.
+    """
+    files: dict[str, bytes] = {}
+    total = 0
+    for path, data in found.items():
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                for member in archive.infolist():
+                    total += member.file_size
+                    if member.file_size > MAX_MEMBER_BYTES or total > MAX_TOTAL_BYTES or len(files) > MAX_MEMBERS:
+                        raise DownloadError(f"{path}: {member.filename} is larger than any file of this set")
+                    if not member.is_dir():
+                        # Reads at most file_size bytes, whatever the compressed data claim.
+                        files[f"{path}/{member.filename}"] = archive.read(member)
+        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, zlib.error) as error:
+            raise DownloadError(f"{path}: not a readable zip ({error})") from None
+    return dict(sorted(files.items()))
+
+
 def fetch_network(name: str, progress: bool = False) -> dict[str, tuple[NetworkTrace, ...]]:
     """Download, verify and parse a public set, and keep the parsed traces in the cache.
 
     Returns:
-        The splits as published.
+        The splits as published; ``{"all": …}`` where nobody published any.
 
     Raises:
         DownloadError: it cannot be had or differs from the pinned content.
     """
     entry = catalog.describe(name)
     folders: dict[str, str] = entry["files"]
-    found = fetch_files(Source(entry["repository"], entry["commit"]), list(folders.values()), entry["sha256"], progress)
+    # A set inside a zip is pinned by the zip; `files` then selects its members, as <archive>/<member>.
+    wanted = [entry["zip"]] if "zip" in entry else list(folders.values())
+    found = fetch_files(Source(entry["repository"], entry["commit"]), wanted, entry["sha256"], progress)
+    if "zip" in entry:
+        patterns = folders.values()
+        found = {path: data for path, data in unzipped(found).items() if any(fnmatchcase(path, p) for p in patterns)}
     read = READERS[entry["reader"]]
     splits: dict[str, list[NetworkTrace]] = {split: [] for split in folders}
     for path, data in found.items():
@@ -66,6 +106,10 @@ def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[s
     if not stored.is_file():
         raise DownloadError(f"{name} is not on this machine yet: netllm-gym traces fetch {name}")
     published = load_network(stored)
+    if set(published) == {UNSPLIT}:
+        if as_published:
+            raise ConfigError(f"{name} has no as-published split: its authors published one set")
+        return dict(by_recording(joined_recordings(published[UNSPLIT])))
     return published if as_published else leak_free(published)
 
 
@@ -88,20 +132,26 @@ def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dic
 EMBEDDED_VIDEOS: dict[str, dict[str, Any]] = {"synthetic": {"seed": 0}, "synthetic-2": {"seed": 2, "overhead": 1.2}}
 
 
-def load_video(name: str) -> VideoManifest:
-    """Return a video: one of the catalog (``envivio-dash3``) or an embedded one (``synthetic``, ``synthetic-2``).
+def load_video(name: str | Path) -> VideoManifest:
+    """Return a video: of the catalog (``envivio-dash3``), embedded (``synthetic``, ``synthetic-2``), or from a path.
+
+    A path is a manifest, ``.json`` or ``.mpd`` (:mod:`netllm_gym.traces.manifests`; for a folder of size files call
+    :func:`netllm_gym.traces.manifests.read_manifest`, which takes the chunk length too).
 
     Raises:
+        TraceFormatError: a manifest that cannot be read.
         UnknownNameError: no such video.
         DownloadError: a public one that has not been fetched.
     """
-    if name in EMBEDDED_VIDEOS:
+    if isinstance(name, str) and name in EMBEDDED_VIDEOS:
         return synthetic_video(**EMBEDDED_VIDEOS[name], name=name)
+    if f"video/{name}" not in catalog.entries() and Path(name).exists():
+        return read_manifest(Path(name))
     entry = catalog.describe(f"video/{name}")
     stored = cache_dir() / "videos" / f"{name}-{entry['sha256'][:12]}.npy"
     if not stored.is_file():
         raise DownloadError(f"video {name} is not on this machine yet: netllm-gym traces fetch video/{name}")
-    return VideoManifest(name, entry["bitrates_kbps"], entry["chunk_s"], np.load(stored, allow_pickle=False))
+    return VideoManifest(str(name), entry["bitrates_kbps"], entry["chunk_s"], np.load(stored, allow_pickle=False))
 
 
 def fetch_video(name: str, progress: bool = False) -> VideoManifest:

@@ -2,56 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
 from netllm_gym.files import cache_dir
 from netllm_gym.traces import readers
 from netllm_gym.traces.network import NetworkTrace
-from netllm_gym.traces.readers.text import decode
+from netllm_gym.traces.readers.columns import guess_columns
+from netllm_gym.traces.readers.text import MAX_TEXT_BYTES, decode
 from netllm_gym.traces.store import load_network, save_network
 from netllm_gym.traces.traceset import TraceSet
 
-FORMATS = {"cooked": readers.read_cooked, "mahimahi": readers.read_mahimahi, "sabre": readers.read_sabre}
+# name -> reader(data, name) returning a trace, or a tuple of them for files that hold many.
+FORMATS: dict[str, Callable[[bytes, str], NetworkTrace | tuple[NetworkTrace, ...]]] = {
+    "cooked": readers.read_cooked,
+    "csv": readers.read_columns,
+    "gnettrack": readers.read_gnettrack,
+    "mahimahi": readers.read_mahimahi,
+    "puffer": readers.read_puffer,
+    "sabre": readers.read_sabre,
+}
+# Columns that give a CSV away.
+_HEADERS = {"gnettrack": {"Timestamp", "DL_bitrate"}, "puffer": {"session_id", "delivery_rate"}}
 
 
 def guess_format(data: bytes, name: str) -> str:
     """Return the format a file's first line with content suggests: a key of :data:`FORMATS`.
 
-    A JSON list is ``sabre``, one column ``mahimahi``, two are ``cooked``.
+    A JSON list is ``sabre``; a header with G-NetTrack's or Puffer's columns is theirs, one with a time and a
+    throughput that name their units is ``csv``; one column of numbers is ``mahimahi``, two are ``cooked``.
 
     Raises:
         TraceFormatError: empty or binary, or a first line that suggests none of them.
     """
     first = decode(data, name).lstrip().split("\n", 1)[0]
-    columns = {1: "mahimahi", 2: "cooked"}
     if first.startswith("["):
         return "sabre"
-    if len(first.split()) not in columns:
-        raise TraceFormatError(name, f"looks like no known format ({', '.join(FORMATS)})", 1)
+    header = [field.strip().strip('"') for field in first.split(",")]
+    for format, needed in _HEADERS.items():
+        if needed <= set(header):
+            return format
+    if guess_columns(header):
+        return "csv"
+    columns = {1: "mahimahi", 2: "cooked"}
+    if len(first.split()) not in columns or "," in first:
+        raise TraceFormatError(name, f"looks like no known format ({', '.join(FORMATS)}); name it, or its columns", 1)
     return columns[len(first.split())]
 
 
-def read_path(path: Path, format: str = "cooked") -> TraceSet[NetworkTrace]:
-    """Read a file, or every file of a folder in sorted order (hidden files left out).
-
-    Raises:
-        TraceFormatError: the first file that cannot be read, as ``file:line: reason``.
-        UnknownNameError: no such format.
-    """
-    if format not in FORMATS:
-        raise UnknownNameError("trace format", format, FORMATS)
+def _members(path: Path) -> list[Path]:
     if not path.exists():
         raise TraceFormatError(path, "no such file or folder")
     members = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
     if not members:
         raise TraceFormatError(path, "the folder holds no files")
-    traces = []
-    for member in members:
-        try:
-            traces.append(FORMATS[format](member.read_bytes(), str(member)))
-        except OSError as error:
-            raise TraceFormatError(member, f"cannot be read ({error.strerror})") from None
+    return members
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_TEXT_BYTES:
+            raise TraceFormatError(path, f"larger than {MAX_TEXT_BYTES // 2**20} MiB")
+        return path.read_bytes()
+    except OSError as error:
+        raise TraceFormatError(path, f"cannot be read ({error.strerror})") from None
+
+
+def guess_path(path: Path) -> str:
+    """Return the format of a file, or of the first file of a folder (:func:`guess_format`)."""
+    first = _members(path)[0]
+    return guess_format(_content(first), str(first))
+
+
+def read_path(
+    path: Path, format: str | None = None, columns: Mapping[str, str] | None = None
+) -> TraceSet[NetworkTrace]:
+    """Read a file, or every file of a folder in sorted order (hidden files left out).
+
+    Args:
+        path: file or folder.
+        format: a key of :data:`FORMATS`; guessed from the first file when not given.
+        columns: for ``csv``: names and units, as the arguments of :func:`netllm_gym.traces.readers.read_columns`.
+
+    Raises:
+        TraceFormatError: the first file that cannot be read, as ``file:line: reason``.
+        UnknownNameError: no such format or unit.
+        ConfigError: columns for another format than ``csv``.
+    """
+    if columns and format not in (None, "csv"):
+        raise ConfigError(f"columns belong to the format csv, not {format}")
+    format = format or ("csv" if columns else guess_path(path))
+    if format not in FORMATS:
+        raise UnknownNameError("trace format", format, FORMATS)
+    traces: list[NetworkTrace] = []
+    for member in _members(path):
+        data = _content(member)
+        if columns:
+            found: NetworkTrace | tuple[NetworkTrace, ...] = readers.read_columns(data, str(member), **columns)
+        else:
+            found = FORMATS[format](data, str(member))
+        traces += found if isinstance(found, tuple) else (found,)
     return TraceSet(str(path), "all", tuple(traces), "user's own", source=str(path))
 
 
@@ -59,10 +110,17 @@ def _stored(name: str) -> Path:
     return cache_dir() / "user" / f"{name.removeprefix('user/')}.npz"
 
 
-def import_traces(path: Path, name: str, format: str = "cooked", split: str = "test") -> TraceSet[NetworkTrace]:
+def import_traces(
+    path: Path,
+    name: str,
+    format: str | None = None,
+    split: str = "test",
+    columns: Mapping[str, str] | None = None,
+) -> TraceSet[NetworkTrace]:
     """Read traces from `path` and keep them as one split of ``user/NAME`` on this machine.
 
-    Other splits of the same set stay; content that already stands in another of its splits is refused.
+    Formats and columns are as for :func:`read_path`. Other splits of the same set stay; content that already stands in
+    another of its splits is refused.
 
     Raises:
         TraceFormatError: a file that cannot be read (nothing is kept then).
@@ -70,7 +128,7 @@ def import_traces(path: Path, name: str, format: str = "cooked", split: str = "t
     """
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ConfigError(f"a set's name may hold letters, digits, '-' and '_', got {name!r}")
-    found = read_path(path, format)
+    found = read_path(path, format, columns)
     splits = load_network(_stored(name)) if _stored(name).is_file() else {}
     for other, members in splits.items():
         known = {trace.digest for trace in members}

@@ -18,8 +18,9 @@ def read_sabre(data: bytes, name: str, group: str = "") -> NetworkTrace:
     Raises:
         TraceFormatError: not JSON, not a list of such pieces, or a value out of range.
     """
+    text = decode(data, name)
     try:
-        pieces = json.loads(decode(data, name))
+        pieces = json.loads(text)
     except json.JSONDecodeError as error:
         raise TraceFormatError(name, f"not JSON: {error.msg}", error.lineno) from None
     except (RecursionError, ValueError) as error:  # nested too deeply, or an integer of too many digits

@@ -41,5 +41,5 @@ def parse_float(field: str, name: str, line: int) -> float:
     except ValueError:
         raise TraceFormatError(name, f"{field[:40]!r} is not a number", line) from None
     if not math.isfinite(value):
-        raise TraceFormatError(name, f"{field!r} is not finite", line)
+        raise TraceFormatError(name, f"{field[:40]!r} is not finite", line)
     return value

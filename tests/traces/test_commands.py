@@ -1,0 +1,42 @@
+"""The commands that show what the audit found, guess a format and print a fit."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from typer.testing import CliRunner
+
+from netllm_gym import traces
+from netllm_gym.cli.traces import app
+from netllm_gym.errors import ConfigError, TraceFormatError
+
+
+def run(*arguments: str) -> str:
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False).output
+
+
+def test_import_says_what_it_guessed(tmp_path) -> None:
+    (tmp_path / "a.csv").write_text("time_s,throughput_mbps\n0,1\n1,2\n2,2\n")
+    assert "looks like csv" in " ".join(run("import", str(tmp_path / "a.csv"), "--name", "cmd-a").split())
+    named = ("--time", "time_s", "--throughput", "throughput_mbps", "--throughput-unit", "kbps")
+    assert "looks like" not in run("import", str(tmp_path / "a.csv"), "--name", "cmd-b", *named)
+    assert traces.load("user/cmd-b", "test")[0].throughput_mbps.tolist() == [0.001, 0.002]
+    with pytest.raises(ConfigError, match="go together"):
+        run("import", str(tmp_path / "a.csv"), "--name", "cmd-c", "--time", "time_s")
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(TraceFormatError, match=r"a\.csv:1: looks like no known format"):
+        run("import", str(tmp_path / "a.csv"), "--name", "cmd-c")
+
+
+def test_audit_shows_independence_and_effective_size(tmp_path) -> None:
+    found = " ".join(run("audit", "abr/synthetic-mahimahi-cellular").split())
+    assert "certified" in found and "not certified" not in found
+    assert "test: 60 traces, 60 recordings, 60 clusters, effective sample size 60.0" in found
+
+
+def test_calibrate_prints_an_entry_and_refuses_test_traces() -> None:
+    entry = tomllib.loads(run("calibrate", "abr/synthetic-volatile"))["abr/synthetic-synthetic-volatile"]
+    assert next(iter(entry["families"].values()))["mean_mbps"] > 0
+    with pytest.raises(ConfigError, match="leak"):
+        run("calibrate", "abr/synthetic", "--split", "test")
