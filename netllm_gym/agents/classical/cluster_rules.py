@@ -25,31 +25,35 @@ class _Rule(Agent):
         """Return the executors each active job may hold, given its remaining work in executor-seconds."""
         raise NotImplementedError
 
+    def work(self, stages: np.ndarray, jobs: int) -> np.ndarray:
+        """Return each job's remaining work: tasks to launch times the stage's last duration, executor-seconds."""
+        return np.bincount(stages[:, 4].astype(np.intp), stages[:, 0] * stages[:, 1], jobs)
+
     def order(self, jobs: np.ndarray, work: np.ndarray) -> np.ndarray:
         """Return `jobs` in the order in which they are served (by arrival)."""
         return jobs
 
     def stage(self, rows: np.ndarray, stages: np.ndarray) -> int:
         """Choose among the runnable rows of one job: parents finished first, then the lowest index."""
-        return int(rows[np.argmin(1 - stages[rows, 3])])
+        return int(rows[stages[rows, 3].argmax()])
 
     def act(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         """Return (row, count - 1)."""
         free = int(observation["executors"][0])
-        runnable = np.flatnonzero(observation["stage_mask"])
+        runnable = observation["stage_mask"].nonzero()[0]
         # Rows beyond those in use hold -1.
         stages, jobs = observation["stages"], observation["jobs"]
         stages = stages[: int(np.count_nonzero(stages[:, 4] >= 0))]
         jobs = jobs[: int(np.count_nonzero(jobs[:, 0] >= 0))]
-        owner = stages[:, 4].astype(np.intp)
-        work = np.bincount(owner, stages[:, 0] * stages[:, 1], len(jobs))
-        hungry = np.flatnonzero(np.bincount(owner[runnable], minlength=len(jobs)))
+        owner = stages[runnable, 4].astype(np.intp)
+        work = self.work(stages, len(jobs))
+        hungry = np.bincount(owner).nonzero()[0]
         caps = self.caps(work)
         supply = jobs[:, 0]
-        source = np.flatnonzero(jobs[:, 1] > 0)
+        source = (jobs[:, 1] > 0).nonzero()[0]
         job, count = -1, free
-        if source.size and source[0] in hungry:
-            own = int(source[0])
+        own = int(source[0]) if source.size else -1
+        if own >= 0 and (owner == own).any():
             room = free if self.releasing_first else min(free, int(caps[own] - supply[own]) + free)
             if room > 0:
                 job, count = own, room
@@ -64,7 +68,7 @@ class _Rule(Agent):
             if info["action_mask"][self.end]:
                 return np.array([self.end, 0])
             job, count = int(hungry[0]), 1  # the round may not be refused
-        return np.array([self.stage(runnable[owner[runnable] == job], stages), max(1, count) - 1])
+        return np.array([self.stage(runnable[owner == job], stages), max(1, count) - 1])
 
 
 @register_agent("cluster/fifo")

@@ -189,7 +189,7 @@ class ClusterSchedulingEnv(gym.Env):
         edges = np.full((self.max_edges, 2), -1, np.int32)
         mask = np.zeros(self.max_stages, np.int8)
         rows: list[tuple[Job, int]] = []
-        features: list[tuple[float, ...]] = []
+        features: list[float] = []
         links: list[tuple[int, int]] = []
         heads: list[tuple[float, ...]] = []
         source, picked, now, deciding = sim.source_job, sim.picked, sim.now, sim.deciding
@@ -202,7 +202,7 @@ class ClusterSchedulingEnv(gym.Env):
                 runnable = {s for s in job.ready if (job.index, s) not in picked} if picked else job.ready
             for s in job.alive:
                 rows.append((job, s))
-                features.append((job.unlaunched[s], job.recent_s[s], s in runnable, not job.open_parents[s], position))
+                features += (job.unlaunched[s], job.recent_s[s], s in runnable, not job.open_parents[s], position)
         for name, size, bound in (
             ("max_stages", len(rows), self.max_stages),
             ("max_jobs", len(heads), self.max_jobs),
@@ -211,7 +211,7 @@ class ClusterSchedulingEnv(gym.Env):
             if size > bound:
                 raise ConfigError(f"{size} in the system exceed {name}={bound}; raise {name}")
         if rows:
-            stages[: len(rows)] = features
+            stages[: len(rows)] = np.array(features, np.float32).reshape(-1, 5)
             jobs[: len(heads)] = heads
             mask[: len(rows)] = stages[: len(rows), 2] > 0
         if links:

@@ -74,8 +74,7 @@ class ClusterSimulator:
         self.deciding = self.forced = self.done = False
         self._sequence = 0
         self._heap: list[tuple[float, int, int, Any]] = []
-        for k, (at, template) in enumerate(arrivals):
-            self._push(at, _ARRIVAL, (k, template))
+        self._await_job(0)
         self._stop = self.env.event()
         self._resume = self.env.event()
         self.env.process(self._drive())
@@ -92,6 +91,12 @@ class ClusterSimulator:
     def _push(self, at: float, kind: int, data: Any) -> None:
         self._sequence += 1
         heapq.heappush(self._heap, (at, self._sequence, kind, data))
+
+    def _await_job(self, k: int) -> None:
+        """Put arrival `k` on the heap (one at a time keeps it small), before other events of its instant."""
+        if k < len(self.arrivals):
+            at, template = self.arrivals[k]
+            heapq.heappush(self._heap, (at, k - len(self.arrivals), _ARRIVAL, (k, template)))
 
     def _drive(self) -> Generator[simpy.Event, None, None]:
         heap, env, weights, replace = self._heap, self.env, self._weights, heapq.heapreplace
@@ -240,6 +245,7 @@ class ClusterSimulator:
     # -- events ------------------------------------------------------------------------------------------------
     def _arrive(self, data: tuple[int, JobTemplate]) -> None:
         k, template = data
+        self._await_job(k + 1)
         tables = self._tables.get(id(template))
         if tables is None:
             tables = self._tables[id(template)] = [StageTable(s, self.warmup_s) for s in template.stages]
