@@ -39,6 +39,7 @@ class _Rule(Agent):
 
     def act(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         """Return (row, count - 1)."""
+        self.edges = observation["edges"]
         free = int(observation["executors"][0])
         runnable = observation["stage_mask"].nonzero()[0]
         # Rows beyond those in use hold -1.
@@ -133,6 +134,36 @@ class SRPT(FIFO):
     def order(self, jobs: np.ndarray, work: np.ndarray) -> np.ndarray:
         """Sort by remaining work."""
         return jobs[np.argsort(work[jobs], kind="stable")]
+
+
+def path_lengths(stages: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return each stage's longest way to the end of its job, itself included, in executor-seconds of work."""
+    own = stages[:, 0] * stages[:, 1]
+    edges = edges[edges[:, 0] >= 0]
+    length = own
+    while True:
+        below = np.zeros_like(own)
+        np.maximum.at(below, edges[:, 0], length[edges[:, 1]])
+        longer = own + below
+        if np.array_equal(longer, length):
+            return length
+        length = longer
+
+
+@register_agent("cluster/fair-cp")
+class FairCriticalPath(Fair):
+    """Fair that starts the stage with the longest way to the end of the job."""
+
+    def stage(self, rows: np.ndarray, stages: np.ndarray) -> int:
+        """Choose the head of the longest remaining path among the runnable rows of one job."""
+        return int(rows[path_lengths(stages, self.edges)[rows].argmax()])
+
+
+@register_agent("cluster/sjf-cp")
+class SJFCriticalPath(SRPT):
+    """Shortest remaining work first, and in a job the stage on its critical path (Decima's SJF-CP)."""
+
+    stage = FairCriticalPath.stage
 
 
 @register_agent("cluster/random")
