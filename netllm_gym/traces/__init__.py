@@ -13,8 +13,8 @@ from netllm_gym.traces.published import PublishedLog, published_logs
 from netllm_gym.traces.splits import audit
 from netllm_gym.traces.traceset import TraceSet
 from netllm_gym.traces.user import import_traces, read_path, user_set
-from netllm_gym.traces.workload_sets import fetch_workload
 from netllm_gym.traces.video import VideoManifest, synthetic_video
+from netllm_gym.traces.workload_sets import fetch_workload
 
 __all__ = [
     "NetworkTrace",
