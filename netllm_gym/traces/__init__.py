@@ -7,6 +7,9 @@ from typing import Any
 
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import catalog
+from netllm_gym.traces.head import HeadTrace
+from netllm_gym.traces.head_readers import read_head_csv
+from netllm_gym.traces.head_sets import fetch_heads, read_head_folder
 from netllm_gym.traces.network import NetworkTrace
 from netllm_gym.traces.network_sets import fetch_network, fetch_video, load_video
 from netllm_gym.traces.published import PublishedLog, published_logs
@@ -17,6 +20,7 @@ from netllm_gym.traces.video import VideoManifest, synthetic_video
 from netllm_gym.traces.workload_sets import fetch_workload
 
 __all__ = [
+    "HeadTrace",
     "NetworkTrace",
     "PublishedLog",
     "TraceSet",
@@ -28,6 +32,8 @@ __all__ = [
     "load_video",
     "names",
     "published_logs",
+    "read_head_csv",
+    "read_head_folder",
     "synthetic_video",
 ]
 
@@ -89,4 +95,4 @@ def fetch(name: str, progress: bool = False) -> None:
 
 
 # How each kind of public set is brought here; synthetic kinds need no fetching.
-FETCHERS: dict[str, Any] = {"network": fetch_network, "workload": fetch_workload}
+FETCHERS: dict[str, Any] = {"network": fetch_network, "head": fetch_heads, "workload": fetch_workload}

@@ -1,0 +1,188 @@
+"""Small recurrent networks for head motion, and one training loop for both. Torch loads on first use.
+
+Inputs are motion relative to the last sample and increments, so that the networks cannot learn where a data
+set's zero lies; outputs are displacements, so that zero is hold-last. Angles are scaled by 30°.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netllm_gym.errors import MissingExtraError
+from netllm_gym.files import atomic_path, cache_dir
+
+SCALE_DEG = 30.0
+# Mirroring left and right flips the first and the third angle in both readings (lon and roll; roll and yaw).
+MIRROR = np.array([-1.0, 1.0, -1.0])
+
+
+def require_torch() -> Any:
+    """Return torch.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise MissingExtraError("llm", "a viewport network") from None
+    return torch
+
+
+def motion_features(history_deg: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Position relative to the last sample, and increments, scaled; shape ``[N, h, 6]``. Histories are
+    unwrapped."""
+    relative = history_deg - history_deg[:, -1:]
+    steps = np.diff(history_deg, axis=1, prepend=history_deg[:, :1])
+    return np.concatenate([relative / SCALE_DEG, steps / SCALE_DEG * 5.0], axis=-1).astype(np.float32)
+
+
+def build_gru(hidden: int, layers: int, future: int) -> Any:
+    """A GRU over the history whose last state gives the whole horizon at once."""
+    torch = require_torch()
+
+    class GRUNet(torch.nn.Module):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = torch.nn.GRU(6, hidden, layers, batch_first=True)
+            self.head = torch.nn.Linear(hidden, future * 3)
+            torch.nn.init.zeros_(self.head.weight)  # an untrained network is hold-last
+            torch.nn.init.zeros_(self.head.bias)
+
+        def forward(self, motion: Any, image: Any) -> Any:
+            state = self.gru(motion)[0][:, -1]
+            return self.head(state).view(-1, future, 3)
+
+    return GRUNet()
+
+
+def build_track(hidden: int, future: int, cells: int) -> Any:
+    """TRACK (Romero Rondón et al., PAMI 2022): position and image branches, fused, unrolled over the horizon.
+
+    Each branch and the fusion is an LSTM; the decoder starts from its own last position and feeds on its own
+    output (the published port hands it the first future sample). Without an image that branch sees zeros.
+    """
+    torch = require_torch()
+    nn = torch.nn
+
+    class TrackNet(nn.Module):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.position = nn.LSTM(6, hidden, batch_first=True)
+            self.image = nn.Sequential(nn.Linear(cells, hidden), nn.ReLU())
+            self.image_cell = nn.LSTMCell(hidden, hidden)
+            self.position_cell = nn.LSTMCell(3, hidden)
+            self.fusion = nn.LSTMCell(2 * hidden, hidden)
+            self.head = nn.Linear(hidden, 3)
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+
+        def forward(self, motion: Any, image: Any) -> Any:
+            _, (h, c) = self.position(motion)
+            p = (h[0], c[0])
+            seen = self.image(image)
+            zero = torch.zeros_like(p[0])
+            i, f = (zero, zero), (zero, zero)
+            where = torch.zeros(len(motion), 3, dtype=motion.dtype)
+            path = []
+            for _ in range(future):
+                p = self.position_cell(where, p)
+                i = self.image_cell(seen, i)
+                f = self.fusion(torch.cat([p[0], i[0]], dim=-1), f)
+                where = where + self.head(f[0])
+                path.append(where)
+            return torch.stack(path, dim=1)
+
+    return TrackNet()
+
+
+def train(
+    network: Any,
+    data: tuple[NDArray, NDArray, NDArray],
+    valid: tuple[NDArray, NDArray, NDArray],
+    epochs: int,
+    learning_rate: float,
+    batch: int,
+    seed: int,
+    mirror: bool,
+    report: Callable[[int, float], None] | None = None,
+) -> float:
+    """Train on displacements under the absolute error and keep the epoch that is best on `valid`.
+
+    Args:
+        network: from one of the builders.
+        data, valid: motion features ``[N, h, 6]``, images ``[N, cells]``, displacements ``[N, f, 3]`` in
+            degrees.
+        epochs, learning_rate, batch: of Adam, with a cosine decay to zero.
+        seed: of initialisation order and shuffling; the same seed gives the same network on the same machine.
+        mirror: flip left and right at random (only without images).
+        report: called with the epoch and the error on `valid` in degrees.
+
+    Returns:
+        The best error on `valid`, degrees.
+    """
+    torch = require_torch()
+    x, image, y = (torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32)) for part in data)
+    vx, vimage, vy = (torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32)) for part in valid)
+    y, vy = y / SCALE_DEG, vy / SCALE_DEG
+    flip = torch.tensor(MIRROR, dtype=torch.float32)
+    rng = np.random.default_rng(seed)
+    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
+    steps = epochs * -(-len(x) // batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1))
+    best, kept = np.inf, {key: value.clone() for key, value in network.state_dict().items()}
+    for epoch in range(epochs):
+        network.train()
+        order = rng.permutation(len(x))
+        for begin in range(0, len(x), batch):
+            picked = torch.from_numpy(order[begin : begin + batch])
+            bx, by = x[picked], y[picked]
+            if mirror and rng.random() < 0.5:
+                bx, by = bx * flip.repeat(2), by * flip
+            loss = (network(bx, image[picked]) - by).abs().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+        network.eval()
+        with torch.no_grad():
+            parts = [
+                (network(vx[i : i + 2048], vimage[i : i + 2048]) - vy[i : i + 2048]).abs().sum()
+                for i in range(0, len(vx), 2048)
+            ]
+        error = float(sum(parts)) / vy.numel() * SCALE_DEG
+        if report is not None:
+            report(epoch, error)
+        if error < best:
+            best, kept = error, {key: value.clone() for key, value in network.state_dict().items()}
+    network.load_state_dict(kept)
+    network.eval()
+    return best
+
+
+def cached(key: dict[str, Any], network: Any, fit: Callable[[], float]) -> None:
+    """Load the weights that `key` describes into `network`, or call `fit` and keep them (plain arrays, no
+    pickle)."""
+    torch = require_torch()
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    path = cache_dir() / "models" / f"{name}.npz"
+    own = network.state_dict()
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            state = {k: torch.from_numpy(stored[k]) for k in own}
+        network.load_state_dict(state)
+        network.eval()
+        return
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile):
+        pass  # absent, or not ours: train
+    fit()
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.savez(handle, **{k: v.numpy() for k, v in network.state_dict().items()})

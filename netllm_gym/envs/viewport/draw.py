@@ -1,0 +1,60 @@
+"""Pictures of a tiled sphere: the equirectangular frame, tiles by quality, and views outlined."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netllm_gym.envs.viewport.tiles import TileGrid
+from netllm_gym.traces.head_geometry import vector_to_lonlat
+
+WIDTH, HEIGHT = 512, 256
+_HOLE, _LOW, _HIGH = np.array([40, 40, 40]), np.array([226, 237, 248]), np.array([33, 102, 172])
+_TRUE, _PREDICTED = np.array([214, 39, 40]), np.array([255, 187, 0])
+
+
+def outline(angles_deg: NDArray[np.float64], fov_deg: tuple[float, float], points: int = 200) -> NDArray[np.float64]:
+    """Edge of a rectilinear view as ``(lon, lat)`` in degrees, shape ``[4 * points, 2]``."""
+    half = np.tan(np.radians(np.array(fov_deg) / 2.0))
+    t = np.linspace(-1.0, 1.0, points)
+    one = np.ones(points)
+    x = np.concatenate([t, one, -t, -one]) * half[0]
+    y = np.concatenate([one, -t, -one, t]) * half[1]
+    lon, lat, roll = np.radians(angles_deg)
+    x, y = x * np.cos(roll) + y * np.sin(roll), -x * np.sin(roll) + y * np.cos(roll)
+    up, ahead = y * np.cos(lat) + np.sin(lat), -y * np.sin(lat) + np.cos(lat)
+    side, front = x * np.cos(lon) + ahead * np.sin(lon), -x * np.sin(lon) + ahead * np.cos(lon)
+    return vector_to_lonlat(np.stack([side, up, front], axis=-1))
+
+
+def draw(
+    grid: TileGrid,
+    levels: NDArray[np.int64],
+    ladder: int,
+    truth_deg: NDArray[np.float64],
+    predicted_deg: NDArray[np.float64] | None,
+    fov_deg: tuple[float, float],
+) -> NDArray[np.uint8]:
+    """Draw tiles (white to blue by quality, dark where skipped), the true view (red) and the predicted one
+    (yellow).
+
+    Returns:
+        RGB image, uint8 ``[256, 512, 3]``.
+    """
+    row = np.minimum(np.arange(HEIGHT) * grid.rows // HEIGHT, grid.rows - 1)
+    column = np.minimum(np.arange(WIDTH) * grid.columns // WIDTH, grid.columns - 1)
+    level = levels.reshape(grid.rows, grid.columns)[row[:, None], column[None, :]]
+    share = np.clip(level / max(ladder - 1, 1), 0.0, 1.0)[..., None]
+    image = np.where(level[..., None] < 0, _HOLE, _LOW + share * (_HIGH - _LOW))
+    image[np.flatnonzero(np.diff(row)) + 1] *= 0.8
+    image[:, np.flatnonzero(np.diff(column)) + 1] *= 0.8
+    for angles, colour in ((predicted_deg, _PREDICTED), (truth_deg, _TRUE)):
+        if angles is None:
+            continue
+        edge = outline(angles, fov_deg)
+        x = ((edge[:, 0] / 360.0 + 0.5) * WIDTH).astype(int) % WIDTH
+        y = np.clip(((0.5 - edge[:, 1] / 180.0) * HEIGHT).astype(int), 0, HEIGHT - 1)
+        for dx in (0, 1):
+            for dy in (0, 1):
+                image[np.minimum(y + dy, HEIGHT - 1), (x + dx) % WIDTH] = colour
+    return image.astype(np.uint8)

@@ -1,0 +1,446 @@
+"""Tiled 360-degree streaming: one viewer, one video, one network; what is buffered was chosen before he
+looked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from netllm_gym import traces as trace_room
+from netllm_gym.envs.abr.kernel import download, link_arrays
+from netllm_gym.envs.viewport.allocate import inside_outside, knapsack
+from netllm_gym.envs.viewport.prediction import load_head_traces
+from netllm_gym.envs.viewport.qoe import ViewQoE
+from netllm_gym.envs.viewport.tiles import TileGrid, TileView
+from netllm_gym.envs.viewport.windows import WindowProtocol
+from netllm_gym.errors import ConfigError
+from netllm_gym.traces import TraceSet
+from netllm_gym.traces.head_geometry import unwrap_to_last
+from netllm_gym.traces.tiles import TileManifest, read_tile_table, synthetic_tiles
+
+HISTORY = 8
+MODES = ("tiles", "pair", "view")
+
+
+class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
+    """Stream a tiled 360-degree video to where its viewer will look.
+
+    ## Description
+    Each step downloads the next chunk, a quality per tile, over a network trace while earlier chunks play.
+    The head log stops at the *playhead*: the fuller the buffer, the further ahead the view must be predicted.
+    A large buffer protects from stalls and costs accuracy; ``buffer_s`` sets the target above which the
+    player waits. During a stall the video and the head stand still. Tiles that were skipped show as holes.
+
+    ## Action Space
+    By `action_mode`:
+
+    - `tiles`: `MultiDiscrete([L + 1] * T)`: 0 skips a tile, q + 1 fetches it at level q.
+    - `pair`: `Discrete((L + 1) * L)`: level `a // (L + 1)` for tiles in view if the head stays where it is,
+      `a % (L + 1)` (0 = skip, q + 1 = level q, capped at the inner level) for the others.
+    - `view`: `Dict(motion_deg: Box[F, 3], level: Discrete(L))`: predicted motion from the last head sample
+    for each
+      sample until the chunk has played (the first `horizon_steps[0]` entries count), and a budget: the bytes
+      of the expected view at that level and of the rest at the lowest; the environment spends it tile by
+      tile. A pure viewport predictor can so be scored in QoE.
+
+    ## Observation Space
+    `Dict`: `history_deg` [h, 3] and `motion_deg` [h, 3] (head up to the playhead, newest last, see
+    `ViewportPrediction-v0`), `throughput_mbps` [8], `download_time_s` [8], `buffer_s` [1], `horizon_steps`
+    [2] (samples from the newest head sample to the chunk's end and beginning), `tile_bytes` [L, T] of
+    the next chunk, `last_levels` [T] (-1 = skipped or none), `chunks_left` [1].
+
+    ## Rewards
+    QoE (:class:`ViewQoE`, MANSY's form) of the chunks whose playback *ended* in the step, from the true view,
+    minus the stall during the step. The last step also plays out the buffer.
+
+    ## Episode End
+    Termination: all chunks fetched and played. Never truncated.
+
+    ## Information
+    Reward terms, summed over the chunks played in the step: `quality`, `spatial`, `change`, `blank`,
+        `stall_s`; also
+    `played` (how many), `bytes`, `wasted_bytes` (fetched tiles never in view, of played chunks), `hit_rate`
+    (share of the view that was fetched), `buffer_s`, `download_time_s`, `reward`, `wall_time_s`.
+    `reset`: `trace`, `trace_group`, `user`, `video`, `network`.
+
+    ## Arguments
+    | name | default | meaning |
+    |---|---|---|
+    | `traces`, `split` | `"viewport/synthetic"`, `"test"` | head traces (canonical reading) |
+    | `network` | `"streaming/synthetic-4g"` | network traces; the split is the same |
+    | `tiles` | `"synthetic"` | tile sizes: the embedded model, or a path for `read_tile_table` |
+    | `action_mode` | `"tiles"` | see above |
+    | `qoe` | `"balanced"` | MANSY's preferences: balanced, quality, stall, smooth, quality-stall |
+    | `buffer_target_s` | 3.0 | the player waits above it |
+    | `history` | 10 | head samples shown |
+    | `rtt_s` | 0.05 | latency of a request |
+    | `max_chunks` | None | play only the first so many chunks |
+
+    `reset(options={"trace": i, "network": j, "start_s": t})` picks viewer, network trace and its start.
+
+    ## Version History
+    * v0: initial version.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's convention)
+        "render_modes": ["rgb_array"],
+        "render_fps": 2,
+        "modalities": {
+            "history_deg": "series",
+            "motion_deg": "series",
+            "throughput_mbps": "series",
+            "download_time_s": "series",
+            "buffer_s": "scalar",
+            "horizon_steps": "scalar",
+            "tile_bytes": "image",
+            "last_levels": "series",
+            "chunks_left": "scalar",
+        },
+        "scales": {
+            "history_deg": 90.0,
+            "motion_deg": 20.0,
+            "throughput_mbps": 16.0,
+            "download_time_s": 1.0,
+            "buffer_s": 3.0,
+            "horizon_steps": 20.0,
+            "tile_bytes": 5e4,
+            "last_levels": 5.0,
+            "chunks_left": 60.0,
+        },
+        "metric": {"name": "qoe", "aggregate": "sum", "better": "higher"},
+        "reward_terms": {
+            "quality": {"aggregate": "sum", "unit": "QoE", "better": "higher"},
+            "stall_s": {"aggregate": "sum", "unit": "s", "better": "lower"},
+            "spatial": {"aggregate": "sum", "unit": "QoE", "better": "lower"},
+            "change": {"aggregate": "sum", "unit": "QoE", "better": "lower"},
+            "blank": {"aggregate": "sum", "unit": "QoE", "better": "lower"},
+            "wasted_bytes": {"aggregate": "sum", "unit": "B", "better": "lower"},
+        },
+    }
+
+    def __init__(
+        self,
+        traces: str | Path | TraceSet = "viewport/synthetic",
+        split: str = "test",
+        network: str | Path | TraceSet = "streaming/synthetic-4g",
+        tiles: str | Path = "synthetic",
+        action_mode: str = "tiles",
+        qoe: str | ViewQoE = "balanced",
+        buffer_target_s: float = 3.0,
+        history: int = 10,
+        rtt_s: float = 0.05,
+        max_chunks: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self.traces = load_head_traces(traces, split)
+        if self.traces[0].reading != "canonical":
+            raise ConfigError("streaming needs the canonical reading of head traces, not as-published angles")
+        self.networks = trace_room.load(network, split)
+        if action_mode not in MODES:
+            raise ConfigError(f"action_mode must be one of {', '.join(MODES)}, got {action_mode!r}")
+        if render_mode not in (None, "rgb_array"):
+            raise ConfigError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+        if history < 2 or rtt_s < 0:
+            raise ConfigError("history ≥ 2 and rtt_s ≥ 0 are needed")
+        if max_chunks is not None and max_chunks < 2:
+            raise ConfigError(f"max_chunks must be at least 2, got {max_chunks}")
+        self.hz = self.traces[0].hz
+        self._tables = None if tiles == "synthetic" else read_tile_table(tiles)
+        if self._tables is not None:
+            missing = sorted({trace.video for trace in self.traces} - set(self._tables))
+            if missing:
+                raise ConfigError(f"{tiles} has no sizes for video {missing[0]} of {self.traces.name}")
+        self.max_chunks = max_chunks
+        self._videos: dict[str, TileManifest] = {}
+        first = self._video(0)
+        if buffer_target_s < first.chunk_s:
+            raise ConfigError(f"buffer_target_s must hold at least one chunk ({first.chunk_s:g} s)")
+        if abs(first.chunk_s * self.hz - round(first.chunk_s * self.hz)) > 1e-9:
+            raise ConfigError(f"chunks of {first.chunk_s:g} s do not hold whole samples at {self.hz:g} Hz")
+        self.view = TileView(TileGrid(first.rows, first.columns))
+        self.qoe = ViewQoE.preset(qoe) if isinstance(qoe, str) else qoe
+        self.utility = first.ladder_kbps / first.ladder_kbps[-1]
+        self._utility_or_nan = np.append(self.utility, np.nan)  # index -1: skipped
+        self.action_mode, self.render_mode = action_mode, render_mode
+        self.buffer_target_s, self.rtt_s = float(buffer_target_s), float(rtt_s)
+        self.protocol = WindowProtocol(
+            history, self.max_horizon(buffer_target_s, first.chunk_s), first=history, margin=10**6
+        )
+        self._per_chunk = round(first.chunk_s * self.hz)
+        self._shares: dict[int, np.ndarray] = {}
+        self._links: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        levels, count = first.levels, first.tiles
+        box = spaces.Box
+        self.observation_space = spaces.Dict(
+            {
+                "history_deg": box(-np.inf, np.inf, (history, 3), np.float32),
+                "motion_deg": box(-np.inf, np.inf, (history, 3), np.float32),
+                "throughput_mbps": box(0, np.inf, (HISTORY,), np.float32),
+                "download_time_s": box(0, np.inf, (HISTORY,), np.float32),
+                "buffer_s": box(0, np.inf, (1,), np.float32),
+                "horizon_steps": box(0, np.inf, (2,), np.float32),
+                "tile_bytes": box(0, np.inf, (levels, count), np.float32),
+                "last_levels": box(-1, levels - 1, (count,), np.float32),
+                "chunks_left": box(0, np.inf, (1,), np.float32),
+            }
+        )
+        self.action_space: spaces.Space = {
+            "tiles": spaces.MultiDiscrete(np.full(count, levels + 1)),
+            "pair": spaces.Discrete((levels + 1) * levels),
+            "view": spaces.Dict(
+                {
+                    "motion_deg": box(-3600.0, 3600.0, (self.protocol.future, 3), np.float32),
+                    "level": spaces.Discrete(levels),
+                }
+            ),
+        }[action_mode]
+        self.trace_index = self.network_index = 0
+        self._predicted: np.ndarray | None = None
+
+    def max_horizon(self, buffer_target_s: float, chunk_s: float) -> int:
+        """Samples from the playhead to the end of a chunk requested with a full buffer."""
+        return int(np.ceil((buffer_target_s + chunk_s) * self.hz)) + 1
+
+    def _video(self, index: int) -> TileManifest:
+        trace = self.traces[index]
+        if trace.video not in self._videos:
+            if self._tables is not None:
+                self._videos[trace.video] = self._tables[trace.video]
+            else:
+                self._videos[trace.video] = synthetic_tiles(trace.video, max(2, int(trace.duration_s)))
+        return self._videos[trace.video]
+
+    def _share(self, index: int) -> np.ndarray:
+        """Mean share of the true view per chunk and tile, ``[chunks, T]`` (computed once per viewer)."""
+        if index not in self._shares:
+            if len(self._shares) > 512:
+                self._shares.clear()
+            per_sample = self.view.weights(self.traces[index].angles_deg)
+            whole = len(per_sample) // self._per_chunk * self._per_chunk
+            self._shares[index] = per_sample[:whole].reshape(-1, self._per_chunk, per_sample.shape[1]).mean(axis=1)
+        return self._shares[index]
+
+    def static_info(self) -> dict[str, Any]:
+        """Public facts: the manifest, the QoE, the view, the buffer rule and the rates."""
+        return {
+            "traces": self.traces.name,
+            "reading": "canonical",
+            "hz": self.hz,
+            "protocol": self.protocol,
+            "user": self.traces[self.trace_index].user,
+            "video": self.traces[self.trace_index].video,
+            "crowd": None,
+            "manifest": self.manifest,
+            "utility": self.utility,
+            "qoe": self.qoe,
+            "view": self.view,
+            "buffer_target_s": self.buffer_target_s,
+            "rtt_s": self.rtt_s,
+            "action_mode": self.action_mode,
+        }
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin an episode; see the class for `options`."""
+        super().reset(seed=seed)
+        options = options or {}
+        unknown = set(options) - {"trace", "network", "start_s"}
+        if unknown:
+            raise ConfigError(f"unknown reset option {sorted(unknown)[0]!r}; known: network, start_s, trace")
+        drawn = (
+            int(self.np_random.integers(len(self.traces))),
+            int(self.np_random.integers(len(self.networks))),
+        )
+        self.trace_index = int(options.get("trace", drawn[0]))
+        self.network_index = int(options.get("network", drawn[1]))
+        for index, members, what in (
+            (self.trace_index, self.traces, "trace"),
+            (self.network_index, self.networks, "network"),
+        ):
+            if not 0 <= index < len(members):
+                raise ConfigError(f"{what} {index} is out of range: {members.name} has {len(members)}")
+        self.trace, link = self.traces[self.trace_index], self.networks[self.network_index]
+        self.manifest = self._video(self.trace_index)
+        self.share = self._share(self.trace_index)
+        self.chunks = min(len(self.share), self.manifest.chunks, self.max_chunks or 10**9)
+        if self.chunks < 2:
+            raise ConfigError(f"{self.trace.name} is shorter than two chunks")
+        start = float(options.get("start_s", link.start_s))
+        if not 0 <= start < link.total_s:
+            raise ConfigError(f"start_s {start:g} lies outside {link.name} ({link.total_s:g} s)")
+        if self.network_index not in self._links:
+            self._links[self.network_index] = link_arrays(link, 1.0)
+        self.offset_s, self.buffer_s, self.wall_time_s = start, 0.0, 0.0
+        self.chunk = self.played = 0
+        self.levels = np.full((self.chunks, self.manifest.tiles), -1, np.int64)
+        self._before: float | None = None
+        self._throughputs = np.zeros(HISTORY, np.float32)
+        self._delays = np.zeros(HISTORY, np.float32)
+        self._predicted = None
+        info = {
+            "trace": self.trace.name,
+            "trace_group": self.trace.group,
+            "user": self.trace.user,
+            "video": self.trace.video,
+            "network": link.name,
+            "time_s": 0.0,
+            "wall_time_s": 0.0,
+        }
+        return self._observe(), info
+
+    @property
+    def playhead(self) -> int:
+        """Newest head sample the player knows: the one at the playhead."""
+        at = (self.chunk * self.manifest.chunk_s - self.buffer_s) * self.hz
+        return min(int(at + 1e-6), len(self.trace) - 1)
+
+    def horizon(self) -> tuple[int, int]:
+        """Samples from the newest head sample to the last and to the first of the next chunk."""
+        begin = self.chunk * self._per_chunk - self.playhead
+        return begin + self._per_chunk - 1, begin
+
+    def _history(self) -> np.ndarray:
+        newest, length = self.playhead, self.protocol.history
+        index = np.maximum(np.arange(newest - length + 1, newest + 1), 0)  # before the start the head stood still
+        return unwrap_to_last(self.trace.angles_deg[index])
+
+    def _observe(self) -> dict[str, Any]:
+        history = self._history()
+        over = self.chunk >= self.chunks
+        shape = (self.manifest.levels, self.manifest.tiles)
+        last = self.levels[self.chunk - 1] if self.chunk else np.full(shape[1], -1)
+        return {
+            "history_deg": history.astype(np.float32),
+            "motion_deg": (history - history[-1]).astype(np.float32),
+            "throughput_mbps": self._throughputs.copy(),
+            "download_time_s": self._delays.copy(),
+            "buffer_s": np.array([self.buffer_s], np.float32),
+            "horizon_steps": np.zeros(2, np.float32) if over else np.array(self.horizon(), np.float32),
+            "tile_bytes": (np.zeros(shape) if over else self.manifest.tile_bytes[self.chunk]).astype(np.float32),
+            "last_levels": last.astype(np.float32),
+            "chunks_left": np.array([self.chunks - self.chunk], np.float32),
+        }
+
+    def _tile_levels(self, action: Any) -> np.ndarray:
+        """Turn an action of any mode into a level per tile, -1 = skipped."""
+        levels = self.manifest.levels
+        if self.action_mode == "tiles":
+            chosen = np.asarray(action, dtype=np.int64)
+            if chosen.shape != (self.manifest.tiles,) or chosen.min() < 0 or chosen.max() > levels:
+                raise ConfigError(f"the action must be {self.manifest.tiles} numbers from 0 to {levels}")
+            return chosen - 1
+        if self.action_mode == "pair":
+            if not 0 <= int(action) < levels * (levels + 1):
+                raise ConfigError(f"action {action} is not a pair (0 to {levels * (levels + 1) - 1})")
+            inside, outside = divmod(int(action), levels + 1)
+            self._predicted = self.trace.angles_deg[self.playhead][None]
+            return inside_outside(self.view.visible(self._predicted[0]), inside, min(outside - 1, inside))
+        motion, level = np.asarray(action["motion_deg"], np.float64), int(action["level"])
+        if motion.shape != (self.protocol.future, 3) or not np.isfinite(motion).all() or not 0 <= level < levels:
+            raise ConfigError("the action needs finite motion_deg of the space's shape and a level of the ladder")
+        last, first = self.horizon()
+        ahead = np.vstack([np.zeros((1, 3)), motion])[first : last + 1]
+        self._predicted = self.trace.angles_deg[self.playhead] + ahead
+        weight = self.view.weights(self._predicted).mean(axis=0)
+        sizes = self.manifest.tile_bytes[self.chunk]
+        budget = float(np.where(weight > 0, sizes[level], sizes[0]).sum())
+        return knapsack(weight, sizes, self.utility, budget, 0)
+
+    def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Fetch the next chunk and play meanwhile."""
+        if self.chunk >= self.chunks:
+            raise ConfigError("the video is over; call reset")
+        chosen = self._tile_levels(action)
+        sizes = self.manifest.tile_bytes[self.chunk]
+        fetched = np.flatnonzero(chosen >= 0)
+        size = float(sizes[chosen[fetched], fetched].sum())
+        chunk_s = self.manifest.chunk_s
+        self.levels[self.chunk] = chosen
+        delay, stall, self.buffer_s, sleep, self.offset_s = download(
+            *self._links[self.network_index],
+            self.offset_s,
+            size,
+            self.buffer_s,
+            self.rtt_s,
+            1.0,
+            chunk_s,
+            self.buffer_target_s,
+            0.05,
+        )
+        self.wall_time_s += delay + sleep
+        self.chunk += 1
+        rate = size * 8e-6 / delay if size else (float(self._throughputs[-1]))
+        self._throughputs = np.append(self._throughputs[1:], np.float32(rate))
+        self._delays = np.append(self._delays[1:], np.float32(delay))
+        over = self.chunk >= self.chunks
+        until = self.chunks if over else int((self.chunk * chunk_s - self.buffer_s) / chunk_s + 1e-9)
+        info = self._play(until)
+        if over:
+            self.wall_time_s += self.buffer_s
+            self.buffer_s = 0.0
+        q = self.qoe
+        reward = (
+            q.quality * info["quality"]
+            - q.stall * stall
+            - q.variation * (info["spatial"] + info["change"])
+            - q.blank * info["blank"]
+        )
+        info |= {
+            "reward": reward,
+            "stall_s": stall,
+            "bytes": size,
+            "buffer_s": self.buffer_s,
+            "download_time_s": delay,
+            "throughput_mbps": rate,
+            "wall_time_s": self.wall_time_s,
+            "time_s": self.playhead / self.hz,
+            "chunk": self.chunk - 1,
+        }
+        return self._observe(), reward, over, False, info
+
+    def _play(self, until: int) -> dict[str, Any]:
+        """Score the chunks whose playback has ended; return the sums of their terms."""
+        quality = spatial = change = blank = wasted = 0.0
+        first = self.played
+        while self.played < until:
+            n = self.played
+            share, levels = self.share[n], self.levels[n]
+            terms = self.qoe.terms(share, self._utility_or_nan[levels], self._before)
+            self._before = terms[0]
+            quality, spatial = quality + terms[0], spatial + terms[1]
+            change, blank = change + terms[2], blank + terms[3]
+            unseen = np.flatnonzero((share <= 0) & (levels >= 0))
+            wasted += float(self.manifest.tile_bytes[n][levels[unseen], unseen].sum())
+            self.played += 1
+        played = self.played - first
+        return {
+            "quality": quality,
+            "spatial": spatial,
+            "change": change,
+            "blank": blank,
+            "wasted_bytes": wasted,
+            "played": played,
+            "hit_rate": 1.0 - blank / played if played else 1.0,
+        }
+
+    def render(self) -> Any:
+        """Draw the last played chunk: tiles by quality, the true view and what was predicted for the next
+        chunk."""
+        if self.render_mode != "rgb_array":
+            return None
+        from netllm_gym.envs.viewport.draw import draw
+
+        shown = max(self.played - 1, 0)
+        return draw(
+            self.view.grid,
+            self.levels[shown],
+            self.manifest.levels,
+            self.trace.angles_deg[self.playhead],
+            None if self._predicted is None else self._predicted[-1],
+            self.view.fov_deg,
+        )

@@ -1,0 +1,289 @@
+"""Both viewport environments: contracts, protocol, tiles, QoE accounting, determinism and bad input."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import netllm_gym
+from netllm_gym import make_agent, traces
+from netllm_gym.agents.base import EnvInfo
+from netllm_gym.envs.viewport.allocate import knapsack, region
+from netllm_gym.envs.viewport.tiles import TileGrid, TileView
+from netllm_gym.envs.viewport.windows import WindowProtocol, cut, displacements
+from netllm_gym.errors import ConfigError, NetLLMGymError, TraceFormatError, UnknownNameError
+from netllm_gym.traces.head import HeadTrace
+from netllm_gym.traces.tiles import TileManifest, read_tile_table, synthetic_tiles
+
+PREDICT, STREAM = "netllm_gym/ViewportPrediction-v0", "netllm_gym/ViewportStreaming-v0"
+
+
+def play(env, agent, trace=0, **options):
+    observation, info = env.reset(seed=1, options={"trace": trace, **options})
+    agent.reset(EnvInfo.of(env, 0, agent.privileged))
+    infos, over = [], False
+    while not over:
+        observation, reward, over, _, info = env.step(agent.act(observation, info))
+        infos.append({**info, "reward": reward})
+    return infos
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [
+        (PREDICT, {}),
+        (PREDICT, {"image": "crowd", "tiles": True}),
+        (STREAM, {"max_chunks": 5}),
+        (STREAM, {"action_mode": "pair", "max_chunks": 5}),
+        (STREAM, {"action_mode": "view", "max_chunks": 5, "render_mode": "rgb_array"}),
+    ],
+)
+def test_gymnasium_accepts_the_environment(name, kwargs) -> None:
+    env = gym.make(name, **kwargs).unwrapped
+    check_env(env, skip_render_check=True)
+    keys = set(env.observation_space.spaces)
+    assert set(env.metadata["modalities"]) == keys == set(env.metadata["scales"])
+
+
+def test_windows_are_the_published_ones() -> None:
+    trace = HeadTrace("u", "v", 5.0, np.zeros((300, 3)))
+    assert WindowProtocol().anchors(trace).tolist() == list(range(30, 240, 15))
+    gap = np.ones(300, bool)
+    gap[100] = False
+    assert not {90, 105} & set(WindowProtocol().anchors(HeadTrace("u", "v", 5.0, np.zeros((300, 3)), valid=gap)))
+    with pytest.raises(ConfigError, match="leave the trace"):
+        WindowProtocol(history=31)
+
+
+def test_zero_motion_is_hold_last_and_the_truth_scores_zero() -> None:
+    env = gym.make(PREDICT).unwrapped
+    observation, _ = env.reset(seed=0, options={"trace": 3})
+    windows = cut([env.traces[3]], env.protocol)
+    truth = displacements(windows)
+    _, reward, _, _, info = env.step(np.zeros((20, 3), np.float32))
+    assert info["mae_deg"] == pytest.approx(info["hold_last_mae_deg"]) == pytest.approx(-reward)
+    _, reward, _, _, info = env.step(truth[1].astype(np.float32))
+    assert -reward < 1e-4 and info["great_circle_deg"] < 1e-3
+    assert np.array_equal(observation["motion_deg"][-1], np.zeros(3))
+
+
+def test_an_episode_scores_what_the_windows_score() -> None:
+    from netllm_gym.agents.classical.viewport_predictors import DampedVelocity
+    from netllm_gym.envs.viewport.metrics import mae_wrapped
+
+    env = gym.make(PREDICT).unwrapped
+    infos = play(env, make_agent("viewport/damped-velocity"), trace=2)
+    windows = cut([env.traces[2]], env.protocol)
+    expected = mae_wrapped(DampedVelocity().predict(windows.history_deg, 20), windows.future_deg).mean(axis=1)
+    assert [info["mae_deg"] for info in infos] == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_crowd_never_contains_the_viewer() -> None:
+    env = gym.make(PREDICT, split="train", image="crowd").unwrapped
+    trace = env.traces[0]
+    with_him = env.crowd.directions(trace.video, 0, 10)
+    without = env.crowd.directions(trace.video, 0, 10, trace.user)
+    assert len(with_him) == len(without) + 1
+    infos = play(gym.make(PREDICT, image="crowd").unwrapped, make_agent("viewport/crowd-knn"))
+    assert all(np.isfinite(info["mae_deg"]) for info in infos)
+    with pytest.raises(ConfigError, match="crowd"):
+        play(gym.make(PREDICT).unwrapped, make_agent("viewport/crowd-knn"))
+
+
+def test_maps_from_disk(tmp_path) -> None:
+    for video in range(1, 20):
+        np.save(tmp_path / f"{video}.npy", np.full((400, 4, 6), video, np.float32))
+    env = gym.make(PREDICT, image=str(tmp_path)).unwrapped
+    observation, info = env.reset(seed=0)
+    assert observation["image"].shape == (4, 6) and observation["image"][0, 0] == float(info["video"])
+    with pytest.raises(TraceFormatError, match="no <video>"):
+        gym.make(PREDICT, image=str(tmp_path / "none"))
+
+
+def test_experience_of_windows() -> None:
+    from netllm_gym.datasets.viewport_windows import window_experience
+
+    data = window_experience("viewport/synthetic", "valid")
+    env = gym.make(PREDICT, split="valid").unwrapped
+    assert len(data) == len(env.traces)
+    env.reset(seed=0, options={"trace": 1})
+    for action in data.episodes[1].actions:
+        assert env.step(action)[4]["mae_deg"] < 1e-4
+    assert data.action_space.contains(data.episodes[0].actions[0])
+
+
+# --- tiles
+# ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_view_knows_no_seam_and_sees_the_pole() -> None:
+    view = TileView()
+    weights = view.weights([[10.0, 0, 0], [55.0, 0, 0], [190.0, 0, 0], [10.0, 90.0, 0]])
+    assert weights.sum(axis=1) == pytest.approx(np.ones(4))
+    frames = weights.reshape(4, 8, 8)
+    assert np.allclose(np.roll(frames[0], 1, axis=1), frames[1])
+    assert np.allclose(np.roll(frames[0], 4, axis=1), frames[2])
+    assert (frames[3, 0] > 0).all() and frames[3, 4:].sum() == 0
+    assert view.visible([20.0, 15.0, 0.0]).sum() == pytest.approx(17.6, abs=6)
+
+
+def test_roll_turns_the_view_clockwise() -> None:
+    wide = TileView(TileGrid(8, 8), (120.0, 30.0))
+    frame = wide.weights([0.0, 0.0, 40.0]).reshape(8, 8)
+    right_low, right_high = frame[4:, 4:].sum(), frame[:4, 4:].sum()
+    assert right_low > right_high  # right ear down: the right end of a wide view points down
+
+
+def test_bad_grids_and_views() -> None:
+    with pytest.raises(ConfigError):
+        TileGrid(0, 8)
+    with pytest.raises(ConfigError, match="do not divide"):
+        TileGrid(8, 8).check_frame(1001, 500)
+    with pytest.raises(ConfigError):
+        TileView(fov_deg=(180.0, 90.0))
+    assert TileGrid(6, 12).solid_angle.sum() == pytest.approx(1.0)
+
+
+def test_tile_tables(tmp_path) -> None:
+    table = synthetic_tiles("3", 5)
+    path = tmp_path / "t.npz"
+    np.savez(path, grid=[8, 8], chunk_s=1.0, per_tile_ladder_kbps=table.ladder_kbps, v3=table.tile_bytes)
+    assert read_tile_table(path)["3"].digest == table.digest
+    with pytest.raises(TraceFormatError, match="do not fit"):
+        TileManifest("v", [1, 2], 1.0, 8, 7, np.ones((4, 2, 64)))
+    path.write_bytes(b"junk")
+    with pytest.raises(TraceFormatError):
+        read_tile_table(path)
+
+
+def test_allocators_spend_no_more_than_the_budget() -> None:
+    rng = np.random.default_rng(0)
+    sizes = synthetic_tiles("1", 2).tile_bytes[0]
+    utility = np.linspace(0.1, 1.0, len(sizes))
+    interest = rng.dirichlet(np.full(64, 0.3))
+    for budget in np.linspace(sizes[0].sum(), sizes[-1].sum() * 1.1, 7):
+        for levels in (
+            knapsack(interest, sizes, utility, budget, 0),
+            region(interest, sizes, utility, budget, 1.0),
+        ):
+            assert sizes[levels, np.arange(64)].sum() <= budget + 1e-6
+    assert (knapsack(np.ones(64) / 64, sizes, utility, 1e12, -1) == len(sizes) - 1).all()
+
+
+# --- streaming
+# --------------------------------------------------------------------------------------------------------
+
+
+def test_qoe_is_paid_for_every_chunk_once_and_when_it_is_played() -> None:
+    env = gym.make(STREAM).unwrapped
+    infos = play(env, make_agent("streaming/predictive"))
+    assert sum(info["played"] for info in infos) == env.chunks == len(infos)
+    assert infos[0]["played"] == 0  # the first chunk has only just arrived
+    assert all(info["buffer_s"] <= env.buffer_target_s + 1e-9 for info in infos)
+    rebuilt = [info["quality"] - info["stall_s"] - info["spatial"] - info["change"] - info["blank"] for info in infos]
+    assert [info["reward"] for info in infos] == pytest.approx(rebuilt)
+    # Time is conserved: wall clock = video + stalls.
+    assert infos[-1]["wall_time_s"] == pytest.approx(env.chunks + sum(info["stall_s"] for info in infos))
+
+
+def test_the_head_log_ends_at_the_playhead_and_the_horizon_grows_with_the_buffer() -> None:
+    env = gym.make(STREAM, buffer_target_s=6.0).unwrapped
+    observation, _ = env.reset(seed=0, options={"trace": 0})
+    lowest = np.ones(64, np.int64)
+    for _ in range(8):
+        observation, *_ = env.step(lowest)
+        newest = env.traces[0].angles_deg[env.playhead]
+        assert observation["history_deg"][-1] == pytest.approx(newest, abs=1e-4)
+        played = env.chunk - float(observation["buffer_s"][0])
+        assert env.playhead <= played * 5 + 1e-6 < env.playhead + 1 + 1e-6
+        last, first = observation["horizon_steps"]
+        assert first == pytest.approx(observation["buffer_s"][0] * 5, abs=1.0) and last == first + 4
+    assert observation["buffer_s"][0] > 4.0
+
+
+def test_the_oracle_beats_every_other_view_and_prediction_beats_none() -> None:
+    env = gym.make(STREAM).unwrapped
+
+    def total(agent, **kwargs):
+        return np.mean(
+            [
+                sum(i["reward"] for i in play(env, make_agent(agent, **kwargs), trace=t, network=t % 8))
+                for t in range(0, 32, 4)
+            ]
+        )
+
+    oracle, hold = total("streaming/oracle"), total("streaming/predictive")
+    line = total("streaming/predictive", predictor="viewport/linear-regression")
+    assert oracle > hold > line
+    assert hold > total("streaming/whole-sphere")
+
+
+def test_skipped_tiles_show_as_holes() -> None:
+    env = gym.make(STREAM, max_chunks=4).unwrapped
+    env.reset(seed=0)
+    infos = [env.step(np.zeros(64, np.int64))[4] for _ in range(4)]
+    assert sum(info["blank"] for info in infos) == pytest.approx(4.0)
+    assert sum(info["quality"] for info in infos) == 0.0
+
+
+def test_same_seed_same_numbers_and_any_abr_rule_sets_the_budget() -> None:
+    env = gym.make(STREAM, max_chunks=12).unwrapped
+    first, second = (play(env, make_agent("streaming/predictive", budget="abr/bba")) for _ in range(2))
+    assert [i["reward"] for i in first] == [i["reward"] for i in second]
+    with pytest.raises(ConfigError, match="does not predict"):
+        make_agent("streaming/predictive", predictor="abr/bba")
+
+
+def test_view_mode_scores_a_pure_predictor_and_renders() -> None:
+    env = gym.make(STREAM, action_mode="view", max_chunks=6, render_mode="rgb_array").unwrapped
+    env.reset(seed=0, options={"trace": 0})
+    infos = [
+        env.step({"motion_deg": np.zeros(env.action_space["motion_deg"].shape, np.float32), "level": 3})[4]
+        for _ in range(6)
+    ]
+    assert sum(i["blank"] for i in infos) == 0.0
+    picture = env.render()
+    assert picture.shape == (256, 512, 3) and picture.dtype == np.uint8
+    assert (picture == [214, 39, 40]).all(axis=-1).any() and (picture == [255, 187, 0]).all(axis=-1).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "message"),
+    [
+        (PREDICT, {"traces": "viewport/syntetic"}, "did you mean"),
+        (PREDICT, {"traces": "abr/synthetic"}, "head traces are needed"),
+        (PREDICT, {"history": 40}, "leave the trace"),
+        (STREAM, {"action_mode": "tile"}, "action_mode"),
+        (STREAM, {"buffer_target_s": 0.5}, "at least one chunk"),
+        (STREAM, {"qoe": "best"}, "360-degree QoE"),
+    ],
+)
+def test_mistakes_get_one_clear_line(name, kwargs, message) -> None:
+    with pytest.raises(NetLLMGymError, match=message) as caught:
+        gym.make(name, **kwargs)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_actions_and_options() -> None:
+    env = gym.make(STREAM, max_chunks=3).unwrapped
+    with pytest.raises(ConfigError, match="reset option"):
+        env.reset(options={"traces": 1})
+    with pytest.raises(ConfigError, match="out of range"):
+        env.reset(options={"network": 999})
+    env.reset(seed=0)
+    with pytest.raises(ConfigError, match="64 numbers"):
+        env.step(np.full(64, 9))
+    predict = gym.make(PREDICT).unwrapped
+    predict.reset(seed=0)
+    with pytest.raises(ConfigError, match="finite motion"):
+        predict.step(np.full((20, 3), np.nan))
+    assert netllm_gym.list_agents("viewport")
+    with pytest.raises(UnknownNameError):
+        make_agent("viewport/holdlast")
+
+
+def test_published_reading_is_refused_for_streaming() -> None:
+    heads = [HeadTrace("1", "1", 5.0, np.zeros((200, 3)), "published")]
+    with pytest.raises(ConfigError, match="canonical"):
+        gym.make(STREAM, traces=traces.TraceSet("mine", "test", tuple(heads)))
