@@ -19,6 +19,7 @@ import numpy as np
 
 import netllm_gym
 from netllm_gym.agents.base import EnvInfo
+from netllm_gym.envs.cluster.bounds import mean_jct_bounds
 
 
 def mean_ci(values: list[float]) -> str:
@@ -43,20 +44,24 @@ def main() -> None:
         traces=args.traces, split=args.split, legacy=args.legacy, executors=args.executors, jobs=args.jobs,
     )  # fmt: skip
     first: list[float] = []
+    bounds: list[dict[str, float]] = []
     own = float("nan")
     print(f"{'agent':24s} {'mean JCT, s':>16s} {'- first':>16s} {'worst 1 %':>10s} decisions  CPU s/episode")
+    env.reset(seed=0, options={"trace": 0})  # resolves the duration tables once
     for name in args.agents:
         agent, jct, tail, seconds, decisions = netllm_gym.make_agent(name), [], [], [], 0
         for episode in range(args.episodes):
+            begin, over = time.process_time(), False
             observation, info = env.reset(seed=episode, options={"trace": episode % len(env.unwrapped.traces)})
             agent.reset(EnvInfo.of(env, episode))
-            begin, over = time.process_time(), False
             while not over:
                 observation, _, terminated, truncated, info = env.step(agent.act(observation, info))
                 over = terminated or truncated
                 decisions += 1
             seconds.append(time.process_time() - begin)
             jct.append(info["mean_jct_s"])
+            if name == args.agents[0]:
+                bounds.append(mean_jct_bounds(env.unwrapped.sim))
             tail.append(float(np.percentile([end - at for _, at, end in env.unwrapped.sim.finished], 99)))
         first = first or jct
         paired = mean_ci([a - b for a, b in zip(jct, first, strict=True)])
@@ -66,6 +71,8 @@ def main() -> None:
             f"{name:24s} {mean_ci(jct)} {paired} {np.mean(tail):10.1f} {decisions / args.episodes:9.0f}"
             f"  {np.mean(seconds):.2f}", flush=True,
         )  # fmt: skip
+    for kind in bounds[0]:
+        print(f"{'bound: ' + kind:24s} {mean_ci([bound[kind] for bound in bounds])}")
     seeds = [str(trace.seed) for trace in env.unwrapped.traces[: args.episodes]]
     for peer in args.peer:
         script = Path(__file__).with_name("cluster_peer.py")

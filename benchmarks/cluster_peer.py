@@ -40,16 +40,11 @@ def load_peer(checkout: Path) -> tuple[Any, Any]:
     """Return (environment, Fair scheduler) of a checkout."""
     os.chdir(checkout)
     sys.path.insert(0, str(checkout))
-    for name in (
-        "torch",
-        "torch.nn",
-        "torch_geometric",
-        "torch_geometric.data",
-        "torch_sparse",
-        "torch_scatter",
-        "pygame",
-    ):
-        sys.modules[name] = _Empty(name)
+    for name in ("torch", "torch_geometric", "torch_geometric.data", "torch_sparse", "torch_scatter", "pygame"):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            sys.modules[name] = _Empty(name)
     fork = (checkout / "spark_sched_sim" / "schedulers").is_dir()
     environment = importlib.import_module("spark_sched_sim.spark_sched_sim").SparkSchedSimEnv
     if fork:
@@ -69,8 +64,8 @@ def main() -> None:
     jct, seconds, decisions = [], [], 0
     for seed in map(int, sys.argv[2:]):
         random.seed(seed)
-        observation, _ = env.reset(seed=seed)
         begin, over = time.process_time(), False
+        observation, _ = env.reset(seed=seed)
         while not over:
             action = fair.schedule(observation)
             observation, _, over, _, _ = env.step(action[0] if isinstance(action, tuple) else action)

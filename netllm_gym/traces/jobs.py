@@ -44,6 +44,6 @@ class JobTrace:
 
 
 def job_traces(workload: Workload, seeds: Sequence[int], split: str = "all") -> TraceSet[JobTrace]:
-    """Return the trace set of your own workload; a recorded arrival process has one sequence, whatever the seed."""
+    """Return the trace set of your own workload; recorded arrivals are one sequence, whatever the seed."""
     chosen = seeds if workload.arrivals_s is None else seeds[:1]
     return TraceSet(workload.name, split, tuple(JobTrace(workload, seed) for seed in chosen), source="workload")

@@ -89,8 +89,9 @@ class Workload:
 
     The templates are `blocks` equally long blocks (TPC-H: one per size): a job draws its place in a block, then the
     block, and then the gap to the next job, in the order of the published simulators, so that a generator of the same
-    seed gives the same jobs here and there. With `arrivals_s` (sorted), job k arrives at
-    ``arrivals_s[k]`` and is template ``k mod len(templates)``.
+    seed gives the same jobs here and there.
+
+    With `arrivals_s` (sorted), job k arrives at ``arrivals_s[k]`` and is template ``k mod len(templates)``.
     """
 
     name: str
@@ -146,7 +147,7 @@ def _synthetic_edges(family: str, n: int, rng: np.random.Generator) -> list[tupl
     if family == "map-reduce":
         return [(i, n - 1) for i in range(n - 1)]
     layer = np.sort(rng.integers(0, max(2, n // 3), size=n))
-    return [(a, b) for b in range(n) for a in range(b) if layer[a] == layer[b] - 1 and rng.random() < 0.5]  # "layered"
+    return [(a, b) for b in range(n) for a in range(b) if layer[a] == layer[b] - 1 and rng.random() < 0.5]
 
 
 FAMILIES = ("chain", "fork-join", "layered", "map-reduce")

@@ -25,31 +25,36 @@ class _Rule(Agent):
         """Return the executors each active job may hold, given its remaining work in executor-seconds."""
         raise NotImplementedError
 
+    def work(self, stages: np.ndarray, jobs: int) -> np.ndarray:
+        """Return each job's remaining work: tasks to launch times the stage's last duration, executor-seconds."""
+        return np.bincount(stages[:, 4].astype(np.intp), stages[:, 0] * stages[:, 1], jobs)
+
     def order(self, jobs: np.ndarray, work: np.ndarray) -> np.ndarray:
         """Return `jobs` in the order in which they are served (by arrival)."""
         return jobs
 
     def stage(self, rows: np.ndarray, stages: np.ndarray) -> int:
         """Choose among the runnable rows of one job: parents finished first, then the lowest index."""
-        return int(rows[np.argmin(1 - stages[rows, 3])])
+        return int(rows[stages[rows, 3].argmax()])
 
     def act(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         """Return (row, count - 1)."""
+        self.edges = observation["edges"]
         free = int(observation["executors"][0])
-        runnable = np.flatnonzero(observation["stage_mask"])
+        runnable = observation["stage_mask"].nonzero()[0]
         # Rows beyond those in use hold -1.
         stages, jobs = observation["stages"], observation["jobs"]
         stages = stages[: int(np.count_nonzero(stages[:, 4] >= 0))]
         jobs = jobs[: int(np.count_nonzero(jobs[:, 0] >= 0))]
-        owner = stages[:, 4].astype(np.intp)
-        work = np.bincount(owner, stages[:, 0] * stages[:, 1], len(jobs))
-        hungry = np.flatnonzero(np.bincount(owner[runnable], minlength=len(jobs)))
+        owner = stages[runnable, 4].astype(np.intp)
+        work = self.work(stages, len(jobs))
+        hungry = np.bincount(owner).nonzero()[0]
         caps = self.caps(work)
         supply = jobs[:, 0]
-        source = np.flatnonzero(jobs[:, 1] > 0)
+        source = (jobs[:, 1] > 0).nonzero()[0]
         job, count = -1, free
-        if source.size and source[0] in hungry:
-            own = int(source[0])
+        own = int(source[0]) if source.size else -1
+        if own >= 0 and (owner == own).any():
             room = free if self.releasing_first else min(free, int(caps[own] - supply[own]) + free)
             if room > 0:
                 job, count = own, room
@@ -64,7 +69,7 @@ class _Rule(Agent):
             if info["action_mask"][self.end]:
                 return np.array([self.end, 0])
             job, count = int(hungry[0]), 1  # the round may not be refused
-        return np.array([self.stage(runnable[owner[runnable] == job], stages), max(1, count) - 1])
+        return np.array([self.stage(runnable[owner == job], stages), max(1, count) - 1])
 
 
 @register_agent("cluster/fifo")
@@ -129,6 +134,36 @@ class SRPT(FIFO):
     def order(self, jobs: np.ndarray, work: np.ndarray) -> np.ndarray:
         """Sort by remaining work."""
         return jobs[np.argsort(work[jobs], kind="stable")]
+
+
+def path_lengths(stages: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Return each stage's longest way to the end of its job, itself included, in executor-seconds of work."""
+    own = stages[:, 0] * stages[:, 1]
+    edges = edges[edges[:, 0] >= 0]
+    length = own
+    while True:
+        below = np.zeros_like(own)
+        np.maximum.at(below, edges[:, 0], length[edges[:, 1]])
+        longer = own + below
+        if np.array_equal(longer, length):
+            return length
+        length = longer
+
+
+@register_agent("cluster/fair-cp")
+class FairCriticalPath(Fair):
+    """Fair that starts the stage with the longest way to the end of the job."""
+
+    def stage(self, rows: np.ndarray, stages: np.ndarray) -> int:
+        """Choose the head of the longest remaining path among the runnable rows of one job."""
+        return int(rows[path_lengths(stages, self.edges)[rows].argmax()])
+
+
+@register_agent("cluster/sjf-cp")
+class SJFCriticalPath(SRPT):
+    """Shortest remaining work first, and in a job the stage on its critical path (Decima's SJF-CP)."""
+
+    stage = FairCriticalPath.stage
 
 
 @register_agent("cluster/random")

@@ -189,33 +189,33 @@ class ClusterSchedulingEnv(gym.Env):
         edges = np.full((self.max_edges, 2), -1, np.int32)
         mask = np.zeros(self.max_stages, np.int8)
         rows: list[tuple[Job, int]] = []
-        features: list[tuple[float, ...]] = []
-        links: list[tuple[int, int]] = []
+        features: list[float] = []
+        links: list[int] = []
         heads: list[tuple[float, ...]] = []
         source, picked, now, deciding = sim.source_job, sim.picked, sim.now, sim.deciding
         for position, job in enumerate(sim.active.values()):
             heads.append((job.local + job.incoming, job is source, now - job.arrival_s))
             base = len(rows)
-            links += [(base + a, base + b) for a, b in job.links]
+            links += [base + end for end in job.links]
             runnable: Collection[int] = ()
             if deciding and job.ready and (job is source or job.supply < self.executors):
                 runnable = {s for s in job.ready if (job.index, s) not in picked} if picked else job.ready
             for s in job.alive:
                 rows.append((job, s))
-                features.append((job.unlaunched[s], job.recent_s[s], s in runnable, not job.open_parents[s], position))
+                features += (job.unlaunched[s], job.recent_s[s], s in runnable, not job.open_parents[s], position)
         for name, size, bound in (
             ("max_stages", len(rows), self.max_stages),
             ("max_jobs", len(heads), self.max_jobs),
-            ("max_edges", len(links), self.max_edges),
+            ("max_edges", len(links) // 2, self.max_edges),
         ):
             if size > bound:
                 raise ConfigError(f"{size} in the system exceed {name}={bound}; raise {name}")
         if rows:
-            stages[: len(rows)] = features
+            stages[: len(rows)] = np.array(features, np.float32).reshape(-1, 5)
             jobs[: len(heads)] = heads
             mask[: len(rows)] = stages[: len(rows), 2] > 0
         if links:
-            edges[: len(links)] = links
+            edges[: len(links) // 2] = np.array(links, np.int32).reshape(-1, 2)
         self._rows, self._mask = rows, mask
         idle = len(sim.pools.get((-1, -1), ()))
         counts = np.array([sim.committable, idle, self.executors], np.float32)

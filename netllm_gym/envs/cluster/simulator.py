@@ -60,7 +60,7 @@ class ClusterSimulator:
         self.env = simpy.Environment()
         self.arrivals, self.seed, self.moving_s, self.warmup_s = arrivals, seed, moving_s, warmup_s
         self.executors = [Executor(i) for i in range(executors)]
-        self._weights = [_stretched(*level_weights(m, legacy)) for m in range(executors + 1)]
+        self.level_choices = [_stretched(*level_weights(m, legacy)) for m in range(executors + 1)]
         self._tables: dict[int, list[StageTable]] = {} if tables is None else tables
         self.now = self._area = self._since = 0.0
         self.active: dict[int, Job] = {}
@@ -74,11 +74,17 @@ class ClusterSimulator:
         self.deciding = self.forced = self.done = False
         self._sequence = 0
         self._heap: list[tuple[float, int, int, Any]] = []
-        for k, (at, template) in enumerate(arrivals):
-            self._push(at, _ARRIVAL, (k, template))
+        self._await_job(0)
         self._stop = self.env.event()
         self._resume = self.env.event()
         self.env.process(self._drive())
+
+    def tables_of(self, template: JobTemplate) -> list[StageTable]:
+        """Return the duration tables of a template's stages, resolved once."""
+        tables = self._tables.get(id(template))
+        if tables is None:
+            tables = self._tables[id(template)] = [StageTable(s, self.warmup_s) for s in template.stages]
+        return tables
 
     @property
     def job_seconds(self) -> float:
@@ -93,8 +99,14 @@ class ClusterSimulator:
         self._sequence += 1
         heapq.heappush(self._heap, (at, self._sequence, kind, data))
 
+    def _await_job(self, k: int) -> None:
+        """Put arrival `k` on the heap (one at a time keeps it small), before other events of its instant."""
+        if k < len(self.arrivals):
+            at, template = self.arrivals[k]
+            heapq.heappush(self._heap, (at, k - len(self.arrivals), _ARRIVAL, (k, template)))
+
     def _drive(self) -> Generator[simpy.Event, None, None]:
-        heap, env, weights, replace = self._heap, self.env, self._weights, heapq.heapreplace
+        heap, env, weights, replace = self._heap, self.env, self.level_choices, heapq.heapreplace
         handlers = (self._arrive, self._executor_ready, self._task_done)
         while heap or self.active:
             if heap:
@@ -240,11 +252,9 @@ class ClusterSimulator:
     # -- events ------------------------------------------------------------------------------------------------
     def _arrive(self, data: tuple[int, JobTemplate]) -> None:
         k, template = data
-        tables = self._tables.get(id(template))
-        if tables is None:
-            tables = self._tables[id(template)] = [StageTable(s, self.warmup_s) for s in template.stages]
+        self._await_job(k + 1)
         self._account()
-        self.active[k] = Job(k, self.now, template, tables, self.seed)
+        self.active[k] = Job(k, self.now, template, self.tables_of(template), self.seed)
         if self.pools[COMMON]:
             self.source = COMMON
 
@@ -387,7 +397,7 @@ class ClusterSimulator:
         """
         k = job.unlaunched[s] = job.unlaunched[s] - 1
         u = job.draws[s][k]
-        left, right, share, stretch, rest_stretch = self._weights[job.local]
+        left, right, share, stretch, rest_stretch = self.level_choices[job.local]
         samples = wave[left if u < share else right]
         u = u * stretch if u < share else (u - share) * rest_stretch
         duration = job.recent_s[s] = samples[int(u * len(samples))]

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from netllm_gym.envs.cluster.durations import StageTable
 from netllm_gym.traces.workload import JobTemplate
+
+
+def draw_tasks(seed: int, job: int, tasks: Sequence[int]) -> list[NDArray[np.float64]]:
+    """Return one uniform a task of each stage, drawn from (seed, job) alone: no policy can change it."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x7A5C, job)))
+    return [rng.random(count) for count in tasks]
 
 
 class Job:
@@ -19,7 +28,8 @@ class Job:
         self.promised = [0] * n  # executors committed or moving to the stage
         self.recent_s = list(template.mean_s)
         self.alive = list(range(n))  # stages not finished
-        self.links = template.edges  # edges between them, by position in `alive`
+        # Edges between them, by position in `alive`; both ends, one edge after the other.
+        self.links = [end for edge in template.edges for end in edge]
         self.children: list[list[int]] = [[] for _ in range(n)]
         self.open_parents = [0] * n  # parents not finished
         self.hungry_parents = [0] * n  # parents that still want executors
@@ -31,9 +41,7 @@ class Job:
         self.ready = {s for s in range(n) if not self.hungry_parents[s]}
         self.local = 0
         self.incoming = 0  # executors moving or committed to the job from elsewhere
-        # One uniform a task, drawn from (seed, job) alone: no policy can change it.
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x7A5C, index)))
-        self.draws = [rng.random(tasks).tolist() for tasks in self.unlaunched]
+        self.draws: list[list[float]] = [u.tolist() for u in draw_tasks(seed, index, self.unlaunched)]
 
     @property
     def supply(self) -> int:
@@ -44,7 +52,7 @@ class Job:
         """Take stage `s` out of what is left of the job."""
         self.alive.remove(s)
         at = {stage: i for i, stage in enumerate(self.alive)}
-        self.links = tuple((at[a], at[b]) for a, b in self.template.edges if a in at and b in at)
+        self.links = [at[end] for a, b in self.template.edges if a in at and b in at for end in (a, b)]
 
     def demand(self, s: int) -> int:
         """Tasks of stage `s` for which no executor has been promised yet."""
