@@ -12,6 +12,7 @@ from netllm_gym.traces.head_readers import read_head_csv
 from netllm_gym.traces.head_sets import fetch_heads, read_head_folder
 from netllm_gym.traces.network import NetworkTrace
 from netllm_gym.traces.network_sets import fetch_network, fetch_video, load_video
+from netllm_gym.traces.published import PublishedLog, published_logs
 from netllm_gym.traces.splits import audit
 from netllm_gym.traces.traceset import TraceSet
 from netllm_gym.traces.user import import_traces, read_path, user_set
@@ -20,6 +21,7 @@ from netllm_gym.traces.video import VideoManifest, synthetic_video
 __all__ = [
     "HeadTrace",
     "NetworkTrace",
+    "PublishedLog",
     "TraceSet",
     "VideoManifest",
     "audit",
@@ -30,6 +32,7 @@ __all__ = [
     "names",
     "read_head_csv",
     "read_head_folder",
+    "published_logs",
     "synthetic_video",
 ]
 

@@ -8,10 +8,28 @@ from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
 from netllm_gym.files import cache_dir
 from netllm_gym.traces import readers
 from netllm_gym.traces.network import NetworkTrace
+from netllm_gym.traces.readers.text import decode
 from netllm_gym.traces.store import load_network, save_network
 from netllm_gym.traces.traceset import TraceSet
 
-FORMATS = {"cooked": readers.read_cooked}
+FORMATS = {"cooked": readers.read_cooked, "mahimahi": readers.read_mahimahi, "sabre": readers.read_sabre}
+
+
+def guess_format(data: bytes, name: str) -> str:
+    """Return the format a file's first line with content suggests: a key of :data:`FORMATS`.
+
+    A JSON list is ``sabre``, one column ``mahimahi``, two are ``cooked``.
+
+    Raises:
+        TraceFormatError: empty or binary, or a first line that suggests none of them.
+    """
+    first = decode(data, name).lstrip().split("\n", 1)[0]
+    columns = {1: "mahimahi", 2: "cooked"}
+    if first.startswith("["):
+        return "sabre"
+    if len(first.split()) not in columns:
+        raise TraceFormatError(name, f"looks like no known format ({', '.join(FORMATS)})", 1)
+    return columns[len(first.split())]
 
 
 def read_path(path: Path, format: str = "cooked") -> TraceSet[NetworkTrace]:
