@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,7 +22,7 @@ from netllm_gym.traces import catalog
 from netllm_gym.traces.fetch import Source, fetch_files
 from netllm_gym.traces.head import HeadTrace
 from netllm_gym.traces.head_readers import HZ, read_head_csv, read_netllm
-from netllm_gym.traces.head_synthesis import synthetic_head_traces
+from netllm_gym.traces.head_synthesis import CALIBRATED, synthetic_head_traces
 from netllm_gym.traces.traceset import TraceSet
 
 SPLITS = ("train", "valid", "test")
@@ -71,9 +72,7 @@ def load_heads(path: Path) -> list[HeadTrace]:
             for i in range(len(users))
         ]
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise TraceFormatError(
-            path, f"not a stored head-motion set ({error}); delete it and fetch again"
-        ) from None
+        raise TraceFormatError(path, f"not a stored head-motion set ({error}); delete it and fetch again") from None
 
 
 def _stored(name: str, entry: catalog.Entry, reading: str) -> Path:
@@ -88,9 +87,7 @@ def fetch_heads(name: str, progress: bool = False) -> None:
     """
     entry = catalog.describe(name)
     folder = f"viewport_prediction/data/viewports/{entry['folder']}"
-    found = fetch_files(
-        Source(entry["repository"], entry["commit"]), [f"{folder}/*.csv"], entry["sha256"], progress
-    )
+    found = fetch_files(Source(entry["repository"], entry["commit"]), [f"{folder}/*.csv"], entry["sha256"], progress)
     published, canonical = [], []
     for path, data in sorted(found.items(), key=lambda item: _ids(item[0])):
         video, user = _ids(path)
@@ -125,9 +122,7 @@ def split_heads(traces: list[HeadTrace], entry: catalog.Entry) -> dict[str, tupl
         missing = [pair for pair in pairs if pair not in by_pair]
         if missing:
             video, user = missing[0]
-            raise TraceFormatError(
-                split, f"video {video} of user {user} is missing ({len(missing)} pairs in all)"
-            )
+            raise TraceFormatError(split, f"video {video} of user {user} is missing ({len(missing)} pairs in all)")
         taken.update(pairs)
         return tuple(by_pair[pair] for pair in pairs)
 
@@ -151,14 +146,11 @@ def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[s
 def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     if as_published:
         raise ConfigError(f"{name} is synthetic: it has no as-published reading")
-    return synthetic_head_traces(
-        entry["video_counts"], entry["user_counts"], entry["seed"], entry["length_s"]
-    )
+    model = replace(CALIBRATED, **entry.get("motion", {}))
+    return synthetic_head_traces(entry["video_counts"], entry["user_counts"], entry["seed"], entry["length_s"], model)
 
 
-def read_head_folder(
-    path: str | Path, columns: str = "ypr", hz: float = HZ, **kwargs: Any
-) -> TraceSet[HeadTrace]:
+def read_head_folder(path: str | Path, columns: str = "ypr", hz: float = HZ, **kwargs: Any) -> TraceSet[HeadTrace]:
     """Read a user's own logs: ``<folder>/<video>/<user>.csv``, or one file.
 
     Args:

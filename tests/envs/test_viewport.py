@@ -51,9 +51,7 @@ def test_windows_are_the_published_ones() -> None:
     assert WindowProtocol().anchors(trace).tolist() == list(range(30, 240, 15))
     gap = np.ones(300, bool)
     gap[100] = False
-    assert not {90, 105} & set(
-        WindowProtocol().anchors(HeadTrace("u", "v", 5.0, np.zeros((300, 3)), valid=gap))
-    )
+    assert not {90, 105} & set(WindowProtocol().anchors(HeadTrace("u", "v", 5.0, np.zeros((300, 3)), valid=gap)))
     with pytest.raises(ConfigError, match="leave the trace"):
         WindowProtocol(history=31)
 
@@ -79,6 +77,33 @@ def test_an_episode_scores_what_the_windows_score() -> None:
     windows = cut([env.traces[2]], env.protocol)
     expected = mae_wrapped(DampedVelocity().predict(windows.history_deg, 20), windows.future_deg).mean(axis=1)
     assert [info["mae_deg"] for info in infos] == pytest.approx(expected, abs=1e-3)
+
+
+def test_information_tells_where_the_shown_window_lies() -> None:
+    """Agents look up the crowd by it: it must not lag behind the observation by a window."""
+    env = gym.make("netllm_gym/ViewportPrediction-v0").unwrapped
+    observation, info = env.reset(seed=0, options={"trace": 2})
+    over, before = False, None
+    while not over:
+        shown = env.trace.angles_deg[info["anchor"] - 1]
+        np.testing.assert_allclose(observation["history_deg"][-1], shown, atol=1e-4)
+        assert info["time_s"] == pytest.approx(info["anchor"] / env.trace.hz)
+        assert before is None or info["scored_anchor"] == before
+        before = info["anchor"]
+        observation, _, over, _, info = env.step(np.zeros(env.action_space.shape, np.float32))
+
+
+@pytest.mark.parametrize("future", [20, 30])
+def test_the_oracle_errs_nowhere(future) -> None:
+    env = gym.make("netllm_gym/ViewportPrediction-v0", future=future).unwrapped
+    agent = make_agent("viewport/oracle")
+    for trace in (0, 7):
+        observation, info = env.reset(seed=0, options={"trace": trace})
+        agent.reset(EnvInfo.of(env, 0, True))
+        over = False
+        while not over:
+            observation, reward, over, _, info = env.step(agent.act(observation, info))
+            assert reward == pytest.approx(0.0, abs=1e-4)
 
 
 def test_the_crowd_never_contains_the_viewer() -> None:
@@ -183,9 +208,7 @@ def test_qoe_is_paid_for_every_chunk_once_and_when_it_is_played() -> None:
     assert sum(info["played"] for info in infos) == env.chunks == len(infos)
     assert infos[0]["played"] == 0  # the first chunk has only just arrived
     assert all(info["buffer_s"] <= env.buffer_target_s + 1e-9 for info in infos)
-    rebuilt = [
-        info["quality"] - info["stall_s"] - info["spatial"] - info["change"] - info["blank"] for info in infos
-    ]
+    rebuilt = [info["quality"] - info["stall_s"] - info["spatial"] - info["change"] - info["blank"] for info in infos]
     assert [info["reward"] for info in infos] == pytest.approx(rebuilt)
     # Time is conserved: wall clock = video + stalls.
     assert infos[-1]["wall_time_s"] == pytest.approx(env.chunks + sum(info["stall_s"] for info in infos))

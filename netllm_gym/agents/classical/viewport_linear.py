@@ -89,7 +89,5 @@ class LinearMap(Predictor):
             raise ConfigError(f"the map was fitted to another history than {history.shape[1]} samples")
         motion = (x @ self.weights).reshape(len(history), -1, 3)[:, :future]
         if motion.shape[1] < future:
-            motion = np.concatenate(
-                [motion, np.repeat(motion[:, -1:], future - motion.shape[1], axis=1)], axis=1
-            )
+            motion = np.concatenate([motion, np.repeat(motion[:, -1:], future - motion.shape[1], axis=1)], axis=1)
         return history[:, -1:] + motion

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from netllm_gym import traces as trace_room
 from netllm_gym.agents.base import EnvInfo
-from netllm_gym.agents.classical.viewport_agents import PredictorAgent, training_windows
+from netllm_gym.agents.classical.viewport_agents import PredictorAgent, training_set, training_windows
 from netllm_gym.agents.learned import viewport_networks as networks
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.envs.viewport.crowd import MAP_SHAPE, Crowd
@@ -28,7 +28,7 @@ class _NetworkAgent(PredictorAgent):
     """What both networks share: data, cache, and a forecast.
 
     Args:
-        traces: catalog name to train on; default: the environment's set.
+        traces: catalog name to train on; default: `training_set` of what the environment plays.
         future: samples to predict; default: the environment's horizon.
         stride: samples between training windows.
         hidden: units.
@@ -70,7 +70,7 @@ class _NetworkAgent(PredictorAgent):
         protocol = env_info.static["protocol"]
         image = "image" in env_info.observation_space.spaces  # type: ignore[attr-defined]
         wanted = (
-            self.traces or env_info.static["traces"],
+            self.traces or training_set(env_info.static["traces"]),
             protocol.history,
             self._fit_future or protocol.future,
             self.needs_image and image,
@@ -135,9 +135,7 @@ class _NetworkAgent(PredictorAgent):
             motion = self._network(features, torch.from_numpy(flat)).numpy().astype(np.float64)
         motion = motion[:, :future] * networks.SCALE_DEG
         if motion.shape[1] < future:
-            motion = np.concatenate(
-                [motion, np.repeat(motion[:, -1:], future - motion.shape[1], axis=1)], axis=1
-            )
+            motion = np.concatenate([motion, np.repeat(motion[:, -1:], future - motion.shape[1], axis=1)], axis=1)
         return history[:, -1:] + motion
 
     def forecast(self, observation: dict[str, Any], info: dict[str, Any], future: int) -> NDArray[np.float64]:

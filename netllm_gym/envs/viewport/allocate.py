@@ -50,17 +50,13 @@ def knapsack(weight, sizes, utility, budget, base):
         if spent + extra <= budget:
             spent += extra
             chosen[pick] = best_level[pick]
-        best_gain[pick], best_level[pick] = _leap(
-            weight[pick], sizes, utility, chosen[pick], pick, budget - spent
-        )
+        best_gain[pick], best_level[pick] = _leap(weight[pick], sizes, utility, chosen[pick], pick, budget - spent)
 
 
 @njit(cache=True)
 def _leap(weight, sizes, utility, level, tile, left):
     """Best utility per byte of any higher level that `left` bytes still pay, and that level."""
-    have = (
-        utility[level] if level >= 0 else -utility[-1]
-    )  # a hole in the view costs what full quality is worth
+    have = utility[level] if level >= 0 else -utility[-1]  # a hole in the view costs what full quality is worth
     paid = sizes[level, tile] if level >= 0 else 0.0
     gain, best = 0.0, level
     for higher in range(level + 1, len(utility)):

@@ -48,9 +48,7 @@ class Crowd:
         hz = traces[0].hz
         # Some published logs begin minutes late by a clock error; they are read from their first sample.
         starts = [round(t.start_s * hz) if t.start_s < 30.0 else 0 for t in traces]
-        table = np.full(
-            (len(traces), max(s + len(t) for s, t in zip(starts, traces, strict=True)), 3), np.nan
-        )
+        table = np.full((len(traces), max(s + len(t) for s, t in zip(starts, traces, strict=True)), 3), np.nan)
         for i, (start, trace) in enumerate(zip(starts, traces, strict=True)):
             angles = trace.angles_deg
             if trace.reading == "published":
@@ -131,7 +129,5 @@ class FolderMaps:
         """Return the frame shown at `start_s` (the last known one; nothing of the future)."""
         maps = self._load(video)
         if maps.shape[1:] != self.shape:
-            raise TraceFormatError(
-                self.folder / f"{video}.npy", f"shape {maps.shape[1:]} differs from {self.shape}"
-            )
+            raise TraceFormatError(self.folder / f"{video}.npy", f"shape {maps.shape[1:]} differs from {self.shape}")
         return np.array(maps[min(max(int(start_s * self.hz), 0), len(maps) - 1)], dtype=np.float32)

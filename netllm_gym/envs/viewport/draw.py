@@ -13,9 +13,7 @@ _HOLE, _LOW, _HIGH = np.array([40, 40, 40]), np.array([226, 237, 248]), np.array
 _TRUE, _PREDICTED = np.array([214, 39, 40]), np.array([255, 187, 0])
 
 
-def outline(
-    angles_deg: NDArray[np.float64], fov_deg: tuple[float, float], points: int = 200
-) -> NDArray[np.float64]:
+def outline(angles_deg: NDArray[np.float64], fov_deg: tuple[float, float], points: int = 200) -> NDArray[np.float64]:
     """Edge of a rectilinear view as ``(lon, lat)`` in degrees, shape ``[4 * points, 2]``."""
     half = np.tan(np.radians(np.array(fov_deg) / 2.0))
     t = np.linspace(-1.0, 1.0, points)

@@ -42,9 +42,7 @@ def canonical(angles_deg: Array, reading: str) -> Array:
     if reading == "canonical":
         return np.asarray(angles_deg, np.float64)
     flat = np.asarray(angles_deg, np.float64).reshape(-1, 3)
-    return geometry.quaternion_to_canonical(geometry.published_to_quaternion(flat)).reshape(
-        np.shape(angles_deg)
-    )
+    return geometry.quaternion_to_canonical(geometry.published_to_quaternion(flat)).reshape(np.shape(angles_deg))
 
 
 def great_circle(prediction: Array, truth: Array, reading: str = "canonical") -> Array:
@@ -52,9 +50,7 @@ def great_circle(prediction: Array, truth: Array, reading: str = "canonical") ->
     return geometry.great_circle_deg(canonical(prediction, reading), canonical(truth, reading))
 
 
-def tile_scores(
-    prediction: Array, truth: Array, view: TileView, reading: str = "canonical"
-) -> dict[str, Array]:
+def tile_scores(prediction: Array, truth: Array, view: TileView, reading: str = "canonical") -> dict[str, Array]:
     """Overlap of the tiles in the predicted and in the true view.
 
     Returns:
@@ -139,9 +135,7 @@ def score(
         "skill": 1.0 - float(wrapped.mean() / mae_wrapped(hold, truth).mean()),
         "mae_at_s": {f"{s:g}": float(by_step[round(s * windows.hz) - 1]) for s in seconds},
         "axes_deg": np.abs(geometry.wrap_deg(prediction - truth)).mean(axis=(0, 1)).tolist(),
-        "great_circle_at_s": {
-            f"{s:g}": float(circle.mean(axis=0)[round(s * windows.hz) - 1]) for s in seconds
-        },
+        "great_circle_at_s": {f"{s:g}": float(circle.mean(axis=0)[round(s * windows.hz) - 1]) for s in seconds},
     }
     if view is not None:
         for name, values in tile_scores(prediction, truth, view, windows.reading).items():

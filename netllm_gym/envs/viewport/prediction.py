@@ -78,10 +78,10 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
     Termination after the last window of the trace. Never truncated.
 
     ## Information
-    `reset`: `trace`, `trace_group`, `user`, `video`. `step`: `mae_deg`, `mae_published_deg` (NetLLM's fold,
-        which
-    forgives one turn only), `great_circle_deg`, `hold_last_mae_deg`, `hit_rate`, `tile_iou` (with `tiles`),
-    `truth_deg` [future, 3] and `anchor`.
+    Always: `trace`, `trace_group`, `user`, `video`, and of the window *shown*: `anchor` (first sample of its future)
+    and `time_s` (its place in the video). `step` adds, of the window just *scored*: `scored_anchor`, `mae_deg`,
+    `mae_published_deg` (NetLLM's fold, which forgives one turn only), `great_circle_deg`, `hold_last_mae_deg`,
+    `truth_deg` [future, 3], and `hit_rate`, `tile_iou` (with `tiles`).
 
     ## Arguments
     | name | default | meaning |
@@ -123,9 +123,7 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         self.traces = load_head_traces(traces, split)
         self.protocol = WindowProtocol(history, future, stride=stride)
         self._anchors = [self.protocol.anchors(trace) for trace in self.traces]
-        short = [
-            trace.name for trace, found in zip(self.traces, self._anchors, strict=True) if not len(found)
-        ]
+        short = [trace.name for trace, found in zip(self.traces, self._anchors, strict=True) if not len(found)]
         if short:
             raise ConfigError(f"{short[0]} is too short for a window; filter it from the set")
         self.crowd: Crowd | None = None
@@ -175,13 +173,9 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         if not 0 <= index < len(self.traces):
             raise ConfigError(f"trace {index} is out of range: {self.traces.name} has {len(self.traces)}")
         self.trace_index, self.trace = index, self.traces[index]
-        self._at = int(
-            np.searchsorted(self._anchors[index], float(options.get("start_s", 0.0)) * self.trace.hz)
-        )
+        self._at = int(np.searchsorted(self._anchors[index], float(options.get("start_s", 0.0)) * self.trace.hz))
         if self._at >= len(self._anchors[index]):
-            raise ConfigError(
-                f"start_s {options['start_s']:g} lies beyond the last window of {self.trace.name}"
-            )
+            raise ConfigError(f"start_s {options['start_s']:g} lies beyond the last window of {self.trace.name}")
         return self._observe(), self._info()
 
     def _info(self) -> dict[str, Any]:
@@ -242,6 +236,7 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
             tiles = metrics.tile_scores(prediction, truth, self.view, self.trace.reading)
             scores["hit_rate"] = float(tiles["hit_rate"].mean())
             scores["tile_iou"] = float(tiles["tile_iou"].mean())
-        info = {**self._info(), **scores}
         self._at += 1
+        # Where and when are those of the window shown next: agents look up the crowd by them.
+        info = {**self._info(), **scores, "scored_anchor": anchor}
         return self._observe(), -error, self._at >= len(anchors), False, info

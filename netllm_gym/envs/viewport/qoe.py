@@ -56,9 +56,7 @@ class ViewQoE:
         if min(self.quality, self.stall, self.variation, self.blank) < 0:
             raise ConfigError("QoE weights must not be negative")
 
-    def terms(
-        self, share: np.ndarray, utility: np.ndarray, before: float | None
-    ) -> tuple[float, float, float, float]:
+    def terms(self, share: np.ndarray, utility: np.ndarray, before: float | None) -> tuple[float, float, float, float]:
         """Return ``quality, spatial, change, blank`` of a played chunk.
 
         Args:

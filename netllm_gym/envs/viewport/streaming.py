@@ -221,9 +221,7 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
                 self._shares.clear()
             per_sample = self.view.weights(self.traces[index].angles_deg)
             whole = len(per_sample) // self._per_chunk * self._per_chunk
-            self._shares[index] = (
-                per_sample[:whole].reshape(-1, self._per_chunk, per_sample.shape[1]).mean(axis=1)
-            )
+            self._shares[index] = per_sample[:whole].reshape(-1, self._per_chunk, per_sample.shape[1]).mean(axis=1)
         return self._shares[index]
 
     def static_info(self) -> dict[str, Any]:
@@ -308,9 +306,7 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
 
     def _history(self) -> np.ndarray:
         newest, length = self.playhead, self.protocol.history
-        index = np.maximum(
-            np.arange(newest - length + 1, newest + 1), 0
-        )  # before the start the head stood still
+        index = np.maximum(np.arange(newest - length + 1, newest + 1), 0)  # before the start the head stood still
         return unwrap_to_last(self.trace.angles_deg[index])
 
     def _observe(self) -> dict[str, Any]:
@@ -325,9 +321,7 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
             "download_time_s": self._delays.copy(),
             "buffer_s": np.array([self.buffer_s], np.float32),
             "horizon_steps": np.zeros(2, np.float32) if over else np.array(self.horizon(), np.float32),
-            "tile_bytes": (np.zeros(shape) if over else self.manifest.tile_bytes[self.chunk]).astype(
-                np.float32
-            ),
+            "tile_bytes": (np.zeros(shape) if over else self.manifest.tile_bytes[self.chunk]).astype(np.float32),
             "last_levels": last.astype(np.float32),
             "chunks_left": np.array([self.chunks - self.chunk], np.float32),
         }
@@ -347,14 +341,8 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
             self._predicted = self.trace.angles_deg[self.playhead][None]
             return inside_outside(self.view.visible(self._predicted[0]), inside, min(outside - 1, inside))
         motion, level = np.asarray(action["motion_deg"], np.float64), int(action["level"])
-        if (
-            motion.shape != (self.protocol.future, 3)
-            or not np.isfinite(motion).all()
-            or not 0 <= level < levels
-        ):
-            raise ConfigError(
-                "the action needs finite motion_deg of the space's shape and a level of the ladder"
-            )
+        if motion.shape != (self.protocol.future, 3) or not np.isfinite(motion).all() or not 0 <= level < levels:
+            raise ConfigError("the action needs finite motion_deg of the space's shape and a level of the ladder")
         last, first = self.horizon()
         ahead = np.vstack([np.zeros((1, 3)), motion])[first : last + 1]
         self._predicted = self.trace.angles_deg[self.playhead] + ahead

@@ -48,9 +48,7 @@ class TileGrid:
             ConfigError: it does not.
         """
         if width_px % self.columns or height_px % self.rows:
-            raise ConfigError(
-                f"{self.rows} × {self.columns} tiles do not divide a frame of {width_px} × {height_px}"
-            )
+            raise ConfigError(f"{self.rows} × {self.columns} tiles do not divide a frame of {width_px} × {height_px}")
 
     @cached_property
     def solid_angle(self) -> NDArray[np.float64]:
@@ -110,9 +108,7 @@ class TileView:
 
     def __post_init__(self) -> None:
         if not all(0.0 < fov < 180.0 for fov in self.fov_deg):
-            raise ConfigError(
-                f"a rectilinear field of view lies between 0 and 180 degrees, got {self.fov_deg}"
-            )
+            raise ConfigError(f"a rectilinear field of view lies between 0 and 180 degrees, got {self.fov_deg}")
         if self.rays < 2:
             raise ConfigError(f"a view needs at least 2 rays a side, got {self.rays}")
 

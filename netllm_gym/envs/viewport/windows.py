@@ -120,9 +120,7 @@ def cut(traces: Sequence[HeadTrace], protocol: WindowProtocol) -> Windows:
     reading, hz = kinds.pop()
     anchors = [protocol.anchors(trace) for trace in traces]
     if not sum(map(len, anchors)):
-        raise ConfigError(
-            f"no trace is long enough for a window ({protocol.first + protocol.margin} samples)"
-        )
+        raise ConfigError(f"no trace is long enough for a window ({protocol.first + protocol.margin} samples)")
     span = protocol.history + protocol.future
     pieces = [
         sliding_window_view(trace.angles_deg, span, axis=0)[found - protocol.history]
