@@ -14,7 +14,11 @@ from netllm_gym.errors import ConfigError, UnknownNameError
 _FACTORIES: dict[str, Callable[..., Agent]] = {}
 
 # Modules that register this package's own agents, imported on the first look-up. None of them imports torch.
-_BUILTIN_MODULES = ("netllm_gym.agents.classical", "netllm_gym.agents.learned.viewport_agents")
+_BUILTIN_MODULES = (
+    "netllm_gym.agents.classical",
+    "netllm_gym.agents.learned.viewport_agents",
+    "netllm_gym.agents.learned.viewport_llm",
+)
 _loaded = False
 
 

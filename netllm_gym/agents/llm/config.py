@@ -9,6 +9,7 @@ from netllm_gym.errors import ConfigError, UnknownNameError
 
 OBJECTIVES = ("return-conditioned", "regret", "regression", "cloning")
 TOKENS = ("fused", "per-key")
+REGRESSION_LOSSES = ("squared", "absolute")
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class LLMConfig:
         pretrained: false keeps the architecture and draws its weights at random.
         objective: ``regret`` (hindsight action values), ``return-conditioned`` (decision transformer),
             ``cloning`` (imitate the actions) or ``regression`` (continuous actions).
+        regression_loss: ``squared`` (each value standardised) or ``absolute`` (in the actions' own unit, so that
+            values that vary more count more).
         tokens: ``fused`` (a step is one token) or ``per-key`` (one for each observation key, return and action).
         show_actions: whether a step's tokens include the previous action.
         lora_rank: rank of the adapters; 0 freezes the backbone.
@@ -35,6 +38,7 @@ class LLMConfig:
     layers: int = 6
     pretrained: bool = True
     objective: str = "regret"
+    regression_loss: str = "squared"
     tokens: str = "fused"
     show_actions: bool = False
     lora_rank: int = 16
@@ -55,6 +59,8 @@ class LLMConfig:
         object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
         if self.objective not in OBJECTIVES:
             raise UnknownNameError("objective", self.objective, OBJECTIVES)
+        if self.regression_loss not in REGRESSION_LOSSES:
+            raise UnknownNameError("regression loss", self.regression_loss, REGRESSION_LOSSES)
         if self.tokens not in TOKENS:
             raise UnknownNameError("token layout", self.tokens, TOKENS)
         if min(self.batch_size, self.steps, self.eval_every, self.patience) < 1:
