@@ -101,13 +101,17 @@ def fetch_command(name: Annotated[str, typer.Argument(help="Catalog name.")]) ->
 
 @app.command("import")
 def import_command(
-    path: Annotated[Path, typer.Argument(help="A trace file, or a folder of them.")],
+    path: Annotated[Path, typer.Argument(help="A trace file, a folder of them, or head logs VIDEO/USER.csv.")],
     name: Annotated[str, typer.Option(help="Name of the set: it becomes user/NAME.")],
     format: Annotated[str, typer.Option(help="Format of the files.")] = "cooked",
     split: Annotated[str, typer.Option(help="Which split they are.")] = "test",
 ) -> None:
     """Keep your own traces on this machine under a name."""
-    found = room.import_traces(path, name, format, split)
+    found: Any
+    if room.holds_head_logs(path):
+        found = room.import_heads(path, name, None if format == "cooked" else format, split)
+    else:
+        found = room.import_traces(path, name, format, split)
     console.print(f"user/{name}, split {split}: {len(found)} traces")
 
 

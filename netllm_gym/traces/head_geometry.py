@@ -85,9 +85,7 @@ def published_to_quaternion(triple_deg: ArrayLike) -> Array:
     return Rotation.from_euler("ZXY", np.asarray(triple_deg, dtype=np.float64), degrees=True).as_quat()
 
 
-def quaternion_to_canonical(
-    quaternion: ArrayLike, lon_offset_deg: float = 0.0, lat_sign: float = -1.0
-) -> Array:
+def quaternion_to_canonical(quaternion: ArrayLike, lon_offset_deg: float = 0.0, lat_sign: float = -1.0) -> Array:
     """Read headset quaternions as canonical angles, shape ``[n, 3]``.
 
     Args:
@@ -97,9 +95,7 @@ def quaternion_to_canonical(
         lat_sign: sign of the pitch; -1 for left-handed headset frames, in which a positive pitch looks down.
             Roll changes sign with it.
     """
-    yaw, pitch, roll = (
-        Rotation.from_quat(np.asarray(quaternion, dtype=np.float64)).as_euler("YXZ", degrees=True).T
-    )
+    yaw, pitch, roll = Rotation.from_quat(np.asarray(quaternion, dtype=np.float64)).as_euler("YXZ", degrees=True).T
     return np.stack([wrap_deg(yaw + lon_offset_deg), lat_sign * pitch, lat_sign * roll], axis=-1)
 
 

@@ -87,9 +87,7 @@ def resample(
     steps = np.diff(time)
     if (steps < 0).any():
         line = int(np.flatnonzero(steps < 0)[0]) + 2
-        raise TraceFormatError(
-            name, f"time {time[line - 1]:g} s does not come after {time[line - 2]:g} s", line
-        )
+        raise TraceFormatError(name, f"time {time[line - 1]:g} s does not come after {time[line - 2]:g} s", line)
     keep = np.concatenate([[True], steps > 0])
     twice = np.flatnonzero(~keep)
     for i in twice:
@@ -107,9 +105,7 @@ def resample(
     return geometry.slerp(time, q, at), valid
 
 
-def read_netllm(
-    data: bytes, user: str, video: str, dataset: str, lon_offset_deg: float
-) -> tuple[HeadTrace, HeadTrace]:
+def read_netllm(data: bytes, user: str, video: str, dataset: str, lon_offset_deg: float) -> tuple[HeadTrace, HeadTrace]:
     """Read one ``simple_5Hz_user<u>.csv`` (time, roll, pitch, yaw) both ways.
 
     Returns:
@@ -170,9 +166,7 @@ def read_head_csv(
         bad = np.abs(values) > np.array([360.0, 90.0, 180.0]) + 1e-6
         if bad.any():
             row, axis = np.argwhere(bad)[0]
-            raise TraceFormatError(
-                name, f"{COLUMNS['ypr'][axis]} {values[row, axis]:g}° is out of range", int(row) + 1
-            )
+            raise TraceFormatError(name, f"{COLUMNS['ypr'][axis]} {values[row, axis]:g}° is out of range", int(row) + 1)
         quaternion = geometry.canonical_to_quaternion(values)
         lon_offset_deg, lat_sign = 0.0, -1.0
     else:

@@ -165,9 +165,7 @@ def synthetic_head_traces(
 
     def draw(video_split: str, user_split: str) -> list[HeadTrace]:
         return [
-            HeadTrace(
-                str(user), str(video), HZ, draw_head(model, seed, video, user, steps), dataset="synthetic"
-            )
+            HeadTrace(str(user), str(video), HZ, draw_head(model, seed, video, user, steps), dataset="synthetic")
             for video in numbers(videos, video_split)
             for user in numbers(users, user_split)
         ]

@@ -58,9 +58,7 @@ class TileManifest:
             )
         if not np.isfinite(sizes).all() or (sizes <= 0).any():
             bad = np.argwhere(~np.isfinite(sizes) | (sizes <= 0))[0]
-            raise TraceFormatError(
-                name, f"chunk {bad[0]}, level {bad[1]}, tile {bad[2]} has no positive size"
-            )
+            raise TraceFormatError(name, f"chunk {bad[0]}, level {bad[1]}, tile {bad[2]} has no positive size")
         if not (np.isfinite(chunk_s) and chunk_s > 0):
             raise TraceFormatError(name, f"the chunk length must be positive, got {chunk_s}")
         for array in (ladder, sizes):
@@ -126,9 +124,7 @@ def synthetic_tiles(
     complexity = np.exp(0.3 * z - 0.3**2 / 2)
     ladder = np.array(LADDER_KBPS)
     sizes = ladder[None, :, None] * 125.0 * chunk_s * (share * complexity)[:, None, :]
-    return TileManifest(
-        f"synthetic-{video}", ladder, chunk_s, rows, columns, np.maximum(np.round(sizes), 650.0)
-    )
+    return TileManifest(f"synthetic-{video}", ladder, chunk_s, rows, columns, np.maximum(np.round(sizes), 650.0))
 
 
 def read_tile_table(path: str | Path) -> dict[str, TileManifest]:

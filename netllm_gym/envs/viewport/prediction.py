@@ -17,6 +17,7 @@ from netllm_gym.envs.viewport.windows import WindowProtocol
 from netllm_gym.errors import ConfigError, NetLLMGymError
 from netllm_gym.traces import HeadTrace, TraceSet
 from netllm_gym.traces.head_geometry import unwrap_to_last, wrap_deg
+from netllm_gym.traces.head_import import read_heads
 
 MAX_MOTION_DEG = 3600.0  # extrapolations may turn several times
 
@@ -25,7 +26,7 @@ def load_head_traces(traces: str | Path | TraceSet, split: str) -> TraceSet[Head
     """Load a head-motion set by name, by path (``<video>/<user>.csv``, time and yaw, pitch, roll) or as it
     is."""
     if not isinstance(traces, TraceSet) and "/" in str(traces) and Path(traces).exists():
-        return trace_room.read_head_folder(traces)
+        return read_heads(traces)
     found = trace_room.load(traces, split)
     if not isinstance(found[0], HeadTrace):
         raise ConfigError(f"{found.name} holds {type(found[0]).__name__}s, head traces are needed")
