@@ -5,6 +5,7 @@ python benchmarks/viewport.py compare AGENT …  agents against hold-last and th
 python benchmarks/viewport.py motion           error by how far the head went
 python benchmarks/viewport.py canonical        canonical angles: great circle and tiles
 python benchmarks/viewport.py gru READING      train the shipped GRU (published or canonical) and write its weights
+python benchmarks/viewport.py llm OUT          train the shipped language model
 python benchmarks/viewport.py speed            windows/s and streaming steps/s, with refits as the peer
 python benchmarks/viewport.py stream OUT       QoE of predictors and buffer targets, two plots and a GIF in OUT
 """
@@ -116,6 +117,24 @@ def gru(reading: str) -> None:
     agent.report = lambda epoch, error: print(f"epoch {epoch + 1}: {error:.3f}° on valid", flush=True)
     agent.fit("viewport/jin2022" + ("/as-published" if reading == "published" else ""), 10, 30)
     networks.ship(ZOO / reading, agent._network)
+
+
+def llm(out: str, minutes: str = "7") -> None:
+    """Train the language model that the package ships, on the training part of Jin2022, and save it in `out`."""
+    from netllm_gym.agents.llm import storage
+    from netllm_gym.agents.llm.config import LLMConfig
+    from netllm_gym.agents.llm.trainer import train
+    from netllm_gym.datasets.viewport_windows import window_experience
+
+    name = "viewport/jin2022/as-published"
+    data = window_experience(name, "train", stride=3, spacing=15, turns=2, future=30)
+    valid = window_experience(name, "valid", future=30)
+    valid.episodes = valid.episodes[::2]
+    config = LLMConfig(
+        objective="regression", regression_loss="absolute", layers=3, lora_rank=8, warmup=20, steps=2000, eval_every=80,
+        patience=99,
+    )  # fmt: skip
+    storage.save(train(config, data, valid, out=f"{out}-run", minutes=float(minutes), progress=print), out)
 
 
 def canonical() -> None:
@@ -278,5 +297,5 @@ if __name__ == "__main__":
     if command == "stream":
         stream(Path(sys.argv[2]))
     else:
-        commands = {"table": table, "compare": compare, "motion": motion, "gru": gru}
+        commands = {"table": table, "compare": compare, "motion": motion, "gru": gru, "llm": llm}
         {**commands, "canonical": canonical, "speed": speed}[command](*sys.argv[2:])
