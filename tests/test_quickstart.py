@@ -22,7 +22,7 @@ def test_chain_reports_and_resumes(tmp_path, monkeypatch) -> None:
     text = page.read_text()
     for agent in ("llm", "regret-mlp", "cql", "decision-transformer", "abr/robust-mpc", "abr/bba", "abr/oracle"):
         assert agent in text
-    assert "http-equiv" not in text and " src=\"http" not in text
+    assert "http-equiv" not in text and ' src="http' not in text
     first = EvaluationResult.load(tmp_path / "run" / "evaluation")
     assert not first.frame["failed"].any() and set(first.frame.groupby("agent").size()) == {60}
     assert any("trained in" in line for line in lines)

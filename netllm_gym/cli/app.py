@@ -74,11 +74,12 @@ def quickstart_command(
         workers=workers,
         say=lambda line: console.print(line, soft_wrap=True, markup=False),
     )
-    console.print(f"\nReport: [bold]{report}[/bold]")
-    console.print(
-        f"Next, a video nobody trained on: netllm-gym evaluate --agent {out}/llm --agent abr/bba --setting unseen2"
-    )
-    console.print("Real traces: netllm-gym traces fetch abr/fcc-hsdpa, then quickstart --traces abr/fcc-hsdpa")
+    for line in (
+        f"\nReport: {report}",
+        f"Next, a video nobody trained on: netllm-gym evaluate --agent {out}/llm --agent abr/bba --setting unseen2",
+        "Real traces: netllm-gym quickstart --traces abr/fcc-hsdpa",
+    ):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 @app.command("doctor")

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from netllm_gym.errors import ConfigError
+from netllm_gym.errors import CheckpointError, ConfigError
 
 
 class FlatView:
@@ -35,6 +35,17 @@ class FlatView:
                 self.size += int(np.prod(member.shape))
             else:
                 raise ConfigError(f"observation {key!r} is a {type(member).__name__}: it has no flat view")
+
+    def require(self, env_id: str, space: gym.Space) -> None:
+        """Refuse an environment whose observations are not those this view was made for.
+
+        Raises:
+            CheckpointError: another observation space.
+        """
+        if space != self.space:
+            raise CheckpointError(
+                f"trained on observations {', '.join(self.space.spaces)}, which are not those of {env_id}"
+            )
 
     def many(self, observations: dict[str, NDArray]) -> NDArray[np.float32]:
         """Flatten stacked observations, key → ``[T, …]``, to ``[T, size]``."""

@@ -5,9 +5,7 @@ from typing import Any
 from gymnasium.envs.registration import register, registry
 
 _ENVS: dict[str, dict[str, Any]] = {
-    "netllm_gym/ViewportPrediction-v0": {
-        "entry_point": "netllm_gym.envs.viewport.prediction:ViewportPredictionEnv"
-    },
+    "netllm_gym/ViewportPrediction-v0": {"entry_point": "netllm_gym.envs.viewport.prediction:ViewportPredictionEnv"},
     "netllm_gym/ViewportStreaming-v0": {"entry_point": "netllm_gym.envs.viewport.streaming:ViewportStreamingEnv"},
     "netllm_gym/ABR-v0": {"entry_point": "netllm_gym.envs.abr.env:ABREnv"},
 }

@@ -92,6 +92,14 @@ def test_bad_checkpoints_say_what_is_wrong(experience: Experience, tmp_path) -> 
         make_agent(folder)
 
 
+def test_a_checkpoint_of_another_environment_says_which(experience: Experience) -> None:
+    agent = train_regret_mlp(RegretMLPConfig(ensemble=1, epochs=1, hidden=8), experience, experience)
+    other = gym.make("netllm_gym/ViewportPrediction-v0", disable_env_checker=True)
+    other.reset(seed=0)
+    with pytest.raises(CheckpointError, match=r"throughput_mbps.*not those of netllm_gym/ViewportPrediction-v0"):
+        agent.reset(EnvInfo.of(other))
+
+
 def test_values_are_needed_for_regret(tmp_path) -> None:
     plain = collect(CollectConfig(agents=("abr/bba",), episodes=2, env_kwargs=KWARGS), "netllm_gym/test/plain-v0")
     with pytest.raises(DatasetError, match="--hindsight"):

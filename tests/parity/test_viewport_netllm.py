@@ -91,9 +91,7 @@ def test_interval_over_viewers_agrees_with_the_reference() -> None:
     assert (found.low, found.high) == (pytest.approx(low, abs=0.15), pytest.approx(high, abs=0.15))
 
 
-@pytest.mark.parametrize(
-    ("dataset", "name"), [("Jin2022", "viewport/jin2022"), ("Wu2017", "viewport/wu2017")]
-)
+@pytest.mark.parametrize(("dataset", "name"), [("Jin2022", "viewport/jin2022"), ("Wu2017", "viewport/wu2017")])
 def test_canonical_sphere_reproduces_the_reference(dataset: str, name: str) -> None:
     expected = REFERENCE["canonical"][dataset]
     windows = cut(tuple(traces.load(name, "test")), WindowProtocol(10, 25))
@@ -102,9 +100,7 @@ def test_canonical_sphere_reproduces_the_reference(dataset: str, name: str) -> N
         prediction = PREDICTORS[method].predict(windows.history_deg, 25)
         prediction[..., 1] = np.clip(prediction[..., 1], -90.0, 90.0)  # the reference stops at the poles
         error = great_circle(prediction, windows.future_deg)
-        assert error[:, :20].mean() == pytest.approx(expected["methods"][method]["gc_mean_0_4s"], abs=0.1), (
-            method
-        )
+        assert error[:, :20].mean() == pytest.approx(expected["methods"][method]["gc_mean_0_4s"], abs=0.1), method
         if method == "persistence":
             seconds = slice(4, 25, 5)
             hit = tile_scores(prediction[:, seconds], windows.future_deg[:, seconds], TileView())["hit_rate"]

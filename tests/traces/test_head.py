@@ -63,9 +63,7 @@ def test_all_column_formats_agree() -> None:
         ("quaternion-wxyz", q[:, [3, 0, 1, 2]]),
         ("vector", v),
     ):
-        rows = "\n".join(
-            ",".join(f"{x:.12f}" for x in (t, *row)) for t, row in zip(time, values, strict=True)
-        )
+        rows = "\n".join(",".join(f"{x:.12f}" for x in (t, *row)) for t, row in zip(time, values, strict=True))
         assert read_head_csv(rows.encode(), "u", "v", columns).angles_deg == pytest.approx(angles, abs=1e-6)
 
 

@@ -98,7 +98,9 @@ class RegretMLP(BatchAgent):
             return torch.stack([network(x) for network in self.networks]).mean(0).numpy()
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
-        """Nothing is remembered between steps."""
+        """Nothing is remembered between steps; only the environments must fit."""
+        for env_info in env_infos:
+            self.view.require(env_info.env_id, env_info.observation_space)
 
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return the action of the smallest predicted gap for each episode still running."""

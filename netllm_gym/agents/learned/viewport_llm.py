@@ -36,9 +36,10 @@ class ViewportLLM(BatchAgent):
             raise ConfigError(f"memory must be at least 1 window, got {memory}")
         if not (Path(checkpoint) / "agent.json").is_file():
             raise CheckpointError(f"{checkpoint} is not a checkpoint: it has no agent.json")
-        self.model: Any = make_agent(str(checkpoint))
-        if self.model.env_id != "netllm_gym/ViewportPrediction-v0" or not hasattr(self.model, "about"):
+        model: Any = make_agent(str(checkpoint))
+        if getattr(model, "env_id", "") != "netllm_gym/ViewportPrediction-v0" or not hasattr(model, "about"):
             raise CheckpointError(f"{checkpoint} was not trained to predict viewports")
+        self.model = model
         self.memory = memory
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:

@@ -127,7 +127,9 @@ class QAgent(BatchAgent):
         self.config, self.view, self.algorithm, self.about = config, view, algorithm, about
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
-        """Nothing is remembered between steps."""
+        """Nothing is remembered between steps; only the environments must fit."""
+        for env_info in env_infos:
+            self.view.require(env_info.env_id, env_info.observation_space)
 
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return the greedy action of each episode still running."""
@@ -154,6 +156,7 @@ class TransformerAgent(Agent):
 
     def reset(self, env_info: EnvInfo) -> None:
         """Begin an episode with an empty context."""
+        self.view.require(env_info.env_id, env_info.observation_space)
         d3rlpy = _import()
         self._wrapper = self.algorithm.as_stateful_wrapper(
             target_return=self.about["target_return"],
