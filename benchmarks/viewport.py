@@ -1,10 +1,13 @@
 """Viewport prediction and streaming: the table of agents, speed, and QoE against prediction error and buffer.
 
-python benchmarks/viewport.py table      all agents on the four published settings (needs the public sets)
-python benchmarks/viewport.py canonical  the same sets in canonical angles: great circle and tiles, crowd
-apart python benchmarks/viewport.py speed      windows/s and streaming steps/s, with scikit-style refits as
-the peer python benchmarks/viewport.py stream OUT QoE of predictors and buffer targets, two plots and a GIF in
-OUT
+python benchmarks/viewport.py table            all agents on the four published settings (needs the public sets)
+python benchmarks/viewport.py compare AGENT …  agents against hold-last and the GRU on them, paired
+python benchmarks/viewport.py motion           error by how far the head went
+python benchmarks/viewport.py canonical        canonical angles: great circle and tiles
+python benchmarks/viewport.py gru READING      train the shipped GRU (published or canonical) and write its weights
+python benchmarks/viewport.py llm OUT          train the shipped language model
+python benchmarks/viewport.py speed            windows/s and streaming steps/s, with refits as the peer
+python benchmarks/viewport.py stream OUT       QoE of predictors and buffer targets, two plots and a GIF in OUT
 """
 
 from __future__ import annotations
@@ -43,8 +46,8 @@ def predictors(train: str, history: int, future: int) -> dict:
     found = dict(UNTRAINED)
     found["ridge"] = Ridge().fit(train, history, future)
     found["linear-l1"] = LinearL1().fit(train, history, future)
-    found["gru"] = GRU(epochs=8)
-    found["gru"].fit(train, history, future)
+    found["gru"] = GRU()
+    found["gru"].fit(train, history, 30)
     return found
 
 
@@ -63,6 +66,75 @@ def table(suffix: str = "/as-published") -> None:
     print("| agent | " + " | ".join(SETTINGS) + " |\n|---|" + "---|" * len(SETTINGS))
     for agent, cells in rows.items():
         print(f"| {agent} | " + " | ".join(cells) + " |")
+
+
+def compare(*agents: str) -> None:
+    """Play agents on the four settings and compare them, window by window, with hold-last and the GRU."""
+    from netllm_gym.envs.viewport.metrics import interval
+    from netllm_gym.evaluation import evaluate, load_setting
+
+    for name in SETTINGS:
+        setting = load_setting("viewport", name, "paper")
+        frame = evaluate(agents=["viewport/gru", *agents], setting=setting, progress=False).frame
+        if frame["failed"].any():
+            raise SystemExit(frame.loc[frame["failed"], ["agent", "reason"]].drop_duplicates().to_string())
+        # An episode's mean counts for each of its windows, so that the figures are the published protocol's.
+        steps = frame.pivot(index="episode", columns="agent", values="steps")
+        errors = frame.pivot(index="episode", columns="agent", values="mae_published_deg")
+        viewer = np.repeat(np.arange(len(errors)), steps["viewport/hold-last"])
+        for agent in dict.fromkeys(frame["agent"]):
+            if agent == "viewport/oracle":
+                continue
+            cells = [interval(errors[agent].to_numpy()[viewer], viewer)]
+            for other in ("viewport/hold-last", "viewport/gru"):
+                cells.append(interval((errors[agent] - errors[other]).to_numpy()[viewer], viewer))
+            print(f"{name:8s} {agent:24s} {cells[0]} | - hold-last {cells[1]} | - gru {cells[2]}", flush=True)
+
+
+def motion() -> None:
+    """Error by how far the head went, on the test windows of the first and third setting."""
+    from netllm_gym.agents.learned.viewport_agents import GRU
+    from netllm_gym.envs.viewport.metrics import by_motion
+
+    train = "viewport/jin2022/as-published"
+    found = {key: UNTRAINED[key] for key in ("hold-last", "damped-velocity", "linear-regression")}
+    found["linear-l1"], found["gru"] = LinearL1().fit(train, 10, 20), GRU()
+    found["gru"].fit(train, 10, 30)
+    for name in ("default", "unseen2"):
+        windows = cut(tuple(traces.load(SETTINGS[name].traces + "/as-published", "test")), SETTINGS[name].protocol)
+        for agent, predictor in found.items():
+            bins = by_motion(predictor.predict(windows.history_deg, 20), windows)
+            print(name, agent, {k: {m: round(v, 2) for m, v in b.items()} for k, b in bins.items()}, flush=True)
+
+
+def gru(reading: str) -> None:
+    """Train the GRU that the package ships for one reading (canonical, published) and write its weights."""
+    from netllm_gym.agents.learned import viewport_networks as networks
+    from netllm_gym.agents.learned.viewport_agents import GRU, ZOO
+
+    (ZOO / reading).with_suffix(".safetensors").unlink(missing_ok=True)
+    agent = GRU()
+    agent.report = lambda epoch, error: print(f"epoch {epoch + 1}: {error:.3f}° on valid", flush=True)
+    agent.fit("viewport/jin2022" + ("/as-published" if reading == "published" else ""), 10, 30)
+    networks.ship(ZOO / reading, agent._network)
+
+
+def llm(out: str, minutes: str = "7") -> None:
+    """Train the language model that the package ships, on the training part of Jin2022, and save it in `out`."""
+    from netllm_gym.agents.llm import storage
+    from netllm_gym.agents.llm.config import LLMConfig
+    from netllm_gym.agents.llm.trainer import train
+    from netllm_gym.datasets.viewport_windows import window_experience
+
+    name = "viewport/jin2022/as-published"
+    data = window_experience(name, "train", stride=3, spacing=15, turns=2, future=30)
+    valid = window_experience(name, "valid", future=30)
+    valid.episodes = valid.episodes[::2]
+    config = LLMConfig(
+        objective="regression", regression_loss="absolute", layers=3, lora_rank=8, warmup=20, steps=2000, eval_every=80,
+        patience=99,
+    )  # fmt: skip
+    storage.save(train(config, data, valid, out=f"{out}-run", minutes=float(minutes), progress=print), out)
 
 
 def canonical() -> None:
@@ -225,4 +297,5 @@ if __name__ == "__main__":
     if command == "stream":
         stream(Path(sys.argv[2]))
     else:
-        {"table": table, "canonical": canonical, "speed": speed}[command]()
+        commands = {"table": table, "compare": compare, "motion": motion, "gru": gru, "llm": llm}
+        {**commands, "canonical": canonical, "speed": speed}[command](*sys.argv[2:])

@@ -103,7 +103,7 @@ def fetch_command(name: Annotated[str, typer.Argument(help="Catalog name.")]) ->
 
 @app.command("import")
 def import_command(
-    path: Annotated[Path, typer.Argument(help="A trace file, or a folder of them.")],
+    path: Annotated[Path, typer.Argument(help="A trace file, a folder of them, or head logs VIDEO/USER.csv.")],
     name: Annotated[str, typer.Option(help="Name of the set: it becomes user/NAME.")],
     format: Annotated[str | None, typer.Option(help=f"One of {', '.join(FORMATS)}; guessed when not given.")] = None,
     split: Annotated[str, typer.Option(help="Which split they are.")] = "test",
@@ -113,6 +113,10 @@ def import_command(
     throughput_unit: Annotated[str, typer.Option(help=f"CSV: one of {', '.join(MEGABITS)}.")] = "Mbps",
 ) -> None:
     """Keep your own traces on this machine under a name."""
+    if room.holds_head_logs(path):
+        heads = room.import_heads(path, name, format, split)
+        console.print(f"user/{name}, split {split}: {len(heads)} head traces")
+        return
     if (time is None) != (throughput is None):
         raise ConfigError("--time and --throughput go together")
     columns = None

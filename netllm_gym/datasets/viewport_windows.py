@@ -9,14 +9,20 @@ import numpy as np
 
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.envs.viewport.prediction import ViewportPredictionEnv
-from netllm_gym.envs.viewport.windows import cut, displacements
+from netllm_gym.envs.viewport.windows import Windows, cut, displacements, turned
+from netllm_gym.errors import ConfigError
 from netllm_gym.traces.head_geometry import unwrap_to_last
 
 ENV_ID = "netllm_gym/ViewportPrediction-v0"
 
 
 def window_experience(
-    traces: str = "viewport/synthetic", split: str = "train", stride: int = 15, **env_kwargs: Any
+    traces: str = "viewport/synthetic",
+    split: str = "train",
+    stride: int = 15,
+    spacing: int | None = None,
+    turns: int = 0,
+    **env_kwargs: Any,
 ) -> Experience:
     """Cut every window of a split into experience for supervised training.
 
@@ -24,38 +30,33 @@ def window_experience(
     (what a perfect agent of the environment would answer), so a learner that outputs zero is hold-last.
     Rewards are 0, the best the environment gives.
 
+    Raises:
+        ConfigError: a spacing that is not a multiple of the stride.
+
     Args:
         traces, split, stride: of the environment; smaller strides give more, overlapping windows.
+        spacing: samples between the decisions of one episode, a multiple of `stride`; default: `stride`. With stride 3
+            and spacing 15 a trace becomes five episodes at the environment's pace, each shifted by three samples.
+        turns: copies of everything, in each of which every viewer is turned about the vertical by an angle of his own
+            (drawn from seed 0; not with images, which do not turn).
         env_kwargs: further arguments of ``netllm_gym/ViewportPrediction-v0``: ``history``, ``future``,
             ``image``.
     """
+    spacing = stride if spacing is None else spacing
+    if spacing < stride or spacing % stride:
+        raise ConfigError(f"spacing must be a multiple of the stride {stride}, got {spacing}")
     kwargs = {"traces": traces, "split": split, "stride": stride, **env_kwargs}
     env = gym.make(ENV_ID, **kwargs).unwrapped
     assert isinstance(env, ViewportPredictionEnv)
     windows = cut(tuple(env.traces), env.protocol)
-    history = unwrap_to_last(windows.history_deg)
-    observations = {
-        "history_deg": history.astype(np.float32),
-        "motion_deg": (history - history[:, -1:]).astype(np.float32),
-    }
-    if env.maps is not None:
-        observations["image"] = np.stack(
-            [env.image_at(int(i), int(a)) for i, a in zip(windows.trace, windows.anchor, strict=True)]
-        )
-    actions = displacements(windows).astype(np.float32)
-    ends = np.flatnonzero(np.diff(windows.trace, append=-1)) + 1
-    episodes, begin = [], 0
-    for end in ends:
-        piece = slice(begin, int(end))
-        episodes.append(
-            Episode(
-                {key: value[piece] for key, value in observations.items()},
-                actions[piece],
-                np.zeros(int(end) - begin),
-                trace=windows.names[windows.trace[begin]],
-            )
-        )
-        begin = int(end)
+    if turns and env.maps is not None:
+        raise ConfigError("windows with images cannot be turned")
+    rng = np.random.default_rng(0)
+    copies = [windows]
+    for _ in range(turns):
+        by = rng.uniform(0.0, 360.0, len(windows.names))
+        copies.append(turned(windows, by[windows.trace]))
+    episodes = [episode for copy in copies for episode in _episodes(copy, env, spacing)]
     return Experience(
         episodes,
         ENV_ID,
@@ -67,3 +68,26 @@ def window_experience(
         name=f"{traces}/{split}",
         digest=env.traces.digest,
     )
+
+
+def _episodes(windows: Windows, env: ViewportPredictionEnv, spacing: int) -> list[Episode]:
+    stride = env.protocol.stride
+    history = unwrap_to_last(windows.history_deg)
+    observations = {
+        "history_deg": history.astype(np.float32),
+        "motion_deg": (history - history[:, -1:]).astype(np.float32),
+    }
+    if env.maps is not None:
+        observations["image"] = np.stack(
+            [env.image_at(int(i), int(a)) for i, a in zip(windows.trace, windows.anchor, strict=True)]
+        )
+    actions = displacements(windows).astype(np.float32)
+    episodes = []
+    for index in np.unique(windows.trace):
+        own = np.flatnonzero(windows.trace == index)
+        for shift in range(0, spacing, stride):
+            rows = own[windows.anchor[own] % spacing == (env.protocol.first + shift) % spacing]
+            if len(rows):
+                seen = {key: value[rows] for key, value in observations.items()}
+                episodes.append(Episode(seen, actions[rows], np.zeros(len(rows)), trace=windows.names[index]))
+    return episodes

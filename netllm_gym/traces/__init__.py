@@ -8,6 +8,7 @@ from typing import Any
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.head import HeadTrace
+from netllm_gym.traces.head_import import holds_head_logs, import_heads, imported_heads, is_imported, read_heads
 from netllm_gym.traces.head_readers import read_head_csv
 from netllm_gym.traces.head_sets import fetch_heads, read_head_folder
 from netllm_gym.traces.network import NetworkTrace
@@ -27,6 +28,8 @@ __all__ = [
     "VideoManifest",
     "audit",
     "fetch",
+    "holds_head_logs",
+    "import_heads",
     "import_traces",
     "load",
     "load_video",
@@ -59,8 +62,12 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
         return name
     text = str(name)
     if text.startswith("user/"):
+        if is_imported(text):
+            return imported_heads(text, split)
         return user_set(text, split)
     if text not in catalog.entries() and Path(text).exists():
+        if holds_head_logs(text):
+            return read_heads(text)
         return read_path(Path(text))
     base, _ = catalog.split_name(text)
     entry = catalog.describe(base)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,7 +22,7 @@ from netllm_gym.traces import catalog
 from netllm_gym.traces.fetch import Source, fetch_files
 from netllm_gym.traces.head import HeadTrace
 from netllm_gym.traces.head_readers import HZ, read_head_csv, read_netllm
-from netllm_gym.traces.head_synthesis import synthetic_head_traces
+from netllm_gym.traces.head_synthesis import CALIBRATED, synthetic_head_traces
 from netllm_gym.traces.traceset import TraceSet
 
 SPLITS = ("train", "valid", "test")
@@ -145,7 +146,8 @@ def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[s
 def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     if as_published:
         raise ConfigError(f"{name} is synthetic: it has no as-published reading")
-    return synthetic_head_traces(entry["video_counts"], entry["user_counts"], entry["seed"], entry["length_s"])
+    model = replace(CALIBRATED, **entry.get("motion", {}))
+    return synthetic_head_traces(entry["video_counts"], entry["user_counts"], entry["seed"], entry["length_s"], model)
 
 
 def read_head_folder(path: str | Path, columns: str = "ypr", hz: float = HZ, **kwargs: Any) -> TraceSet[HeadTrace]:

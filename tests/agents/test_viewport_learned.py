@@ -30,6 +30,6 @@ def test_an_untrained_network_is_hold_last() -> None:
 
     from netllm_gym.agents.learned.viewport_networks import build_gru, build_track
 
-    motion, image = torch.randn(4, 10, 6), torch.rand(4, 512)
-    for network in (build_gru(8, 2, 20), build_track(8, 20, 512)):
-        assert torch.count_nonzero(network(motion, image)) == 0
+    motion, image = torch.randn(4, 10, 12), torch.rand(4, 512)
+    assert torch.count_nonzero(build_gru(8, 2, 20)(motion, image)) == 0
+    assert torch.count_nonzero(build_track(8, 20, 512)(motion[..., :6], image)) == 0

@@ -79,6 +79,33 @@ def test_an_episode_scores_what_the_windows_score() -> None:
     assert [info["mae_deg"] for info in infos] == pytest.approx(expected, abs=1e-3)
 
 
+def test_information_tells_where_the_shown_window_lies() -> None:
+    """Agents look up the crowd by it: it must not lag behind the observation by a window."""
+    env = gym.make("netllm_gym/ViewportPrediction-v0").unwrapped
+    observation, info = env.reset(seed=0, options={"trace": 2})
+    over, before = False, None
+    while not over:
+        shown = env.trace.angles_deg[info["anchor"] - 1]
+        np.testing.assert_allclose(observation["history_deg"][-1], shown, atol=1e-4)
+        assert info["time_s"] == pytest.approx(info["anchor"] / env.trace.hz)
+        assert before is None or info["scored_anchor"] == before
+        before = info["anchor"]
+        observation, _, over, _, info = env.step(np.zeros(env.action_space.shape, np.float32))
+
+
+@pytest.mark.parametrize("future", [20, 30])
+def test_the_oracle_errs_nowhere(future) -> None:
+    env = gym.make("netllm_gym/ViewportPrediction-v0", future=future).unwrapped
+    agent = make_agent("viewport/oracle")
+    for trace in (0, 7):
+        observation, info = env.reset(seed=0, options={"trace": trace})
+        agent.reset(EnvInfo.of(env, 0, True))
+        over = False
+        while not over:
+            observation, reward, over, _, info = env.step(agent.act(observation, info))
+            assert reward == pytest.approx(0.0, abs=1e-4)
+
+
 def test_the_crowd_never_contains_the_viewer() -> None:
     env = gym.make(PREDICT, split="train", image="crowd").unwrapped
     trace = env.traces[0]
@@ -99,6 +126,64 @@ def test_maps_from_disk(tmp_path) -> None:
     assert observation["image"].shape == (4, 6) and observation["image"][0, 0] == float(info["video"])
     with pytest.raises(TraceFormatError, match="no <video>"):
         gym.make(PREDICT, image=str(tmp_path / "none"))
+
+
+def test_error_by_motion_adds_up_to_the_mean() -> None:
+    from netllm_gym.envs.viewport.metrics import by_motion, mae_wrapped
+
+    windows = cut(tuple(traces.load("viewport/synthetic", "test")), WindowProtocol())
+    hold = np.repeat(windows.history_deg[:, -1:], 20, axis=1)
+    bins = by_motion(hold, windows)
+    assert sum(b["share"] for b in bins.values()) == pytest.approx(1.0)
+    mean = sum(b["share"] * b["mae_deg"] for b in bins.values())
+    assert mean == pytest.approx(mae_wrapped(hold, windows.future_deg).mean())
+    assert bins["<10°"]["mae_deg"] < bins["10-30°"]["mae_deg"] < bins["30-60°"]["mae_deg"] < bins["≥60°"]["mae_deg"]
+
+
+def test_turning_the_viewer_changes_neither_distances_nor_heights() -> None:
+    from netllm_gym.envs.viewport.windows import turned
+
+    windows = cut(tuple(traces.load("viewport/synthetic", "test"))[:3], WindowProtocol())
+    by = np.linspace(0.0, 300.0, len(windows))
+    other = turned(windows, by)
+    np.testing.assert_allclose(other.history_deg[..., 1:], windows.history_deg[..., 1:])
+    np.testing.assert_allclose(displacements(other), displacements(windows), atol=1e-9)
+
+
+@pytest.mark.parametrize("turns", [0, 2])
+def test_experience_at_the_pace_of_the_environment(turns) -> None:
+    from netllm_gym.datasets.viewport_windows import window_experience
+
+    dense = window_experience(stride=3, spacing=15, turns=turns)
+    plain = window_experience()
+    assert len(dense) == 5 * (1 + turns) * len(plain)
+    np.testing.assert_array_equal(dense.episodes[0].actions, plain.episodes[0].actions)
+    with pytest.raises(ConfigError, match="multiple of the stride"):
+        window_experience(stride=4, spacing=15)
+
+
+@pytest.mark.parametrize("task", ["viewport", "streaming"])
+def test_every_embedded_setting_plays_and_groups_by_viewer(task) -> None:
+    from netllm_gym.evaluation import evaluate, list_settings, load_setting
+
+    for owner, name, profile in list_settings(task):
+        if profile == "embedded":
+            setting = load_setting(owner, name, profile)
+            agent = setting.baseline
+            result = evaluate(agents=[agent], setting=setting, episodes=2, progress=False)
+            rows = result.frame[~result.frame["failed"]]
+            assert set(rows["agent"]) == {setting.baseline, setting.floor, setting.oracle}
+            assert (rows["group"] == rows["trace"]).all() and rows["group"].str.contains("video.*/user").all()
+            score = result.summary().reset_index().set_index("agent")["score"]
+            assert score[setting.oracle] == pytest.approx(1.0) and score[setting.floor] == pytest.approx(0.0)
+
+
+def test_fitted_agents_learn_from_the_set_the_catalog_names() -> None:
+    from netllm_gym.agents.classical.viewport_agents import training_set
+
+    assert training_set("viewport/wu2017/as-published") == "viewport/jin2022/as-published"
+    assert training_set("viewport/synthetic-restless") == "viewport/synthetic"
+    assert training_set("viewport/jin2022") == "viewport/jin2022" and training_set("/tmp/mine") == "/tmp/mine"
 
 
 def test_experience_of_windows() -> None:

@@ -6,6 +6,8 @@ cache; the epoch is chosen on the validation split, never on test.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +15,15 @@ from numpy.typing import NDArray
 
 from netllm_gym import traces as trace_room
 from netllm_gym.agents.base import EnvInfo
-from netllm_gym.agents.classical.viewport_agents import PredictorAgent, training_windows
+from netllm_gym.agents.classical.viewport_agents import PredictorAgent, training_set, training_windows
 from netllm_gym.agents.learned import viewport_networks as networks
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.envs.viewport.crowd import MAP_SHAPE, Crowd
-from netllm_gym.envs.viewport.windows import Windows, displacements
+from netllm_gym.envs.viewport.windows import Windows, displacements, turned
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces.head_geometry import unwrap_to_last
 
+ZOO = Path(__file__).parents[2] / "zoo" / "viewport-gru"
 CELLS = MAP_SHAPE[0] * MAP_SHAPE[1]
 
 
@@ -28,7 +31,7 @@ class _NetworkAgent(PredictorAgent):
     """What both networks share: data, cache, and a forecast.
 
     Args:
-        traces: catalog name to train on; default: the environment's set.
+        traces: catalog name to train on; default: `training_set` of what the environment plays.
         future: samples to predict; default: the environment's horizon.
         stride: samples between training windows.
         hidden: units.
@@ -36,6 +39,9 @@ class _NetworkAgent(PredictorAgent):
     """
 
     needs_image = False
+    reach = 10**6  # samples of history the network looks at
+    report: Callable[[int, float], None] | None = None  # told each epoch's error on the validation split
+    turns = 0  # copies of the training windows, each turned at random about the vertical
 
     def __init__(
         self,
@@ -61,6 +67,9 @@ class _NetworkAgent(PredictorAgent):
         }
         self._ready: tuple[Any, ...] | None = None
 
+    def _features(self, history_deg: NDArray[np.float64]) -> NDArray[np.float32]:
+        return networks.motion_features(history_deg)
+
     def _build(self, future: int) -> Any:
         raise NotImplementedError
 
@@ -70,7 +79,7 @@ class _NetworkAgent(PredictorAgent):
         protocol = env_info.static["protocol"]
         image = "image" in env_info.observation_space.spaces  # type: ignore[attr-defined]
         wanted = (
-            self.traces or env_info.static["traces"],
+            self.traces or training_set(env_info.static["traces"]),
             protocol.history,
             self._fit_future or protocol.future,
             self.needs_image and image,
@@ -85,9 +94,12 @@ class _NetworkAgent(PredictorAgent):
         torch.manual_seed(options["seed"])
         self._network = self._build(future)
         self._horizon = future
+        self._ready = (traces, history, future, image)
+        if networks.shipped(self._zoo(traces, history, future), self._network):
+            return
         key = {
             "agent": type(self).__name__,
-            "version": 1,
+            "version": 2,
             "traces": trace_room.load(traces, "train").digest,
             "history": history,
             "future": future,
@@ -97,11 +109,18 @@ class _NetworkAgent(PredictorAgent):
 
         def run() -> float:
             parts = []
+            rng = np.random.default_rng(options["seed"])
             for split, stride in (("train", options["stride"]), ("valid", 5)):
                 windows = training_windows(traces, split, history, future, stride)
-                features = networks.motion_features(unwrap_to_last(windows.history_deg))
-                maps = _maps(traces, split, windows) if image else np.zeros((len(windows), CELLS), np.float32)
-                parts.append((features, maps, displacements(windows)))
+                turns = self.turns if split == "train" else 0
+                cut = [windows, *(turned(windows, rng.uniform(0.0, 360.0, len(windows))) for _ in range(turns))]
+                features = np.concatenate([self._features(unwrap_to_last(part.history_deg)) for part in cut])
+                maps = (
+                    _maps(traces, split, windows)
+                    if image
+                    else np.zeros((len(features), CELLS if self.needs_image else 0), np.float32)
+                )
+                parts.append((features, maps, np.concatenate([displacements(part) for part in cut])))
             return networks.train(
                 self._network,
                 parts[0],
@@ -111,10 +130,14 @@ class _NetworkAgent(PredictorAgent):
                 options["batch"],
                 options["seed"],
                 mirror=not image,
+                report=self.report,
             )
 
         networks.cached(key, self._network, run)
-        self._ready = (traces, history, future, image)
+
+    def _zoo(self, traces: str, history: int, future: int) -> Path | None:
+        """Where this package ships the weights that training would give; ``None``: nowhere."""
+        return None
 
     def predict(
         self, history_deg: NDArray[np.float64], future: int, maps: NDArray[np.float32] | None = None
@@ -128,9 +151,13 @@ class _NetworkAgent(PredictorAgent):
             maps: heatmaps ``[N, 16, 32]`` for networks trained with them.
         """
         torch = networks.require_torch()
-        history = unwrap_to_last(history_deg)
-        features = torch.from_numpy(networks.motion_features(history))
-        flat = np.zeros((len(history), CELLS), np.float32) if maps is None else maps.reshape(len(history), -1)
+        history = unwrap_to_last(history_deg)[:, -self.reach :]
+        features = torch.from_numpy(self._features(history))
+        flat = (
+            np.zeros((len(history), CELLS if self.needs_image else 0), np.float32)
+            if maps is None
+            else maps.reshape(len(history), -1)
+        )
         with torch.no_grad():
             motion = self._network(features, torch.from_numpy(flat)).numpy().astype(np.float64)
         motion = motion[:, :future] * networks.SCALE_DEG
@@ -161,7 +188,41 @@ def _maps(traces: str, split: str, windows: Windows) -> NDArray[np.float32]:
 
 @register_agent("viewport/gru")
 class GRU(_NetworkAgent):
-    """A two-layer GRU on recent motion; one pass gives the whole horizon. Uses no image."""
+    """A two-layer GRU on the last two seconds of motion; one pass gives six seconds. Uses no image.
+
+    One network serves every history and horizon: it reads at most ten samples and answers thirty (beyond them the last
+    is held). For environments on Jin2022 and on sets whose ``train_on`` is Jin2022 the weights come with the package
+    (`zoo/viewport-gru`); elsewhere, or with other arguments, it is trained on first use.
+    """
+
+    reach = 10
+    turns = 4
+
+    def __init__(
+        self,
+        traces: str | None = None,
+        future: int = 30,
+        stride: int = 3,
+        hidden: int = 64,
+        epochs: int = 5,
+        learning_rate: float = 2e-3,
+        batch: int = 512,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(traces, future, stride, hidden, epochs, learning_rate, batch, seed)
+
+    def _features(self, history_deg: NDArray[np.float64]) -> NDArray[np.float32]:
+        return networks.motion_and_place(history_deg)
+
+    def fit(self, traces: str, history: int, future: int, image: bool = False) -> None:
+        """Take the shipped weights for `traces`, or train."""
+        super().fit(traces, min(history, self.reach), future, image)
+
+    def _zoo(self, traces: str, history: int, future: int) -> Path | None:
+        defaults = type(self)()
+        if (history, future, self._options) != (self.reach, defaults._fit_future, defaults._options):
+            return None
+        return {"viewport/jin2022": ZOO / "canonical", "viewport/jin2022/as-published": ZOO / "published"}.get(traces)
 
     def _build(self, future: int) -> Any:
         return networks.build_gru(self._options["hidden"], 2, future)

@@ -10,12 +10,13 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from netllm_gym.errors import MissingExtraError
+from netllm_gym.errors import CheckpointError, MissingExtraError
 from netllm_gym.files import atomic_path, cache_dir
 
 SCALE_DEG = 30.0
@@ -44,6 +45,18 @@ def motion_features(history_deg: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.concatenate([relative / SCALE_DEG, steps / SCALE_DEG * 5.0], axis=-1).astype(np.float32)
 
 
+def motion_and_place(history_deg: NDArray[np.float64]) -> NDArray[np.float32]:
+    """:func:`motion_features`, then sine and cosine of the angles themselves; shape ``[N, h, 12]``.
+
+    Where the head points says how far up it can still go, and in NetLLM's reading how motion is shared out between roll
+    and pitch. Networks that see it must be trained on windows turned at random (:func:`turned`), or they learn where
+    the training videos' objects are.
+    """
+    angles = np.radians(history_deg)
+    place = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).astype(np.float32)
+    return np.concatenate([motion_features(history_deg), place], axis=-1)
+
+
 def build_gru(hidden: int, layers: int, future: int) -> Any:
     """A GRU over the history whose last state gives the whole horizon at once."""
     torch = require_torch()
@@ -51,7 +64,7 @@ def build_gru(hidden: int, layers: int, future: int) -> Any:
     class GRUNet(torch.nn.Module):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
-            self.gru = torch.nn.GRU(6, hidden, layers, batch_first=True)
+            self.gru = torch.nn.GRU(12, hidden, layers, batch_first=True)
             self.head = torch.nn.Linear(hidden, future * 3)
             torch.nn.init.zeros_(self.head.weight)  # an untrained network is hold-last
             torch.nn.init.zeros_(self.head.bias)
@@ -118,7 +131,7 @@ def train(
 
     Args:
         network: from one of the builders.
-        data, valid: motion features ``[N, h, 6]``, images ``[N, cells]``, displacements ``[N, f, 3]`` in
+        data, valid: features ``[N, h, 6 or 12]``, images ``[N, cells]``, displacements ``[N, f, 3]`` in
             degrees.
         epochs, learning_rate, batch: of Adam, with a cosine decay to zero.
         seed: of initialisation order and shuffling; the same seed gives the same network on the same machine.
@@ -132,7 +145,9 @@ def train(
     x, image, y = (torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32)) for part in data)
     vx, vimage, vy = (torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32)) for part in valid)
     y, vy = y / SCALE_DEG, vy / SCALE_DEG
-    flip = torch.tensor(MIRROR, dtype=torch.float32)
+    flip_y = torch.tensor(MIRROR, dtype=torch.float32)
+    flip_x = torch.ones(x.shape[-1])
+    flip_x[: 3 * (min(x.shape[-1], 9) // 3)] = flip_y.repeat(min(x.shape[-1], 9) // 3)  # cosines, the rest, stay
     rng = np.random.default_rng(seed)
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
     steps = epochs * -(-len(x) // batch)
@@ -144,8 +159,9 @@ def train(
         for begin in range(0, len(x), batch):
             picked = torch.from_numpy(order[begin : begin + batch])
             bx, by = x[picked], y[picked]
-            if mirror and rng.random() < 0.5:
-                bx, by = bx * flip.repeat(2), by * flip
+            if mirror:
+                half = torch.from_numpy(rng.random((len(bx), 1, 1)) < 0.5)
+                bx, by = torch.where(half, bx * flip_x, bx), torch.where(half, by * flip_y, by)
             loss = (network(bx, image[picked]) - by).abs().mean()
             optimiser.zero_grad()
             loss.backward()
@@ -166,6 +182,34 @@ def train(
     network.load_state_dict(kept)
     network.eval()
     return best
+
+
+def shipped(path: Path | None, network: Any) -> bool:
+    """Fill `network` from ``<path>.safetensors`` if there is such a file; tell whether it was.
+
+    Raises:
+        CheckpointError: the file is broken or holds another network.
+    """
+    if path is None or not path.with_suffix(".safetensors").is_file():
+        return False
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    source = path.with_suffix(".safetensors")
+    try:
+        network.load_state_dict({key: value.float() for key, value in load_file(source).items()})
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"{source} does not hold this network ({str(error).splitlines()[0]})") from None
+    network.eval()
+    return True
+
+
+def ship(path: Path, network: Any) -> None:
+    """Write the weights of `network` to ``<path>.safetensors`` in half precision."""
+    from safetensors.torch import save_file
+
+    with atomic_path(path.with_suffix(".safetensors")) as temporary:
+        save_file({key: value.half().contiguous() for key, value in network.state_dict().items()}, temporary)
 
 
 def cached(key: dict[str, Any], network: Any, fit: Callable[[], float]) -> None:

@@ -15,6 +15,7 @@ DTYPES = ("fp32", "bf16")
 # Small stand-ins for a language model; see netllm_gym.agents.llm.ladder.
 LADDER = ("none", "linear", "attention", "transformer")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+REGRESSION_LOSSES = ("squared", "absolute")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class LLMConfig:
         tuning: ``lora``, ``frozen`` (only encoder and head learn) or ``full`` (every weight of the backbone learns).
         objective: ``regret`` (hindsight action values), ``return-conditioned`` (decision transformer),
             ``cloning`` (imitate the actions) or ``regression`` (continuous actions).
+        regression_loss: ``squared`` (each value standardised) or ``absolute`` (in the actions' own unit, so that
+            values that vary more count more).
         tokens: ``fused`` (a step is one token) or ``per-key`` (one for each observation key, return and action).
         show_actions: whether a step's tokens include the previous action.
         context: how many steps the agent sees, this one included; 0 means the whole episode.
@@ -52,6 +55,7 @@ class LLMConfig:
     weights: str = "pretrained"
     tuning: str = "lora"
     objective: str = "regret"
+    regression_loss: str = "squared"
     tokens: str = "fused"
     show_actions: bool = False
     context: int = 0
@@ -97,6 +101,13 @@ class LLMConfig:
             raise ConfigError("tuning full needs float32 weights; bf16 and 4 bits are for weights that stay frozen")
         if self.four_bit and self.weights != "pretrained":
             raise ConfigError("four_bit reads pretrained weights; random and shuffled ones are float32 or bf16")
+        object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
+        if self.objective not in OBJECTIVES:
+            raise UnknownNameError("objective", self.objective, OBJECTIVES)
+        if self.regression_loss not in REGRESSION_LOSSES:
+            raise UnknownNameError("regression loss", self.regression_loss, REGRESSION_LOSSES)
+        if self.tokens not in TOKENS:
+            raise UnknownNameError("token layout", self.tokens, TOKENS)
         if min(self.batch_size, self.steps, self.eval_every, self.patience) < 1:
             raise ConfigError("batch_size, steps, eval_every and patience must be at least 1")
         if min(self.layers, self.lora_rank, self.warmup, self.context) < 0:

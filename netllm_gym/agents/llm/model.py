@@ -241,5 +241,9 @@ class DecisionModel(nn.Module):
             losses = [nn.functional.cross_entropy(part, chosen[:, i]) for i, part in enumerate(parts)]
             loss = score = torch.stack(losses).mean()
         else:
-            loss = score = nn.functional.mse_loss(outputs, self.head.describe(actions)[mask])
+            wanted = self.head.describe(actions)[mask]
+            if self.llm_config.regression_loss == "absolute":
+                loss = score = ((outputs - wanted).abs() * self.head.std).mean() / self.head.std.mean()
+            else:
+                loss = score = nn.functional.mse_loss(outputs, wanted)
         return {"loss": loss, "score": score.detach()}

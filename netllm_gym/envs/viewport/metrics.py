@@ -142,3 +142,34 @@ def score(
             result[name] = interval(values.mean(axis=1), windows.trace, seed)
             result[f"{name}_by_step"] = values.mean(axis=0).tolist()
     return result
+
+
+MOTION_BINS_DEG = (10.0, 30.0, 60.0)
+
+
+def by_motion(prediction: Array, windows: Windows) -> dict[str, dict[str, float]]:
+    """Error by how far the head went: a mean over all windows hides that hold-last fails where it matters.
+
+    Args:
+        prediction: shape ``[N, f, 3]``, degrees.
+        windows: the windows; they fall into bins by the greatest angle between the last sample and a future one.
+
+    Returns:
+        Bin (``<10°``, ``10-30°``, ``30-60°``, ``≥60°``) → ``share`` of the windows, ``mae_deg`` and
+        ``great_circle_deg`` (NaN in an empty bin).
+    """
+    hold = np.repeat(windows.history_deg[:, -1:], windows.future_deg.shape[1], axis=1)
+    reach = great_circle(hold, windows.future_deg, windows.reading).max(axis=1)
+    wrapped = mae_wrapped(prediction, windows.future_deg).mean(axis=1)
+    circle = great_circle(prediction, windows.future_deg, windows.reading).mean(axis=1)
+    number = np.digitize(reach, MOTION_BINS_DEG)
+    low, middle, high = (f"{edge:g}" for edge in MOTION_BINS_DEG)
+    result = {}
+    for index, label in enumerate((f"<{low}°", f"{low}-{middle}°", f"{middle}-{high}°", f"≥{high}°")):
+        inside = number == index
+        result[label] = {
+            "share": float(inside.mean()),
+            "mae_deg": float(wrapped[inside].mean()) if inside.any() else float("nan"),
+            "great_circle_deg": float(circle[inside].mean()) if inside.any() else float("nan"),
+        }
+    return result

@@ -17,6 +17,7 @@ from netllm_gym.envs.viewport.windows import WindowProtocol
 from netllm_gym.errors import ConfigError, NetLLMGymError
 from netllm_gym.traces import HeadTrace, TraceSet
 from netllm_gym.traces.head_geometry import unwrap_to_last, wrap_deg
+from netllm_gym.traces.head_import import read_heads
 
 MAX_MOTION_DEG = 3600.0  # extrapolations may turn several times
 
@@ -25,7 +26,7 @@ def load_head_traces(traces: str | Path | TraceSet, split: str) -> TraceSet[Head
     """Load a head-motion set by name, by path (``<video>/<user>.csv``, time and yaw, pitch, roll) or as it
     is."""
     if not isinstance(traces, TraceSet) and "/" in str(traces) and Path(traces).exists():
-        return trace_room.read_head_folder(traces)
+        return read_heads(traces)
     found = trace_room.load(traces, split)
     if not isinstance(found[0], HeadTrace):
         raise ConfigError(f"{found.name} holds {type(found[0]).__name__}s, head traces are needed")
@@ -78,10 +79,10 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
     Termination after the last window of the trace. Never truncated.
 
     ## Information
-    `reset`: `trace`, `trace_group`, `user`, `video`. `step`: `mae_deg`, `mae_published_deg` (NetLLM's fold,
-        which
-    forgives one turn only), `great_circle_deg`, `hold_last_mae_deg`, `hit_rate`, `tile_iou` (with `tiles`),
-    `truth_deg` [future, 3] and `anchor`.
+    Always: `trace`, `trace_group`, `user`, `video`, and of the window *shown*: `anchor` (first sample of its future)
+    and `time_s` (its place in the video). `step` adds, of the window just *scored*: `scored_anchor`, `mae_deg`,
+    `mae_published_deg` (NetLLM's fold, which forgives one turn only), `great_circle_deg`, `hold_last_mae_deg`,
+    `truth_deg` [future, 3], and `hit_rate`, `tile_iou` (with `tiles`).
 
     ## Arguments
     | name | default | meaning |
@@ -236,6 +237,7 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
             tiles = metrics.tile_scores(prediction, truth, self.view, self.trace.reading)
             scores["hit_rate"] = float(tiles["hit_rate"].mean())
             scores["tile_iou"] = float(tiles["tile_iou"].mean())
-        info = {**self._info(), **scores}
         self._at += 1
+        # Where and when are those of the window shown next: agents look up the crowd by them.
+        info = {**self._info(), **scores, "scored_anchor": anchor}
         return self._observe(), -error, self._at >= len(anchors), False, info

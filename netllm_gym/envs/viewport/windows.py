@@ -8,15 +8,16 @@ below n - 60, whatever the history and the horizon; history is ``[t - h, t)``, f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.traces.head import HeadTrace
-from netllm_gym.traces.head_geometry import wrap_deg
+from netllm_gym.traces.head_geometry import published_to_quaternion, wrap_deg
 
 
 @dataclass(frozen=True)
@@ -146,3 +147,24 @@ def displacements(windows: Windows) -> NDArray[np.float64]:
     """
     path = np.concatenate([windows.history_deg[:, -1:], windows.future_deg], axis=1)
     return np.cumsum(wrap_deg(np.diff(path, axis=1)), axis=1)
+
+
+def turned(windows: Windows, by_deg: NDArray[np.float64]) -> Windows:
+    """Turn every window's viewer about the vertical, as if he and the video had stood otherwise.
+
+    Physics does not care, so turned windows are new training data; only what depends on the video's content is lost.
+
+    Args:
+        windows: in either reading.
+        by_deg: one angle per window, ``[N]``, degrees.
+    """
+    length = windows.history_deg.shape[1]
+    angles = np.concatenate([windows.history_deg, windows.future_deg], axis=1)
+    if windows.reading == "canonical":
+        angles[..., 0] = wrap_deg(angles[..., 0] + by_deg[:, None])
+    else:
+        flat = angles.reshape(-1, 3)
+        turn = Rotation.from_euler("Y", np.repeat(by_deg, angles.shape[1])[:, None], degrees=True)
+        turned_flat = (turn * Rotation.from_quat(published_to_quaternion(flat))).as_euler("ZXY", degrees=True)
+        angles = turned_flat.reshape(angles.shape)
+    return replace(windows, history_deg=angles[:, :length], future_deg=angles[:, length:])
