@@ -11,8 +11,6 @@ _ENVS: dict[str, dict[str, Any]] = {
         "entry_point": "netllm_gym.envs.abr.env:ABREnv",
         "vector_entry_point": "netllm_gym.envs.abr.vector:ABRVectorEnv",
     },
-    "netllm_gym/ViewportPrediction-v0": {"entry_point": "netllm_gym.envs.viewport.prediction:ViewportPredictionEnv"},
-    "netllm_gym/ViewportStreaming-v0": {"entry_point": "netllm_gym.envs.viewport.streaming:ViewportStreamingEnv"},
     "netllm_gym/Dict-v0": {"entry_point": "netllm_gym.envs.dict:DictEnv"},
     "netllm_gym/ClusterScheduling-v0": {"entry_point": "netllm_gym.envs.cluster.env:ClusterSchedulingEnv"},
 }

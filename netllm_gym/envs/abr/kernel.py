@@ -66,7 +66,7 @@ def piece_at(end, offset, low, stop):
 @njit(cache=True)
 def bytes_by(end, carried, rate, offset):
     """Bytes delivered from the start of the cycle until `offset` (s, within the cycle)."""
-    piece = piece_at(end, offset)
+    piece = piece_at(end, offset, 0, len(end))
     return carried[piece] - (end[piece] - offset) * rate[piece]
 
 

@@ -44,7 +44,7 @@ def _ramp(end, carried, rate, offset, rtt, window, size, limit):
     """
     seconds, sent = 0.0, 0.0
     while window > 0.0:
-        if link_bytes(end, carried, rate, wrap(end, offset + seconds), rtt) < window:
+        if link_bytes(end, carried, rate, wrap(end[-1], offset + seconds), rtt) < window:
             return seconds, sent, 0.0
         if sent + window >= size or seconds + rtt > limit:
             break
@@ -64,7 +64,7 @@ def ramped_transfer_s(end, carried, rate, offset, size, rtt, window):
     if window <= 0.0 or rtt <= 0.0:
         return transfer_s(end, carried, rate, offset, size)
     seconds, sent, window = _ramp(end, carried, rate, offset, rtt, window, size, np.inf)
-    rest = transfer_s(end, carried, rate, wrap(end, offset + seconds), size - sent)
+    rest = transfer_s(end, carried, rate, wrap(end[-1], offset + seconds), size - sent)
     if window > 0.0:  # paced over the round trip, never faster than the link
         rest = max(rest, (size - sent) / window * rtt)
     return seconds + rest
@@ -76,7 +76,7 @@ def ramped_bytes(end, carried, rate, offset, elapsed, rtt, window):
     if window <= 0.0 or rtt <= 0.0:
         return link_bytes(end, carried, rate, offset, elapsed)
     seconds, sent, window = _ramp(end, carried, rate, offset, rtt, window, np.inf, elapsed)
-    more = link_bytes(end, carried, rate, wrap(end, offset + seconds), elapsed - seconds)
+    more = link_bytes(end, carried, rate, wrap(end[-1], offset + seconds), elapsed - seconds)
     if window > 0.0:
         more = min(more, window * (elapsed - seconds) / rtt)
     return sent + more
@@ -101,7 +101,7 @@ class Player:
     def pass_time(self, end: NDArray[np.float64], seconds: float, on_link: float | None = None) -> tuple[float, float]:
         """Let `seconds` go by (`on_link` of them on the trace, by default all); return (stall, start-up delay) in s."""
         self.wall_s += seconds
-        self.offset_s = float(wrap(end, self.offset_s + (seconds if on_link is None else on_link)))
+        self.offset_s = float(wrap(end[-1], self.offset_s + (seconds if on_link is None else on_link)))
         if not self.playing:
             return 0.0, seconds
         stall = max(seconds - self.buffer_s, 0.0)
