@@ -119,8 +119,8 @@ def test_sabre_is_durations_in_ms_and_kbps() -> None:
 
 def test_gnettrack_averages_a_second_and_holds_backwards_over_the_year() -> None:
     rows = (
-        GNET
-        + "2019.12.31_23.59.59,3000,D\n2020.01.01_00.00.01,1000,D\n2020.01.01_00.00.01,2000,D\n2020.01.01_00.00.02,0,D\n"
+        GNET + "2019.12.31_23.59.59,3000,D\n2020.01.01_00.00.01,1000,D\n"
+        "2020.01.01_00.00.01,2000,D\n2020.01.01_00.00.02,0,D\n"
     )
     trace = FORMATS["gnettrack"](rows.encode(), "g")
     assert trace.duration_s.tolist() == [2.0, 1.0]
