@@ -117,11 +117,14 @@ def test_sabre_is_durations_in_ms_and_kbps() -> None:
     assert trace.throughput_mbps.tolist() == [0.8]
 
 
-def test_gnettrack_averages_a_second_and_holds_over_the_year() -> None:
-    rows = GNET + "2019.12.31_23.59.59,3000,D\n2020.01.01_00.00.01,500,D\n2020.01.01_00.00.02,0,D\n"
+def test_gnettrack_averages_a_second_and_holds_backwards_over_the_year() -> None:
+    rows = (
+        GNET + "2019.12.31_23.59.59,3000,D\n2020.01.01_00.00.01,1000,D\n"
+        "2020.01.01_00.00.01,2000,D\n2020.01.01_00.00.02,0,D\n"
+    )
     trace = FORMATS["gnettrack"](rows.encode(), "g")
     assert trace.duration_s.tolist() == [2.0, 1.0]
-    assert trace.throughput_mbps.tolist() == [2.0, 0.5]
+    assert trace.throughput_mbps.tolist() == [1.5, 0.0]
 
 
 def test_puffer_separates_streams_and_knows_bytes() -> None:

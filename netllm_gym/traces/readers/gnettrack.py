@@ -1,8 +1,9 @@
 """G-NetTrack's CSV (a drive-test logger): one row a sample, local time to the second, downlink in kbit/s.
 
-Times look like ``2019.12.16_13.40.04``. Rows of the same second are averaged; a value holds until the next second that
-was logged. What the phone downloaded bounds what the link could carry from below: a set of downloads is a set of links,
-a set of video sessions is not.
+Times look like ``2019.12.16_13.40.04``. Rows of the same second are averaged. The logger writes what it counted since
+its last row, so a value holds over the time up to its own second; the first only sets the clock. What the phone
+downloaded bounds what the link could carry from below: a set of downloads is a set of links, a set of video sessions is
+not.
 """
 
 from __future__ import annotations
@@ -54,4 +55,4 @@ def read_gnettrack(data: bytes, name: str, group: str = "") -> NetworkTrace:
     if len(seconds) < 2:
         raise TraceFormatError(name, f"needs at least two seconds, has {len(seconds)}")
     rates = np.array(sums) / np.array(counts) / 1000.0
-    return NetworkTrace(name, np.diff(seconds), rates[:-1], group)
+    return NetworkTrace(name, np.diff(seconds), rates[1:], group)
