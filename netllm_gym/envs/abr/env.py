@@ -154,6 +154,8 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         # Python floats are faster to read one by one than array cells.
         self._quality = self.qoe.quality.tolist()
         self._sizes = self.video.chunk_bytes.tolist()
+        self._mbps = (np.asarray(self.video.bitrates_kbps, dtype=np.float64) / 1000.0).tolist()
+        self._levels, self._chunks = levels, self.video.chunks
         self._next_bytes = np.vstack([self.video.chunk_bytes, np.zeros(levels)]).astype(np.float32)
         self._chunks_left = np.arange(self.video.chunks, -1, -1, dtype=np.float32)[:, None]
         self._all_legal = np.ones(levels, np.int8)
@@ -267,9 +269,9 @@ class ABREnv(gym.Env[dict[str, Any], int]):
     def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Download the next chunk at level `action`."""
         level = int(action)
-        if not 0 <= level < self.video.levels:
+        if not 0 <= level < self._levels:
             raise ConfigError(f"action {action} is not a level of {self.video.name} (0 to {self.video.levels - 1})")
-        if self.chunk >= self.video.chunks:
+        if self.chunk >= self._chunks:
             raise ConfigError("the video is over; call reset")
         first = self.chunk == 0
         before = self._quality[self.last_quality]
@@ -283,7 +285,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "stall_s": stall,
             "switch": switch,
             "level": level,
-            "bitrate_mbps": self.video.bitrates_kbps[level] / 1000.0,
+            "bitrate_mbps": self._mbps[level],
             "buffer_s": self.buffer_s,
             "sleep_s": sleep,
             "download_time_s": delay,
@@ -292,4 +294,4 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "wall_time_s": self.wall_time_s,
             "action_mask": self._all_legal.copy(),
         }
-        return self._observe(), reward, self.chunk >= self.video.chunks, False, info
+        return self._observe(), reward, self.chunk >= self._chunks, False, info
