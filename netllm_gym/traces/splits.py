@@ -20,12 +20,13 @@ SPLITS = ("train", "valid", "test")
 
 
 def leak_free(published: dict[str, tuple[T, ...]], valid_share: int = 5) -> dict[str, tuple[T, ...]]:
-    """Re-cut published splits so that no content stands in two of them.
+    """Re-cut published splits so that neither content nor a source recording stands in test and elsewhere.
 
     - ``test`` keeps its traces minus those whose content stands in the published train or valid.
-    - The rest, each content once, is cut by *source recording*: a recording goes to ``valid`` when the SHA-256 of
-      its name is divisible by `valid_share` (about one in five), otherwise to ``train``. Cutting by recording keeps
-      pieces of one recording together, and hashing keeps the cut independent of file order.
+    - Of the rest, each content once, traces of a *source recording* that test plays are dropped: pieces of one
+      recording overlap, so a piece of it in train would be seen again in test.
+    - What remains is cut by recording: one goes to ``valid`` when the SHA-256 of its name is divisible by
+      `valid_share` (about one in five), otherwise to ``train``. Hashing keeps the cut independent of file order.
 
     Args:
         published: split → traces.
@@ -36,13 +37,15 @@ def leak_free(published: dict[str, tuple[T, ...]], valid_share: int = 5) -> dict
         for trace in published.get(split, ()):
             pool.setdefault(trace.digest, trace)
     test = tuple(trace for trace in published.get("test", ()) if trace.digest not in pool)
+    played = {trace.group for trace in test}
+    rest = [trace for trace in pool.values() if trace.group not in played]
 
     def validates(trace: T) -> bool:
         return int(hashlib.sha256(trace.group.encode()).hexdigest(), 16) % valid_share == 0
 
     return {
-        "train": tuple(trace for trace in pool.values() if not validates(trace)),
-        "valid": tuple(trace for trace in pool.values() if validates(trace)),
+        "train": tuple(trace for trace in rest if not validates(trace)),
+        "valid": tuple(trace for trace in rest if validates(trace)),
         "test": test,
     }
 

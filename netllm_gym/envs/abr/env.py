@@ -193,6 +193,8 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         # Python floats are faster to read one by one than array cells.
         self._quality = self.qoe.per_chunk(self.video.chunks).tolist()
         self._sizes = self.video.chunk_bytes.tolist()
+        self._mbps = (np.asarray(self.video.bitrates_kbps, dtype=np.float64) / 1000.0).tolist()
+        self._levels, self._chunks = levels, self.video.chunks
         self._next_bytes = np.vstack([self.video.chunk_bytes, np.zeros(levels)]).astype(np.float32)
         self._chunks_left = np.arange(self.video.chunks, -1, -1, dtype=np.float32)[:, None]
         self._all_legal = np.ones(levels, np.int8)
@@ -346,9 +348,9 @@ class ABREnv(gym.Env[dict[str, Any], int]):
     def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Download the next chunk at level `action`."""
         level = int(action)
-        if not 0 <= level < self.video.levels:
+        if not 0 <= level < self._levels:
             raise ConfigError(f"action {action} is not a level of {self.video.name} (0 to {self.video.levels - 1})")
-        if self.chunk >= self.video.chunks:
+        if self.chunk >= self._chunks:
             raise ConfigError("the video is over; call reset")
         chunk, before = self.chunk, self.last_quality
         more: dict[str, Any] = {}
@@ -370,7 +372,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "stall_s": stall,
             "switch": switch,
             "level": level,
-            "bitrate_mbps": self.video.bitrates_kbps[level] / 1000.0,
+            "bitrate_mbps": self._mbps[level],
             "buffer_s": self.buffer_s,
             "sleep_s": sleep,
             "download_time_s": delay,
@@ -383,7 +385,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         if more:
             info.update(more)
             self._returned = time.perf_counter()
-        return observation, reward, self.chunk >= self.video.chunks, False, info
+        return observation, reward, self.chunk >= self._chunks, False, info
 
     def _account(self, found: Fetched) -> tuple[float, dict[str, Any]]:
         """What the options cost in the reward, and their part of ``info``."""
