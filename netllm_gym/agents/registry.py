@@ -61,7 +61,7 @@ def list_agents(task: str | None = None) -> list[str]:
     return sorted(name for name in _FACTORIES if task is None or name.startswith(f"{task}/"))
 
 
-def make_agent(name: str | Agent, **kwargs: Any) -> Agent:
+def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
     """Build an agent from a registered name, a checkpoint folder (one that holds ``agent.json``), or ``hf://user/name``.
 
     Raises:
@@ -72,6 +72,7 @@ def make_agent(name: str | Agent, **kwargs: Any) -> Agent:
     """
     if isinstance(name, Agent):
         return name
+    name = str(name)
     _load_all()
     if name in _FACTORIES:
         try:

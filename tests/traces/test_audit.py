@@ -160,12 +160,14 @@ def test_excerpts_hidden_in_the_public_files_are_found() -> None:
 
 
 @pytest.mark.realdata
-def test_published_selections_are_known_to_share_recordings(fcc_hsdpa: str) -> None:
-    """The cut by content keeps the published test traces; what that leaves shared is stated, not hidden."""
+def test_published_selections_are_cut_free_of_overlaps(fcc_hsdpa: str) -> None:
+    """As published most test traces overlap with train; the default cut leaves none that overlaps."""
+    splits = {split: traces.load(f"{fcc_hsdpa}/as-published", split).traces for split in ("train", "valid", "test")}
+    assert len(audit(splits, near=False).overlapping["train", "test"]) == 81
     splits = {split: traces.load(fcc_hsdpa, split).traces for split in ("train", "valid", "test")}
-    found = audit(splits, near=False)
-    assert found.clean and not found.certified
-    assert len(found.overlapping["train", "test"]) == 33 and len(found.overlapping["valid", "test"]) == 6
+    found = audit(splits)
+    assert found.clean and not any(found.shared_recordings.values()) and not any(found.overlapping.values())
+    assert not found.near["train", "test"] and not found.near["valid", "test"]
     classic = audit(_fetched("abr/pensieve-classic"), near=False)
     assert classic.clean
     assert [len(names) for names in classic.overlapping.values()] == [1, 0, 0]

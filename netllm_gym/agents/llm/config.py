@@ -89,6 +89,7 @@ class LLMConfig:
             object.__setattr__(self, "tuning", "frozen")
         for what, value, known in (
             ("objective", self.objective, OBJECTIVES),
+            ("regression loss", self.regression_loss, REGRESSION_LOSSES),
             ("token layout", self.tokens, TOKENS),
             ("choice of weights", self.weights, WEIGHTS),
             ("tuning", self.tuning, TUNING),
@@ -101,13 +102,6 @@ class LLMConfig:
             raise ConfigError("tuning full needs float32 weights; bf16 and 4 bits are for weights that stay frozen")
         if self.four_bit and self.weights != "pretrained":
             raise ConfigError("four_bit reads pretrained weights; random and shuffled ones are float32 or bf16")
-        object.__setattr__(self, "lora_targets", tuple(self.lora_targets))
-        if self.objective not in OBJECTIVES:
-            raise UnknownNameError("objective", self.objective, OBJECTIVES)
-        if self.regression_loss not in REGRESSION_LOSSES:
-            raise UnknownNameError("regression loss", self.regression_loss, REGRESSION_LOSSES)
-        if self.tokens not in TOKENS:
-            raise UnknownNameError("token layout", self.tokens, TOKENS)
         if min(self.batch_size, self.steps, self.eval_every, self.patience) < 1:
             raise ConfigError("batch_size, steps, eval_every and patience must be at least 1")
         if min(self.layers, self.lora_rank, self.warmup, self.context) < 0:
