@@ -128,7 +128,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         self,
         traces: str | Path | TraceSet = "abr/synthetic",
         split: str = "test",
-        video: str | VideoManifest = "synthetic",
+        video: str | Path | VideoManifest = "synthetic",
         qoe: str = "lin",
         stall_weight: float | None = None,
         switch_weight: float | None = None,
@@ -150,7 +150,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         self.traces: TraceSet[NetworkTrace] = trace_room.load(traces, split)
         if not isinstance(self.traces[0], NetworkTrace):
             raise ConfigError(f"{self.traces.name} holds {type(self.traces[0]).__name__}s, ABR needs network traces")
-        self.video = trace_room.load_video(video) if isinstance(video, str) else video
+        self.video = trace_room.load_video(video) if isinstance(video, str | Path) else video
         self.qoe = QoE.preset(qoe, self.video, stall_weight, switch_weight)
         levels = self.video.levels
         if first_quality is not None and not 0 <= first_quality < levels:
