@@ -7,7 +7,7 @@ from pathlib import Path
 from netllm_gym.errors import ConfigError, TraceFormatError
 from netllm_gym.files import cache_dir
 from netllm_gym.traces.head import HeadTrace
-from netllm_gym.traces.head_readers import COLUMNS, read_head_csv
+from netllm_gym.traces.head_readers import COLUMNS, head_logs, read_head_csv
 from netllm_gym.traces.head_sets import load_heads, save_heads
 from netllm_gym.traces.readers.text import decode
 from netllm_gym.traces.traceset import TraceSet
@@ -51,11 +51,8 @@ def read_heads(path: str | Path, columns: str | None = None) -> TraceSet[HeadTra
         TraceFormatError: nothing to read, or the first file that cannot be read.
     """
     root = Path(path)
-    members = [root] if root.is_file() else sorted(root.glob("*/*.csv"))
-    if not members:
-        raise TraceFormatError(root, "no file <video>/<user>.csv below it")
     traces = []
-    for member in members:
+    for member in head_logs(root):
         data = member.read_bytes()
         chosen = columns or guess_columns(data, str(member))
         traces.append(read_head_csv(data, member.stem, member.parent.name, chosen))

@@ -8,6 +8,7 @@ further apart than `max_gap_s`, the samples between them are marked invalid: a g
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -125,6 +126,18 @@ def read_netllm(data: bytes, user: str, video: str, dataset: str, lon_offset_deg
     quaternion, valid = resample(rows[:, 0], geometry.published_to_quaternion(rows[:, 1:]), name)
     angles = geometry.quaternion_to_canonical(quaternion, lon_offset_deg)
     return published, HeadTrace(user, video, HZ, angles, "canonical", table[0, 0], valid, dataset)
+
+
+def head_logs(root: Path) -> list[Path]:
+    """Return a folder's head logs, ``<video>/<user>.csv``, in sorted order; of a file, the file itself.
+
+    Raises:
+        TraceFormatError: there is none.
+    """
+    members = [root] if root.is_file() else sorted(root.glob("*/*.csv"))
+    if not members:
+        raise TraceFormatError(root, "no file <video>/<user>.csv below it")
+    return members
 
 
 def read_head_csv(

@@ -21,7 +21,7 @@ from netllm_gym.files import atomic_path, cache_dir
 from netllm_gym.traces import catalog
 from netllm_gym.traces.fetch import Source, fetch_files
 from netllm_gym.traces.head import HeadTrace
-from netllm_gym.traces.head_readers import HZ, read_head_csv, read_netllm
+from netllm_gym.traces.head_readers import HZ, head_logs, read_head_csv, read_netllm
 from netllm_gym.traces.head_synthesis import CALIBRATED, synthetic_head_traces
 from netllm_gym.traces.traceset import TraceSet
 
@@ -162,11 +162,8 @@ def read_head_folder(path: str | Path, columns: str = "ypr", hz: float = HZ, **k
         TraceFormatError: nothing to read, or the first file that cannot be read.
     """
     root = Path(path)
-    members = [root] if root.is_file() else sorted(root.glob("*/*.csv"))
-    if not members:
-        raise TraceFormatError(root, "no file <video>/<user>.csv below it")
     traces = []
-    for member in members:
+    for member in head_logs(root):
         pure = PurePosixPath(member)
         traces.append(read_head_csv(member.read_bytes(), pure.stem, pure.parent.name, columns, hz, **kwargs))
     return TraceSet(str(root), "all", tuple(traces), "user's own", source=str(root))

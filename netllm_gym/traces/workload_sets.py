@@ -18,8 +18,6 @@ from netllm_gym.traces.readers.tpch import QUERIES, SIZES, read_tpch
 from netllm_gym.traces.splits import SPLITS
 from netllm_gym.traces.workload import JobTemplate, StageProfile, Workload, synthetic_workload
 
-WAVES = ("fresh", "first", "rest")
-
 
 def save_workload(path: Path, workload: Workload) -> None:
     """Write the job templates as plain arrays, by atomic rename; durations in whole microseconds."""

@@ -6,8 +6,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-SKIP = -1
-
 
 @njit(cache=True)
 def knapsack(weight, sizes, utility, budget, base):
