@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.agents.base import Agent
-from netllm_gym.evaluation.specs import code_digest, versions
+from netllm_gym.evaluation.specs import code_digest
+from netllm_gym.versions import versions
 
 
 def git_revision() -> str | None:

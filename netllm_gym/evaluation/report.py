@@ -81,8 +81,8 @@ def _percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{100 * value:.1f} %".replace("-", "−")
 
 
-def _score_interval(row: pd.Series) -> str:
-    return "" if math.isnan(row["score_low"]) else f"[{_percent(row['score_low'])}, {_percent(row['score_high'])}]"
+def _percent_interval(low: float, high: float) -> str:
+    return "" if math.isnan(low) else f"[{_percent(low)}, {_percent(high)}]"
 
 
 Cell = tuple[str, str]  # value, and its interval or "" (shown smaller)
@@ -103,9 +103,13 @@ def _columns(result: EvaluationResult) -> list[tuple[str, Callable[[pd.Series], 
             lambda r: (_number(r["difference"]), _interval(r["difference_low"], r["difference_high"])),
         ),
         ("verdict", lambda r: (r["verdict"] or "–", "")),
-        ("floor → oracle", lambda r: (_percent(r["score"]), _score_interval(r))),
+        ("floor → oracle", lambda r: (_percent(r["score"]), _percent_interval(r["score_low"], r["score_high"]))),
         ("win rate", lambda r: (_percent(r["win_rate"]), "")),
-        ("P(improvement)", lambda r: (_percent(r["improvement"]), "")),
+        ("regret to the oracle", lambda r: (_number(r["regret"]), _interval(r["regret_low"], r["regret_high"]))),
+        (
+            "P(improvement)",
+            lambda r: (_percent(r["improvement"]), _percent_interval(r["improvement_low"], r["improvement_high"])),
+        ),
         ("p (Holm)", lambda r: (_number(r["p_holm"]), "")),
         ("IQM", lambda r: (_number(r["iqm"]), _interval(r["iqm_low"], r["iqm_high"]))),
         ("median", lambda r: (_number(r["median"]), "")),
@@ -152,7 +156,11 @@ def sentences(result: EvaluationResult) -> list[tuple[str, str]]:
                 told += f" {row['recordings']} source recordings are too few to decide anything."
             elif verdict == "undecided" and row["difference"]:
                 needed = result.power(agent, abs(row["difference"]), relative=False).needed
-                told += f" Were this the true difference, about {needed} traces would be needed to show it."
+                told += (
+                    f" Were this the true difference, about {needed} traces would be needed to show it."
+                    if needed
+                    else " No number of traces would show it: the training seeds differ too much. Train more seeds."
+                )
         found.append((verdict, told))
     return found
 
@@ -186,6 +194,9 @@ def _facts(result: EvaluationResult) -> dict[str, str]:
         "traces": f"{traces['name']} ({traces['split']}), SHA-256 {traces['digest']}" if traces["digest"] else "none",
         "licence, citation": "; ".join(filter(None, (traces.get("licence"), traces.get("citation")))),
         "episodes, seed": f"{m['episodes']}, seed {m['seed']}",
+        "test looks": f"this test set was scored {m['test_looks']} times on this machine, this run included"
+        if m.get("test_looks")
+        else "",
         "results": f"SHA-256 {result.digest} (clock readings left out)",
         "code": f"revision {m['revision'] or 'unknown'}, SHA-256 {m['code']}",
         "versions": ", ".join(f"{package} {number}" for package, number in m["versions"].items()),

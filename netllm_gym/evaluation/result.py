@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
-from netllm_gym.evaluation import statistics as stats
+from netllm_gym.evaluation.power import Power, power
 from netllm_gym.evaluation.specs import digest_of
 from netllm_gym.evaluation.summary import check_paired, summarise, table
 from netllm_gym.files import atomic_path, write_json
@@ -78,8 +78,8 @@ class EvaluationResult:
         """One row per agent; the columns are explained at :func:`netllm_gym.evaluation.summary.summarise`."""
         return self._summary.copy()
 
-    def power(self, agent: str, effect: float, relative: bool = True) -> stats.Power:
-        """How many traces are needed to see that `agent` differs from the baseline by `effect`?
+    def power(self, agent: str, effect: float, relative: bool = True) -> Power:
+        """How many traces and training seeds are needed to see that `agent` differs from the baseline by `effect`?
 
         Args:
             agent: whose paired differences to the baseline are the pilot.
@@ -96,12 +96,12 @@ class EvaluationResult:
             raise ConfigError(f"{agent} is the baseline itself")
         name = self.metric["name"]
         check_paired(self.frame, name)
-        a = table(self.frame, agent, name).mean(axis=0)
+        a = table(self.frame, agent, name)
         b = table(self.frame, baseline, name).mean(axis=0)
         groups = self.frame.drop_duplicates("episode").sort_values("episode")["group"].to_numpy()
-        both = ~pd.isna(a - b)
+        both = ~pd.isna(a - b).any(axis=0)
         size = effect * abs(float(b[both].mean())) if relative else effect
-        return stats.power((a - b)[both], list(groups[both]), size)
+        return power((a - b)[:, both], list(groups[both]), size)
 
     def save(self, folder: str | Path, parquet: bool = False) -> Path:
         """Write ``episodes.csv`` (or ``.parquet``), ``summary.csv``, ``steps.csv`` and ``manifest.json``;

@@ -25,6 +25,7 @@ from rich.progress import (
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation import provenance
+from netllm_gym.evaluation.looks import count_looks, note_look
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.rollout import BLOCK, forget, metric_of, play_block, terms_of
 from netllm_gym.evaluation.settings import Setting, load_setting, task_of
@@ -37,9 +38,9 @@ from netllm_gym.evaluation.specs import (
     code_digest,
     digest_of,
     plan_episodes,
-    versions,
 )
 from netllm_gym.files import write_text
+from netllm_gym.versions import versions
 
 _OWN_COLUMNS = frozenset(
     {
@@ -214,6 +215,9 @@ def evaluate(
     units = _work(recipe, specs, plans, trace_steps, content)
     blocks: list[dict[str, Any] | None] = [_read_block(unit.stored_in(folder), unit.key) for unit in units]
     waiting = [i for i, block in enumerate(blocks) if block is None]
+    tested = isinstance(content, str) and getattr(traces, "split", None) == "test"
+    if tested and waiting:  # before playing: a run that is killed has looked too
+        note_look(content, str(getattr(traces, "name", "")), sorted({units[i].spec.label for i in waiting}))
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), console=Console(file=sys.stderr), disable=not progress,
@@ -244,6 +248,7 @@ def evaluate(
         "baseline": baseline, "floor": floor, "oracle": oracle,
         "metric": metric, "terms": terms,
         "seed": seed, "episodes": len(plans),
+        "test_looks": count_looks(content) if tested else None,
         **provenance.record(call),
     }  # fmt: skip
     result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps))

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -75,29 +74,6 @@ def code_digest() -> str:
         if path.suffix in (".py", ".toml") and path.is_file():
             sha.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return sha.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that an evaluation's numbers may depend on, of those installed."""
-    import platform
-
-    found = {"python": platform.python_version()}
-    for package in (
-        "netllm-gym",
-        "numpy",
-        "gymnasium",
-        "numba",
-        "simpy",
-        "torch",
-        "transformers",
-        "peft",
-        "d3rlpy",
-    ):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 @dataclass(frozen=True)

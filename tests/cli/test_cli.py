@@ -81,7 +81,7 @@ def test_collect_evaluate_report(run, tmp_path) -> None:
         (("evaluate", "--agent", "abr/robust-mcp"), "did you mean abr/robust-mpc"),
         (("evaluate", "--agent", "abr/bba", "--setting", "unsen1"), "unseen1"),
         (("collect", "--dataset", "x", "--agent", "abr/bba"), "not a dataset id"),
-        (("collect", "--dataset", "x-v0", "--agent", "abr/bba", "--set", "split=test"), "never on 'test'"),
+        (("collect", "--dataset", "x-v0", "--agent", "abr/bba", "--set", "split=test"), "never 'test'"),
         (("train", "lmm", "--dataset", "x-v0", "--out", "o"), "did you mean llm"),
         (("train", "cql", "--dataset", "none-v0", "--out", "o"), "not on this machine"),
         (("report", "nowhere"), "nowhere"),

@@ -28,6 +28,7 @@ from netllm_gym.envs.abr.qoe import QoE
 from netllm_gym.errors import ConfigError, MissingExtraError
 from netllm_gym.files import atomic_path, write_json
 from netllm_gym.traces import NetworkTrace, VideoManifest, synthetic_video
+from netllm_gym.traces.protocol import refuse_test
 
 AHEAD_S = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0])
 HISTORY = 8
@@ -231,7 +232,7 @@ class Trainer:
 
     Raises:
         MissingExtraError: torch is not installed.
-        ConfigError: the folder holds a run of another configuration.
+        ConfigError: the folder holds a run of another configuration, or the traces are a test split.
     """
 
     def __init__(
@@ -246,6 +247,8 @@ class Trainer:
             import torch
         except ImportError:
             raise MissingExtraError("llm", "training the ABR policy") from None
+        for traces in (train, valid):
+            refuse_test(getattr(traces, "split", None), "training the ABR policy")
         self.config, self.run = config, Path(run)
         # Drawn videos differ in complexity and overhead, never in the ladder.
         ladder, rng = video.bitrates_kbps, np.random.default_rng(config.seed)
