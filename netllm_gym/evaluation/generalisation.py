@@ -37,16 +37,19 @@ def _ends(result: EvaluationResult, kind: str) -> tuple[np.ndarray, np.ndarray]:
     return base, base + np.abs(base) if metric["better"] == "higher" else base - np.abs(base)
 
 
-def standings(result: EvaluationResult, kind: str | None = None, draws: int = 4000, seed: int = 0) -> pd.DataFrame:
-    """Return one row per agent: ``agent, standing, low, high``, and in ``attrs["draws"]`` the resampled ones.
+def standings(result: EvaluationResult, draws: int = 4000, seed: int = 0) -> pd.DataFrame:
+    """Return one row per agent: ``agent, standing, low, high``.
 
     Args:
-        result: of one setting.
-        kind: ``score`` or ``lead``; by default :func:`kind_of_standing`.
+        result: of one setting; :func:`kind_of_standing` says what the numbers are.
         draws, seed: of the bootstrap over source recordings and training seeds.
     """
-    kind = kind or kind_of_standing(result)
-    low, high = _ends(result, kind)
+    return _resampled(result, draws, seed)[0]
+
+
+def _resampled(result: EvaluationResult, draws: int, seed: int) -> tuple[pd.DataFrame, dict[str, stats.Floats]]:
+    """The standings, and agent → the resampled ones."""
+    low, high = _ends(result, kind_of_standing(result))
     groups = result.frame.drop_duplicates("episode").sort_values("episode")["group"].to_numpy()
     rows, resampled = [], {}
     for who, agent in enumerate(result.agents):
@@ -61,9 +64,7 @@ def standings(result: EvaluationResult, kind: str | None = None, draws: int = 40
                 row["low"], row["high"] = stats.interval(found)
                 resampled[agent] = found
         rows.append(row)
-    frame = pd.DataFrame(rows)
-    frame.attrs["draws"] = resampled
-    return frame
+    return pd.DataFrame(rows), resampled
 
 
 def generalisation_gap(seen: EvaluationResult, unseen: EvaluationResult, draws: int = 4000) -> pd.DataFrame:
@@ -72,7 +73,7 @@ def generalisation_gap(seen: EvaluationResult, unseen: EvaluationResult, draws: 
     Settings that play the same recordings (another video, say) are resampled together, others independently.
 
     Returns:
-        ``agent, seen, unseen, gap, gap_low, gap_high``; ``attrs["kind"]`` says what a standing is.
+        ``agent, seen, unseen, gap, gap_low, gap_high``; :func:`kind_of_standing` says what a standing is.
 
     Raises:
         DatasetError: the two measure different things.
@@ -80,7 +81,8 @@ def generalisation_gap(seen: EvaluationResult, unseen: EvaluationResult, draws: 
     if (seen.metric["name"], kind_of_standing(seen)) != (unseen.metric["name"], kind_of_standing(unseen)):
         raise DatasetError("a generalisation gap needs two settings of one task")
     together = set(seen.frame["group"]) == set(unseen.frame["group"])
-    left, right = standings(seen, draws=draws), standings(unseen, draws=draws, seed=0 if together else 1)
+    left, before = _resampled(seen, draws, 0)
+    right, after = _resampled(unseen, draws, 0 if together else 1)
     rows = []
     for _, row in left.merge(right, on="agent", suffixes=("_seen", "_unseen")).iterrows():
         agent = row["agent"]
@@ -92,10 +94,7 @@ def generalisation_gap(seen: EvaluationResult, unseen: EvaluationResult, draws: 
             "gap_low": math.nan,
             "gap_high": math.nan,
         }
-        if agent in left.attrs["draws"] and agent in right.attrs["draws"]:
-            both = right.attrs["draws"][agent] - left.attrs["draws"][agent]
-            found["gap_low"], found["gap_high"] = stats.interval(both)
+        if agent in before and agent in after:
+            found["gap_low"], found["gap_high"] = stats.interval(after[agent] - before[agent])
         rows.append(found)
-    frame = pd.DataFrame(rows, columns=["agent", "seen", "unseen", "gap", "gap_low", "gap_high"])
-    frame.attrs["kind"] = kind_of_standing(seen)
-    return frame
+    return pd.DataFrame(rows, columns=["agent", "seen", "unseen", "gap", "gap_low", "gap_high"])

@@ -71,7 +71,7 @@ def _read_block(path: Path | None, key: str | None) -> dict[str, Any] | None:
         return None
     try:
         block = json.loads(path.read_text(encoding="utf-8"))
-        return block if block["key"] == key and block["rows"] else None
+        return block if block["key"] == key and block["rows"] and "courses" in block else None
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -235,6 +235,7 @@ def evaluate(
 
     rows = [row for block in blocks if block for row in block["rows"]]
     steps = [step for block in blocks if block for step in block["steps"]]
+    courses = [stay for block in blocks if block for stay in block["courses"]]
     manifest = {
         "env": recipe.spec.id,
         "env_kwargs": canonical(recipe.kwargs),
@@ -251,7 +252,7 @@ def evaluate(
         "test_looks": count_looks(content) if tested else None,
         **provenance.record(call),
     }  # fmt: skip
-    result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps))
+    result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps), pd.DataFrame(courses))
     if folder is not None:
         result.save(folder)
     return result

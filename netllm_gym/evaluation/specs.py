@@ -18,6 +18,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from netllm_gym import zoo
 from netllm_gym.agents import registry
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError, UnknownNameError
@@ -132,9 +133,10 @@ class AgentSpec:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What identifies the agent's behaviour: name, arguments, and the content of a checkpoint folder."""
+        """What identifies the agent's behaviour: name, arguments, and the content of its weights."""
         folder = Path(self.name)
-        content = folder_digest(folder) if (folder / "agent.json").is_file() else None
+        shipped = [entry.digest for entry in zoo.find(self.name)]
+        content = folder_digest(folder) if (folder / "agent.json").is_file() else "+".join(shipped) or None
         return {"name": self.name, "kwargs": canonical(self.kwargs), "checkpoint": content}
 
     def describe(self) -> dict[str, Any]:
