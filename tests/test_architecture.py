@@ -24,7 +24,7 @@ ORDER = (
         "agents.network_checkpoint",
     ),
     ("evaluation",),
-    ("training", "quickstart", "ablation", "reproduce"),
+    ("training", "quickstart", "ablation", "reproduce", "matrix"),
     ("cli",),
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

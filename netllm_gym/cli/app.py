@@ -29,6 +29,7 @@ app.command("pull")(hub.pull_command)
 app.command("report")(evaluation.report_command)
 app.command("power")(evaluation.power_command)
 app.command("reproduce")(reproduce.reproduce_command)
+app.command("matrix")(reproduce.matrix_command)
 
 
 @app.command("envs")

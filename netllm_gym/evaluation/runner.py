@@ -215,9 +215,9 @@ def evaluate(
     units = _work(recipe, specs, plans, trace_steps, content)
     blocks: list[dict[str, Any] | None] = [_read_block(unit.stored_in(folder), unit.key) for unit in units]
     waiting = [i for i, block in enumerate(blocks) if block is None]
-    tested = isinstance(content, str) and getattr(traces, "split", None) == "test"
+    tested: str | None = content if isinstance(content, str) and getattr(traces, "split", None) == "test" else None
     if tested and waiting:  # before playing: a run that is killed has looked too
-        note_look(content, str(getattr(traces, "name", "")), sorted({units[i].spec.label for i in waiting}))
+        note_look(tested, str(getattr(traces, "name", "")), sorted({units[i].spec.label for i in waiting}))
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), console=Console(file=sys.stderr), disable=not progress,
@@ -249,7 +249,7 @@ def evaluate(
         "baseline": baseline, "floor": floor, "oracle": oracle,
         "metric": metric, "terms": terms,
         "seed": seed, "episodes": len(plans),
-        "test_looks": count_looks(content) if tested else None,
+        "test_looks": count_looks(tested) if tested else None,
         **provenance.record(call),
     }  # fmt: skip
     result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps), pd.DataFrame(courses))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from netllm_gym import traces as trace_room
 from netllm_gym import zoo
@@ -87,7 +88,7 @@ def reproduce(
     for number, cell in enumerate(work):
         say(f"[{number + 1}/{len(work)} {(time.monotonic() - begin) / 60:4.1f} min{clock.left()}] {cell.name}")
         with clock:
-            agents = [*cell.classical, *(learner.agent for learner in cell.learned)]
+            agents: list[Any] = [*cell.classical, *(learner.agent for learner in cell.learned)]
             result = evaluate(
                 agents=agents,
                 setting=cell.setting,

@@ -53,7 +53,9 @@ def tasks() -> dict[str, Task]:
     found = {}
     for name, entry in tomllib.loads(text).items():
         known = [Published(**item) for item in entry.pop("published", ())]
-        lists = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+        lists: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+        }
         found[name] = Task(name, **lists, published=tuple(known))
     return found
 
