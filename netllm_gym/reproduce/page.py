@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from netllm_gym.evaluation import canvas
-from netllm_gym.evaluation.formats import pretty
+from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty
 from netllm_gym.evaluation.generalisation import SCORE, kind_of_standing, standings
 from netllm_gym.evaluation.heatmap import heatmap
 from netllm_gym.files import write_text
@@ -89,7 +89,7 @@ def _html_table(lines: Sequence[str]) -> str:
 
 
 def _sentences(outcomes: Sequence[Outcome]) -> str:
-    """What the trained agents reach against the best classical one, and where they fall most."""
+    """What the trained agents reach against the best classical one, and where they and the baseline fall."""
     name = pretty(outcomes[0].result.metric["name"])
     lines = []
     for row in against_best(outcomes):
@@ -97,15 +97,17 @@ def _sentences(outcomes: Sequence[Outcome]) -> str:
             continue
         lines.append(
             f'<li>{escape(row["setting"])}: <span class="{row["verdict"]}">{row["verdict"]}</span>: '
-            f"{escape(row['agent'])} against {escape(row['rival'])}: {name} {row['difference']:+.3f} "
-            f"[{row['low']:+.3f}, {row['high']:+.3f}], {100 * row['relative']:+.1f} %</li>".replace("-0.", "−0.")
+            f"{escape(row['agent'])} against {escape(row['rival'])}: {name} {number(row['difference'], signed=True)} "
+            f"{interval(row['low'], row['high'], True)}, {percent(row['relative'], True)}</li>"
         )
-    fallen = [row for row in gaps(outcomes) if row["gap_high"] < 0]
-    for row in sorted(fallen, key=lambda row: row["gap"])[:3]:
-        lines.append(
-            f"<li>{escape(row['agent'])} falls from {100 * row['seen']:.0f} % on default to "
-            f"{100 * row['unseen']:.0f} % on {escape(row['setting'])}: the interval of the fall leaves out zero</li>"
-        )
+    watched = {a.label for o in outcomes for a in o.cell.learned} | {outcomes[0].result.manifest["baseline"]}
+    for row in gaps(outcomes):
+        if row["agent"] in watched and row["gap_high"] < 0:
+            lines.append(
+                f"<li>{escape(row['setting'])}: {escape(row['agent'])} falls from {percent(row['seen'])} of the way on "
+                f"default to {percent(row['unseen'])}: {percent(row['gap'], True)} "
+                f"{percent_interval(row['gap_low'], row['gap_high'], True)}</li>"
+            )
     return f"<ul>\n{chr(10).join(lines)}\n</ul>\n" if lines else ""
 
 

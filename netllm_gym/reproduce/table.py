@@ -70,15 +70,16 @@ def headline(outcomes: Sequence[Outcome]) -> list[str]:
         role = {"bound": " (bound)", "baseline": " (baseline)"}.get(row["verdict"], "")
         floor = " (floor)" if agent == first.result.manifest["floor"] and not role else ""
         body.append([shown + role + floor, *(_cell(*cells[name]) if name in cells else "" for name in names)])
-    for known in first.cell.task.known(first.cell.setting):
-        values = [number(float(known.values[name])) if name in known.values else "" for name in names]
-        if "unseen" in known.values:
-            spread = [i for i, name in enumerate(names) if name.startswith("unseen")]
-            if spread:
-                values[spread[0]] = f"{number(float(known.values['unseen']))} (all unseen together)"
+    published = first.cell.task.known(first.cell.setting)
+    together = any(name.startswith("unseen") for name in names) and any("unseen" in k.values for k in published)
+    if together:
+        body = [[*row, ""] for row in body]
+    for known in published:
+        keys = [*names, "unseen"] if together else names
+        values = [number(float(known.values[name])) if name in known.values else "" for name in keys]
         if any(values):
             body.append([f"*published: {known.name}*", *values])
-    return table(["agent", *names], body)
+    return table(["agent", *names, *(["all unseen"] if together else [])], body)
 
 
 def _best_classical(outcome: Outcome) -> str | None:
