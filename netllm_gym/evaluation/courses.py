@@ -125,7 +125,9 @@ def metric_course(result: EvaluationResult, episode: int | None = None, agents: 
     axes.set_xlabel("decision")
     axes.set_ylabel(f"{pretty(name)}; {result.metric['better']} is better")
     axes.set_title(_title(result, episode), fontsize=9)
-    axes.legend(fontsize=7, ncols=3)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
+    axes.legend(fontsize=7, ncols=3, loc="upper left")
     return figure
 
 

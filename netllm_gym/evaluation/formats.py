@@ -11,10 +11,19 @@ def number(value: Any, digits: int = 3, signed: bool = False) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, float):
+        value = 0.0 if abs(value) < 5e-6 else value  # what rounding leaves of nothing
         small = value != 0 and abs(value) < 10 ** (1 - digits)
         sign = "+" if signed else ""
         return (f"{value:{sign}.2g}" if small else f"{value:{sign}.{digits}f}").replace("-", "−")
     return str(value)
+
+
+def compact(value: float) -> str:
+    """Return `value` with three significant digits, thousands and millions as ``k`` and ``M``."""
+    for size, letter in ((1e6, " M"), (1e3, " k")):
+        if abs(value) >= 10 * size:
+            return f"{value / size:.3g}{letter}".replace("-", "−")
+    return f"{value + 0.0:.3g}".replace("-", "−")
 
 
 def interval(low: float, high: float, signed: bool = False) -> str:

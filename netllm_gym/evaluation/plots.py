@@ -220,7 +220,7 @@ def all_figures(result: EvaluationResult) -> dict[str, Figure]:
     figures = {"metric-cdf": metric_cdf(result), "metric-box": metric_box(result)}
     if result.terms:
         figures["reward-terms"] = term_bars(result)
-    if len(result.terms) >= 3:
+    if len(result.terms) >= 3 and len(radar.drawn(result)) >= 2:
         figures["term-radar"] = radar.term_radar(result)
     summary = result.summary()
     if summary["score"].notna().any():

@@ -10,10 +10,15 @@ from matplotlib.figure import Figure
 
 from netllm_gym.evaluation.canvas import INK, look, styled
 from netllm_gym.evaluation.courses import timeline_agents
-from netllm_gym.evaluation.formats import number, pretty
+from netllm_gym.evaluation.formats import compact, pretty
 
 if TYPE_CHECKING:
     from netllm_gym.evaluation.result import EvaluationResult
+
+
+def drawn(result: EvaluationResult) -> list[str]:
+    """The agents on the radar: the best ones and the baseline. The oracle would push everybody else into the centre."""
+    return [agent for agent in timeline_agents(result) if agent != result.manifest["oracle"]]
 
 
 @styled
@@ -22,7 +27,7 @@ def term_radar(result: EvaluationResult) -> Figure:
 
     The rim is the best of the agents drawn and the centre the worst; both values stand at the spoke's end.
     """
-    agents, terms = timeline_agents(result), list(result.terms)
+    agents, terms = drawn(result), list(result.terms)
     means = result.summary().set_index("agent")
     means = means.loc[[agent for agent in agents if agent in means.index], terms].dropna()
     angles = [2 * math.pi * i / len(terms) for i in range(len(terms))]
@@ -37,13 +42,14 @@ def term_radar(result: EvaluationResult) -> Figure:
         worst, best = (values.min(), values.max()) if len(values) else (0.0, 0.0)
         shares.append((values - worst) / (best - worst) if best > worst else np.ones(len(values)))
         sign = -1.0 if facts["better"] == "lower" else 1.0
-        ends = f"{number(float(sign * worst) + 0.0)} → {number(float(sign * best) + 0.0)}"
+        ends = f"{compact(sign * worst)} → {compact(sign * best)}"
         labels.append(f"{pretty(term)}\n{ends} {facts['unit']}".rstrip())
     for place, agent in enumerate(means.index):
         colour, dash, _ = look(result, agent)
         spokes = [share[place] for share in shares]
         axes.plot([*angles, angles[0]], [*spokes, spokes[0]], color=colour, linestyle=dash, linewidth=1.8, label=agent)
     axes.set_xticks(angles, labels, fontsize=8)
+    axes.tick_params(axis="x", pad=14)
     axes.set_yticks([0.5, 1.0], [])
     axes.set_ylim(-0.15, 1.05)
     axes.spines["polar"].set_edgecolor(INK)

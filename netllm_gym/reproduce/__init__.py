@@ -73,11 +73,11 @@ def reproduce(
     work: list[Cell] = []
     left_out: dict[str, str] = {}
     for task in chosen_tasks(tasks):
-        learned, missing = shipped(task.name)
+        learned, missing = shipped(task.name, profile)
         left_out |= missing
         if from_scratch:
             for entry in zoo.entries():
-                if entry.task == task.name and entry.label not in missing:
+                if entry.task == task.name and profile in entry.profiles and entry.label not in missing:
                     learned.append(retrained(entry, retrain(entry, out / "from-scratch" / entry.folder.name, say)))
         work += cells(task, profile, learned, settings, episodes)
     for name in dict.fromkeys(cell.setting.kwargs["traces"] for cell in work):

@@ -83,13 +83,13 @@ class Learned:
     episodes: Mapping[str, int] = field(default_factory=dict)
 
 
-def shipped(task: str) -> tuple[list[Learned], dict[str, str]]:
-    """Return the trained agents of `task` that can be built here, and those left out with the reason (a missing
-    extra, say).
+def shipped(task: str, profile: str) -> tuple[list[Learned], dict[str, str]]:
+    """Return the trained agents of `task` made for `profile` that can be built here, and those left out with the
+    reason (a missing extra, say).
     """
     found, left_out = [], {}
     for entry in zoo.entries():
-        if entry.task != task:
+        if entry.task != task or profile not in entry.profiles:
             continue
         name = entry.agent if registry.factory(entry.agent) else str(entry.folder)
         agent = {"name": name, "label": entry.label, "training_seed": entry.training_seed}

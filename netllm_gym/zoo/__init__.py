@@ -10,6 +10,7 @@ key may be left out, and so may the file:
     retrained = { name = "{out}" } # how the agent that the commands leave in {out} is built
     minutes = 7                    # about how long the commands take on one core
     settings = ["default"]         # of the evaluation; by default all
+    profiles = ["paper"]           # by default paper and embedded
     episodes = { unseen2 = 8 }     # fewer than the table's, for a slow agent
 
 Commands begin with ``netllm-gym`` or with ``python benchmarks/…`` (then they need a checkout of the repository) and run
@@ -40,7 +41,7 @@ class ZooEntry:
     Attributes:
         folder: where its weights lie.
         agent: its name, ``task/name``.
-        title, label, training_seed, commands, retrained, minutes, settings, episodes: see the module.
+        title, label, training_seed, commands, retrained, minutes, settings, profiles, episodes: see the module.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class ZooEntry:
     retrained: Mapping[str, Any] = field(default_factory=lambda: {"name": "{out}"})
     minutes: float | None = None
     settings: tuple[str, ...] | None = None
+    profiles: tuple[str, ...] = ("paper", "embedded")
     episodes: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -88,7 +90,7 @@ def read_entry(folder: Path) -> ZooEntry:
     known = {item.name for item in fields(ZooEntry)} - {"folder"}
     if odd := sorted(set(given) - known):
         raise CheckpointError(f"{path} has an unknown key {odd[0]!r}; known: {', '.join(sorted(known))}")
-    for key in ("commands", "settings"):
+    for key in ("commands", "settings", "profiles"):
         if key in given:
             if not isinstance(given[key], list) or not all(isinstance(item, str) for item in given[key]):
                 raise CheckpointError(f"{path}: {key} must be a list of texts")

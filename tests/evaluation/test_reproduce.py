@@ -106,6 +106,27 @@ def test_retrained_agents_are_built_as_the_recipe_says(tmp_path):
     assert found.agent["checkpoint"] == str(tmp_path) and found.label == "abr/x, retrained"
 
 
+@pytest.mark.llm
+def test_from_scratch_trains_by_the_recipe_and_shows_both(tmp_path, monkeypatch):
+    """A zoo of one agent whose recipe collects and trains; the retrained agent stands beside the shipped one."""
+    pytest.importorskip("torch")
+    collect = "netllm-gym collect --agent abr/bba --episodes 4 --hindsight --dataset netllm_gym/scratch"
+    recipe = (
+        f"{collect}/train-v0",
+        f"{collect}/valid-v0 --set split=valid",
+        "netllm-gym train regret-mlp --dataset netllm_gym/scratch/train-v0 --valid netllm_gym/scratch/valid-v0 "
+        "--out {out} --set ensemble=1 --set epochs=1 --set hidden=8",
+    )
+    shipped = zoo.ZooEntry(tmp_path, "abr/bola", "a stand-in", "abr/bola", commands=recipe)
+    monkeypatch.setattr(zoo, "entries", lambda: (shipped,))
+    table, lines = play(tmp_path / "out", settings=["default"], from_scratch=True, episodes=3)
+    text = table.read_text()
+    assert "**abr/bola**, a stand-in" in text and "**abr/bola, retrained**, a stand-in, retrained" in text
+    assert str(tmp_path) not in text and sum("netllm-gym collect" in line for line in lines) == 2
+    again, lines = play(tmp_path / "out", settings=["default"], from_scratch=True, episodes=3)
+    assert again.read_text() == text and sum("done before" in line for line in lines) == 3
+
+
 def test_zoo_folders_speak_for_themselves(tmp_path):
     folder = tmp_path / "abr-new-agent"
     folder.mkdir()
