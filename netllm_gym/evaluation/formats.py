@@ -37,6 +37,7 @@ def percent(value: float, signed: bool = False) -> str:
     """Return a share as per cent with one decimal."""
     if math.isnan(value):
         return "–"
+    value = 0.0 if abs(value) < 5e-6 else value
     return f"{100 * value:{'+' if signed else ''}.1f} %".replace("-", "−")
 
 

@@ -55,7 +55,8 @@ def standing_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
             if row["agent"] != oracle:
                 found.setdefault(row["agent"], {}).setdefault(outcome.cell.setting.name, row["standing"])
     frame = pd.DataFrame.from_dict(found, orient="index").reindex(columns=columns(outcomes))
-    return frame.sort_values(frame.columns[0], ascending=False, kind="stable")
+    first = outcomes[0].cell.setting.name
+    return frame.sort_values(first, ascending=False, kind="stable")
 
 
 def heatmap_label(outcome: Outcome) -> str:
@@ -125,7 +126,8 @@ def write_page(
             canvas.write(figure, path.parent / "figures" / f"generalisation-{name}.{suffix}")
         drawn[name] = path.parent / "figures" / f"generalisation-{name}.png"
         sections.append(
-            f"<h2>{escape(told)}</h2>\n{_html_table(headline(own))}\n{_sentences(own)}"
+            f"<h2>{escape(told)}</h2>\n{f'<p>{escape(task.note)}</p>' if task.note else ''}"
+            f"{_html_table(headline(own))}\n{_sentences(own)}"
             f'<div class="figures"><figure class="full">{canvas.svg(figure, name)}'
             f"<figcaption>Generalisation: {escape(heatmap_label(own[0]))}.</figcaption></figure></div>\n"
             f'<p class="quiet">Verdicts, figures, latency, samples and provenance of every cell: {links}</p>'

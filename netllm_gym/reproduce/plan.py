@@ -39,6 +39,7 @@ class Task:
     rules_only: tuple[str, ...] = ()
     episodes: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 60.0
+    note: str = ""
     published: tuple[Published, ...] = ()
 
     def known(self, setting: Setting) -> tuple[Published, ...]:

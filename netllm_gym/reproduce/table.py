@@ -35,8 +35,9 @@ def by_task(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
 
 
 def columns(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return the settings that one task's outcomes cover."""
-    return list(dict.fromkeys(outcome.cell.setting.name for outcome in outcomes))
+    """Return the settings that one task's outcomes cover; the published protocol, with published numbers, first."""
+    names = list(dict.fromkeys(outcome.cell.setting.name for outcome in outcomes))
+    return sorted(names, key=lambda name: name not in outcomes[0].cell.task.rules_only)
 
 
 def rows(outcomes: Sequence[Outcome]) -> dict[str, dict[str, tuple[Outcome, pd.Series]]]:
@@ -203,6 +204,7 @@ def as_markdown(outcomes: Sequence[Outcome], profile: str, seed: int, left_out: 
         task, result = own[0].cell.task, own[0].result
         better = result.metric["better"]
         lines += [f"## {task.title}: {pretty(result.metric['name'])}, {better} is better", "", *headline(own), ""]
+        lines += [task.note, ""] if task.note else []
         lines += [f"- {o.cell.setting.name}: {o.cell.setting.note}" for o in own if o.cell.first]
         known = [k for k in task.known(own[0].cell.setting) if set(k.values) & {*columns(own), "unseen"}]
         lines += [f"- published, {k.name}: {k.source}" for k in known] + [""]
