@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from netllm_gym.agents.base import Agent, EnvInfo
+from netllm_gym.datasets.continuation import continuation_values
 
 # Purpose keys: one independent stream per use, so that a draw more in one changes no other.
 _ENV, _AGENT, _NOISE, _START = range(4)
@@ -28,7 +29,7 @@ class Record:
         actions: array ``[T, …]``.
         rewards: float64 ``[T]``.
         terminated: whether the episode ended by itself (else it was cut off).
-        action_values: hindsight values float64 ``[T, A]``, or ``None``.
+        action_values: the oracle's or an agent's values float64 ``[T, A]``, or ``None``.
         propensity: probability with which the collecting policy took each action, float64 ``[T]``.
         agent, trace, group: who played what.
     """
@@ -78,6 +79,7 @@ def rollout(
     trace: int | None,
     epsilon: float = 0.0,
     hindsight: bool = False,
+    followed: Agent | None = None,
 ) -> Record:
     """Play one episode and record it.
 
@@ -89,6 +91,7 @@ def rollout(
         trace: index of the trace to play; ``None`` for an environment without traces.
         epsilon: probability of replacing the agent's action by a uniformly drawn legal one (discrete actions only).
         hindsight: record ``env.action_values()`` before each step.
+        followed: record what each action earns when this agent goes on from there.
     """
     inner: Any = env.unwrapped
     options = None if trace is None else {"trace": trace}
@@ -104,6 +107,8 @@ def rollout(
     while not (terminated or truncated):
         if hindsight:
             values.append(inner.action_values())
+        elif followed is not None:
+            values.append(continuation_values(env, info, followed))
         chosen = action = agent.act(observation, info)
         if epsilon > 0:
             discrete: Any = inner.action_space

@@ -162,7 +162,7 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
             "reward_mean": float(means.mean()),
         },
         "steps": int(sum(len(r.rewards) for r in records)),
-        "action_values": config.hindsight,
+        "action_values": "oracle" if config.hindsight else config.values_of,
         "digest": content,
         "versions": versions(),
     }

@@ -227,7 +227,7 @@ class DecisionModel(nn.Module):
         objective = self.llm_config.objective
         if objective == "regret":
             if action_values is None:
-                raise DatasetError("objective regret needs hindsight action values; collect with --hindsight")
+                raise DatasetError("objective regret needs action values; collect with --hindsight or --values-of")
             # An action that is not there now has no value.
             values = action_values[mask].nan_to_num(nan=-torch.inf)
             gaps = (values - values.max(-1, keepdim=True).values).clamp_min(GAP_FLOOR)
