@@ -16,8 +16,8 @@ from netllm_gym import evaluate, traces
 from netllm_gym.evaluation.statistics import Bootstrap, interval
 
 AGENTS = (
-    "abr/bba", "abr/bola", "abr/bola-e", "abr/dynamic", "abr/rate-based", "abr/festive", "abr/fast-mpc",
-    "abr/robust-mpc", "abr/actor-critic",
+    "abr/bba", "abr/bola", "abr/bola-e", "abr/dynamic", "abr/rate-based", "abr/festive", "abr/mpc",
+    "abr/fast-mpc", "abr/robust-mpc", "abr/actor-critic",
 )  # fmt: skip
 CLASSIC: dict[str, Any] = {"traces": "abr/pensieve-classic/as-published", "video": "envivio-dash3", "first_quality": 1}
 FCC: dict[str, Any] = {"traces": "abr/fcc-hsdpa/as-published", "video": "envivio-dash3"}
