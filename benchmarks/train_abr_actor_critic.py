@@ -1,4 +1,4 @@
-"""Train the shipped ABR policy: `python benchmarks/train_abr_actor_critic.py RUN --out FOLDER` (resumes RUN).
+"""Train the ABR policy: `python benchmarks/train_abr_actor_critic.py RUN --out FOLDER` (resumes RUN).
 
 Learns on the train splits of abr/fcc-hsdpa and abr/synthetic, chooses on the valid split of abr/fcc-hsdpa. Many test
 traces of abr/fcc-hsdpa are pieces of recordings that stand whole in train or valid; those recordings are left out of
@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from netllm_gym import traces
 from netllm_gym.agents.learned.abr_actor_critic import save
-from netllm_gym.agents.learned.abr_ppo import PPOConfig, Trainer
+from netllm_gym.agents.learned.abr_ppo import CURRICULA, PPOConfig, Trainer
 
 CARD = """# abr/actor-critic
 
@@ -33,8 +33,9 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=PPOConfig.iterations)
     parser.add_argument("--average", type=float, default=PPOConfig.average)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--curriculum", choices=CURRICULA, default="none")
     given = parser.parse_args()
-    config = PPOConfig(iterations=given.iterations, average=given.average, seed=given.seed)
+    config = PPOConfig(iterations=given.iterations, average=given.average, seed=given.seed, curriculum=given.curriculum)
     tested = {trace.group for trace in traces.load("abr/fcc-hsdpa", "test")}
     train = [trace for trace in traces.load("abr/fcc-hsdpa", "train") if trace.group not in tested]
     valid = [trace for trace in traces.load("abr/fcc-hsdpa", "valid") if trace.group not in tested]
@@ -49,7 +50,7 @@ def main() -> None:
             "valid": ["abr/fcc-hsdpa (no recording of test)"],
             "video": "envivio-dash3",
         }
-        save(agent, given.out, {**asdict(config), **data}, card)
+        save(agent, given.out, {**asdict(config), "promoted": trainer.curriculum.state(), **data}, card)
 
 
 if __name__ == "__main__":
