@@ -21,7 +21,7 @@ from netllm_gym.traces.network import NetworkTrace
 from netllm_gym.traces.readers.text import decode, parse_float
 from netllm_gym.traces.splits import SPLITS, by_recording, joined_recordings, leak_free
 from netllm_gym.traces.store import load_network, save_network
-from netllm_gym.traces.synthetic import RegimeModel, synthetic_traces
+from netllm_gym.traces.synthetic import PhasedModel, RegimeModel, synthetic_traces
 from netllm_gym.traces.video import VideoManifest, synthetic_video
 
 READERS = {
@@ -122,10 +122,20 @@ def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dic
         members: list[NetworkTrace] = []
         for family, model in entry["families"].items():
             members += synthetic_traces(
-                RegimeModel(**model), family, split, entry["counts"][split], entry["seed"], entry["length_s"]
+                _model(model), family, split, entry["counts"][split], entry["seed"], entry["length_s"]
             )
         splits[split] = tuple(members)
     return splits
+
+
+def _model(family: dict[str, Any] | list[dict[str, Any]]) -> RegimeModel | PhasedModel:
+    """Return the model of a catalog's family: a table, or a list of tables with a ``length_s`` each."""
+    if isinstance(family, dict):
+        return RegimeModel(**family)
+    lengths = tuple(phase["length_s"] for phase in family)
+    return PhasedModel(
+        tuple(RegimeModel(**{k: v for k, v in phase.items() if k != "length_s"}) for phase in family), lengths
+    )
 
 
 # Embedded videos, the second with 1.2 times the bytes at the same labels, as NetLLM's second video has.
