@@ -49,8 +49,11 @@ class PPOConfig:
         drawn_videos: share of episodes that play a synthetic video.
         delay_noise: as the environment's.
         average: share of the running average of the policy's weights kept at each iteration; the average is what is
-            scored and kept. Single iterations differ by more than what is still to be learnt. 0: no average.
-        check_every: iterations between scores on the validation traces; the best scored policy is kept.
+            scored and what a run returns. Single iterations differ by more than what is still to be learnt. 0: no
+            average.
+        check_every: iterations between stored states and scores on the validation traces. The scores choose among runs,
+            never among the iterations of one: validation sets hold few recordings, and the best of many looks at them
+            is luck.
         hidden, seed: width of the networks; seed of everything.
         curriculum: ``none`` draws every given trace equally often; ``uniform`` gives half of the episodes to a whole
             space of synthetic families, ``genet`` ever more of that half to those in which RobustMPC is ahead of the
@@ -82,11 +85,6 @@ class PPOConfig:
             raise ConfigError("iterations, episodes, epochs, batch_size, check_every and hidden must be at least 1")
         if not 0 <= self.drawn_videos <= 1 or not 0 <= self.delay_noise < 1 or not 0 <= self.average < 1:
             raise ConfigError("drawn_videos must lie in [0, 1], delay_noise and average in [0, 1)")
-
-
-def score(actor: Any, ground: Playground) -> float:
-    """Mean QoE per chunk of the greedy policy over every trace once, from its own start, without noise."""
-    return float(measured(ground, greedy(actor)).mean())
 
 
 def greedy(actor: Any) -> Callable[[Playground], NDArray[np.int64]]:
@@ -152,7 +150,7 @@ class Trainer:
 
     Args:
         config: hyper-parameters.
-        train, valid: network traces to learn on and to choose the policy by.
+        train, valid: network traces to learn on, and to score the policy by.
         video: the video of the validation and of the episodes that play no drawn one.
         run: folder for the state and ``log.jsonl``; a run found there goes on.
 
@@ -195,8 +193,7 @@ class Trainer:
                 self.actor[-1].weight.mul_(0.01)
         self.averaged = network(self.shape.inputs, config.hidden, video.levels)
         self.averaged.load_state_dict(self.actor.state_dict())
-        self.best = {key: value.clone() for key, value in self.actor.state_dict().items()}
-        self.best_score, self.iteration = -np.inf, 0
+        self.iteration = 0
         parameters = [*self.actor.parameters(), *self.critic.parameters()]
         self.optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-5)
         if (self.run / "state.json").is_file():
@@ -209,23 +206,24 @@ class Trainer:
         self.chances = self.curriculum.chances(len(self.recorded)) if drawn else None
 
     def train(self, minutes: float | None = None, say: Callable[[str], None] | None = None) -> ActorCritic:
-        """Go on until the last iteration, or about `minutes` of this call; return the best policy so far."""
+        """Go on until the last iteration, or about `minutes` of this call; return the policy."""
         until = time.monotonic() + 60.0 * minutes if minutes is not None else np.inf
         while self.iteration < self.config.iterations and time.monotonic() < until:
             line = self._iterate()
             if self.iteration % self.config.check_every == 0 or self.iteration == self.config.iterations:
-                line["valid_qoe"] = score(self.averaged, self.valid)
-                if line["valid_qoe"] > self.best_score:
-                    self.best_score = line["valid_qoe"]
-                    self.best = {key: value.clone() for key, value in self.averaged.state_dict().items()}
+                line["valid_qoe"] = self.score()
                 self._store(line)
                 if say:
                     say(json.dumps(line))
         return self.agent()
 
     def agent(self) -> ActorCritic:
-        """Return the policy with the best validation score so far."""
-        return ActorCritic(self.shape, {key: value.numpy().copy() for key, value in self.best.items()})
+        """Return the averaged policy as it is."""
+        return ActorCritic(self.shape, {key: value.numpy().copy() for key, value in self.averaged.state_dict().items()})
+
+    def score(self) -> float:
+        """Mean QoE per chunk of the averaged policy over the validation traces, without noise."""
+        return float(measured(self.valid, greedy(self.averaged)).mean())
 
     def _iterate(self) -> Score:
         import torch
@@ -282,7 +280,7 @@ class Trainer:
         from safetensors.torch import save_file
 
         self.run.mkdir(parents=True, exist_ok=True)
-        tensors = {f"best.{key}": value for key, value in self.best.items()}
+        tensors: dict[str, Any] = {}
         for name, module in (("actor", self.actor), ("averaged", self.averaged), ("critic", self.critic)):
             tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         for number, moments in self.optimiser.state_dict()["state"].items():
@@ -292,7 +290,6 @@ class Trainer:
         about = {
             "config": asdict(self.config),
             "iteration": self.iteration,
-            "best_score": self.best_score,
             "promoted": self.curriculum.state(),
         }
         write_json(self.run / "state.json", about)
@@ -313,12 +310,11 @@ class Trainer:
         self.actor.load_state_dict(part("actor."))
         self.averaged.load_state_dict(part("averaged."))
         self.critic.load_state_dict(part("critic."))
-        self.best = part("best.")
         state = self.optimiser.state_dict()
         for key, value in part("adam.").items():
             number, _, moment = key.partition(".")
             state["state"].setdefault(int(number), {})[moment] = value
         self.optimiser.load_state_dict(state)
-        self.iteration, self.best_score = int(about["iteration"]), float(about["best_score"])
+        self.iteration = int(about["iteration"])
         self.curriculum.resume(about["promoted"])
         self._arrange()
