@@ -15,10 +15,13 @@ from netllm_gym.agents.learned.abr_ppo import CURRICULA, PPOConfig, Trainer
 
 CARD = """# abr/actor-critic
 
-A two-layer policy for `netllm_gym/ABR-v0` (six levels, QoE lin), trained by PPO with Envivio-Dash3 and 32 synthetic
-videos on the train splits of abr/fcc-hsdpa and abr/synthetic{drawn}. {iterations} iterations, seed {seed}, curriculum
-"{curriculum}". Mean QoE per chunk on the valid split of abr/fcc-hsdpa: {score:.4f}. It never saw netllm-video2 or a link
-of abr/synthetic-volatile.
+A two-layer policy for `netllm_gym/ABR-v0` (six levels, QoE lin), trained by PPO:
+
+- links: the train splits of abr/fcc-hsdpa and abr/synthetic{drawn}
+- videos: Envivio-Dash3 and 32 synthetic ones
+- {iterations} iterations, seed {seed}, curriculum "{curriculum}"
+- mean QoE per chunk on the valid split of abr/fcc-hsdpa: {score:.4f}
+- it never saw netllm-video2 or a link of abr/synthetic-volatile
 
 Load it with `netllm_gym.make_agent("abr/actor-critic")`; trained by `benchmarks/train_abr_actor_critic.py`.
 """
@@ -40,7 +43,7 @@ def main() -> None:
     trainer = Trainer(config, train, valid, traces.load_video("envivio-dash3"), given.run)
     agent = trainer.train(given.minutes, print)
     if given.out:
-        drawn = "" if config.curriculum == "none" else " and on links drawn from families of 0.35 to 8 Mbit/s"
+        drawn = "" if config.curriculum == "none" else ", and links drawn from families of 0.35 to 8 Mbit/s"
         card = CARD.format(score=trainer.score(), drawn=drawn, **asdict(config))
         data = {"train": ["abr/fcc-hsdpa", "abr/synthetic"], "valid": ["abr/fcc-hsdpa"], "video": "envivio-dash3"}
         save(agent, given.out, {**asdict(config), "promoted": trainer.curriculum.state(), **data}, card)

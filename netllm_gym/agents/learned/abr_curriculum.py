@@ -1,14 +1,17 @@
 """Genet's curriculum (Xia et al., SIGCOMM 2022): train next where a rule still beats the policy.
 
-Half of the episodes play recorded links, the other half synthetic ones. Those are first drawn uniformly from a space of
-families (*domain randomisation*, and all that ``uniform`` does). Then, nine times in a run, ``genet`` searches the
-space for the family with the largest *gap to baseline*: QoE of RobustMPC minus QoE of the policy as it is. That family
-is promoted: it takes 30 % of the synthetic half, what was there before shares the rest. The parameters are those of
-:class:`netllm_gym.traces.synthetic.RegimeModel`; the ranges reach a little beyond the top of Pensieve's ladder.
+Half of the episodes play the traces given, the other half links drawn from families. Those are first drawn uniformly
+from a space of families (*domain randomisation*, and all that ``uniform`` does). Then, nine times in a run, ``genet``
+searches the space for the family with the largest *gap to baseline*: QoE of RobustMPC minus QoE of the policy as it is.
+That family is promoted: it takes 30 % of the drawn half, what was there before shares the rest, as in Genet's code.
 
-Two departures from the paper. Genet searches by Bayesian optimisation because its rollouts are slow; here all
-candidates are played in lock-step in a second, the best of them again on fresh links, so that no lucky draw is
-promoted. And recorded links keep their half throughout.
+What differs from Genet:
+
+- a family is a :class:`netllm_gym.traces.synthetic.RegimeModel` (mean, variation, how long levels last), not a range of
+  bandwidths; latency and buffer cap stay the environment's. The space reaches beyond the top of Pensieve's ladder;
+- Genet searches by Bayesian optimisation (15 points of 10 traces) because its rollouts are slow. Here 48 families are
+  played in lock-step in a second, and the best six again on fresh links, so that no lucky draw is promoted;
+- the traces given keep their half throughout.
 """
 
 from __future__ import annotations
