@@ -168,17 +168,21 @@ def calibrate_command(
     name: Name,
     split: Annotated[str, typer.Option(help="Split to fit to: never test.")] = "train",
     seed: Annotated[int, typer.Option(help="Seed of the fit and of the synthetic set.")] = 0,
+    change: Annotated[
+        list[float] | None, typer.Option(help="Second at which all traces change, fitted part by part; repeatable.")
+    ] = None,
 ) -> None:
     """Fit the synthetic model to a set and print the catalog entry (TOML) of its synthetic twin."""
-    from netllm_gym.traces.calibrate import calibrate, catalog_entry
+    from netllm_gym.traces.calibrate import calibrate, calibrate_phases, catalog_entry
 
     if split == "test":
         raise ConfigError("a synthetic set fitted to test traces would leak them into training; choose train or valid")
     traces = room.load(name, split)
     if not isinstance(traces[0], NetworkTrace):
         raise ConfigError(f"{name} holds no network traces")
-    fitted = calibrate(traces.traces, seed)
-    if fitted.worst > 0.3:
-        remarks.print(f"{name} has a structure this model cannot show: off by {fitted.worst:.2f} in a log statistic")
+    fitted = calibrate_phases(traces.traces, change, seed) if change else [calibrate(traces.traces, seed)]
+    worst = max(fit.worst for fit in fitted)
+    if worst > 0.3:
+        remarks.print(f"{name} has a structure this model cannot show: off by {worst:.2f} in a log statistic")
     label = Path(name).name or "set"
     print(catalog_entry(f"abr/synthetic-{label}", traces.name, fitted, seed, (100, 25, 60)), end="")

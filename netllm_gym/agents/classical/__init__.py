@@ -6,8 +6,18 @@ from netllm_gym.agents.classical import (
     abr_rules,
     anything,
     cluster_rules,
+    fast_mpc,
     streaming_agents,
     viewport_agents,
 )
 
-__all__ = ["abr", "abr_published", "abr_rules", "anything", "cluster_rules", "streaming_agents", "viewport_agents"]
+__all__ = [
+    "abr",
+    "abr_published",
+    "abr_rules",
+    "anything",
+    "cluster_rules",
+    "fast_mpc",
+    "streaming_agents",
+    "viewport_agents",
+]

@@ -92,7 +92,7 @@ class RobustMPC(Agent):
 
     Args:
         horizon: chunks planned ahead.
-        robust: divide by the error; ``False`` gives FastMPC's estimate.
+        robust: divide by the error; ``False`` gives MPC's estimate.
     """
 
     WINDOW = 5
