@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.agents.base import Agent
+from netllm_gym.datasets.experience import merge
 from netllm_gym.datasets.store import load_experience
 from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.traces.protocol import training
 
 RECIPES = ("llm", "regret-mlp", "cql", "bcq", "bc", "decision-transformer")
 
@@ -49,11 +51,22 @@ def train(
         DatasetError: a dataset that is missing or lacks what the recipe needs.
         ConfigError: an option out of range, or no validation data where they are needed.
     """
-    from netllm_gym.datasets.experience import merge
-
-    options = dict(options or {})
     if recipe not in RECIPES:
         raise UnknownNameError("recipe", recipe, RECIPES)
+    with training(f"training {recipe}"):
+        return _train(recipe, datasets, out, valid, minutes, seed, dict(options or {}), say)
+
+
+def _train(
+    recipe: str,
+    datasets: Sequence[str],
+    out: str | Path,
+    valid: Sequence[str] | None,
+    minutes: float | None,
+    seed: int,
+    options: dict[str, Any],
+    say: Callable[[str], None] | None,
+) -> Agent:
     experience = merge([load_experience(name) for name in datasets])
     held_out = merge([load_experience(name) for name in valid]) if valid else None
     if recipe in ("llm", "regret-mlp") and held_out is None:

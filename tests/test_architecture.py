@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "netllm_gym"
 # Lower rooms first. A module may import from its own room and from lower ones.
 ORDER = (
-    ("errors", "files"),
+    ("errors", "files", "versions", "zoo"),
     ("traces",),
     ("envs",),
     ("agents", "agents.base", "agents.registry"),
@@ -24,7 +24,7 @@ ORDER = (
         "agents.network_checkpoint",
     ),
     ("evaluation",),
-    ("training", "quickstart", "ablation"),
+    ("training", "quickstart", "ablation", "reproduce", "matrix"),
     ("cli",),
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

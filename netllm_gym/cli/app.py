@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from netllm_gym.cli import ablate, bench, datasets, evaluation, hub, traces
+from netllm_gym.cli import ablate, bench, datasets, evaluation, hub, reproduce, traces
 from netllm_gym.cli.output import console, emit
 from netllm_gym.errors import NetLLMGymError
 
@@ -27,6 +27,9 @@ app.command("ablate")(ablate.ablate_command)
 app.command("push")(hub.push_command)
 app.command("pull")(hub.pull_command)
 app.command("report")(evaluation.report_command)
+app.command("power")(evaluation.power_command)
+app.command("reproduce")(reproduce.reproduce_command)
+app.command("matrix")(reproduce.matrix_command)
 
 
 @app.command("envs")

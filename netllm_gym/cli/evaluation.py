@@ -1,4 +1,4 @@
-"""``netllm-gym evaluate`` and ``report``."""
+"""``netllm-gym evaluate``, ``report`` and ``power``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from netllm_gym.cli.output import console, emit, parse_settings
+from netllm_gym.cli.output import console, emit, parse_settings, remarks
 
 COLUMNS = (
     "agent", "mean", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "win_rate", "score",
@@ -49,3 +49,34 @@ def report_command(folder: Annotated[Path, typer.Argument(help="Folder that eval
     from netllm_gym.evaluation import EvaluationResult
 
     console.print(f"report: {EvaluationResult.load(folder).report(folder)}")
+
+
+def power_command(
+    folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote: the pilot.")],
+    effect: Annotated[float, typer.Option(help="Difference to be seen, in per cent of the baseline's mean.")] = 5.0,
+    agent: Annotated[list[str] | None, typer.Option(help="Whose differences; default: every rival's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say how many traces and training seeds it takes to see a difference, with 80 % power at the 5 % level."""
+    from netllm_gym.evaluation import EvaluationResult
+
+    result = EvaluationResult.load(folder)
+    aside = {result.manifest["baseline"], *result.manifest["privileged"]}
+    rows = []
+    for name in agent or [name for name in result.agents if name not in aside]:
+        found = result.power(name, effect / 100)
+        row = {
+            "agent": name,
+            "effect": found.effect,
+            "traces here": found.episodes,
+            "seeds here": found.seeds,
+            "seen by these": found.detectable,
+            "traces needed": found.needed if found.needed else "more seeds",
+            "sd of seeds": "unknown (one seed)" if found.seed_sd is None else found.seed_sd,
+        }
+        for seeds, traces in found.plan.items():
+            row[f"with {seeds} seed{'s' * (seeds > 1)}"] = traces if traces else "never"
+        rows.append(row)
+    if not as_json and any(row["seeds here"] == 1 for row in rows):
+        remarks.print("one training seed says nothing of the spread over seeds: read these numbers as a lower bound")
+    emit(rows, as_json)

@@ -175,9 +175,8 @@ def calibrate_command(
     """Fit the synthetic model to a set and print the catalog entry (TOML) of its synthetic twin."""
     from netllm_gym.traces.calibrate import calibrate, calibrate_phases, catalog_entry
 
-    if split == "test":
-        raise ConfigError("a synthetic set fitted to test traces would leak them into training; choose train or valid")
-    traces = room.load(name, split)
+    with room.training("fitting a synthetic set"):
+        traces = room.load(name, split)
     if not isinstance(traces[0], NetworkTrace):
         raise ConfigError(f"{name} holds no network traces")
     fitted = calibrate_phases(traces.traces, change, seed) if change else [calibrate(traces.traces, seed)]

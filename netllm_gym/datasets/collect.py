@@ -24,6 +24,7 @@ from netllm_gym.datasets.rollout import Record, rollout
 from netllm_gym.datasets.store import datasets_root, exists, write_dataset
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.files import atomic_path, digest, folder_digest, write_json
+from netllm_gym.traces.protocol import refuse_test, training
 
 BLOCK = 16
 
@@ -79,8 +80,8 @@ class CollectConfig:
             raise ConfigError("episodes must not be negative and epsilon must lie in [0, 1]")
         if self.hindsight and self.values_of:
             raise ConfigError("action values are the oracle's (hindsight) or an agent's (values_of), not both")
-        if has_split(self.env) and self.env_kwargs.get("split", "test") == "test":
-            raise ConfigError("experience is collected on split 'train' or 'valid', never on 'test'")
+        if has_split(self.env):
+            refuse_test(self.env_kwargs.get("split", "test"), "collecting experience")
 
     @property
     def key(self) -> str:
@@ -93,7 +94,8 @@ class CollectConfig:
 
 
 def _make(config: CollectConfig) -> gym.Env:
-    return gym.make(config.env, disable_env_checker=True, **config.env_kwargs)
+    with training("collecting experience"):
+        return gym.make(config.env, disable_env_checker=True, **config.env_kwargs)
 
 
 def _record_block(config: CollectConfig, first: int, last: int, path: Path) -> None:

@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from netllm_gym.errors import DatasetError
+from netllm_gym.traces.protocol import refuse_test
 
 
 @dataclass
@@ -57,6 +58,9 @@ class Experience:
         observation_space, action_space: of the environment.
         modalities, scales: per observation key, from the environment's metadata.
         name, digest: of the dataset.
+
+    Raises:
+        ConfigError: the environment's arguments say that it was cut from a test split.
     """
 
     episodes: list[Episode]
@@ -68,6 +72,9 @@ class Experience:
     scales: dict[str, float]
     name: str = ""
     digest: str = ""
+
+    def __post_init__(self) -> None:
+        refuse_test(self.env_kwargs.get("split"), "learning from experience")
 
     def __len__(self) -> int:
         return len(self.episodes)

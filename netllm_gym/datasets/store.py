@@ -10,7 +10,6 @@ import tempfile
 import warnings
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +23,12 @@ from netllm_gym.datasets.rollout import Record
 from netllm_gym.envs.dict import infer_modalities
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.files import digest
+from netllm_gym.versions import versions
 
 if TYPE_CHECKING:
     from netllm_gym.datasets.collect import CollectConfig
 
 _ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
-_PACKAGES = ("numpy", "gymnasium", "minari", "simpy", "numba")
 
 
 def datasets_root() -> Path:
@@ -48,17 +47,6 @@ def dataset_path(dataset: str) -> Path:
     if not _ID.fullmatch(dataset):
         raise ConfigError(f"{dataset!r} is not a dataset id; write namespace/name-v0")
     return datasets_root() / dataset
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that shape a dataset."""
-    found = {"netllm_gym": netllm_gym.__version__}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def describe(dataset: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from netllm_gym.envs.viewport.prediction import ViewportPredictionEnv
 from netllm_gym.envs.viewport.windows import Windows, cut, displacements, turned
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces.head_geometry import unwrap_to_last
+from netllm_gym.traces.protocol import training
 
 ENV_ID = "netllm_gym/ViewportPrediction-v0"
 
@@ -46,7 +47,8 @@ def window_experience(
     if spacing < stride or spacing % stride:
         raise ConfigError(f"spacing must be a multiple of the stride {stride}, got {spacing}")
     kwargs = {"traces": traces, "split": split, "stride": stride, **env_kwargs}
-    env = gym.make(ENV_ID, **kwargs).unwrapped
+    with training("cutting windows to learn from"):
+        env = gym.make(ENV_ID, **kwargs).unwrapped
     assert isinstance(env, ViewportPredictionEnv)
     windows = cut(tuple(env.traces), env.protocol)
     if turns and env.maps is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from netllm_gym.evaluation.generalisation import generalisation_gap
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.runner import evaluate
 from netllm_gym.evaluation.settings import Setting, list_settings, load_setting
 
-__all__ = ["EvaluationResult", "Setting", "evaluate", "list_settings", "load_setting"]
+__all__ = ["EvaluationResult", "Setting", "evaluate", "generalisation_gap", "list_settings", "load_setting"]

@@ -1,65 +1,21 @@
-"""Figures of a result, drawn without pyplot (no display, no global state), legible in grey and for the
-colour-blind.
-
-Colours are Okabe and Ito's; line styles and hatches repeat what colour says. Lines and letters are drawn in
-one ink, which the HTML report replaces with the colour of its text, so that figures follow light and dark
-pages.
-"""
+"""Figures of a result: distributions over episodes, the reward's terms, what is left to the oracle, and costs."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
-from netllm_gym.files import atomic_path
+from netllm_gym.evaluation import courses, radar
+from netllm_gym.evaluation import statistics as stats
+from netllm_gym.evaluation.canvas import INK, canvas, in_sight, look, styled
+from netllm_gym.evaluation.formats import pretty
+from netllm_gym.evaluation.summary import table
 
 if TYPE_CHECKING:
     from netllm_gym.evaluation.result import EvaluationResult
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#999999")
-DASHES: tuple = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), (0, (1, 1)))
-HATCHES = ("", "//", "..", "xx", "\\\\", "--", "++", "oo")
-INK = "#010203"
-
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.alpha": 0.2,
-    "grid.color": INK,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "hatch.linewidth": 0.5,
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-}
-
-
-def _canvas(width: float = 6.0, height: float = 3.4, rows: int = 1) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, 1, sharex=rows > 1, squeeze=False)[:, 0]
-    return figure, axes
-
-
-def _look(result: EvaluationResult, agent: str) -> tuple[str, tuple | str, str]:
-    """Colour, dash and hatch of an agent: the same in every figure of a result."""
-    place = result.agents.index(agent) % len(COLOURS)
-    return COLOURS[place], DASHES[place], HATCHES[place]
 
 
 def _name(result: EvaluationResult) -> str:
@@ -68,37 +24,9 @@ def _name(result: EvaluationResult) -> str:
     return f"{pretty(name)} per episode ({arrow})"
 
 
-def pretty(name: str) -> str:
-    """Return a column's name as a heading: acronyms in capitals, and without the unit, which is shown beside
-    it.
-    """
-    known = {"qoe": "QoE", "mae": "MAE", "jct": "JCT"}
-    for unit in ("_s", "_ms", "_mbps", "_deg"):
-        name = name.removesuffix(unit)
-    return " ".join(known.get(word, word) for word in name.split("_"))
-
-
 def _values(result: EvaluationResult, agent: str) -> np.ndarray:
     rows = result.frame[result.frame["agent"] == agent]
     return rows[result.metric["name"]].dropna().to_numpy(dtype=np.float64)
-
-
-def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    def wrapped(*arguments, **keywords) -> Figure:
-        with matplotlib.rc_context(_STYLE):
-            return draw(*arguments, **keywords)
-
-    wrapped.__doc__, wrapped.__name__ = draw.__doc__, draw.__name__
-    return wrapped
-
-
-def in_sight(result: EvaluationResult) -> list[str]:
-    """The agents whose numbers fit on one axis: not those further below the floor than the oracle is above
-    it.
-    """
-    summary = result.summary()
-    shown = summary.loc[summary["mean"].notna() & ~(summary["score"] < -1), "agent"]
-    return [agent for agent in result.agents if agent in set(shown)]
 
 
 def _unseen(result: EvaluationResult) -> str:
@@ -124,14 +52,14 @@ def _limits(axes: Axes, result: EvaluationResult) -> None:
     axes.set_xlabel(_name(result) + ("; worst 2 % outside" if cut else "") + _unseen(result), fontsize=8)
 
 
-@_styled
+@styled
 def metric_cdf(result: EvaluationResult) -> Figure:
     """Distribution of the metric over episodes, one curve per agent."""
-    figure, (axes,) = _canvas()
+    figure, (axes,) = canvas()
     for agent in in_sight(result):
         values = np.sort(_values(result, agent))
         if len(values):
-            colour, dash, _ = _look(result, agent)
+            colour, dash, _ = look(result, agent)
             share = np.arange(1, len(values) + 1) / len(values)
             axes.step(values, share, where="post", color=colour, linestyle=dash, linewidth=1.8, label=agent)
     _limits(axes, result)
@@ -142,13 +70,13 @@ def metric_cdf(result: EvaluationResult) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def metric_box(result: EvaluationResult) -> Figure:
     """Box plot of the metric: median, quartiles, 5th and 95th percentile; the dot is the mean."""
     agents = [agent for agent in result.summary()["agent"] if agent in in_sight(result)]
-    figure, (axes,) = _canvas(height=0.9 + 0.42 * max(len(agents), 1))
+    figure, (axes,) = canvas(height=0.9 + 0.42 * max(len(agents), 1))
     for place, agent in enumerate(reversed(agents)):
-        colour, _, hatch = _look(result, agent)
+        colour, _, hatch = look(result, agent)
         drawn = axes.boxplot(
             _values(result, agent), positions=[place], orientation="horizontal", widths=0.6, whis=(5, 95),
             showfliers=False, showmeans=True, patch_artist=True,
@@ -164,7 +92,7 @@ def metric_box(result: EvaluationResult) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def term_bars(result: EvaluationResult) -> Figure:
     """The reward's terms, one panel each, with a bar per agent."""
     summary = result.summary()
@@ -176,7 +104,7 @@ def term_bars(result: EvaluationResult) -> Figure:
     for axes, term in zip(panels, terms, strict=True):
         facts = result.terms[term]
         for place, row in order.iterrows():
-            colour, _, hatch = _look(result, row["agent"])
+            colour, _, hatch = look(result, row["agent"])
             axes.barh(place, row[term], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
         unit = f" ({facts['unit']})" if facts["unit"] else ""
         axes.set_title(f"{pretty(term)}{unit}\n{facts['better']} is better", fontsize=8)
@@ -187,16 +115,16 @@ def term_bars(result: EvaluationResult) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def gap_closed(result: EvaluationResult) -> Figure:
     """How much of the way from the floor agent to the oracle each agent goes, with 95 % intervals."""
     summary = result.summary()
     summary = (
         summary[summary["score"].notna() & summary["agent"].isin(in_sight(result))].iloc[::-1].reset_index(drop=True)
     )
-    figure, (axes,) = _canvas(height=0.9 + 0.34 * max(len(summary), 1))
+    figure, (axes,) = canvas(height=0.9 + 0.34 * max(len(summary), 1))
     for place, row in summary.iterrows():
-        colour, _, hatch = _look(result, row["agent"])
+        colour, _, hatch = look(result, row["agent"])
         axes.barh(place, 100 * row["score"], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
         axes.plot([100 * row["score_low"], 100 * row["score_high"]], [place, place], color=INK, linewidth=1.4)
     axes.axvline(0, color=INK, linewidth=0.8)
@@ -209,14 +137,14 @@ def gap_closed(result: EvaluationResult) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def metric_latency(result: EvaluationResult) -> Figure:
     """The metric against the time of one decision: what quality costs."""
-    figure, (axes,) = _canvas()
+    figure, (axes,) = canvas()
     summary = result.summary()
     summary = summary[summary["agent"].isin(in_sight(result)) & (summary["latency_p50_ms"] > 0)]
     for _, row in summary.iterrows():
-        colour, _, _ = _look(result, row["agent"])
+        colour, _, _ = look(result, row["agent"])
         error = [[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]]
         axes.errorbar(row["latency_p50_ms"], row["mean"], yerr=error, fmt="o", color=colour, capsize=3)
         axes.annotate(
@@ -233,73 +161,58 @@ def metric_latency(result: EvaluationResult) -> Figure:
     return figure
 
 
-@_styled
-def abr_timeline(result: EvaluationResult, episode: int | None = None, agents: Sequence[str] | None = None) -> Figure:
-    """One video as 2–4 agents played it: the link and the chosen bitrates, the buffer, and the stalls.
+def _episode_scores(result: EvaluationResult, agent: str) -> np.ndarray:
+    """Normalised scores of an agent's finished runs, flat; empty without floor and oracle."""
+    m, name = result.manifest, result.metric["name"]
+    if not (m["floor"] and m["oracle"]):
+        return np.empty(0)
+    low, high = (table(result.frame, end, name).mean(axis=0) for end in (m["floor"], m["oracle"]))
+    whole = ~np.isnan(low) & ~np.isnan(high)
+    scores = stats.episode_scores(table(result.frame, agent, name)[:, whole], low[whole], high[whole])
+    return scores[~np.isnan(scores)]
 
-    Args:
-        result: an evaluation of the ABR environment with ``trace_steps``.
-        episode: one of the recorded episodes, by default the first.
-        agents: whose course to draw, by default the baseline, the best agents and the oracle, four at most.
 
-    Raises:
-        DatasetError: no steps were recorded, or not those of an ABR environment.
-        UnknownNameError: an agent that did not play. ConfigError: an episode that was not recorded.
-    """
-    needed = ("wall_time_s", "bitrate_mbps", "throughput_mbps", "buffer_s", "stall_s")
-    if result.steps.empty or any(name not in result.steps for name in needed):
-        raise DatasetError("a timeline needs an ABR evaluation with trace_steps=[episode, …]")
-    recorded = sorted(set(result.steps["episode"]))
-    episode = recorded[0] if episode is None else episode
-    if episode not in recorded:
-        raise ConfigError(f"episode {episode} was not recorded; recorded: {', '.join(map(str, recorded))}")
-    for agent in agents or ():
-        if agent not in result.agents:
-            raise UnknownNameError("agent in these results", agent, result.agents)
-    agents = list(agents) if agents else timeline_agents(result)
-    figure, (link, buffer) = _canvas(6.4, 4.6, rows=2)
-    for agent in agents:
-        steps = result.steps[(result.steps["agent"] == agent) & (result.steps["episode"] == episode)]
-        steps = steps[steps["training_seed"] == steps["training_seed"].min()]
-        if steps.empty:
-            continue
-        colour, dash, _ = _look(result, agent)
-        time = steps["wall_time_s"].to_numpy()
-        if agent == agents[0]:  # what this agent's downloads measured; the link is the same for all
-            link.fill_between(
-                time, steps["throughput_mbps"], step="pre", color=INK, alpha=0.12, linewidth=0,
-                label=f"throughput seen by {agent}",
+@styled
+def performance_profile(result: EvaluationResult) -> Figure:
+    """Share of the episodes in which an agent scores above a threshold: 0 is the floor's mean, 1 the oracle."""
+    figure, (axes,) = canvas()
+    shown = [agent for agent in in_sight(result) if agent != result.manifest["oracle"]]
+    scores = {agent: _episode_scores(result, agent) for agent in shown}
+    pooled = np.concatenate([*scores.values(), np.empty(0)])
+    low = max(-1.0, float(np.quantile(pooled, 0.02))) if len(pooled) else 0.0
+    thresholds = np.linspace(min(low, 0.0), 1.05, 211)
+    for agent, values in scores.items():
+        if len(values):
+            colour, dash, _ = look(result, agent)
+            axes.plot(
+                thresholds, stats.performance_profile(values, thresholds), color=colour, linestyle=dash,
+                linewidth=1.8, label=agent,
             )  # fmt: skip
-        link.step(time, steps["bitrate_mbps"], where="pre", color=colour, linestyle=dash, linewidth=1.6, label=agent)
-        buffer.plot(time, steps["buffer_s"], color=colour, linestyle=dash, linewidth=1.6)
-        stalls = steps[steps["stall_s"] > 0.05]
-        buffer.scatter(
-            stalls["wall_time_s"], np.zeros(len(stalls)) - 1.5, s=12 + 12 * np.minimum(stalls["stall_s"], 10),
-            color=colour, marker="x", linewidth=1.4, label=f"{agent}: {steps['stall_s'].sum():.1f} s stalled",
-        )  # fmt: skip
-    link.set_ylabel("Mbit/s")
-    link.set_ylim(0, 1.35 * link.get_ylim()[1])  # room for the legend
-    link.legend(fontsize=7, ncols=3, loc="upper left")
-    trace = result.frame.loc[result.frame["episode"] == episode, "trace"].iloc[0]
-    link.set_title(f"episode {episode}: {trace}", fontsize=9)
-    buffer.set_ylabel("buffer (s); × stall")
-    buffer.set_xlabel("time since the first request (s)")
-    buffer.set_ylim(-3.5, 1.35 * max(buffer.get_ylim()[1], 4.0))
-    buffer.legend(fontsize=7, ncols=2, loc="upper left")
+    axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
+    axes.set_xlabel(f"normalised score τ of an episode (1: {result.manifest['oracle']}){_unseen(result)}", fontsize=8)
+    axes.set_ylabel("share of episodes above τ")
+    axes.set_ylim(0, 1.01)
+    if axes.get_lines():
+        axes.legend(fontsize=8)
     return figure
 
 
-def timeline_agents(result: EvaluationResult) -> list[str]:
-    """The agents worth a timeline: the best ones, the baseline among them, and the oracle; four at most."""
+@styled
+def regret(result: EvaluationResult) -> Figure:
+    """Mean regret to the oracle with 95 % intervals: what a perfect agent would still gain."""
     summary = result.summary()
-    seen = summary[~summary["privileged"] & summary["agent"].isin(in_sight(result))]
-    rivals = [agent for agent in seen["agent"] if agent != result.manifest["floor"]]
-    baseline, oracle = result.manifest["baseline"], result.manifest["oracle"]
-    bounds = [oracle] if oracle else []
-    chosen = rivals[: 4 - len(bounds)]
-    if baseline in rivals and baseline not in chosen:
-        chosen[-1] = baseline
-    return chosen + bounds
+    shown = summary["regret"].notna() & summary["agent"].isin(in_sight(result)) & ~summary["privileged"]
+    summary = summary[shown].iloc[::-1].reset_index(drop=True)
+    figure, (axes,) = canvas(height=0.9 + 0.34 * max(len(summary), 1))
+    for place, row in summary.iterrows():
+        colour, _, hatch = look(result, row["agent"])
+        axes.barh(place, row["regret"], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
+        axes.plot([row["regret_low"], row["regret_high"]], [place, place], color=INK, linewidth=1.4)
+    axes.set_yticks(range(len(summary)), summary["agent"])
+    name = pretty(result.metric["name"])
+    axes.set_xlabel(f"regret to {result.manifest['oracle']}, {name}; lower is better{_unseen(result)}", fontsize=8)
+    axes.grid(axis="y", visible=False)
+    return figure
 
 
 def all_figures(result: EvaluationResult) -> dict[str, Figure]:
@@ -307,35 +220,13 @@ def all_figures(result: EvaluationResult) -> dict[str, Figure]:
     figures = {"metric-cdf": metric_cdf(result), "metric-box": metric_box(result)}
     if result.terms:
         figures["reward-terms"] = term_bars(result)
-    if result.summary()["score"].notna().any():
+    if len(result.terms) >= 3 and len(radar.drawn(result)) >= 2:
+        figures["term-radar"] = radar.term_radar(result)
+    summary = result.summary()
+    if summary["score"].notna().any():
         figures["gap-closed"] = gap_closed(result)
+        figures["performance-profile"] = performance_profile(result)
+    if summary["regret"].notna().any():
+        figures["regret"] = regret(result)
     figures["metric-latency"] = metric_latency(result)
-    if len(result.steps) and "bitrate_mbps" in result.steps:
-        for episode in sorted(set(result.steps["episode"])):
-            figures[f"timeline-{episode}"] = abr_timeline(result, episode)
-    return figures
-
-
-def svg(figure: Figure, salt: str) -> str:
-    """Return the figure as an inline SVG element whose ink is the page's text colour; the same figure gives
-    the same text.
-    """
-    buffer = io.StringIO()
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :].replace(INK, "currentColor")
-
-
-def write(figure: Figure, path: Path) -> None:
-    """Write the figure by atomic rename; the suffix (``png``, ``svg``, ``pdf``) decides the format.
-
-    Raises:
-        ConfigError: another suffix.
-    """
-    kind = path.suffix.removeprefix(".")
-    if kind not in ("png", "svg", "pdf"):
-        raise ConfigError(f"figures are written as png, svg or pdf, not {kind!r}")
-    dates: dict[str, dict] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
-    with atomic_path(path) as temporary, matplotlib.rc_context({**_STYLE, "svg.hashsalt": path.stem}):
-        figure.savefig(temporary, format=kind, dpi=160, facecolor="white", metadata=dates[kind])
+    return figures | courses.all_courses(result)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.agents.base import Agent
-from netllm_gym.evaluation.specs import code_digest, versions
+from netllm_gym.evaluation.settings import Setting
+from netllm_gym.evaluation.specs import code_digest
+from netllm_gym.versions import versions
 
 
 def git_revision() -> str | None:
@@ -42,6 +44,8 @@ def call_text(call: Mapping[str, Any]) -> str:
     def shown(value: Any) -> str:
         if isinstance(value, Agent):
             return f"{type(value).__name__}(...)"
+        if isinstance(value, Setting):
+            return value.call()
         if isinstance(value, list):
             return f"[{', '.join(map(shown, value))}]"
         return repr(str(value)) if isinstance(value, Path) else repr(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from html import escape
 from importlib.resources import files
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from netllm_gym.evaluation import plots
+from netllm_gym.evaluation import canvas
 from netllm_gym.evaluation import statistics as stats
+from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty
 from netllm_gym.files import write_text
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ _CAPTIONS = {
     "metric-box": "Median, quartiles, 5th and 95th percentile; the dot is the mean.",
     "reward-terms": "What the reward is made of.",
     "gap-closed": "How much of the way from the floor to the oracle each agent goes.",
+    "term-radar": "The reward's terms: further out is better; the rim is the best of the agents drawn.",
+    "performance-profile": "Share of the episodes in which an agent scores above a threshold.",
+    "regret": "What a perfect agent would still gain.",
     "metric-latency": "Quality against the time of one decision.",
 }
 
@@ -64,60 +67,43 @@ _PAGE = """<!doctype html>
 """
 
 
-def _number(value: Any, digits: int = 3) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, float):
-        small = value != 0 and abs(value) < 10 ** (1 - digits)
-        return (f"{value:.2g}" if small else f"{value:.{digits}f}").replace("-", "−")
-    return str(value)
-
-
-def _interval(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"[{_number(float(low))}, {_number(float(high))}]"
-
-
-def _percent(value: float) -> str:
-    return "–" if math.isnan(value) else f"{100 * value:.1f} %".replace("-", "−")
-
-
-def _score_interval(row: pd.Series) -> str:
-    return "" if math.isnan(row["score_low"]) else f"[{_percent(row['score_low'])}, {_percent(row['score_high'])}]"
-
-
 Cell = tuple[str, str]  # value, and its interval or "" (shown smaller)
 
 
 def _plain(column: str) -> Callable[[pd.Series], Cell]:
-    return lambda row: (_number(row[column]), "")
+    return lambda row: (number(row[column]), "")
 
 
 def _columns(result: EvaluationResult) -> list[tuple[str, Callable[[pd.Series], Cell]]]:
     """Heading and cell of each column of the summary table."""
-    name = plots.pretty(result.metric["name"])
+    name = pretty(result.metric["name"])
     columns: list[tuple[str, Callable[[pd.Series], Cell]]] = [
         ("agent", lambda r: (r["agent"], "")),
-        (f"mean {name}", lambda r: (_number(r["mean"]), _interval(r["ci_low"], r["ci_high"]))),
+        (f"mean {name}", lambda r: (number(r["mean"]), interval(r["ci_low"], r["ci_high"]))),
         (
             f"difference to {result.manifest['baseline']}",
-            lambda r: (_number(r["difference"]), _interval(r["difference_low"], r["difference_high"])),
+            lambda r: (number(r["difference"]), interval(r["difference_low"], r["difference_high"])),
         ),
         ("verdict", lambda r: (r["verdict"] or "–", "")),
-        ("floor → oracle", lambda r: (_percent(r["score"]), _score_interval(r))),
-        ("win rate", lambda r: (_percent(r["win_rate"]), "")),
-        ("P(improvement)", lambda r: (_percent(r["improvement"]), "")),
-        ("p (Holm)", lambda r: (_number(r["p_holm"]), "")),
-        ("IQM", lambda r: (_number(r["iqm"]), _interval(r["iqm_low"], r["iqm_high"]))),
-        ("median", lambda r: (_number(r["median"]), "")),
-        ("worst 5 %", lambda r: (_number(r["tail"]), "")),
+        ("floor → oracle", lambda r: (percent(r["score"]), percent_interval(r["score_low"], r["score_high"]))),
+        ("win rate", lambda r: (percent(r["win_rate"]), "")),
+        ("regret to the oracle", lambda r: (number(r["regret"]), interval(r["regret_low"], r["regret_high"]))),
+        (
+            "P(improvement)",
+            lambda r: (percent(r["improvement"]), percent_interval(r["improvement_low"], r["improvement_high"])),
+        ),
+        ("p (Holm)", lambda r: (number(r["p_holm"]), "")),
+        ("IQM", lambda r: (number(r["iqm"]), interval(r["iqm_low"], r["iqm_high"]))),
+        ("median", lambda r: (number(r["median"]), "")),
+        ("worst 5 %", lambda r: (number(r["tail"]), "")),
     ]
     for term, facts in result.terms.items():
         unit = f" ({facts['unit']})" if facts["unit"] else ""
-        columns.append((f"{plots.pretty(term)}{unit}", _plain(term)))
+        columns.append((f"{pretty(term)}{unit}", _plain(term)))
     columns += [
-        ("repeats", lambda r: (_percent(r["repeat_rate"]), "")),
-        ("decision p50 (ms)", lambda r: (_number(r["latency_p50_ms"]), "")),
-        ("p99 (ms)", lambda r: (_number(r["latency_p99_ms"]), "")),
+        ("repeats", lambda r: (percent(r["repeat_rate"]), "")),
+        ("decision p50 (ms)", lambda r: (number(r["latency_p50_ms"]), "")),
+        ("p99 (ms)", lambda r: (number(r["latency_p99_ms"]), "")),
         ("failed", lambda r: (f"{r['failed']} of {r['episodes'] * r['seeds']}", "")),
     ]
     return columns
@@ -127,7 +113,7 @@ def sentences(result: EvaluationResult) -> list[tuple[str, str]]:
     """Return a (verdict, sentence) for every agent compared with the baseline."""
     summary = result.summary()
     margin = summary.attrs.get("margin")
-    baseline, name = result.manifest["baseline"], plots.pretty(result.metric["name"])
+    baseline, name = result.manifest["baseline"], pretty(result.metric["name"])
     found = []
     for _, row in summary.iterrows():
         agent, verdict = row["agent"], row["verdict"]
@@ -139,20 +125,24 @@ def sentences(result: EvaluationResult) -> list[tuple[str, str]]:
             continue
         else:
             gap = (
-                f"{name} differs by {_number(row['difference'])} "
-                f"{_interval(row['difference_low'], row['difference_high'])} (95 % interval)"
+                f"{name} differs by {number(row['difference'])} "
+                f"{interval(row['difference_low'], row['difference_high'])} (95 % interval)"
             )
             told = {
                 "better": f"{agent} is better than {baseline}: {gap}.",
                 "worse": f"{agent} is worse than {baseline}: {gap}.",
-                "equivalent": f"{agent} and {baseline} are equivalent: {gap}, within ±{_number(margin)}.",
+                "equivalent": f"{agent} and {baseline} are equivalent: {gap}, within ±{number(margin)}.",
                 "undecided": f"{agent} against {baseline} is undecided: {gap}.",
             }[verdict]
             if verdict == "undecided" and row["recordings"] < stats.MIN_GROUPS:
                 told += f" {row['recordings']} source recordings are too few to decide anything."
             elif verdict == "undecided" and row["difference"]:
                 needed = result.power(agent, abs(row["difference"]), relative=False).needed
-                told += f" Were this the true difference, about {needed} traces would be needed to show it."
+                told += (
+                    f" Were this the true difference, about {needed} traces would be needed to show it."
+                    if needed
+                    else " No number of traces would show it: the training seeds differ too much. Train more seeds."
+                )
         found.append((verdict, told))
     return found
 
@@ -168,7 +158,7 @@ def _legend(result: EvaluationResult) -> str:
     )
     if margin is not None:
         text += (
-            f"Equivalent: the 90 % interval lies within ±{_number(margin)}, "
+            f"Equivalent: the 90 % interval lies within ±{number(margin)}, "
             f"{100 * stats.EQUIVALENCE:g} % of the span from floor to oracle. "
         )
     text += (
@@ -186,6 +176,9 @@ def _facts(result: EvaluationResult) -> dict[str, str]:
         "traces": f"{traces['name']} ({traces['split']}), SHA-256 {traces['digest']}" if traces["digest"] else "none",
         "licence, citation": "; ".join(filter(None, (traces.get("licence"), traces.get("citation")))),
         "episodes, seed": f"{m['episodes']}, seed {m['seed']}",
+        "test looks": f"this test set was scored {m['test_looks']} times on this machine, this run included"
+        if m.get("test_looks")
+        else "",
         "results": f"SHA-256 {result.digest} (clock readings left out)",
         "code": f"revision {m['revision'] or 'unknown'}, SHA-256 {m['code']}",
         "versions": ", ".join(f"{package} {number}" for package, number in m["versions"].items()),
@@ -228,8 +221,8 @@ def html_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
     drawn = []
     for name, figure in figures.items():
         caption = _CAPTIONS.get(name, "One episode, step by step.")
-        full = ' class="full"' if name.startswith("timeline") or name == "reward-terms" else ""
-        drawn.append(f"<figure{full}>{plots.svg(figure, name)}<figcaption>{escape(caption)}</figcaption></figure>")
+        full = ' class="full"' if name.startswith(("timeline", "gantt", "course")) or name == "reward-terms" else ""
+        drawn.append(f"<figure{full}>{canvas.svg(figure, name)}<figcaption>{escape(caption)}</figcaption></figure>")
     failures = ""
     if len(failed := _failures(result)):
         items = "".join(

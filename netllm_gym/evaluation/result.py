@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
-from netllm_gym.evaluation import statistics as stats
+from netllm_gym.evaluation.power import Power, power
 from netllm_gym.evaluation.specs import digest_of
 from netllm_gym.evaluation.summary import check_paired, summarise, table
 from netllm_gym.files import atomic_path, write_json
@@ -35,11 +35,14 @@ class EvaluationResult:
             failed.
         manifest: environment, agents, seeds, digests, versions and command.
         steps: one row per step of the episodes recorded with ``trace_steps``.
+        courses: of the same episodes, what the environment tells of their whole course (a cluster: which executor
+            worked for which job, from when to when).
     """
 
     frame: pd.DataFrame
     manifest: dict[str, Any]
     steps: pd.DataFrame = field(default_factory=pd.DataFrame)
+    courses: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def metric(self) -> dict[str, str]:
@@ -78,8 +81,8 @@ class EvaluationResult:
         """One row per agent; the columns are explained at :func:`netllm_gym.evaluation.summary.summarise`."""
         return self._summary.copy()
 
-    def power(self, agent: str, effect: float, relative: bool = True) -> stats.Power:
-        """How many traces are needed to see that `agent` differs from the baseline by `effect`?
+    def power(self, agent: str, effect: float, relative: bool = True) -> Power:
+        """How many traces and training seeds are needed to see that `agent` differs from the baseline by `effect`?
 
         Args:
             agent: whose paired differences to the baseline are the pilot.
@@ -96,15 +99,16 @@ class EvaluationResult:
             raise ConfigError(f"{agent} is the baseline itself")
         name = self.metric["name"]
         check_paired(self.frame, name)
-        a = table(self.frame, agent, name).mean(axis=0)
+        a = table(self.frame, agent, name)
         b = table(self.frame, baseline, name).mean(axis=0)
         groups = self.frame.drop_duplicates("episode").sort_values("episode")["group"].to_numpy()
-        both = ~pd.isna(a - b)
+        both = ~pd.isna(a - b).any(axis=0)
         size = effect * abs(float(b[both].mean())) if relative else effect
-        return stats.power((a - b)[both], list(groups[both]), size)
+        return power((a - b)[:, both], list(groups[both]), size)
 
     def save(self, folder: str | Path, parquet: bool = False) -> Path:
-        """Write ``episodes.csv`` (or ``.parquet``), ``summary.csv``, ``steps.csv`` and ``manifest.json``;
+        """Write ``episodes.csv`` (or ``.parquet``), ``summary.csv``, ``steps.csv``, ``courses.csv`` and
+        ``manifest.json``;
         return the folder.
 
         Raises:
@@ -120,7 +124,7 @@ class EvaluationResult:
                     raise ConfigError("Parquet files need pyarrow: pip install pyarrow") from error
             else:
                 path.write_text(self.frame.to_csv(index=False), encoding="utf-8")
-        for stem, frame in (("summary", self.summary()), ("steps", self.steps)):
+        for stem, frame in (("summary", self.summary()), ("steps", self.steps), ("courses", self.courses)):
             if len(frame):
                 with atomic_path(folder / f"{stem}.csv") as path:
                     path.write_text(frame.to_csv(index=False), encoding="utf-8")
@@ -144,14 +148,17 @@ class EvaluationResult:
             rows = folder / Path(manifest.pop("rows")).name
             expected = manifest.pop("digest")
             frame = pd.read_parquet(rows) if rows.suffix == ".parquet" else _read_csv(rows)
-            steps = _read_csv(folder / "steps.csv") if (folder / "steps.csv").is_file() else pd.DataFrame()
+            steps, courses = (
+                _read_csv(folder / name) if (folder / name).is_file() else pd.DataFrame()
+                for name in ("steps.csv", "courses.csv")
+            )
         except FileNotFoundError as error:
             raise DatasetError(f"{folder} holds no evaluation: {Path(str(error.filename)).name} is missing") from None
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             if isinstance(error, DatasetError):
                 raise
             raise DatasetError(f"{folder}: the results cannot be read ({error})") from None
-        result = cls(frame, manifest, steps)
+        result = cls(frame, manifest, steps, courses)
         check_paired(frame, result.metric["name"])
         if result.digest != expected:
             raise DatasetError(f"{folder}: {rows.name} does not match its manifest (changed by hand?)")
@@ -161,13 +168,13 @@ class EvaluationResult:
         """Return the figures by name, and write them into `folder` in the given `formats` (``png``, ``svg``,
         ``pdf``).
         """
-        from netllm_gym.evaluation import plots
+        from netllm_gym.evaluation import canvas, plots
 
         figures = plots.all_figures(self)
         if folder is not None:
             for name, figure in figures.items():
                 for suffix in formats:
-                    plots.write(figure, Path(folder) / f"{name}.{suffix}")
+                    canvas.write(figure, Path(folder) / f"{name}.{suffix}")
         return figures
 
     def report(self, folder: str | Path) -> Path:

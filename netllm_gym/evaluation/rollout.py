@@ -97,6 +97,15 @@ class _Play:
         self.repeats = 0
         self.previous: Any = None
         self.history: list[Row] | None = [] if trace else None
+        self.course: list[Row] = []
+        self.inner: Any = env.unwrapped
+        if trace and hasattr(self.inner, "record_course"):
+            self.inner.record_course()
+
+    def keep_course(self) -> None:
+        """Take what the environment tells of the whole episode, where it was asked to record it."""
+        if self.history is not None and hasattr(self.inner, "course"):
+            self.course = self.inner.course()
 
     def describe(self, privileged: bool) -> EnvInfo:
         return EnvInfo.of(self.env, self.episode.agent_seed, privileged)
@@ -242,7 +251,9 @@ def play_block(
         run: a word that changes from evaluation to evaluation, so that nothing kept outlives its own.
 
     Returns:
-        ``{"rows": one per episode, "steps": one per step of the traced episodes}``.
+        ``{"rows": one per episode, "steps": one per step of the traced episodes, "courses": what their
+        environment tells of the whole episode}``. An environment that has something to tell offers
+        ``record_course()``, called after ``reset``, and ``course()``, which returns rows of numbers and text.
 
     The first episode of an evaluation is played alone even by an agent that decides in batches: it measures
         what one
@@ -265,19 +276,20 @@ def play_block(
         for episode in alone:
             play = _Play(envs[0], episode, metric, terms, episode.index in traced)
             _play_alone(agent, play)
+            play.keep_course()  # before the next episode begins in the same environment
             plays.append((play, 1))
         if together:
             group = [_Play(env, e, metric, terms, e.index in traced) for env, e in zip(envs, together, strict=False)]
             _play_together(agent, group)
+            for play in group:
+                play.keep_course()
             plays += [(play, len(group)) for play in group]
     finally:
         if torch:
             torch.set_num_threads(threads)
+    own = {"agent": spec.label, "training_seed": spec.training_seed}
     return {
         "rows": [play.row(spec, width) for play, width in plays],
-        "steps": [
-            {"agent": spec.label, "training_seed": spec.training_seed, "episode": play.episode.index, **step}
-            for play, _ in plays
-            for step in play.history or ()
-        ],
+        "steps": [{**own, "episode": play.episode.index, **step} for play, _ in plays for step in play.history or ()],
+        "courses": [{**own, "episode": play.episode.index, **stay} for play, _ in plays for stay in play.course],
     }

@@ -25,6 +25,7 @@ from rich.progress import (
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation import provenance
+from netllm_gym.evaluation.looks import count_looks, note_look
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.rollout import BLOCK, forget, metric_of, play_block, terms_of
 from netllm_gym.evaluation.settings import Setting, load_setting, task_of
@@ -37,9 +38,9 @@ from netllm_gym.evaluation.specs import (
     code_digest,
     digest_of,
     plan_episodes,
-    versions,
 )
 from netllm_gym.files import write_text
+from netllm_gym.versions import versions
 
 _OWN_COLUMNS = frozenset(
     {
@@ -70,7 +71,7 @@ def _read_block(path: Path | None, key: str | None) -> dict[str, Any] | None:
         return None
     try:
         block = json.loads(path.read_text(encoding="utf-8"))
-        return block if block["key"] == key and block["rows"] else None
+        return block if block["key"] == key and block["rows"] and "courses" in block else None
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -214,6 +215,9 @@ def evaluate(
     units = _work(recipe, specs, plans, trace_steps, content)
     blocks: list[dict[str, Any] | None] = [_read_block(unit.stored_in(folder), unit.key) for unit in units]
     waiting = [i for i, block in enumerate(blocks) if block is None]
+    tested: str | None = content if isinstance(content, str) and getattr(traces, "split", None) == "test" else None
+    if tested and waiting:  # before playing: a run that is killed has looked too
+        note_look(tested, str(getattr(traces, "name", "")), sorted({units[i].spec.label for i in waiting}))
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), console=Console(file=sys.stderr), disable=not progress,
@@ -231,6 +235,7 @@ def evaluate(
 
     rows = [row for block in blocks if block for row in block["rows"]]
     steps = [step for block in blocks if block for step in block["steps"]]
+    courses = [stay for block in blocks if block for stay in block["courses"]]
     manifest = {
         "env": recipe.spec.id,
         "env_kwargs": canonical(recipe.kwargs),
@@ -244,9 +249,10 @@ def evaluate(
         "baseline": baseline, "floor": floor, "oracle": oracle,
         "metric": metric, "terms": terms,
         "seed": seed, "episodes": len(plans),
+        "test_looks": count_looks(tested) if tested else None,
         **provenance.record(call),
     }  # fmt: skip
-    result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps))
+    result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps), pd.DataFrame(courses))
     if folder is not None:
         result.save(folder)
     return result

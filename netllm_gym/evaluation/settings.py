@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -34,6 +34,15 @@ class Setting:
     floor: str | None = None
     oracle: str | None = None
     note: str = ""
+
+    def call(self) -> str:
+        """Return the Python that makes this setting again."""
+        try:
+            if load_setting(self.task, self.name, self.profile) == self:
+                return f"load_setting({self.task!r}, {self.name!r}, {self.profile!r})"
+        except UnknownNameError:
+            pass
+        return repr(dict(self.kwargs))
 
     def describe(self) -> dict[str, Any]:
         """Return the place in the catalog and the note as JSON."""
@@ -84,6 +93,31 @@ def load_setting(task: str, name: str = "default", profile: str = "embedded") ->
         oracle=entry.get("oracle"),
         note=entry["settings"][name].get("note", ""),
     )
+
+
+def load_families(task: str, profile: str = "embedded") -> dict[str, Setting]:
+    """Return trace family → setting that tests on it, of the task's cross-dataset matrix.
+
+    Raises:
+        UnknownNameError: no such task, or no matrix of it in this profile.
+    """
+    if task not in _catalog():
+        raise UnknownNameError("task", task, _catalog())
+    matrix = _catalog()[task].get("matrix", {})
+    if profile not in matrix:
+        raise UnknownNameError(f"profile of {task}'s matrix", profile, matrix)
+    chosen = load_setting(task, "default", profile)
+    arguments = {key: value for key, value in matrix[profile].items() if key != "families"}
+    return {
+        name: replace(
+            chosen,
+            name=f"matrix {name}",
+            profile=profile,
+            kwargs={**arguments, "traces": name},
+            note="one trace family",
+        )
+        for name in matrix[profile]["families"]
+    }
 
 
 def task_of(env_id: str) -> str:

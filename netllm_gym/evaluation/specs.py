@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from netllm_gym import zoo
 from netllm_gym.agents import registry
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError, UnknownNameError
@@ -77,29 +77,6 @@ def code_digest() -> str:
     return sha.hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that an evaluation's numbers may depend on, of those installed."""
-    import platform
-
-    found = {"python": platform.python_version()}
-    for package in (
-        "netllm-gym",
-        "numpy",
-        "gymnasium",
-        "numba",
-        "simpy",
-        "torch",
-        "transformers",
-        "peft",
-        "d3rlpy",
-    ):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 @dataclass(frozen=True)
 class AgentSpec:
     """An agent to be evaluated.
@@ -156,9 +133,10 @@ class AgentSpec:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What identifies the agent's behaviour: name, arguments, and the content of a checkpoint folder."""
+        """What identifies the agent's behaviour: name, arguments, and the content of its weights."""
         folder = Path(self.name)
-        content = folder_digest(folder) if (folder / "agent.json").is_file() else None
+        shipped = [entry.digest for entry in zoo.find(self.name)]
+        content = folder_digest(folder) if (folder / "agent.json").is_file() else "+".join(shipped) or None
         return {"name": self.name, "kwargs": canonical(self.kwargs), "checkpoint": content}
 
     def describe(self) -> dict[str, Any]:

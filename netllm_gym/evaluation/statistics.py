@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -138,6 +137,14 @@ class Bootstrap:
         with np.errstate(divide="ignore", invalid="ignore"):
             return self._sums(x - low, who) / span
 
+    def improvement(self, a: ArrayLike, b: ArrayLike) -> Floats:
+        """Resampled probabilities of improvement of `a` over `b` (``[N]`` each, larger is better), ``[B]``."""
+        a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+        wins = (a[:, None] > b[None, :]) + 0.5 * (a[:, None] == b[None, :])
+        member = np.eye(self.groups)[self._group_of]
+        won, size = member.T @ wins @ member, np.bincount(self._group_of)
+        return np.einsum("bg,gh,bh->b", self._counts, won, self._counts, optimize=True) / (self._counts @ size) ** 2
+
     def statistic(self, values: ArrayLike, function: Callable[[Floats, Floats], Floats]) -> Floats:
         """Resampled ``function(values, weights)`` of one value per episode, ``[B]`` (for the IQM, say)."""
         values = np.asarray(values, dtype=np.float64)
@@ -175,6 +182,29 @@ def normalised_score(x: ArrayLike, floor: ArrayLike, oracle: ArrayLike) -> float
     return float(np.sum(x - low)) / span if span else math.nan
 
 
+def episode_scores(x: ArrayLike, floor: ArrayLike, oracle: ArrayLike) -> Floats:
+    """Normalised score of each episode: 1 − regret / mean span, ``[N]`` or ``[S, N]``, whose mean is exactly
+    :func:`normalised_score`.
+
+    The regret (oracle − x) of an episode is measured by the *mean* span from floor to oracle, since an episode's own
+    may be zero.
+    """
+    x, low, high = (np.asarray(v, dtype=np.float64) for v in (x, floor, oracle))
+    span = float(np.mean(high - low))
+    return 1.0 - (high - x) / span if span else np.full(x.shape, math.nan)
+
+
+def performance_profile(values: ArrayLike, thresholds: ArrayLike) -> Floats:
+    """Share of the runs whose score is above each threshold, ``[T]`` (Agarwal et al., NeurIPS 2021).
+
+    Args:
+        values: scores, ``[N]`` or ``[S, N]``.
+        thresholds: ``[T]``.
+    """
+    flat = np.sort(np.asarray(values, dtype=np.float64), axis=None)
+    return 1.0 - np.searchsorted(flat, np.asarray(thresholds), side="right") / len(flat)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """An agent against the baseline; differences are agent − baseline in the metric's own sign.
@@ -184,7 +214,7 @@ class Comparison:
         p_value: two-sided, before correction.
         inner: 90 % interval, for the equivalence test (two one-sided tests at 5 %).
         wins: share of episodes in which the agent is better, ties one half.
-        improvement: probability of improvement.
+        improvement: probability of improvement, with its 95 % interval.
     """
 
     difference: float
@@ -193,7 +223,7 @@ class Comparison:
     p_value: float
     inner: tuple[float, float]
     wins: float
-    improvement: float
+    improvement: tuple[float, float, float]
 
 
 def compare(
@@ -216,7 +246,10 @@ def compare(
         bootstrap_p(resampled),
         interval(resampled, 0.90),
         win_rate(sign * (mean_a - mean_b)),
-        probability_of_improvement(sign * mean_a, sign * mean_b),
+        (
+            probability_of_improvement(sign * mean_a, sign * mean_b),
+            *interval(bootstrap.improvement(sign * mean_a, sign * mean_b)),
+        ),
     )
 
 
@@ -242,46 +275,3 @@ def verdict(
     if p_holm < 0.05 and not comparison.low <= 0.0 <= comparison.high:
         return "better" if (comparison.difference > 0) == (better == "higher") else "worse"
     return "undecided"
-
-
-@dataclass(frozen=True)
-class Power:
-    """What a number of episodes can show.
-
-    Attributes:
-        episodes: as many as the pilot data have.
-        detectable: smallest true difference found with the wanted power by that many.
-        needed: episodes needed to find `effect`, of recordings as large as the pilot's.
-        effect: the difference asked for, in the metric's unit.
-    """
-
-    episodes: int
-    detectable: float
-    needed: int
-    effect: float
-
-
-def power(
-    differences: ArrayLike, groups: Sequence[object], effect: float, level: float = 0.05, wanted: float = 0.80
-) -> Power:
-    """How many traces are needed to see a mean paired difference of `effect`?
-
-    From pilot differences, by the normal approximation with the clustered standard error
-    (between-recording sums of deviations, factor G/(G−1)).
-
-    Raises:
-        ConfigError: `effect` is not positive, or `level` or `wanted` no probability.
-        DatasetError: fewer than two recordings.
-    """
-    if effect <= 0 or not 0 < level < 1 or not 0 < wanted < 1:
-        raise ConfigError("power needs effect > 0 and level and wanted power between 0 and 1")
-    values = np.asarray(differences, dtype=np.float64)
-    names, group_of = np.unique([str(group) for group in groups], return_inverse=True)
-    if len(names) < 2:
-        raise DatasetError("power needs episodes of at least two source recordings")
-    sums = np.bincount(group_of, values - values.mean())
-    variance = float(np.sum(sums**2)) * len(names) / (len(names) - 1) / len(values) ** 2
-    normal = NormalDist()
-    factor = normal.inv_cdf(1 - level / 2) + normal.inv_cdf(wanted)
-    needed = math.ceil(variance * len(values) * (factor / effect) ** 2 - 1e-9)
-    return Power(len(values), factor * math.sqrt(variance), max(needed, 1), effect)

@@ -80,10 +80,12 @@ def summarise(
         Columns: ``agent, privileged, episodes, failed, recordings, seeds, mean, ci_low, ci_high, iqm,
             iqm_low,
         iqm_high, median, tail, difference, difference_low, difference_high, p_holm, win_rate,
-        improvement, verdict, score, score_low, score_high``, the terms, ``repeat_rate, latency_p50_ms,
+        improvement, improvement_low, improvement_high, verdict, score, score_low, score_high, regret, regret_low,
+        regret_high``, the terms, ``repeat_rate, latency_p50_ms,
         latency_p99_ms, decision_cost_ms``. ``tail`` is the mean of the worst 5 %. Latencies are medians over
         episodes of each episode's percentile, of episodes played alone; ``decision_cost_ms`` is the median
-        over all, a batched decision counting its share of the batch. ``attrs["margin"]`` is the half-width of
+        over all, a batched decision counting its share of the batch. ``regret``: what the oracle
+        gains over the agent, never negative where the oracle is a bound. ``attrs["margin"]`` is the half-width of
         the equivalence region.
 
     Raises:
@@ -142,6 +144,12 @@ def summarise(
                 scores = bootstrap(ends).score(values[agent][:, ends], low, high, who)
                 if np.isfinite(scores).all():
                     row["score_low"], row["score_high"] = stats.interval(scores)
+            bounded = ok & whole[oracle] if oracle else np.zeros_like(ok)
+            if oracle and bounded.any():
+                sign = 1.0 if better == "higher" else -1.0
+                lost = sign * (values[oracle][:, bounded].mean(axis=0) - values[agent][:, bounded])
+                row["regret"] = float(lost.mean())
+                row["regret_low"], row["regret_high"] = stats.interval(bootstrap(bounded).mean(lost, who))
         for term in terms:
             row[term] = float(own[term].mean())
         row["repeat_rate"] = float(own["repeat_rate"].mean()) if "repeat_rate" in own else math.nan
@@ -173,7 +181,8 @@ def summarise(
             found.low,
             found.high,
         )
-        row["win_rate"], row["improvement"] = found.wins, found.improvement
+        row["win_rate"] = found.wins
+        row["improvement"], row["improvement_low"], row["improvement_high"] = found.improvement
         if agent in corrected:
             row["p_holm"] = float(corrected[agent])
             recordings = len(set(groups[whole[agent] & whole[baseline]]))
@@ -182,7 +191,9 @@ def summarise(
     columns = [
         "agent", "privileged", "episodes", "failed", "recordings", "seeds", "mean", "ci_low", "ci_high",
         "iqm", "iqm_low", "iqm_high", "median", "tail", "difference", "difference_low", "difference_high",
-        "p_holm", "win_rate", "improvement", "verdict", "score", "score_low", "score_high", *terms,
+        "p_holm", "win_rate", "improvement", "improvement_low", "improvement_high", "verdict",
+        "score", "score_low", "score_high",
+        "regret", "regret_low", "regret_high", *terms,
         "repeat_rate", "latency_p50_ms", "latency_p99_ms", "decision_cost_ms",
     ]  # fmt: skip
     summary = pd.DataFrame(rows).reindex(columns=columns)

@@ -13,6 +13,7 @@ from netllm_gym.traces.head_readers import read_head_csv
 from netllm_gym.traces.head_sets import fetch_heads, read_head_folder
 from netllm_gym.traces.network import NetworkTrace
 from netllm_gym.traces.network_sets import fetch_network, fetch_video, load_video
+from netllm_gym.traces.protocol import check_opening, training
 from netllm_gym.traces.published import PublishedLog, published_logs
 from netllm_gym.traces.splits import audit
 from netllm_gym.traces.traceset import TraceSet
@@ -38,6 +39,7 @@ __all__ = [
     "read_head_csv",
     "read_head_folder",
     "synthetic_video",
+    "training",
 ]
 
 names = catalog.names
@@ -56,12 +58,15 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
         UnknownNameError: no such set.
         DownloadError: a public set that has not been fetched.
         TraceFormatError: a file that cannot be read.
-        ConfigError: the set has no such split.
+        ConfigError: the set has no such split, or a test split is asked for by code that trains (see ``protocol``).
     """
     if isinstance(name, TraceSet):
+        if name.split != "all" or catalog.split_name(name.name)[0] in catalog.entries():  # a path has no splits
+            check_opening(name.split)
         return name
     text = str(name)
     if text.startswith("user/"):
+        check_opening(split)
         if is_imported(text):
             return imported_heads(text, split)
         return user_set(text, split)
@@ -69,6 +74,7 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
         if holds_head_logs(text):
             return read_heads(text)
         return read_path(Path(text))
+    check_opening(split)
     base, _ = catalog.split_name(text)
     entry = catalog.describe(base)
     if entry["kind"] == "video":

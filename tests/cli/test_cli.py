@@ -72,6 +72,11 @@ def test_collect_evaluate_report(run, tmp_path) -> None:
     assert "abr/robust-mpc" in page and "<script src" not in page
     code, out, _ = run("report", "result")
     assert code == 0
+    code, out, err = run("power", "result", "--effect", "10", "--json")
+    rows = {row["agent"]: row for row in json.loads(out)}
+    assert code == 0 and rows["abr/bba"]["traces needed"] >= 1 and "abr/robust-mpc" not in rows
+    code, out, err = run("power", "result", "--agent", "abr/bba")
+    assert code == 0 and "one training seed" in err
 
 
 @pytest.mark.parametrize(
@@ -81,10 +86,15 @@ def test_collect_evaluate_report(run, tmp_path) -> None:
         (("evaluate", "--agent", "abr/robust-mcp"), "did you mean abr/robust-mpc"),
         (("evaluate", "--agent", "abr/bba", "--setting", "unsen1"), "unseen1"),
         (("collect", "--dataset", "x", "--agent", "abr/bba"), "not a dataset id"),
-        (("collect", "--dataset", "x-v0", "--agent", "abr/bba", "--set", "split=test"), "never on 'test'"),
+        (("collect", "--dataset", "x-v0", "--agent", "abr/bba", "--set", "split=test"), "never 'test'"),
         (("train", "lmm", "--dataset", "x-v0", "--out", "o"), "did you mean llm"),
         (("train", "cql", "--dataset", "none-v0", "--out", "o"), "not on this machine"),
         (("report", "nowhere"), "nowhere"),
+        (("power", "nowhere"), "nowhere"),
+        (("reproduce", "--task", "arb"), "did you mean abr"),
+        (("reproduce", "--profile", "papper"), "did you mean paper"),
+        (("matrix",), "name agents to play"),
+        (("matrix", "--agent", "abr/bba", "--task", "streaming"), "profile of streaming's matrix"),
         (("quickstart", "--minutes", "1"), "at least 2 minutes"),
         (("collect", "--agent", "abr/bba"), "--dataset"),
         (("nonsense",), "nonsense"),

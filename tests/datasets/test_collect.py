@@ -92,7 +92,7 @@ def test_a_killed_collection_goes_on_and_ends_the_same(mix: str) -> None:
 
 
 def test_mistakes_are_one_line() -> None:
-    with pytest.raises(ConfigError, match="never on 'test'"):
+    with pytest.raises(ConfigError, match="never 'test'"):
         CollectConfig(env_kwargs={"split": "test"})
     with pytest.raises(UnknownNameError, match="abr/robust-mpc"):
         collect(CollectConfig(agents=("abr/robustmpc",), env_kwargs=KWARGS), "netllm_gym/test/none-v0")

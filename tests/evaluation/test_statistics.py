@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.evaluation import statistics as stats
 
 
@@ -129,21 +128,26 @@ def test_normalised_score_is_a_ratio_of_sums():
     assert np.isnan(stats.normalised_score([1.0], [1.0], [1.0]))
 
 
-def test_power_finds_what_it_promises(rng):
-    pilot = rng.normal(0, 1, 4000)
-    found = stats.power(pilot, np.arange(4000), effect=0.3)
-    assert found.needed == pytest.approx(87, abs=6)  # (1.96 + 0.8416)**2 / 0.09
-    z = 0
-    for _ in range(1000):
-        x = rng.normal(0.3, 1, found.needed)
-        z += abs(x.mean() / (x.std(ddof=1) / np.sqrt(len(x)))) > 1.96
-    assert z / 1000 == pytest.approx(0.8, abs=0.05)
-    clustered = stats.power(np.repeat(pilot[:400], 10), np.repeat(np.arange(400), 10), 0.3)
-    assert clustered.needed > 8 * found.needed, "ten windows of one recording are hardly more than one"
-    with pytest.raises(ConfigError):
-        stats.power(pilot, np.arange(4000), effect=0)
-    with pytest.raises(DatasetError):
-        stats.power([1.0, 2.0], ["a", "a"], 1)
+def test_improvement_interval_equals_a_loop(rng):
+    groups = rng.integers(0, 7, 30)
+    a, b = rng.integers(0, 5, 30), rng.integers(0, 5, 30)
+    sample = stats.Bootstrap(groups, draws=100, seed=1)
+    found = sample.improvement(a, b)
+    for draw in (0, 57):
+        rows = np.concatenate(
+            [np.flatnonzero(groups == g) for g, n in zip(np.unique(groups), sample._counts[draw], strict=True)
+             for _ in range(n)]
+        )  # fmt: skip
+        assert found[draw] == pytest.approx(stats.probability_of_improvement(a[rows], b[rows]))
+
+
+def test_episode_scores_average_to_the_score_and_profiles_count(rng):
+    floor, oracle = rng.normal(0, 1, 50), rng.normal(3, 1, 50)
+    x = 0.5 * (floor + oracle)
+    scores = stats.episode_scores(x, floor, oracle)
+    assert scores.mean() == pytest.approx(stats.normalised_score(x, floor, oracle))
+    shares = stats.performance_profile([[0.1, 0.5], [0.5, 0.9]], [0.0, 0.1, 0.5, 1.0])
+    assert shares.tolist() == [1.0, 0.75, 0.25, 0.0]
 
 
 def test_same_seed_same_draws():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
-from netllm_gym.evaluation import evaluate, list_settings, load_setting, plots
+from netllm_gym.evaluation import canvas, courses, evaluate, list_settings, load_setting
 from netllm_gym.evaluation.summary import summarise
 from tests.evaluation.toy import TOY
 
@@ -112,10 +112,10 @@ def test_report_is_self_contained_and_escaped(hostile, tmp_path):
     parser = Strict()
     parser.feed(page)
     assert parser.open == []
-    assert "script" not in parser.tags and parser.tags.count("svg") == 5
+    assert "script" not in parser.tags and parser.tags.count("svg") == 7
     assert not re.search(r'(?:src|href)="(?!#)', page), "nothing is loaded from elsewhere"
     assert "&lt;script&gt;alert(1)" in page and "no &lt;b&gt;idea" in page
-    assert "prefers-color-scheme: dark" in page and "currentColor" in page and plots.INK not in page
+    assert "prefers-color-scheme: dark" in page and "currentColor" in page and canvas.INK not in page
     for told in (
         "is better than toy/random",
         "undecided",
@@ -167,10 +167,10 @@ def test_abr_on_the_embedded_setting():
     scores = result.summary().set_index("agent")["score"]
     assert scores["abr/constant"] == 0 and scores["abr/oracle"] == 1
     assert 0 < scores["abr/bba"] < scores["abr/robust-mpc"] < 1
-    figure = plots.abr_timeline(result, 2, ["abr/bba", "abr/oracle"])
+    figure = courses.abr_timeline(result, 2, ["abr/bba", "abr/oracle"])
     assert len(figure.axes) == 2
     with pytest.raises(ConfigError, match="recorded: 2"):
-        plots.abr_timeline(result, 3)
+        courses.abr_timeline(result, 3)
 
 
 def test_report_when_everything_failed(tmp_path):

@@ -93,7 +93,8 @@ def training_windows(traces: str, split: str, history: int, future: int, stride:
     protocol = WindowProtocol(
         history, future, first=max(base.first, history), margin=max(base.margin, future), stride=stride
     )
-    return cut(tuple(trace_room.load(traces, split)), protocol)
+    with trace_room.training("fitting a predictor"):
+        return cut(tuple(trace_room.load(traces, split)), protocol)
 
 
 @register_agent("viewport/oracle")

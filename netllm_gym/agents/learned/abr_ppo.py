@@ -27,6 +27,7 @@ from netllm_gym.agents.learned.abr_playground import AHEAD_S, HISTORY, Playgroun
 from netllm_gym.errors import ConfigError, MissingExtraError, UnknownNameError
 from netllm_gym.files import atomic_path, write_json
 from netllm_gym.traces import NetworkTrace, VideoManifest, synthetic_video
+from netllm_gym.traces.protocol import refuse_test
 
 CURRICULA = ("none", "uniform", "genet")
 # A long outage must not drown everything else in a batch.
@@ -156,7 +157,7 @@ class Trainer:
 
     Raises:
         MissingExtraError: torch is not installed.
-        ConfigError: the folder holds a run of another configuration.
+        ConfigError: the folder holds a run of another configuration, or the traces are a test split.
     """
 
     def __init__(
@@ -171,6 +172,8 @@ class Trainer:
             import torch
         except ImportError:
             raise MissingExtraError("llm", "training the ABR policy") from None
+        for traces in (train, valid):
+            refuse_test(getattr(traces, "split", None), "training the ABR policy")
         self.config, self.run = config, Path(run)
         # Drawn videos differ in complexity and overhead, never in the ladder.
         ladder, rng = video.bitrates_kbps, np.random.default_rng(config.seed)

@@ -234,6 +234,28 @@ class ClusterSchedulingEnv(gym.Env):
             "time_s": sim.now,
         }
 
+    def record_course(self) -> None:
+        """Note from now on which executor works for which job; ask right after ``reset``."""
+        self.sim.gantt = []
+
+    def course(self, until_s: float = 600.0) -> list[dict[str, float]]:
+        """Return which executor worked for which job, from when to when, in the first `until_s` seconds.
+
+        Tasks of one job that an executor runs without a pause are one stay.
+        """
+        stays: list[dict[str, float]] = []
+        latest: dict[int, dict[str, float]] = {}
+        for executor, job, start, end in sorted(self.sim.gantt or [], key=lambda bar: (bar[0], bar[2])):
+            if start >= until_s:
+                continue
+            last = latest.get(executor)
+            if last is not None and last["job"] == job and start - last["end_s"] < 1e-6:
+                last["end_s"] = min(end, until_s)
+                continue
+            latest[executor] = {"executor": executor, "job": job, "start_s": start, "end_s": min(end, until_s)}
+            stays.append(latest[executor])
+        return stays
+
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """Draw executors over time, coloured by job, as an RGB array (height, width, 3)."""
         if self.render_mode is None:

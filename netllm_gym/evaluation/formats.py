@@ -1,0 +1,61 @@
+"""How numbers look in tables: three decimals, a true minus sign, a dash for what does not exist."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+def number(value: Any, digits: int = 3, signed: bool = False) -> str:
+    """Return `value` with `digits` decimals, or two significant digits when it is smaller than they show."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        value = 0.0 if abs(value) < 5e-6 else value  # what rounding leaves of nothing
+        small = value != 0 and abs(value) < 10 ** (1 - digits)
+        sign = "+" if signed else ""
+        return (f"{value:{sign}.2g}" if small else f"{value:{sign}.{digits}f}").replace("-", "−")
+    return str(value)
+
+
+def compact(value: float) -> str:
+    """Return `value` with three significant digits, thousands and millions as ``k`` and ``M``."""
+    for size, letter in ((1e6, " M"), (1e3, " k")):
+        if abs(value) >= 10 * size:
+            return f"{value / size:.3g}{letter}".replace("-", "−")
+    return f"{value + 0.0:.3g}".replace("-", "−")
+
+
+def interval(low: float, high: float, signed: bool = False) -> str:
+    """Return ``[low, high]``, or nothing when there is none."""
+    if math.isnan(low):
+        return ""
+    return f"[{number(float(low), signed=signed)}, {number(float(high), signed=signed)}]"
+
+
+def percent(value: float, signed: bool = False) -> str:
+    """Return a share as per cent with one decimal."""
+    if math.isnan(value):
+        return "–"
+    return f"{100 * value:{'+' if signed else ''}.1f} %".replace("-", "−")
+
+
+def percent_interval(low: float, high: float, signed: bool = False) -> str:
+    """Return ``[low %, high %]``, or nothing when there is none."""
+    return "" if math.isnan(low) else f"[{percent(low, signed)}, {percent(high, signed)}]"
+
+
+def pretty(name: str) -> str:
+    """Return a column's name as a heading: acronyms in capitals, and without the unit, which is shown beside
+    it.
+    """
+    known = {"qoe": "QoE", "mae": "MAE", "jct": "JCT"}
+    for unit in ("_s", "_ms", "_mbps", "_deg"):
+        name = name.removesuffix(unit)
+    return " ".join(known.get(word, word) for word in name.split("_"))
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    """Return the lines of a Markdown table, the first column to the left."""
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]

@@ -1,0 +1,147 @@
+"""The headline table as one page, with a heatmap of generalisation per task and links to the report of every cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from netllm_gym.evaluation import canvas
+from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty
+from netllm_gym.evaluation.generalisation import SCORE, kind_of_standing, standings
+from netllm_gym.evaluation.heatmap import heatmap
+from netllm_gym.files import write_text
+from netllm_gym.reproduce.table import LEGEND, MARKS, against_best, by_task, columns, command_of, gaps, headline
+
+if TYPE_CHECKING:
+    from netllm_gym.reproduce import Outcome
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Headline table</title>
+<style>
+{css}</style>
+</head>
+<body>
+<h1>Headline table</h1>
+<p class="quiet">{subtitle}</p>
+{sections}
+{left_out}<h2>How to reproduce</h2>
+<div class="wide"><table>
+<thead><tr><th>cell</th><th>episodes</th><th>results (SHA-256)</th><th>command</th></tr></thead>
+<tbody>
+{commands}
+</tbody></table></div>
+</body>
+</html>
+"""
+
+
+def standing_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
+    """Return agents × settings of one task: the standing of each, best on the first setting first."""
+    found: dict[str, dict[str, float]] = {}
+    for outcome in outcomes:
+        oracle = outcome.result.manifest["oracle"]
+        for row in standings(outcome.result, draws=100).to_dict("records"):
+            if row["agent"] != oracle:
+                found.setdefault(row["agent"], {}).setdefault(outcome.cell.setting.name, row["standing"])
+    frame = pd.DataFrame.from_dict(found, orient="index").reindex(columns=columns(outcomes))
+    return frame.sort_values(frame.columns[0], ascending=False, kind="stable")
+
+
+def heatmap_label(outcome: Outcome) -> str:
+    """Return what a standing of this task is, for the axis of a heatmap."""
+    m = outcome.result.manifest
+    if kind_of_standing(outcome.result) == SCORE:
+        return f"share of the way from {m['floor']} to {m['oracle']}"
+    return f"lead over {m['baseline']}"
+
+
+def _html_table(lines: Sequence[str]) -> str:
+    """Turn the lines of a Markdown table into HTML; `**`, `*` and marks become markup."""
+
+    def cell(text: str) -> str:
+        shown = escape(text.strip())
+        for mark, kind in ((MARKS[name], name) for name in MARKS):
+            if f"] {mark}" in shown:
+                shown = shown.replace(f"] {mark}", f'] <span class="{kind}">{mark}</span>')
+        if "[" in shown and "]" in shown:
+            shown = shown.replace("[", "<br><small>[", 1).replace("]", "]</small>", 1)
+        if shown.startswith("**"):
+            shown = "<b>" + shown[2:].replace("**", "</b>", 1)
+        elif shown.startswith("*") and shown.endswith("*"):
+            shown = f'<span class="quiet">{shown[1:-1]}</span>'
+        return shown
+
+    rows = [line.strip("|").split("|") for line in lines]
+    head = "".join(f"<th>{cell(text)}</th>" for text in rows[0])
+    body = "\n".join("<tr>" + "".join(f"<td>{cell(text)}</td>" for text in row) + "</tr>" for row in rows[2:])
+    return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+
+
+def _sentences(outcomes: Sequence[Outcome]) -> str:
+    """What the trained agents reach against the best classical one, and where they and the baseline fall."""
+    name = pretty(outcomes[0].result.metric["name"])
+    lines = []
+    for row in against_best(outcomes):
+        if math.isnan(row["difference"]):
+            continue
+        lines.append(
+            f'<li>{escape(row["setting"])}: <span class="{row["verdict"]}">{row["verdict"]}</span>: '
+            f"{escape(row['agent'])} against {escape(row['rival'])}: {name} {number(row['difference'], signed=True)} "
+            f"{interval(row['low'], row['high'], True)}, {percent(row['relative'], True)}</li>"
+        )
+    watched = {a.label for o in outcomes for a in o.cell.learned} | {outcomes[0].result.manifest["baseline"]}
+    for row in gaps(outcomes):
+        if row["agent"] in watched and row["gap_high"] < 0:
+            lines.append(
+                f"<li>{escape(row['setting'])}: {escape(row['agent'])} falls from {percent(row['seen'])} of the way on "
+                f"default to {percent(row['unseen'])}: {percent(row['gap'], True)} "
+                f"{percent_interval(row['gap_low'], row['gap_high'], True)}</li>"
+            )
+    return f"<ul>\n{chr(10).join(lines)}\n</ul>\n" if lines else ""
+
+
+def write_page(
+    outcomes: Sequence[Outcome], path: Path, profile: str, seed: int, left_out: Mapping[str, str]
+) -> dict[str, Path]:
+    """Write the page and its heatmaps (PNG and PDF beside it, for papers); return the heatmaps by task."""
+    sections, drawn = [], {}
+    for name, own in by_task(outcomes).items():
+        task, result = own[0].cell.task, own[0].result
+        links = " · ".join(f'<a href="{o.cell.name}/report.html">{escape(o.cell.name)}</a>' for o in own)
+        told = f"{task.title}: {pretty(result.metric['name'])}, {result.metric['better']} is better"
+        figure = heatmap(standing_table(own), heatmap_label(own[0]))
+        for suffix in ("png", "pdf"):
+            canvas.write(figure, path.parent / "figures" / f"generalisation-{name}.{suffix}")
+        drawn[name] = path.parent / "figures" / f"generalisation-{name}.png"
+        sections.append(
+            f"<h2>{escape(told)}</h2>\n{_html_table(headline(own))}\n{_sentences(own)}"
+            f'<div class="figures"><figure class="full">{canvas.svg(figure, name)}'
+            f"<figcaption>Generalisation: {escape(heatmap_label(own[0]))}.</figcaption></figure></div>\n"
+            f'<p class="quiet">Verdicts, figures, latency, samples and provenance of every cell: {links}</p>'
+        )
+    missing = "".join(f"<li>{escape(agent)}: {escape(reason)}</li>" for agent, reason in left_out.items())
+    commands = "\n".join(
+        f"<tr><td>{escape(o.cell.name)}</td><td>{o.result.manifest['episodes']}</td><td>{o.result.digest[:12]}</td>"
+        f"<td><code>{escape(command_of(o, profile))}</code></td></tr>"
+        for o in outcomes
+    )
+    page = _PAGE.format(
+        css=files("netllm_gym.evaluation").joinpath("report.css").read_text(encoding="utf-8"),
+        subtitle=escape(f"Profile {profile}, seed {seed}. {LEGEND}"),
+        sections="\n".join(sections),
+        left_out=f"<h2>Left out</h2>\n<ul>{missing}</ul>\n" if missing else "",
+        commands=commands,
+    )
+    write_text(path, page)
+    return drawn

@@ -1,0 +1,242 @@
+"""The headline table as Markdown and as data: what was played, beside what was published.
+
+Nothing in here depends on the clock, the machine or a path, so that two runs write the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty, table
+from netllm_gym.evaluation.generalisation import SCORE, generalisation_gap, kind_of_standing
+from netllm_gym.evaluation.summary import summarise
+
+if TYPE_CHECKING:
+    from netllm_gym.reproduce import Outcome
+
+MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "undecided": "?"}
+LEGEND = (
+    "Brackets: 95 % bootstrap intervals, resampled by source recording and training seed. Against the baseline, on the "
+    "same episodes, Holm-corrected: ▲ better, ▼ worse, = equivalent, ? undecided. Bounds see the future and are not "
+    "ranked. Published numbers are on other episodes and carry no verdict."
+)
+
+
+def by_task(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """Return the outcomes of each task, in the order of the table."""
+    found: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault(outcome.cell.task.name, []).append(outcome)
+    return found
+
+
+def columns(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the settings that one task's outcomes cover."""
+    return list(dict.fromkeys(outcome.cell.setting.name for outcome in outcomes))
+
+
+def rows(outcomes: Sequence[Outcome]) -> dict[str, dict[str, tuple[Outcome, pd.Series]]]:
+    """Return agent → setting → (cell, row of its summary) of one task, best on the first setting first.
+
+    A slow agent's cell repeats the classical agents on fewer episodes; of those, the full cell counts.
+    """
+    found: dict[str, dict[str, tuple[Outcome, pd.Series]]] = {}
+    for outcome in outcomes:
+        for _, row in outcome.result.summary().iterrows():
+            found.setdefault(row["agent"], {}).setdefault(outcome.cell.setting.name, (outcome, row))
+    return found
+
+
+def _cell(outcome: Outcome, row: pd.Series) -> str:
+    text = f"{number(row['mean'])} {interval(row['ci_low'], row['ci_high'])} {MARKS.get(row['verdict'], '')}".strip()
+    if not outcome.cell.first:
+        text += f" (first {outcome.cell.episodes})"
+    return text + (f" ({row['failed']} failed)" if row["failed"] else "")
+
+
+def headline(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the lines of one task's table: agents × settings, then the published numbers."""
+    first = outcomes[0]
+    names = columns(outcomes)
+    titles = {a.label: a.title for outcome in outcomes for a in outcome.cell.learned if a.title}
+    body = []
+    for agent, cells in rows(outcomes).items():
+        row = next(iter(cells.values()))[1]
+        shown = f"**{agent}**, {titles[agent]}" if agent in titles else agent
+        role = {"bound": " (bound)", "baseline": " (baseline)"}.get(row["verdict"], "")
+        floor = " (floor)" if agent == first.result.manifest["floor"] and not role else ""
+        body.append([shown + role + floor, *(_cell(*cells[name]) if name in cells else "" for name in names)])
+    published = first.cell.task.known(first.cell.setting)
+    together = any(name.startswith("unseen") for name in names) and any("unseen" in k.values for k in published)
+    if together:
+        body = [[*row, ""] for row in body]
+    for known in published:
+        keys = [*names, "unseen"] if together else names
+        values = [number(float(known.values[name])) if name in known.values else "" for name in keys]
+        if any(values):
+            body.append([f"*published: {known.name}*", *values])
+    return table(["agent", *names, *(["all unseen"] if together else [])], body)
+
+
+def _best_classical(outcome: Outcome) -> str | None:
+    summary = outcome.result.summary().set_index("agent")
+    playing = [agent for agent in outcome.cell.classical if agent in summary.index and not summary.loc[agent, "failed"]]
+    means = summary.loc[playing, "mean"].dropna()
+    if means.empty:
+        return None
+    return str(means.idxmax() if outcome.result.metric["better"] == "higher" else means.idxmin())
+
+
+def against_best(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Compare every trained agent with the best classical agent of its cell, chosen on the same episodes: the choice
+    favours the classical side.
+    """
+    found = []
+    for outcome in outcomes:
+        best = _best_classical(outcome)
+        labels = list(dict.fromkeys(agent.label for agent in outcome.cell.learned))
+        if best is None or not labels:
+            continue
+        m, result = outcome.result.manifest, outcome.result
+        ends = m["floor"], m["oracle"]
+        kept = result.frame[result.frame["agent"].isin([best, *labels, *filter(None, ends)])]
+        # The floor is no rival here: it stays for the margin of equivalence and out of the family of tests.
+        aside = frozenset({*m["privileged"], m["floor"]} - {best})
+        summary = summarise(kept, result.metric, {}, best, *ends, aside).set_index("agent")
+        for label in labels:
+            row = summary.loc[label]
+            found.append(
+                {
+                    "setting": outcome.cell.setting.name, "agent": label, "rival": best,
+                    "difference": float(row["difference"]), "low": float(row["difference_low"]),
+                    "high": float(row["difference_high"]),
+                    "relative": float(row["difference"] / abs(summary.loc[best, "mean"])),
+                    "wins": float(row["win_rate"]), "improvement": float(row["improvement"]),
+                    "verdict": row["verdict"], "episodes": int(row["episodes"]),
+                }
+            )  # fmt: skip
+    return found
+
+
+def gaps(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return, for every agent and unseen setting, its standing there and on default, and the gap with its interval."""
+    seen = next((o for o in outcomes if o.cell.setting.name == "default" and o.cell.first), None)
+    found: list[dict[str, Any]] = []
+    if seen is None:
+        return found
+    for outcome in outcomes:
+        if not outcome.cell.setting.name.startswith("unseen") or not outcome.cell.first:
+            continue
+        frame = generalisation_gap(seen.result, outcome.result)
+        ends = {seen.result.manifest["oracle"]}
+        for row in frame.to_dict("records"):
+            if row["agent"] not in ends:
+                found.append({"setting": outcome.cell.setting.name, **{str(k): v for k, v in row.items()}})
+    return found
+
+
+def _gap_lines(outcomes: Sequence[Outcome]) -> list[str]:
+    found = gaps(outcomes)
+    if not found:
+        return []
+    m = outcomes[0].result.manifest
+    what = (
+        f"share of the way from {m['floor']} to {m['oracle']}"
+        if kind_of_standing(outcomes[0].result) == SCORE
+        else f"lead over {m['baseline']}"
+    )
+    names = list(dict.fromkeys(row["setting"] for row in found))
+    body = []
+    for agent in dict.fromkeys(row["agent"] for row in found):
+        own = {row["setting"]: row for row in found if row["agent"] == agent}
+        seen = next(iter(own.values()))["seen"]
+        if math.isnan(seen):
+            continue
+        cells = [
+            f"{percent(row['gap'], True)} {percent_interval(row['gap_low'], row['gap_high'], True)}".strip()
+            if (row := own.get(name))
+            else ""
+            for name in names
+        ]
+        body.append([agent, percent(seen), *cells])
+    return [
+        f"Generalisation: {what} on default, and its change on the unseen settings, in points.", "",
+        *table(["agent", "default", *names], body), "",
+    ]  # fmt: skip
+
+
+def _rival_lines(outcomes: Sequence[Outcome]) -> list[str]:
+    found = against_best(outcomes)
+    if not found:
+        return []
+    body = [
+        [
+            row["setting"], row["agent"], row["rival"],
+            f"{number(row['difference'], signed=True)} {interval(row['low'], row['high'], True)}".strip(),
+            percent(row["relative"], True), percent(row["wins"]), row["verdict"] or "–",
+        ]
+        for row in found
+    ]  # fmt: skip
+    head = ["setting", "trained agent", "best classical agent there", "difference", "relative", "wins", "verdict"]
+    return [
+        "Trained agents against the best classical agent of each setting, which was chosen on the same episodes: that "
+        "favours the classical side.", "", *table(head, body), "",
+    ]  # fmt: skip
+
+
+def command_of(outcome: Outcome, profile: str) -> str:
+    """Return the command that plays one cell alone."""
+    cell = outcome.cell
+    count = f" --episodes {cell.episodes}" if cell.episodes else ""
+    return f"netllm-gym reproduce --task {cell.task.name} --setting {cell.setting.name} --profile {profile}{count}"
+
+
+def as_markdown(outcomes: Sequence[Outcome], profile: str, seed: int, left_out: Mapping[str, str]) -> str:
+    """Return ``reproduce.md``."""
+    what = "public traces" if profile == "paper" else "synthetic traces that come with the package"
+    lines = ["# Headline table", "", f"Profile {profile} ({what}), seed {seed}. {LEGEND}", ""]
+    for own in by_task(outcomes).values():
+        task, result = own[0].cell.task, own[0].result
+        better = result.metric["better"]
+        lines += [f"## {task.title}: {pretty(result.metric['name'])}, {better} is better", "", *headline(own), ""]
+        lines += [f"- {o.cell.setting.name}: {o.cell.setting.note}" for o in own if o.cell.first]
+        known = [k for k in task.known(own[0].cell.setting) if set(k.values) & {*columns(own), "unseen"}]
+        lines += [f"- published, {k.name}: {k.source}" for k in known] + [""]
+        lines += _rival_lines(own) + _gap_lines(own)
+    if left_out:
+        lines += ["## Left out", ""] + [f"- {name}: {' '.join(reason.split())}" for name, reason in left_out.items()]
+        lines.append("")
+    lines += ["## How to reproduce", "", "`results` is the SHA-256 over all rows without clock readings.", ""]
+    body = [
+        [
+            o.cell.name, str(o.result.manifest["episodes"]), str(o.result.summary()["recordings"].max()),
+            str(o.result.manifest["traces"]["digest"])[:12], o.result.digest[:12], f"`{command_of(o, profile)}`",
+        ]
+        for o in outcomes
+    ]  # fmt: skip
+    lines += table(["cell", "episodes", "recordings", "traces", "results", "command"], body)
+    return "\n".join(lines) + "\n"
+
+
+def as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Return the cells as data: every number of the table, and the digests."""
+    clock = ("latency_p50_ms", "latency_p99_ms", "decision_cost_ms")
+    return [
+        {
+            "task": o.cell.task.name,
+            "setting": o.cell.setting.name,
+            "episodes": o.result.manifest["episodes"],
+            "traces": o.result.manifest["traces"]["digest"],
+            "results": o.result.digest,
+            "agents": [
+                {k: (None if isinstance(v, float) and math.isnan(v) else v) for k, v in row.items() if k not in clock}
+                for row in o.result.summary().to_dict("records")
+            ],
+            "against best": against_best([o]),
+        }
+        for o in outcomes
+    ]

@@ -1,0 +1,111 @@
+"""The zoo: trained agents that ship with the package, each a folder with weights, a card and a recipe.
+
+A folder called ``task-name`` holds the agent ``task/name``. Its ``recipe.toml`` says what else there is to know; every
+key may be left out, and so may the file:
+
+    title = "GRU"                  # in tables
+    label = "viewport/gru"         # several folders with one label are training seeds of one recipe
+    training_seed = 0
+    commands = ["netllm-gym collect …", "netllm-gym train llm … --out {out}"]
+    retrained = { name = "{out}" } # how the agent that the commands leave in {out} is built
+    minutes = 7                    # about how long the commands take on one core
+    settings = ["default"]         # of the evaluation; by default all
+    profiles = ["paper"]           # by default paper and embedded
+    episodes = { unseen2 = 8 }     # fewer than the table's, for a slow agent
+
+Commands begin with ``netllm-gym`` or with ``python benchmarks/…`` (then they need a checkout of the repository) and run
+one after the other, without a shell. ``{out}`` is the checkpoint folder they must leave, ``{run}`` a folder for
+anything else, kept, so that trainings resume.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from netllm_gym.errors import CheckpointError
+from netllm_gym.files import digest
+
+ROOT = Path(__file__).resolve().parent
+RECIPE = "recipe.toml"
+
+
+@dataclass(frozen=True)
+class ZooEntry:
+    """A trained agent that ships.
+
+    Attributes:
+        folder: where its weights lie.
+        agent: its name, ``task/name``.
+        title, label, training_seed, commands, retrained, minutes, settings, profiles, episodes: see the module.
+    """
+
+    folder: Path
+    agent: str
+    title: str = ""
+    label: str = ""
+    training_seed: int = 0
+    commands: tuple[str, ...] = ()
+    retrained: Mapping[str, Any] = field(default_factory=lambda: {"name": "{out}"})
+    minutes: float | None = None
+    settings: tuple[str, ...] | None = None
+    profiles: tuple[str, ...] = ("paper", "embedded")
+    episodes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """The task that the agent solves."""
+        return self.agent.partition("/")[0]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the names and contents of the files that decide what the agent does: not card and recipe."""
+        members = sorted(
+            path for path in self.folder.rglob("*") if path.is_file() and path.suffix not in (".md", ".toml")
+        )
+        return digest(
+            part for path in members for part in (path.relative_to(self.folder).as_posix().encode(), path.read_bytes())
+        )
+
+
+def read_entry(folder: Path) -> ZooEntry:
+    """Read a folder of the zoo.
+
+    Raises:
+        CheckpointError: a recipe that is not TOML, or has a key of another name or kind.
+    """
+    task, _, name = folder.name.partition("-")
+    agent = f"{task}/{name}"
+    path = folder / RECIPE
+    given: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            given = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise CheckpointError(f"{path}: {error}") from None
+    known = {item.name for item in fields(ZooEntry)} - {"folder"}
+    if odd := sorted(set(given) - known):
+        raise CheckpointError(f"{path} has an unknown key {odd[0]!r}; known: {', '.join(sorted(known))}")
+    for key in ("commands", "settings", "profiles"):
+        if key in given:
+            if not isinstance(given[key], list) or not all(isinstance(item, str) for item in given[key]):
+                raise CheckpointError(f"{path}: {key} must be a list of texts")
+            given[key] = tuple(given[key])
+    entry = ZooEntry(folder, **{"agent": agent, "label": given.get("agent", agent), **given})
+    return entry
+
+
+@cache
+def entries() -> tuple[ZooEntry, ...]:
+    """Return everything in the zoo, in alphabetical order."""
+    folders = sorted(path for path in ROOT.iterdir() if path.is_dir() and "-" in path.name)
+    return tuple(read_entry(folder) for folder in folders)
+
+
+def find(agent: str) -> list[ZooEntry]:
+    """Return the folders of the agent called `agent`; none when it does not come from the zoo."""
+    return [entry for entry in entries() if entry.agent == agent]
