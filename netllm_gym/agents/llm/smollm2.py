@@ -99,6 +99,6 @@ def smollm2(layers: int = 0, pretrained: bool = True, embeddings: bool = False) 
             state[f"layers.{block}.{ours}.weight"] = weight
     with torch.device("meta"):
         model = LlamaModel(config)
-    model.load_state_dict({key: torch.tensor(value) for key, value in state.items()}, assign=True)
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, assign=True)
     model.rotary_emb = type(model.rotary_emb)(config)  # its buffers are computed, not stored
     return model
