@@ -14,8 +14,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from netllm_gym.agents.base import Agent, EnvInfo
+from netllm_gym.agents.llm.backbone import unreadable
 from netllm_gym.agents.llm.smollm2 import EMBEDDED, embedded_file, smollm2
 from netllm_gym.errors import ConfigError
 
@@ -68,10 +70,9 @@ class HubWriter:
 
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(name)
-            self.model: Any = AutoModelForCausalLM.from_pretrained(name).eval()
-        except (OSError, ValueError, ImportError) as error:
-            reason = str(error).strip().split("\n")[0]
-            raise ConfigError(f"backbone {name!r} cannot be had with its tokenizer ({reason})") from None
+            self.model: Any = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True).eval()
+        except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+            raise ConfigError(f"{unreadable(name, error)}; its tokenizer is needed too") from None
 
     @torch.inference_mode()
     def write(self, prompt: str, longest: int, opening: str = "") -> str:

@@ -92,7 +92,7 @@ def test_other_actions_are_refused():
         _agent().reset(bits)
     with pytest.raises(ConfigError, match="longest must not be negative"):
         text.TextAgent(longest=-1)
-    with pytest.raises(ConfigError, match="cannot be had with its tokenizer"):
+    with pytest.raises(ConfigError, match=r"neither a local folder.*its tokenizer is needed too"):
         text.TextAgent("/no/such/model")
 
 
