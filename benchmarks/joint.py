@@ -1,6 +1,6 @@
 """One adapter for three tasks, against one adapter each: same backbone, data, and steps of every task.
 
-    python benchmarks/joint.py --out runs/joint --steps 150 --seeds 2
+    python benchmarks/joint.py --out runs/joint
 
 Bitrates (hindsight values of `abr/fcc-hsdpa`), viewports (`viewport/jin2022`) and schedules (imitating
 `cluster/strict-fair` on small synthetic job sequences). A joint step takes three times a single one's windows, a third
@@ -27,7 +27,7 @@ from netllm_gym.datasets.viewport_windows import window_experience
 
 ABR = {"traces": "abr/fcc-hsdpa", "video": "envivio-dash3"}
 HEADS = {"traces": "viewport/jin2022"}
-CLUSTER = {"traces": "cluster/synthetic", "jobs": 12, "executors": 20}
+CLUSTER = {"traces": "cluster/synthetic", "jobs": 8, "executors": 20}
 CLUSTER |= {"max_stages": 256, "max_jobs": 16, "max_edges": 512, "on_illegal": "repair"}
 
 
@@ -69,7 +69,7 @@ JOBS = (
     Job(
         "cluster", "cloning",
         _collected("netllm_gym/ClusterScheduling-v0", ("cluster/strict-fair",), {"train": 60, "valid": 6}, **CLUSTER),
-        "netllm_gym/ClusterScheduling-v0", {**CLUSTER, "split": "test"}, "cluster/fifo", 16,
+        "netllm_gym/ClusterScheduling-v0", {**CLUSTER, "split": "test"}, "cluster/strict-fair", 8,
     ),
 )  # fmt: skip
 
@@ -101,9 +101,9 @@ def main() -> None:
     """Train, evaluate, print a table per task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/joint"))
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--batch", type=int, default=8, help="windows of each task in a step")
     options = parser.parse_args()
     config = LLMConfig(
@@ -118,8 +118,9 @@ def main() -> None:
             out=options.out / f"test-{job.name}", progress=False,
         )  # fmt: skip
         print(f"\n{job.name} ({result.manifest['metric']['name']})")
-        shown = ["mean", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "verdict"]
-        print(result.summary()[shown].to_string(float_format=lambda value: f"{value:.3f}"), flush=True)
+        shown = ["agent", "mean", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "verdict"]
+        table = result.summary().reset_index()[shown]
+        print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"), flush=True)
 
 
 if __name__ == "__main__":
