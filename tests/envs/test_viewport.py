@@ -150,6 +150,19 @@ def test_turning_the_viewer_changes_neither_distances_nor_heights() -> None:
     np.testing.assert_allclose(displacements(other), displacements(windows), atol=1e-9)
 
 
+def test_a_mirrored_viewer_moves_the_other_way_and_no_further() -> None:
+    from netllm_gym.datasets.viewport_windows import window_experience
+    from netllm_gym.envs.viewport.windows import mirrored
+
+    windows = cut(tuple(traces.load("viewport/synthetic", "test"))[:3], WindowProtocol())
+    other = mirrored(windows)
+    np.testing.assert_allclose(displacements(other), displacements(windows) * [-1, 1, -1], atol=1e-9)
+    np.testing.assert_allclose(displacements(mirrored(other)), displacements(windows), atol=1e-9)
+    assert window_experience(mirror=True).steps == 2 * window_experience().steps
+    with pytest.raises(ConfigError, match="neither turned nor mirrored"):
+        window_experience(mirror=True, image="crowd")
+
+
 @pytest.mark.parametrize("turns", [0, 2])
 def test_experience_at_the_pace_of_the_environment(turns) -> None:
     from netllm_gym.datasets.viewport_windows import window_experience
@@ -184,6 +197,22 @@ def test_fitted_agents_learn_from_the_set_the_catalog_names() -> None:
     assert training_set("viewport/wu2017/as-published") == "viewport/jin2022/as-published"
     assert training_set("viewport/synthetic-restless") == "viewport/synthetic"
     assert training_set("viewport/jin2022") == "viewport/jin2022" and training_set("/tmp/mine") == "/tmp/mine"
+
+
+def test_the_digest_of_experience_tells_how_it_was_cut() -> None:
+    from netllm_gym.datasets.viewport_windows import window_experience
+
+    ways = [
+        {},
+        {"stride": 5},
+        {"stride": 5, "spacing": 15},
+        {"turns": 1},
+        {"mirror": True},
+        {"future": 30},
+        {"history": 8},
+    ]
+    found = [window_experience(split="valid", **way).digest for way in ways]
+    assert len(set(found)) == len(ways) and found[0] == window_experience(split="valid").digest
 
 
 def test_experience_of_windows() -> None:
