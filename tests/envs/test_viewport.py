@@ -128,6 +128,37 @@ def test_maps_from_disk(tmp_path) -> None:
         gym.make(PREDICT, image=str(tmp_path / "none"))
 
 
+def test_windows_that_touch_a_gap_are_left_out_of_training_and_play() -> None:
+    valid = np.ones(300, bool)
+    valid[100] = False
+    broken = HeadTrace("u", "v", 5.0, np.zeros((300, 3)), valid=valid)
+    whole = HeadTrace("w", "v", 5.0, np.zeros((300, 3)))
+    windows = cut((broken, whole), WindowProtocol())
+    assert (np.bincount(windows.trace) == [12, 14]).all()
+    env = gym.make(PREDICT, traces=traces.TraceSet("mine", "test", (broken,))).unwrapped
+    env.reset(seed=0)
+    steps, over = 0, False
+    while not over:
+        over = env.step(np.zeros(env.action_space.shape, np.float32))[2]
+        steps += 1
+    assert steps == 12
+    never = HeadTrace("u", "v", 5.0, np.zeros((300, 3)), valid=np.zeros(300, bool))
+    with pytest.raises(ConfigError, match="too short for a window"):
+        gym.make(PREDICT, traces=traces.TraceSet("mine", "test", (never,)))
+
+
+def test_intervals_resample_viewers_and_trainings() -> None:
+    from netllm_gym.envs.viewport.metrics import interval
+
+    rng = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(40), 10)
+    errors = rng.normal(10.0, 1.0, 400)
+    one, same = interval(errors, cluster), interval(np.stack([errors, errors, errors]), cluster)
+    assert (same.mean, same.low, same.high) == pytest.approx((one.mean, one.low, one.high))
+    apart = interval(np.stack([errors - 1.0, errors, errors + 1.0]), cluster)
+    assert apart.mean == pytest.approx(one.mean) and apart.high - apart.low > 3 * (one.high - one.low)
+
+
 def test_error_by_motion_adds_up_to_the_mean() -> None:
     from netllm_gym.envs.viewport.metrics import by_motion, mae_wrapped
 
@@ -266,6 +297,17 @@ def test_tile_tables(tmp_path) -> None:
     assert read_tile_table(path)["3"].digest == table.digest
     with pytest.raises(TraceFormatError, match="do not fit"):
         TileManifest("v", [1, 2], 1.0, 8, 7, np.ones((4, 2, 64)))
+    # A grid that does not divide the tiles, and a video without sizes.
+    np.savez(path, grid=[6, 8], chunk_s=1.0, per_tile_ladder_kbps=table.ladder_kbps, v3=table.tile_bytes)
+    with pytest.raises(TraceFormatError, match="6 × 8 tiles"):
+        read_tile_table(path)
+    np.savez(path, grid=[8, 8], chunk_s=1.0, per_tile_ladder_kbps=table.ladder_kbps, v99=table.tile_bytes)
+    with pytest.raises(ConfigError, match="no sizes for video"):
+        gym.make(STREAM, tiles=str(path))
+    np.savez(path, grid=[8, 8], chunk_s=0.33, per_tile_ladder_kbps=table.ladder_kbps, v3=table.tile_bytes)
+    heads = [HeadTrace("1", "3", 5.0, np.zeros((200, 3)))]
+    with pytest.raises(ConfigError, match="whole samples"):
+        gym.make(STREAM, traces=traces.TraceSet("mine", "test", tuple(heads)), tiles=str(path))
     path.write_bytes(b"junk")
     with pytest.raises(TraceFormatError):
         read_tile_table(path)

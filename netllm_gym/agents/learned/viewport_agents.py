@@ -127,13 +127,14 @@ class _NetworkAgent(PredictorAgent):
         reading = {"viewport/jin2022": "canonical", "viewport/jin2022/as-published": "published"}.get(traces)
         return None if reading is None else ZOO / self.zoo / reading
 
-    def ship(self) -> Path:
-        """Train anew, whatever is shipped or cached, and write the weights to where the package ships them.
+    def ship(self, traces: str) -> Path:
+        """Train on `traces`, whatever is shipped or cached, and write the weights to where the package ships them.
 
         Raises:
-            ConfigError: the agent has not been fitted, or the package ships nothing for what it was fitted to.
+            ConfigError: the package ships nothing for these arguments.
         """
-        path = self._shipped() if self._ready else None
+        self._ready = (traces, REACH, False)
+        path = self._shipped()
         if path is None:
             raise ConfigError("the package ships weights for the default arguments on Jin2022 only")
         networks.require_torch().manual_seed(self._options["seed"])
@@ -231,9 +232,9 @@ class Track(_NetworkAgent):
         traces: str | None = None,
         future: int = 30,
         stride: int = 3,
-        turns: int = 1,
+        turns: int = 2,
         hidden: int = 64,
-        epochs: int = 3,
+        epochs: int = 5,
         learning_rate: float = 2e-3,
         batch: int = 256,
         seed: int = 0,
