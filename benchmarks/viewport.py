@@ -185,7 +185,7 @@ def _language_model(out: str, **options: Any) -> None:
 
 def llm(out: str) -> None:
     """Train the language model that the package ships, on the training part of Jin2022 (goes on if it was cut)."""
-    _language_model(out, regression_loss="absolute", steps=6000, eval_every=200)
+    _language_model(out, regression_loss="absolute", steps=5000, eval_every=200)
 
 
 def losses(out: str) -> None:

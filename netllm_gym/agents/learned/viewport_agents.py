@@ -121,8 +121,9 @@ class _NetworkAgent(PredictorAgent):
         """Where this package ships the weights that training would give; ``None``: nowhere."""
         assert self._ready is not None
         traces, history, image = self._ready
-        defaults = type(self)()
-        if image or (history, self._horizon, self._options) != (REACH, defaults._horizon, defaults._options):
+        kind: Any = type(self)
+        default = kind()
+        if image or (history, self._horizon, self._options) != (REACH, default._horizon, default._options):
             return None
         reading = {"viewport/jin2022": "canonical", "viewport/jin2022/as-published": "published"}.get(traces)
         return None if reading is None else ZOO / self.zoo / reading
@@ -234,7 +235,7 @@ class Track(_NetworkAgent):
         stride: int = 3,
         turns: int = 2,
         hidden: int = 64,
-        epochs: int = 5,
+        epochs: int = 4,
         learning_rate: float = 2e-3,
         batch: int = 256,
         seed: int = 0,
