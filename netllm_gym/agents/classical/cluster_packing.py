@@ -86,7 +86,7 @@ class Graphene(WeightedFair):
     def stage(self, rows: np.ndarray, stages: np.ndarray) -> int:
         """Choose among the runnable rows of one job: parents finished first, then the heaviest stage ahead."""
         ahead = stages[:, 0] * stages[:, 1]
-        edges = self.edges[self.edges[:, 0] >= 0]
+        edges = self.edges
         while edges.size:
             heavier = ahead.copy()
             np.maximum.at(heavier, edges[:, 0], ahead[edges[:, 1]])

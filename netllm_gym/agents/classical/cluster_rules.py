@@ -8,6 +8,7 @@ import numpy as np
 
 from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.agents.registry import register_agent
+from netllm_gym.envs.cluster.view import path_lengths, used
 from netllm_gym.errors import ConfigError
 
 
@@ -41,13 +42,9 @@ class _Rule(Agent):
 
     def act(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         """Return (row, count - 1)."""
-        self.edges = observation["edges"]
         free = int(observation["executors"][0])
         runnable = observation["stage_mask"].nonzero()[0]
-        # Rows beyond those in use hold -1.
-        stages, jobs = observation["stages"], observation["jobs"]
-        stages = stages[: int(np.count_nonzero(stages[:, 4] >= 0))]
-        jobs = jobs[: int(np.count_nonzero(jobs[:, 0] >= 0))]
+        stages, jobs, self.edges = used(observation)
         supply = jobs[:, 0]
         source = (jobs[:, 1] > 0).nonzero()[0]
         own = int(source[0]) if source.size else -1
@@ -141,20 +138,6 @@ class SRPT(FIFO):
     def order(self, jobs: np.ndarray, work: np.ndarray) -> np.ndarray:
         """Sort by remaining work."""
         return jobs[np.argsort(work[jobs], kind="stable")]
-
-
-def path_lengths(stages: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return each stage's longest way to the end of its job, itself included, in executor-seconds of work."""
-    own = stages[:, 0] * stages[:, 1]
-    edges = edges[edges[:, 0] >= 0]
-    length = own
-    while True:
-        below = np.zeros_like(own)
-        np.maximum.at(below, edges[:, 0], length[edges[:, 1]])
-        longer = own + below
-        if np.array_equal(longer, length):
-            return length
-        length = longer
 
 
 @register_agent("cluster/fair-cp")
