@@ -29,6 +29,7 @@ from netllm_gym.envs.cluster.bounds import combine_bounds, job_bounds
 from netllm_gym.evaluation import load_setting
 from netllm_gym.traces.jobs import job_traces
 from netllm_gym.traces.workload import Workload
+from netllm_gym.traces.workload_statistics import offered_load
 
 ROOM = {"max_stages": 4096, "max_jobs": 512, "max_edges": 8192}  # overloaded clusters fill up under bad schedulers
 LOCKSTEP = 10  # episodes that a network decides for at once
@@ -40,12 +41,6 @@ def build(agent: str) -> Any:
     return netllm_gym.make_agent(name, **{k: ast.literal_eval(v) for k, _, v in (o.partition("=") for o in options)})
 
 
-def load_of(workload: Workload, executors: int, gap_s: float) -> float:
-    """Return the offered load: mean work of a job by mean durations, over what the executors do between arrivals."""
-    work = [sum(m * s.tasks for m, s in zip(j.mean_s, j.stages, strict=True)) for j in workload.templates]
-    return float(np.mean(work)) / (executors * gap_s)
-
-
 def cells(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return the columns of the table: label → arguments of the environment."""
     if not args.loads:
@@ -53,7 +48,7 @@ def cells(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     base = dict(load_setting("cluster", "default", args.profile).kwargs) | split(args)
     known = traces.load(base.pop("traces"), args.split)
     whole, seeds = known[0].workload, [trace.seed for trace in known[: args.episodes]]
-    gap = whole.mean_interarrival_s * load_of(whole, base["executors"], whole.mean_interarrival_s)
+    gap = whole.mean_interarrival_s * offered_load(whole, base["executors"])
     return {
         f"load {load:g}": base
         | {"traces": job_traces(Workload(whole.name, whole.templates, gap / load, None, whole.blocks), seeds)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,20 @@ AGENTS = ("cluster/fair", "cluster/strict-fair", "cluster/tuned", "cluster/weigh
 BOUNDS = {"max_stages": 192, "max_jobs": 32, "max_edges": 256}
 
 
-def experience(traces: str, split: str, sequences: int, jobs: int, objective: str, teacher: str) -> Experience:
-    """Collect (once) and prepare the episodes of one split."""
+def collected(traces: str, split: str, sequences: int, jobs: int) -> Experience:
+    """Return the episodes of one split, collected once."""
     kwargs = {"traces": traces, "split": split, "jobs": jobs, **BOUNDS}
     config = CollectConfig(ENV, AGENTS, sequences * len(AGENTS), env_kwargs=kwargs)
     name = f"netllm_gym/{traces.replace('/', '-')}/{split}-{sequences}x{jobs}-v0"
-    found = load_experience(collect(config, name, progress=lambda i, n: print(f"{name}: {i}/{n}", flush=True)))
+    return load_experience(collect(config, name, progress=lambda i, n: print(f"{name}: {i}/{n}", flush=True)))
+
+
+def experience(traces: str, split: str, sequences: int, jobs: int, objective: str, teacher: str) -> Experience:
+    """Prepare the episodes of one split for learning."""
+    found = collected(traces, split, sequences, jobs)
     if objective == "cloning":
         return viewed(found, netllm_gym.make_agent(teacher))
-    fair = Experience(**{**vars(found), "episodes": found.episodes[:: len(AGENTS)]})
+    fair = replace(found, episodes=found.episodes[:: len(AGENTS)])
     return viewed(advantages(found, fair))
 
 

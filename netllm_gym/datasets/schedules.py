@@ -15,6 +15,7 @@ import numpy as np
 
 from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.datasets.experience import Episode, Experience
+from netllm_gym.envs.cluster.padded import PaddedView
 from netllm_gym.envs.cluster.view import ScheduleView
 from netllm_gym.errors import DatasetError
 
@@ -104,3 +105,39 @@ def _viewed(episode: Episode, view: ScheduleView, experience: Experience, teache
         )
     stacked = {key: np.stack([one[key] for one in seen]) for key in seen[0]}
     return replace(episode, observations=stacked, actions=np.asarray(actions))
+
+
+def padded(experience: Experience, max_candidates: int = 64, reward_scale: float = 0.01) -> Experience:
+    """Show a dataset of ``ClusterScheduling-v0`` through :class:`PaddedView`, for learners of vectors and one action.
+
+    Counts become the nearest of the view's shares. Rewards are multiplied by `reward_scale`: an episode's job-seconds
+    run into thousands, which Q-learning does not digest.
+
+    Raises:
+        DatasetError: another environment, or a dataset without action masks.
+        ConfigError: more runnable stages than `max_candidates`.
+    """
+    view = PaddedView(max_candidates, *bounds_of(experience))
+    episodes = []
+    for episode in experience.episodes:
+        if episode.action_mask is None:
+            raise DatasetError(f"dataset {experience.name} has no action masks; collect it again")
+        rows = _rows(episode)
+        seen = [view(row) for row in rows]
+        episodes.append(
+            replace(
+                episode,
+                observations={key: np.stack([one[key] for one in seen]) for key in seen[0]},
+                actions=np.array([view.encode(a, row) for a, row in zip(episode.actions, rows, strict=True)]),
+                rewards=episode.rewards * reward_scale,
+                action_mask=np.stack([view.mask(r, m) for r, m in zip(rows, episode.action_mask, strict=True)]),
+            )
+        )
+    return replace(
+        experience,
+        episodes=episodes,
+        observation_space=view.observation_space,
+        action_space=view.action_space,
+        modalities=view.modalities,
+        scales=view.scales,
+    )

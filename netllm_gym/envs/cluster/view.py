@@ -1,6 +1,6 @@
 """What a learner is shown of the cluster: the same graph, with the sums over stages and jobs done for it.
 
-Rules sum a job's work, walk its paths and compare jobs before they decide; a network of a few layers would have to learn
+Rules sum a job's work, walk its paths and compare jobs before they decide; a network of few layers would have to learn
 that arithmetic first. Nothing here is hidden from other agents: all of it is computed from the observation.
 """
 
