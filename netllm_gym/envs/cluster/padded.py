@@ -100,7 +100,7 @@ class PaddedView:
         return int(np.flatnonzero(self.rows(observation) == row)[0]) * len(SHARES) + best
 
 
-class PaddedGraph(gym.Wrapper):
+class PaddedGraph(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """``ClusterScheduling-v0`` for learners that want vectors and one discrete action (Minari, d3rlpy, MaskablePPO).
 
     Observations are those of :class:`PaddedView`; ``action_masks()`` and ``info["action_mask"]`` say what is legal.
@@ -111,7 +111,8 @@ class PaddedGraph(gym.Wrapper):
     """
 
     def __init__(self, env: gym.Env, max_candidates: int = 64) -> None:
-        super().__init__(env)
+        gym.utils.RecordConstructorArgs.__init__(self, max_candidates=max_candidates)
+        gym.Wrapper.__init__(self, env)
         inner: Any = env.unwrapped
         bounds = inner.max_stages, inner.max_jobs, inner.max_edges
         self.view = PaddedView(max_candidates, inner.executors, *bounds)
