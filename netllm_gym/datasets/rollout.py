@@ -30,6 +30,8 @@ class Record:
         rewards: float64 ``[T]``.
         terminated: whether the episode ended by itself (else it was cut off).
         action_values: the oracle's or an agent's values float64 ``[T, A]``, or ``None``.
+        action_mask: which choices were legal, all factors of the action one after the other, bool ``[T, A]``, or
+            ``None`` where the environment does not say.
         propensity: probability with which the collecting policy took each action, float64 ``[T]``.
         agent, trace, group: who played what.
     """
@@ -43,6 +45,7 @@ class Record:
     agent: str
     trace: str
     group: str
+    action_mask: np.ndarray | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Flatten to plain arrays for an ``.npz``."""
@@ -50,8 +53,9 @@ class Record:
         flat |= {"actions": self.actions, "rewards": self.rewards, "propensity": self.propensity}
         flat |= {"terminated": np.array(self.terminated)}
         flat |= {key: np.array(getattr(self, key)) for key in ("agent", "trace", "group")}
-        if self.action_values is not None:
-            flat["action_values"] = self.action_values
+        for key in ("action_values", "action_mask"):
+            if getattr(self, key) is not None:
+                flat[key] = getattr(self, key)
         return flat
 
     @classmethod
@@ -68,6 +72,7 @@ class Record:
             str(flat["agent"]),
             str(flat["trace"]),
             str(flat["group"]),
+            flat.get("action_mask"),
         )
 
 
@@ -100,7 +105,7 @@ def rollout(
     noise = np.random.default_rng(episode_seed(seed, episode, _NOISE))
     observations = [observation]
     actions: list[Any] = []
-    rewards, propensity, values = [], [], []
+    rewards, propensity, values, masks = [], [], [], []
     trace_name = info.get("trace", f"episode {episode}")
     group = info.get("trace_group", trace_name)
     terminated = truncated = False
@@ -109,6 +114,8 @@ def rollout(
             values.append(inner.action_values())
         elif followed is not None:
             values.append(continuation_values(env, info, followed))
+        if "action_mask" in info:
+            masks.append(np.asarray(info["action_mask"], bool).ravel())
         chosen = action = agent.act(observation, info)
         if epsilon > 0:
             discrete: Any = inner.action_space
@@ -132,4 +139,5 @@ def rollout(
         agent.name,
         trace_name,
         group,
+        np.stack(masks) if len(masks) == len(actions) else None,
     )

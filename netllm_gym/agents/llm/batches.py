@@ -49,8 +49,9 @@ def windows(episodes: Sequence[Episode], context: int) -> list[Episode]:
                     episode.rewards[part],
                     None if episode.action_values is None else episode.action_values[part],
                     episode.trace,
-                    float(to_go[part.stop]),
-                    episode.actions[begin - 1] if begin else None,
+                    None if episode.action_mask is None else episode.action_mask[part],
+                    later=float(to_go[part.stop]),
+                    earlier=episode.actions[begin - 1] if begin else None,
                 )
             )
     return found
