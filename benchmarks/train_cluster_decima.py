@@ -17,7 +17,9 @@ CARD = """# cluster/decima
 
 A scheduler for `netllm_gym/ClusterScheduling-v0` with Decima's architecture (Mao et al., SIGCOMM 2019): messages along
 the jobs' DAGs, job and cluster summaries, a head that picks a stage and one that picks a number of executors;
-{parameters:,} parameters. {origin}
+{parameters:,} parameters.
+
+{origin}
 
 Trained on the train split of cluster/tpch ({executors} executors, episodes of {jobs} jobs), chosen on {checks}
 sequences of its valid split: mean job completion time {score:.2f} s there ({check_jobs} jobs each, drawn decisions),
@@ -28,11 +30,17 @@ are richer than the paper's five node features: logarithms, the fair share's roo
 `"cluster/decima-greedy"` takes the most probable. Trained by `benchmarks/train_cluster_decima.py`; the options stand in
 agent.json.
 """
-CLONED = (
-    "**Not learnt from scratch**: its first {imitation} iterations imitate the rule `{teacher}` (DAgger); PPO with an\n"
-    "input-dependent baseline over {rollouts} rollouts of the same jobs went on from there."
-)
-PURE = "Learnt from scratch by PPO with an input-dependent baseline over {rollouts} rollouts of the same jobs."
+CLONED = "**Not learnt from scratch**: its first {imitation} iterations imitate the rule `{teacher}` (DAgger)."
+REINFORCED = "PPO with an input-dependent baseline over {rollouts} rollouts of the same jobs {verb}."
+
+
+def origin(config: DecimaTraining, iterations: int) -> str:
+    """Say where the weights come from."""
+    parts = [CLONED.format(**asdict(config))] if config.imitation else []
+    if iterations > config.imitation:
+        verb = "went on from there" if parts else "taught it everything"
+        parts.append(REINFORCED.format(rollouts=config.rollouts, verb=verb))
+    return "\n".join(parts)
 
 
 def main() -> None:
@@ -57,7 +65,7 @@ def main() -> None:
         recipe = asdict(config)
         card = CARD.format(
             parameters=sum(value.size for value in agent.weights.values()),
-            origin=(CLONED if config.imitation else PURE).format(**recipe),
+            origin=origin(config, trainer.iteration),
             executors=config.executors, jobs=config.jobs, checks=len(trainer.checks), check_jobs=config.check_jobs,
             score=trainer.best_score, iterations=trainer.iteration,
         )  # fmt: skip

@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from netllm_gym import EnvInfo, list_agents, make_agent, traces
-from netllm_gym.agents.learned.cluster_decima import ZOO, Decima, decide, save
+from netllm_gym import EnvInfo, make_agent, traces
+from netllm_gym.agents.learned.cluster_decima import Decima, decide, save
 from netllm_gym.agents.learned.cluster_decima_network import (
     DecimaConfig,
     Network,
@@ -96,9 +96,7 @@ def test_messages_reach_a_parent_from_its_whole_offspring() -> None:
     # A change far below reaches a runnable stage through the levels.
     job = states.job[states.choice]
     root = int(states.choice[np.argmax(states.height[states.choice])])
-    leaf = next(
-        int(i) for i in np.flatnonzero(states.height == 0) if states.job[i] == states.job[root]
-    )
+    leaf = next(int(i) for i in np.flatnonzero(states.height == 0) if states.job[i] == states.job[root])
     states.features[leaf, 0] += 1.0
     after = network.picks(network.contexts(states))
     assert np.abs(after - before)[job == states.job[root]].min() > 1e-6

@@ -230,9 +230,12 @@ def torch_operations() -> Operations:
     import torch
 
     return Operations(
-        torch.from_numpy, torch.cat, lambda parts: torch.cat(tuple(parts), 1), torch.maximum,
-        lambda rows, index, count: rows.new_zeros((count, rows.shape[1])).index_add(0, index, rows),
-    )  # fmt: skip
+        array=torch.from_numpy,
+        join=lambda parts: torch.cat(tuple(parts)),
+        beside=lambda parts: torch.cat(tuple(parts), 1),
+        maximum=torch.maximum,
+        sums=lambda rows, index, count: rows.new_zeros((count, rows.shape[1])).index_add(0, index, rows),
+    )
 
 
 def log_chances(scores: Any, owner: Integers, owners: int) -> Any:
