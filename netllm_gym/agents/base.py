@@ -63,10 +63,13 @@ class Agent:
         name: registry name or checkpoint path, shown in tables.
         privileged: whether the agent may look into the simulator (an oracle). Privileged agents bound the others
             and are never ranked among them.
+        memoryless: whether an action depends on nothing but the present observation and mask, so that the agent can
+            take over an episode at any step.
     """
 
     name: str = "agent"
     privileged: bool = False
+    memoryless: bool = False
 
     def reset(self, env_info: EnvInfo) -> None:
         """Begin an episode."""

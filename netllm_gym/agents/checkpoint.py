@@ -25,6 +25,7 @@ LOADERS = {
     "regret-mlp": "netllm_gym.agents.network_checkpoint:load",
     "d3rlpy": "netllm_gym.agents.network_checkpoint:load",
     "actor-critic": "netllm_gym.agents.learned.abr_actor_critic:load",
+    "decima": "netllm_gym.agents.learned.cluster_decima:load",
 }
 
 

@@ -24,7 +24,7 @@ def llm_command(
     set: Annotated[list[str] | None, typer.Option("--set", help="Option of the LLM agent, key=value.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare LoRA with full fine-tuning, batches with single sequences, and a KV cache with recomputing."""
+    """Compare LoRA with full fine-tuning, training with the published loop, and a KV cache with recomputing."""
     from netllm_gym.agents.llm.config import LLMConfig
     from netllm_gym.agents.llm.cost import measure
     from netllm_gym.errors import ConfigError
@@ -37,7 +37,7 @@ def llm_command(
 
 @app.command("text")
 def text_command(
-    agent: Annotated[str, typer.Argument(help="Checkpoint folder of the agent with a head.")],
+    agent: Annotated[str, typer.Argument(help="Agent with a head: a name or a checkpoint folder.")],
     env: Annotated[str, typer.Option(help="Environment id.")] = "netllm_gym/ABR-v0",
     decisions: Annotated[int, typer.Option(help="Decisions of each.")] = 20,
     backbone: Annotated[str, typer.Option(help="Model asked in words: smollm2-135m, or of the Hub.")] = "smollm2-135m",

@@ -19,6 +19,7 @@ def collect_command(
     episodes: Annotated[int, typer.Option(help="Episodes; 0 plays each trace once with each agent.")] = 0,
     epsilon: Annotated[float, typer.Option(help="Share of actions drawn at random.")] = 0.0,
     hindsight: Annotated[bool, typer.Option("--hindsight", help="Store hindsight action values.")] = False,
+    values_of: Annotated[str, typer.Option(help="Store each action's return when this agent goes on.")] = "",
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes; the result does not depend on them.")] = 1,
     set: Set = None,
@@ -31,7 +32,8 @@ def collect_command(
     if env == "netllm_gym/ABR-v0":
         kwargs["random_start"] = True
     dataset_path(dataset)  # a bad name is an error before any bar is drawn
-    config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs | parse_settings(set or []))
+    kwargs |= parse_settings(set or [])
+    config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, values_of, kwargs)
     columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=remarks) as bar:
         task = bar.add_task("collect", total=None)

@@ -12,9 +12,11 @@ from netllm_gym import traces as room
 from netllm_gym.cli.output import console, emit, remarks
 from netllm_gym.errors import ConfigError, DownloadError
 from netllm_gym.traces import catalog
+from netllm_gym.traces.jobs import JobTrace
 from netllm_gym.traces.network import NetworkTrace, statistics
 from netllm_gym.traces.readers.columns import MEGABITS, SECONDS
 from netllm_gym.traces.user import FORMATS, guess_path
+from netllm_gym.traces.workload_statistics import summary
 
 app = typer.Typer(help="Trace sets: what there is, what is in them, and how to bring your own.", no_args_is_help=True)
 
@@ -65,6 +67,8 @@ def info_command(name: Name, as_json: Json = False) -> None:
                 "median CV": float(np.median([s["cv"] for s in found])),
                 "median lag-1": float(np.median([s["lag1"] for s in found])),
             }
+        elif isinstance(traces[0], JobTrace):
+            row |= summary(traces[0].workload)
         rows.append(row | {"digest": traces.digest[:12]})
     emit(rows, as_json)
     if not as_json:
@@ -77,15 +81,18 @@ def plot_command(
     split: Annotated[str, typer.Option(help="Split.")] = "test",
     out: Annotated[Path, typer.Option(help="Figure to write (.png, .pdf, .svg).")] = Path("traces.png"),
 ) -> None:
-    """Draw a few traces and the distribution of their means."""
-    from netllm_gym.traces.plot import plot_network
+    """Draw a few traces and how they are distributed: links by their means, workloads by their jobs."""
+    from netllm_gym.traces.plot import plot_network, plot_workload
 
     traces = room.load(name, split)
-    if not isinstance(traces[0], NetworkTrace):
-        raise ConfigError(f"{name} holds no network traces")
+    if not isinstance(traces[0], NetworkTrace | JobTrace):
+        raise ConfigError(f"{name} holds neither network traces nor workloads")
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise ConfigError(f"cannot write {out.suffix or 'a file without suffix'}; use .png, .pdf or .svg")
-    plot_network(traces, out)
+    if isinstance(traces[0], NetworkTrace):
+        plot_network(traces, out)
+    else:
+        plot_workload(traces, out)
     console.print(f"wrote {out}")
 
 
@@ -168,16 +175,20 @@ def calibrate_command(
     name: Name,
     split: Annotated[str, typer.Option(help="Split to fit to: never test.")] = "train",
     seed: Annotated[int, typer.Option(help="Seed of the fit and of the synthetic set.")] = 0,
+    change: Annotated[
+        list[float] | None, typer.Option(help="Second at which all traces change, fitted part by part; repeatable.")
+    ] = None,
 ) -> None:
     """Fit the synthetic model to a set and print the catalog entry (TOML) of its synthetic twin."""
-    from netllm_gym.traces.calibrate import calibrate, catalog_entry
+    from netllm_gym.traces.calibrate import calibrate, calibrate_phases, catalog_entry
 
     with room.training("fitting a synthetic set"):
         traces = room.load(name, split)
     if not isinstance(traces[0], NetworkTrace):
         raise ConfigError(f"{name} holds no network traces")
-    fitted = calibrate(traces.traces, seed)
-    if fitted.worst > 0.3:
-        remarks.print(f"{name} has a structure this model cannot show: off by {fitted.worst:.2f} in a log statistic")
+    fitted = calibrate_phases(traces.traces, change, seed) if change else [calibrate(traces.traces, seed)]
+    worst = max(fit.worst for fit in fitted)
+    if worst > 0.3:
+        remarks.print(f"{name} has a structure this model cannot show: off by {worst:.2f} in a log statistic")
     label = Path(name).name or "set"
     print(catalog_entry(f"abr/synthetic-{label}", traces.name, fitted, seed, (100, 25, 60)), end="")

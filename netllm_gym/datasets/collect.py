@@ -19,6 +19,7 @@ import gymnasium as gym
 import numpy as np
 
 import netllm_gym
+from netllm_gym.datasets.continuation import require_continuation
 from netllm_gym.datasets.rollout import Record, rollout
 from netllm_gym.datasets.store import datasets_root, exists, write_dataset
 from netllm_gym.errors import ConfigError, UnknownNameError
@@ -56,7 +57,9 @@ class CollectConfig:
             a number).
         epsilon: share of actions replaced by uniform ones (coverage).
         seed: of everything random.
-        hindsight: record hindsight action values.
+        hindsight: record hindsight action values, the oracle's.
+        values_of: record instead what each action earns when this agent goes on from there, see
+            :mod:`netllm_gym.datasets.continuation`; a registered name or a checkpoint folder, none by default.
         env_kwargs: of ``gym.make``, e.g. ``{"traces": "abr/fcc-hsdpa", "split": "train", "random_start": True}``.
     """
 
@@ -66,6 +69,7 @@ class CollectConfig:
     epsilon: float = 0.0
     seed: int = 0
     hindsight: bool = False
+    values_of: str = ""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,13 +78,16 @@ class CollectConfig:
             raise ConfigError("at least one agent is needed")
         if self.episodes < 0 or not 0 <= self.epsilon <= 1:
             raise ConfigError("episodes must not be negative and epsilon must lie in [0, 1]")
+        if self.hindsight and self.values_of:
+            raise ConfigError("action values are the oracle's (hindsight) or an agent's (values_of), not both")
         if has_split(self.env):
             refuse_test(self.env_kwargs.get("split", "test"), "collecting experience")
 
     @property
     def key(self) -> str:
         """Digest of the configuration, the package version, and the content of agents that are checkpoints."""
-        folders = {name: folder_digest(Path(name)) for name in self.agents if (Path(name) / "agent.json").is_file()}
+        names = (*self.agents, self.values_of) if self.values_of else self.agents
+        folders = {name: folder_digest(Path(name)) for name in names if (Path(name) / "agent.json").is_file()}
         content = {**asdict(self), "version": netllm_gym.__version__, "checkpoints": folders}
         text = json.dumps(content, sort_keys=True)
         return digest([text.encode()])[:12]
@@ -97,6 +104,9 @@ def _record_block(config: CollectConfig, first: int, last: int, path: Path) -> N
     inner: Any = env.unwrapped
     if config.hindsight and not hasattr(inner, "action_values"):
         raise ConfigError(f"{config.env} offers no hindsight action values")
+    followed = netllm_gym.make_agent(config.values_of) if config.values_of else None
+    if followed is not None:
+        require_continuation(env, followed)
     if config.epsilon and not isinstance(env.action_space, gym.spaces.Discrete):
         raise ConfigError("epsilon noise needs discrete actions")
     agents = [netllm_gym.make_agent(name) for name in config.agents]
@@ -105,7 +115,7 @@ def _record_block(config: CollectConfig, first: int, last: int, path: Path) -> N
         agent = agents[episode % len(agents)]
         traces = getattr(inner, "traces", None)  # without them, an episode differs from another by its seed alone
         trace = None if traces is None else (episode // len(agents)) % len(traces)
-        record = rollout(env, agent, episode, config.seed, trace, config.epsilon, config.hindsight)
+        record = rollout(env, agent, episode, config.seed, trace, config.epsilon, config.hindsight, followed)
         flat |= {f"{episode}/{key}": value for key, value in record.arrays().items()}
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **flat)
@@ -149,11 +159,13 @@ def collect(
         return dataset
     env = _make(config)
     total = config.episodes or len(getattr(env.unwrapped, "traces", ())) * len(config.agents)
-    env.close()
     if not total:
         raise ConfigError(f"{config.env} has no traces to play once each; say how many episodes")
     for name in config.agents:  # a misspelt agent is found before any work is done
         netllm_gym.make_agent(name)
+    if config.values_of:
+        require_continuation(env, netllm_gym.make_agent(config.values_of))
+    env.close()
     staging = datasets_root() / ".partial" / config.key
     staging.mkdir(parents=True, exist_ok=True)
     write_json(staging / "config.json", asdict(config))

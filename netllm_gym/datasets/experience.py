@@ -23,6 +23,7 @@ class Episode:
         rewards: float ``[T]``, what each action brought.
         action_values: hindsight value of each action, float ``[T, A]``, or ``None``.
         trace: name of the trace that was played.
+        action_mask: which choices were legal, all factors one after the other, bool ``[T, A]``, or ``None``.
     """
 
     observations: dict[str, np.ndarray]
@@ -30,12 +31,15 @@ class Episode:
     rewards: np.ndarray
     action_values: np.ndarray | None = None
     trace: str = ""
+    action_mask: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         steps = len(self.rewards)
         parts = {**self.observations, "actions": self.actions}
         if self.action_values is not None:
             parts["action_values"] = self.action_values
+        if self.action_mask is not None:
+            parts["action_mask"] = self.action_mask
         for name, array in parts.items():
             if len(array) != steps:
                 raise DatasetError(f"episode on {self.trace or 'a trace'}: {len(array)} {name} for {steps} rewards")
@@ -95,7 +99,7 @@ def pad(episodes: Sequence[Episode]) -> dict[str, Any]:
     Returns:
         ``observations`` (key → ``[B, L, …]``), ``actions`` ``[B, L, …]``, ``rewards`` and ``returns_to_go``
         float32 ``[B, L]``, ``mask`` bool ``[B, L]`` (true where there was a decision) and, when every episode has
-        them, ``action_values`` float32 ``[B, L, A]``.
+        them, ``action_values`` float32 ``[B, L, A]`` and ``action_mask`` bool ``[B, L, A]``.
     """
     longest = max(len(episode) for episode in episodes)
 
@@ -116,6 +120,9 @@ def pad(episodes: Sequence[Episode]) -> dict[str, Any]:
     values = [e.action_values for e in episodes if e.action_values is not None]
     if len(values) == len(episodes):
         batch["action_values"] = stack([np.asarray(v, np.float32) for v in values])
+    masks = [e.action_mask for e in episodes if e.action_mask is not None]
+    if len(masks) == len(episodes):
+        batch["action_mask"] = stack(masks)
     return batch
 
 

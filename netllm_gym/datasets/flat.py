@@ -16,13 +16,14 @@ class FlatView:
 
     Args:
         space: a Dict of Box and Discrete spaces.
-        scales: typical magnitude of each Box key (``env.metadata["scales"]``); 1 where it is missing.
+        scales: typical magnitude of each Box key (``env.metadata["scales"]``), or one for each entry of its last axis;
+            1 where it is missing.
 
     Raises:
         ConfigError: another kind of space.
     """
 
-    def __init__(self, space: gym.Space, scales: dict[str, float]) -> None:
+    def __init__(self, space: gym.Space, scales: dict[str, Any]) -> None:
         if not isinstance(space, gym.spaces.Dict):
             raise ConfigError(f"a flat view needs a Dict observation space, got {type(space).__name__}")
         self.space = space
@@ -32,6 +33,9 @@ class FlatView:
             if isinstance(member, gym.spaces.Discrete):
                 self.size += int(member.n)
             elif isinstance(member, gym.spaces.Box):
+                scale = np.shape(scales.get(key, 1.0))
+                if scale and scale != member.shape[-1:]:
+                    raise ConfigError(f"observation {key!r} {member.shape} cannot be divided by {scale[0]} scales")
                 self.size += int(np.prod(member.shape))
             else:
                 raise ConfigError(f"observation {key!r} is a {type(member).__name__}: it has no flat view")
@@ -55,8 +59,9 @@ class FlatView:
             if isinstance(member, gym.spaces.Discrete):
                 parts.append(np.eye(int(member.n), dtype=np.float32)[values.astype(np.int64).ravel()])
             else:
-                scaled = values.reshape(len(values), -1) / self.scales.get(key, 1.0)
-                parts.append(scaled.astype(np.float32))
+                scale = self.scales.get(key, 1.0)
+                scaled = values / (scale if np.isscalar(scale) else np.asarray(scale, np.float32))
+                parts.append(scaled.reshape(len(values), -1).astype(np.float32))
         return np.concatenate(parts, axis=1)
 
     def one(self, observation: dict[str, Any]) -> NDArray[np.float32]:

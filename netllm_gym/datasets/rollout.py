@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from netllm_gym.agents.base import Agent, EnvInfo
+from netllm_gym.datasets.continuation import continuation_values
 
 # Purpose keys: one independent stream per use, so that a draw more in one changes no other.
 _ENV, _AGENT, _NOISE, _START = range(4)
@@ -28,7 +29,9 @@ class Record:
         actions: array ``[T, …]``.
         rewards: float64 ``[T]``.
         terminated: whether the episode ended by itself (else it was cut off).
-        action_values: hindsight values float64 ``[T, A]``, or ``None``.
+        action_values: the oracle's or an agent's values float64 ``[T, A]``, or ``None``.
+        action_mask: which choices were legal, all factors of the action one after the other, bool ``[T, A]``, or
+            ``None`` where the environment does not say.
         propensity: probability with which the collecting policy took each action, float64 ``[T]``.
         agent, trace, group: who played what.
     """
@@ -42,6 +45,7 @@ class Record:
     agent: str
     trace: str
     group: str
+    action_mask: np.ndarray | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Flatten to plain arrays for an ``.npz``."""
@@ -49,8 +53,9 @@ class Record:
         flat |= {"actions": self.actions, "rewards": self.rewards, "propensity": self.propensity}
         flat |= {"terminated": np.array(self.terminated)}
         flat |= {key: np.array(getattr(self, key)) for key in ("agent", "trace", "group")}
-        if self.action_values is not None:
-            flat["action_values"] = self.action_values
+        for key in ("action_values", "action_mask"):
+            if getattr(self, key) is not None:
+                flat[key] = getattr(self, key)
         return flat
 
     @classmethod
@@ -67,6 +72,7 @@ class Record:
             str(flat["agent"]),
             str(flat["trace"]),
             str(flat["group"]),
+            flat.get("action_mask"),
         )
 
 
@@ -78,6 +84,7 @@ def rollout(
     trace: int | None,
     epsilon: float = 0.0,
     hindsight: bool = False,
+    followed: Agent | None = None,
 ) -> Record:
     """Play one episode and record it.
 
@@ -89,6 +96,7 @@ def rollout(
         trace: index of the trace to play; ``None`` for an environment without traces.
         epsilon: probability of replacing the agent's action by a uniformly drawn legal one (discrete actions only).
         hindsight: record ``env.action_values()`` before each step.
+        followed: record what each action earns when this agent goes on from there.
     """
     inner: Any = env.unwrapped
     options = None if trace is None else {"trace": trace}
@@ -97,13 +105,17 @@ def rollout(
     noise = np.random.default_rng(episode_seed(seed, episode, _NOISE))
     observations = [observation]
     actions: list[Any] = []
-    rewards, propensity, values = [], [], []
+    rewards, propensity, values, masks = [], [], [], []
     trace_name = info.get("trace", f"episode {episode}")
     group = info.get("trace_group", trace_name)
     terminated = truncated = False
     while not (terminated or truncated):
         if hindsight:
             values.append(inner.action_values())
+        elif followed is not None:
+            values.append(continuation_values(env, info, followed))
+        if "action_mask" in info:
+            masks.append(np.asarray(info["action_mask"], bool).ravel())
         chosen = action = agent.act(observation, info)
         if epsilon > 0:
             discrete: Any = inner.action_space
@@ -127,4 +139,5 @@ def rollout(
         agent.name,
         trace_name,
         group,
+        np.stack(masks) if len(masks) == len(actions) else None,
     )

@@ -106,6 +106,8 @@ def _buffer(index: int, record: Record) -> Any:
     infos = {"propensity": padded(record.propensity)}
     if record.action_values is not None:
         infos["action_values"] = padded(record.action_values)
+    if record.action_mask is not None:  # all is legal where nothing was decided
+        infos["action_mask"] = np.concatenate([record.action_mask, np.ones_like(record.action_mask[:1])])
     terminations = np.zeros(steps, bool)
     terminations[-1] = record.terminated
     truncations = np.zeros(steps, bool)
@@ -150,7 +152,7 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
             "reward_mean": float(means.mean()),
         },
         "steps": int(sum(len(r.rewards) for r in records)),
-        "action_values": config.hindsight,
+        "action_values": "oracle" if config.hindsight else config.values_of,
         "digest": content,
         "versions": versions(),
     }
@@ -200,7 +202,8 @@ def load_experience(dataset: str) -> Experience:
         episodes = []
         for data, about in zip(stored.iterate_episodes(), description["episodes"], strict=True):
             steps = about["steps"]
-            values = data.infos.get("action_values") if data.infos else None
+            infos = data.infos or {}
+            values, masks = infos.get("action_values"), infos.get("action_mask")
             episodes.append(
                 Episode(
                     {key: np.asarray(value)[:steps] for key, value in data.observations.items()},
@@ -208,6 +211,7 @@ def load_experience(dataset: str) -> Experience:
                     np.asarray(data.rewards, dtype=np.float64),
                     None if values is None else np.asarray(values)[:steps],
                     about["trace"],
+                    None if masks is None else np.asarray(masks, bool)[:steps],
                 )
             )
         spaces = stored.spec.observation_space, stored.spec.action_space

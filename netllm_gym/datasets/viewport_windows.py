@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import gymnasium as gym
@@ -9,8 +10,9 @@ import numpy as np
 
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.envs.viewport.prediction import ViewportPredictionEnv
-from netllm_gym.envs.viewport.windows import Windows, cut, displacements, turned
+from netllm_gym.envs.viewport.windows import Windows, cut, displacements, mirrored, turned
 from netllm_gym.errors import ConfigError
+from netllm_gym.files import digest
 from netllm_gym.traces.head_geometry import unwrap_to_last
 from netllm_gym.traces.protocol import training
 
@@ -23,6 +25,7 @@ def window_experience(
     stride: int = 15,
     spacing: int | None = None,
     turns: int = 0,
+    mirror: bool = False,
     **env_kwargs: Any,
 ) -> Experience:
     """Cut every window of a split into experience for supervised training.
@@ -40,6 +43,7 @@ def window_experience(
             and spacing 15 a trace becomes five episodes at the environment's pace, each shifted by three samples.
         turns: copies of everything, in each of which every viewer is turned about the vertical by an angle of his own
             (drawn from seed 0; not with images, which do not turn).
+        mirror: also a copy of every copy with left and right exchanged (not with images).
         env_kwargs: further arguments of ``netllm_gym/ViewportPrediction-v0``: ``history``, ``future``,
             ``image``.
     """
@@ -51,14 +55,18 @@ def window_experience(
         env = gym.make(ENV_ID, **kwargs).unwrapped
     assert isinstance(env, ViewportPredictionEnv)
     windows = cut(tuple(env.traces), env.protocol)
-    if turns and env.maps is not None:
-        raise ConfigError("windows with images cannot be turned")
+    if (turns or mirror) and env.maps is not None:
+        raise ConfigError("windows with images can be neither turned nor mirrored")
     rng = np.random.default_rng(0)
     copies = [windows]
     for _ in range(turns):
         by = rng.uniform(0.0, 360.0, len(windows.names))
         copies.append(turned(windows, by[windows.trace]))
+    if mirror:
+        copies += [mirrored(copy) for copy in copies]
     episodes = [episode for copy in copies for episode in _episodes(copy, env, spacing)]
+    # What is cut from the traces depends on these; a training must not be resumed on other windows.
+    options = {**kwargs, "traces": "", "spacing": spacing, "turns": turns, "mirror": mirror}
     return Experience(
         episodes,
         ENV_ID,
@@ -68,7 +76,7 @@ def window_experience(
         dict(env.metadata["modalities"]),
         dict(env.metadata["scales"]),
         name=f"{traces}/{split}",
-        digest=env.traces.digest,
+        digest=digest([env.traces.digest.encode(), json.dumps(options, sort_keys=True, default=str).encode()]),
     )
 
 

@@ -19,6 +19,7 @@ from netllm_gym.traces.splits import audit
 from netllm_gym.traces.traceset import TraceSet
 from netllm_gym.traces.user import import_traces, read_path, user_set
 from netllm_gym.traces.video import VideoManifest, synthetic_video
+from netllm_gym.traces.workload_files import holds_workload, workload_set
 from netllm_gym.traces.workload_sets import fetch_workload
 
 __all__ = [
@@ -73,6 +74,8 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
     if text not in catalog.entries() and Path(text).exists():
         if holds_head_logs(text):
             return read_heads(text)
+        if holds_workload(text):
+            return workload_set(text)
         return read_path(Path(text))
     check_opening(split)
     base, _ = catalog.split_name(text)

@@ -4,13 +4,15 @@ What is matched are statistics of *windows*: real traces are cut into pieces of 
 where that is shorter), because the variance and the autocorrelation of a sample depend on its length. The model is
 simulated at that same length with the same random numbers for every candidate, and least squares over its seven
 parameters minimise the difference. What the model cannot show, such as stretches of no throughput at all, is left out
-of the fit and stays out of the synthetic set.
+of the fit and stays out of the synthetic set. Where all traces change at a known second, the parts before and after it
+are fitted one by one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,11 @@ SIMULATED = 150
 _WEIGHTS = np.array([1.0, 0.5, 1.0, 0.5, *(2.0 for _ in LAGS)])
 
 
+def lags_of(steps: int) -> tuple[int, ...]:
+    """Return the :data:`LAGS` at which a window of `steps` still says something: less than half its length."""
+    return tuple(lag for lag in LAGS if 2 * lag < steps)
+
+
 @dataclass(frozen=True)
 class Profile:
     """Statistics of windows of throughput.
@@ -37,7 +44,7 @@ class Profile:
         spread: standard deviation of the log of the windows' means.
         cv: median coefficient of variation within a window.
         cv_spread: standard deviation of the log of the coefficients of variation.
-        autocorrelation: median over windows at :data:`LAGS` steps.
+        autocorrelation: median over windows at the lags of :func:`lags_of`.
         windows: how many windows that are not at rest throughout.
     """
 
@@ -64,6 +71,7 @@ class Profile:
 def profile(rows: Sequence[NDArray[np.float64]]) -> Profile:
     """Compute the statistics of windows of throughput in Mbit/s, each of shape ``[steps]``."""
     means, variations, correlations = [], [], []
+    lags = lags_of(min((len(row) for row in rows), default=0))
     for row in rows:
         mean, std = float(row.mean()), float(row.std())
         if mean <= 0 or std <= 1e-9 * mean:
@@ -72,7 +80,7 @@ def profile(rows: Sequence[NDArray[np.float64]]) -> Profile:
         power = float(np.dot(centred, centred))
         means.append(mean)
         variations.append(std / mean)
-        correlations.append([float(np.dot(centred[lag:], centred[:-lag])) / power for lag in LAGS])
+        correlations.append([float(np.dot(centred[lag:], centred[:-lag])) / power for lag in lags])
     if len(means) < LEAST_WINDOWS:
         raise ConfigError(f"{len(means)} windows that vary; a fit needs at least {LEAST_WINDOWS}")
     return Profile(
@@ -95,7 +103,7 @@ def windows(traces: Sequence[NetworkTrace]) -> tuple[list[NDArray[np.float64]], 
     step_s = max(1.0, float(np.rint(np.median(np.concatenate([trace.duration_s for trace in traces])))))
     length_s = min(WINDOW_S, float(np.median([trace.total_s for trace in traces])))
     steps = int(length_s / step_s + 1e-6)
-    if steps <= 2 * LAGS[-1]:
+    if len(lags_of(steps)) < 3:
         raise ConfigError(f"traces of {length_s:g} s in steps of {step_s:g} s are too short to calibrate from")
     rows = []
     for trace in traces:
@@ -160,7 +168,8 @@ def calibrate(traces: Sequence[NetworkTrace], seed: int = 0) -> Calibration:
         return profile([model.draw(np.random.default_rng(stream), steps) for stream in streams])
 
     def residuals(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _WEIGHTS * (simulated(model_of(x)).vector() - measured.vector())
+        difference = simulated(model_of(x)).vector() - measured.vector()
+        return _WEIGHTS[: len(difference)] * difference
 
     start = np.log([measured.mean_mbps, measured.spread + 0.05, measured.cv, measured.cv_spread + 0.05])
     low = np.array([*(start - 2.5), -4.0, 0.0, -4.0])
@@ -181,34 +190,77 @@ def calibrate(traces: Sequence[NetworkTrace], seed: int = 0) -> Calibration:
     return Calibration(rounded, length_s, measured, simulated(rounded))
 
 
-def catalog_entry(name: str, source: str, fit: Calibration, seed: int, counts: tuple[int, int, int]) -> str:
-    """Return the catalog's TOML of a synthetic family fitted to the train split of `source`."""
-    measured, model = fit.measured, fit.model
-    correlations = ", ".join(f"{value:.3f}" for value in measured.autocorrelation)
-    reached = ", ".join(f"{value:.3f}" for value in fit.reached.autocorrelation)
-    lines = [
-        f"# Fitted to {measured.windows} windows of {source}, train; the fit reaches mean {fit.reached.mean_mbps:.4g},",
-        f"# spread {fit.reached.spread:.3f}, CV {fit.reached.cv:.3f} (spread {fit.reached.cv_spread:.3f}), "
-        f"autocorrelation {reached}.",
+def calibrate_phases(traces: Sequence[NetworkTrace], changes_s: Sequence[float], seed: int = 0) -> list[Calibration]:
+    """Fit a model to each part of traces that all change at the same seconds.
+
+    Args:
+        traces: of equal length.
+        changes_s: where one part ends and the next begins, increasing, within the traces.
+        seed: of the simulation.
+
+    Raises:
+        ConfigError: a change outside the traces, or a part too short to fit.
+    """
+    total_s = min(trace.total_s for trace in traces)
+    edges = [0.0, *changes_s, total_s]
+    if (np.diff(edges) <= 0).any():
+        raise ConfigError(f"changes must rise and lie within the {total_s:g} s that all traces last")
+    step_s = max(1.0, float(np.rint(np.median(np.concatenate([trace.duration_s for trace in traces])))))
+    fits = []
+    for begin, end in pairwise(np.rint(np.array(edges) / step_s).astype(int)):
+        parts = []
+        for trace in traces:
+            rates = trace.resampled(step_s)[begin:end]
+            if rates.any():
+                parts.append(NetworkTrace(trace.name, np.full(len(rates), step_s), rates))
+        fits.append(calibrate(parts, seed))
+    return fits
+
+
+def catalog_entry(name: str, source: str, fits: Sequence[Calibration], seed: int, counts: tuple[int, int, int]) -> str:
+    """Return the catalog's TOML of a synthetic family fitted to the train split of `source`, of one part or several."""
+    single = len(fits) == 1
+    left, right = ("[", "]") if single else ("[[", "]]")
+    family = name.rpartition("/")[2].removeprefix("synthetic-")
+    lines = []
+    for fit in fits:
+        reached = ", ".join(f"{value:.3f}" for value in fit.reached.autocorrelation)
+        lines += [
+            f"# Fitted to {fit.measured.windows} windows of {source}, train; the fit reaches mean "
+            f"{fit.reached.mean_mbps:.4g},",
+            f"# spread {fit.reached.spread:.3f}, CV {fit.reached.cv:.3f} (spread {fit.reached.cv_spread:.3f}), "
+            f"autocorrelation {reached}.",
+        ]
+    lines += [
         f'["{name}"]',
         'kind = "synthetic-network"',
         f'title = "Synthetic links with the statistics of {source}"',
         'licence = "MIT (this package)"',
         'citation = "netllm_gym"',
         f"seed = {seed}",
-        f"length_s = {fit.length_s:.1f}",
+        f"length_s = {sum(fit.length_s for fit in fits):.1f}",
         "counts = { train = %d, valid = %d, test = %d }" % counts,  # noqa: UP031 - braces are TOML's
         "",
-        f'["{name}".measured]',
-        f'source = "{source}"',
-        f"mean_mbps = {measured.mean_mbps:.4g}",
-        f"spread = {measured.spread:.3f}",
-        f"cv = {measured.cv:.3f}",
-        f"cv_spread = {measured.cv_spread:.3f}",
-        f"autocorrelation = [{correlations}]  # at {', '.join(map(str, LAGS))} steps",
-        "",
-        f'["{name}".families.{name.rpartition("/")[2].removeprefix("synthetic-")}]',
-        *(f"{key} = {value:g}" for key, value in vars(model).items()),
-        "",
     ]
+    for fit in fits:
+        measured = fit.measured
+        correlations = ", ".join(f"{value:.3f}" for value in measured.autocorrelation)
+        lags = ", ".join(map(str, LAGS[: len(measured.autocorrelation)]))
+        lines += [
+            f'{left}"{name}".measured{right}',
+            f'source = "{source}"',
+            f"mean_mbps = {measured.mean_mbps:.4g}",
+            f"spread = {measured.spread:.3f}",
+            f"cv = {measured.cv:.3f}",
+            f"cv_spread = {measured.cv_spread:.3f}",
+            f"autocorrelation = [{correlations}]  # at {lags} steps",
+            "",
+        ]
+    for fit in fits:
+        lines += [
+            f'{left}"{name}".families.{family}{right}',
+            *([] if single else [f"length_s = {fit.length_s:g}"]),
+            *(f"{key} = {value:g}" for key, value in vars(fit.model).items()),
+            "",
+        ]
     return "\n".join(lines) + "\n"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from netllm_gym.errors import ConfigError, DownloadError, TraceFormatError
-from netllm_gym.files import cache_dir
+from netllm_gym.files import atomic_path, cache_dir
 from netllm_gym.traces import catalog, readers
 from netllm_gym.traces.fetch import MAX_MEMBER_BYTES, MAX_MEMBERS, MAX_TOTAL_BYTES, Source, fetch_files
 from netllm_gym.traces.manifests import read_manifest
@@ -21,7 +21,7 @@ from netllm_gym.traces.network import NetworkTrace
 from netllm_gym.traces.readers.text import decode, parse_float
 from netllm_gym.traces.splits import SPLITS, by_recording, joined_recordings, leak_free
 from netllm_gym.traces.store import load_network, save_network
-from netllm_gym.traces.synthetic import RegimeModel, synthetic_traces
+from netllm_gym.traces.synthetic import PhasedModel, RegimeModel, synthetic_traces
 from netllm_gym.traces.video import VideoManifest, synthetic_video
 
 READERS = {
@@ -122,10 +122,20 @@ def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dic
         members: list[NetworkTrace] = []
         for family, model in entry["families"].items():
             members += synthetic_traces(
-                RegimeModel(**model), family, split, entry["counts"][split], entry["seed"], entry["length_s"]
+                _model(model), family, split, entry["counts"][split], entry["seed"], entry["length_s"]
             )
         splits[split] = tuple(members)
     return splits
+
+
+def _model(family: dict[str, Any] | list[dict[str, Any]]) -> RegimeModel | PhasedModel:
+    """Return the model of a catalog's family: a table, or a list of tables with a ``length_s`` each."""
+    if isinstance(family, dict):
+        return RegimeModel(**family)
+    lengths = tuple(phase["length_s"] for phase in family)
+    return PhasedModel(
+        tuple(RegimeModel(**{k: v for k, v in phase.items() if k != "length_s"}) for phase in family), lengths
+    )
 
 
 # Embedded videos, the second with 1.2 times the bytes at the same labels, as NetLLM's second video has.
@@ -148,26 +158,43 @@ def load_video(name: str | Path) -> VideoManifest:
     if f"video/{name}" not in catalog.entries() and Path(name).exists():
         return read_manifest(Path(name))
     entry = catalog.describe(f"video/{name}")
-    stored = cache_dir() / "videos" / f"{name}-{entry['sha256'][:12]}.npy"
+    stored = _cached_video(str(name), entry)
     if not stored.is_file():
         raise DownloadError(f"video {name} is not on this machine yet: netllm-gym traces fetch video/{name}")
-    return VideoManifest(str(name), entry["bitrates_kbps"], entry["chunk_s"], np.load(stored, allow_pickle=False))
+    with np.load(stored, allow_pickle=False) as found:
+        tables = {key: found[key] for key in found.files if key != "sizes"}
+        return VideoManifest(str(name), entry["bitrates_kbps"], entry["chunk_s"], found["sizes"], tables)
+
+
+def _cached_video(name: str, entry: catalog.Entry) -> Path:
+    return cache_dir() / "videos" / f"{name}-{entry['sha256'][:12]}.npz"
 
 
 def fetch_video(name: str, progress: bool = False) -> VideoManifest:
-    """Download, verify and parse a public video's size files (one file a level, one line a chunk)."""
-    from netllm_gym.files import atomic_path
+    """Download, verify and parse a public video: size files, one a level, and quality tables where it has any.
 
+    Raises:
+        DownloadError: it cannot be had or differs from the pinned content.
+        TraceFormatError: files of different lengths, or a line that is no number.
+    """
     entry = catalog.describe(f"video/{name}")
-    found = fetch_files(Source(entry["repository"], entry["commit"]), [entry["files"]], entry["sha256"], progress)
-    columns = [
-        [parse_float(line, path, i) for i, line in enumerate(decode(data, path).split(), start=1)]
+    # A table lists its files in the ladder's order: their names may count the other way.
+    tables: dict[str, list[str]] = entry.get("quality_tables", {})
+    wanted = [entry["files"], *(path for paths in tables.values() for path in paths)]
+    found = fetch_files(Source(entry["repository"], entry["commit"]), wanted, entry["sha256"], progress)
+    listed = {path for paths in tables.values() for path in paths}
+    columns = {
+        path: [parse_float(line, path, i) for i, line in enumerate(decode(data, path).split(), start=1)]
         for path, data in found.items()
-    ]
-    if len({len(column) for column in columns}) != 1:
+    }
+    if len({len(column) for column in columns.values()}) != 1:
         raise TraceFormatError(name, "levels have different numbers of chunks")
-    sizes = np.array(columns).T[: entry["chunks"]]
-    video = VideoManifest(name, entry["bitrates_kbps"], entry["chunk_s"], sizes)
-    with atomic_path(cache_dir() / "videos" / f"{name}-{entry['sha256'][:12]}.npy") as path:
-        np.save(path, sizes)
+    levels = {"sizes": [path for path in columns if path not in listed], **tables}
+    arrays: dict[str, Any] = {
+        key: np.array([columns[path] for path in paths]).T[: entry["chunks"]] for key, paths in levels.items()
+    }
+    qualities = {key: array for key, array in arrays.items() if key != "sizes"}
+    video = VideoManifest(name, entry["bitrates_kbps"], entry["chunk_s"], arrays["sizes"], qualities)
+    with atomic_path(_cached_video(name, entry)) as path:
+        np.savez(path, **arrays)
     return video

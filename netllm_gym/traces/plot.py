@@ -1,4 +1,4 @@
-"""Pictures of a trace set: a few traces over time, and the distribution of their means."""
+"""Pictures of a trace set: links over time, the jobs of a workload, and how both are distributed."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from netllm_gym.files import atomic_path
+from netllm_gym.traces.jobs import JobTrace
 from netllm_gym.traces.network import NetworkTrace
 from netllm_gym.traces.traceset import TraceSet
+from netllm_gym.traces.workload_statistics import table
 
 
 def plot_network(traces: TraceSet[NetworkTrace], path: Path, shown: int = 4) -> None:
@@ -26,6 +28,32 @@ def plot_network(traces: TraceSet[NetworkTrace], path: Path, shown: int = 4) -> 
     right.step(means, np.arange(1, len(means) + 1) / len(means), where="post")
     right.set(xlabel="mean throughput (Mbit/s)", ylabel=f"share of {len(means)} traces", ylim=(0, 1))
     for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def plot_workload(traces: TraceSet[JobTrace], path: Path, shown: int = 3) -> None:
+    """Write a figure (format by suffix): arrivals of the first sequences, and the jobs' work, paths and parallelism."""
+    from matplotlib.figure import Figure
+
+    workload = traces[0].workload
+    found = table(workload.templates)
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    for trace in traces[:shown]:
+        count = 100 if workload.arrivals_s is None else min(100, len(workload.arrivals_s))
+        left.step([at for at, _ in trace.jobs(count)], np.arange(count) + 1, where="post", lw=0.9, label=trace.name)
+    left.set(xlabel="time (s)", ylabel="jobs arrived", title=f"{traces.name}, split {traces.split}")
+    left.legend(fontsize=7, frameon=False)
+    share = np.arange(1, len(workload.templates) + 1) / len(workload.templates)
+    for key, label in (("work_s", "work, executor-seconds"), ("path_s", "critical path, seconds")):
+        middle.step(np.sort(found[key]), share, where="post", label=label)
+    middle.set(xscale="log", ylabel=f"share of {len(workload.templates)} jobs", ylim=(0, 1))
+    middle.legend(fontsize=7, frameon=False)
+    right.scatter(found["stages"], found["parallelism"], s=8)
+    right.set(xlabel="stages", ylabel="parallelism (work / path)", yscale="log")
+    for axis in (left, middle, right):
         axis.spines[["top", "right"]].set_visible(False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)

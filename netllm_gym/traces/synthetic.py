@@ -6,6 +6,9 @@ probability ``1/dwell`` per step (congestion, cell, queue); ``a`` is a first-ord
 ``rho`` (fast fading, cross traffic). Both have unit variance, so the coefficient of variation within a trace is
 ``√(exp(σ²) − 1)`` and the lag-1 autocorrelation of ``z`` is ``w (1 − 1/dwell) + (1−w) rho``. Means of traces are
 log-normal: ``m = mean · exp(spread · g − spread²/2)``, clipped to ``[floor, ceiling]``.
+
+Sets whose traces all change at the same second (Sabre's FCC traces: one slow minute, two fast ones) are several such
+models one after the other, drawn independently.
 """
 
 from __future__ import annotations
@@ -75,17 +78,57 @@ class RegimeModel:
         levels = rng.standard_normal(steps)
         regime = levels[np.maximum.accumulate(np.where(switch, np.arange(steps), 0))]
         shocks = rng.standard_normal(steps)
-        fast = np.empty(steps)
-        fast[0] = shocks[0]
-        keep = np.sqrt(1 - self.rho**2)
-        for t in range(1, steps):
-            fast[t] = self.rho * fast[t - 1] + keep * shocks[t]
-        z = np.sqrt(self.weight) * regime + np.sqrt(1 - self.weight) * fast
+        rho, keep = float(self.rho), float(np.sqrt(1 - self.rho**2))
+        fast = [float(shocks[0])]
+        for shock in shocks[1:].tolist():  # Python's floats are ten times as fast here as an array's elements
+            fast.append(rho * fast[-1] + keep * shock)
+        z = np.sqrt(self.weight) * regime + np.sqrt(1 - self.weight) * np.array(fast)
         return mean * np.exp(sigma * z - sigma**2 / 2)
 
 
+@dataclass(frozen=True)
+class PhasedModel:
+    """Regime models one after the other, each with a mean and a variation of its own.
+
+    Attributes:
+        phases: the models, all of one step length.
+        lengths_s: seconds each lasts.
+    """
+
+    phases: tuple[RegimeModel, ...]
+    lengths_s: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.phases or len(self.phases) != len(self.lengths_s):
+            raise ConfigError("a phased model needs a length for each of its phases")
+        if len({model.step_s for model in self.phases}) != 1:
+            raise ConfigError("the phases of a model must have steps of one length")
+        if any(length < model.step_s for model, length in zip(self.phases, self.lengths_s, strict=True)):
+            raise ConfigError("a phase must last a step at least")
+
+    @property
+    def step_s(self) -> float:
+        """Seconds per step."""
+        return self.phases[0].step_s
+
+    @property
+    def length_s(self) -> float:
+        """Seconds of all phases together."""
+        return sum(self.lengths_s)
+
+    def draw(self, rng: np.random.Generator, steps: int) -> NDArray[np.float64]:
+        """Draw the throughput of one trace in Mbit/s, shape ``[steps]``; the phases come around again if need be."""
+        parts: list[NDArray[np.float64]] = []
+        while sum(map(len, parts)) < steps:
+            parts += [
+                model.draw(rng, round(length / model.step_s))
+                for model, length in zip(self.phases, self.lengths_s, strict=True)
+            ]
+        return np.concatenate(parts)[:steps]
+
+
 def synthetic_traces(
-    model: RegimeModel, prefix: str, split: str, count: int, seed: int, length_s: float = 320.0
+    model: RegimeModel | PhasedModel, prefix: str, split: str, count: int, seed: int, length_s: float = 320.0
 ) -> tuple[NetworkTrace, ...]:
     """Draw `count` traces of `length_s` seconds; each has a stream of its own, keyed by (seed, split, index)."""
     if split not in _SPLIT_KEYS:

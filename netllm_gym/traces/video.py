@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +86,32 @@ class VideoManifest:
         ]
         content = [self.bitrates_kbps.tobytes(), np.float64(self.chunk_s).tobytes(), self.chunk_bytes.tobytes()]
         return digest([*content, *tables])
+
+
+def assembled(
+    name: str, levels: Sequence[Sequence[float]], bitrates_kbps: Sequence[float] | None, chunk_s: float
+) -> VideoManifest:
+    """Return the video of levels in any order.
+
+    Args:
+        name: of the manifest.
+        levels: the sizes of the chunks in bytes, one sequence a level.
+        bitrates_kbps: of each level; without them, the mean of its sizes.
+        chunk_s: seconds of video in a chunk.
+
+    Raises:
+        TraceFormatError: levels of different lengths, or what :class:`VideoManifest` refuses.
+    """
+    lengths = [len(level) for level in levels]
+    if len(set(lengths)) != 1:
+        raise TraceFormatError(name, f"levels have different numbers of chunks: {lengths[:12]}")
+    sizes = np.array(levels, dtype=np.float64).T
+    if bitrates_kbps is None:
+        bitrates_kbps = (sizes.mean(axis=0) * 8 / 1000 / chunk_s).tolist() if chunk_s > 0 else []
+    if len(bitrates_kbps) != len(levels):
+        raise TraceFormatError(name, f"{len(bitrates_kbps)} bitrates but {len(levels)} levels")
+    order = np.argsort(np.array(bitrates_kbps, dtype=np.float64), kind="stable")
+    return VideoManifest(name, np.array(bitrates_kbps, dtype=np.float64)[order], chunk_s, sizes[:, order])
 
 
 PENSIEVE_LADDER_KBPS = (300.0, 750.0, 1200.0, 1850.0, 2850.0, 4300.0)

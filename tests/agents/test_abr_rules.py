@@ -9,7 +9,7 @@ import pytest
 from netllm_gym import EnvInfo, make_agent
 from netllm_gym.errors import ConfigError
 
-RULES = ["rate-based", "festive", "bola", "bola-e", "dynamic", "fast-mpc"]
+RULES = ["rate-based", "festive", "bola", "bola-e", "dynamic", "mpc", "fast-mpc"]
 
 
 def _episode(name: str, trace: int = 0) -> tuple[list[int], float]:

@@ -66,7 +66,7 @@ def test_a_broken_checkpoint_is_one_line(tmp_path) -> None:
 
 
 def test_lock_step_training_physics_are_the_environments() -> None:
-    from netllm_gym.agents.learned.abr_ppo import Playground
+    from netllm_gym.agents.learned.abr_playground import Playground
 
     traces, video = load("abr/synthetic", "valid"), load_video("synthetic")
     ground = Playground(list(traces), [video])

@@ -18,7 +18,7 @@ def test_a_short_training_gives_a_predictor_that_the_cache_returns(name: str, im
     observation, info = env.reset(seed=0)
     answers = []
     for _ in range(2):
-        agent = netllm_gym.make_agent(name, stride=60, hidden=8, epochs=1)
+        agent = netllm_gym.make_agent(name, stride=60, turns=1, hidden=8, epochs=1)
         agent.reset(EnvInfo.of(env))
         answers.append(agent.act(observation, info))
     assert env.action_space.contains(answers[0]) and np.array_equal(*answers)
@@ -32,4 +32,5 @@ def test_an_untrained_network_is_hold_last() -> None:
 
     motion, image = torch.randn(4, 10, 12), torch.rand(4, 512)
     assert torch.count_nonzero(build_gru(8, 2, 20)(motion, image)) == 0
-    assert torch.count_nonzero(build_track(8, 20, 512)(motion[..., :6], image)) == 0
+    assert torch.count_nonzero(build_track(8, 20, 512)(motion, image)) == 0
+    assert torch.count_nonzero(build_track(8, 20, 0)(motion, image)) == 0

@@ -1,4 +1,4 @@
-"""The language model as a viewport predictor: any history and horizon, bounded memory, clear refusals."""
+"""The language model as a viewport predictor: any history and horizon, one window at a time, clear refusals."""
 
 import gymnasium as gym
 import numpy as np
@@ -14,16 +14,17 @@ pytestmark = pytest.mark.llm
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> str:
+    from netllm_gym.agents.learned.viewport_llm import for_language_model
     from netllm_gym.agents.llm import storage
     from netllm_gym.agents.llm.config import LLMConfig
     from netllm_gym.agents.llm.trainer import train
     from netllm_gym.datasets.viewport_windows import window_experience
 
     config = LLMConfig(
-        backbone="tiny-random", layers=0, objective="regression", regression_loss="absolute", lora_rank=2,
+        backbone="tiny-random", layers=0, objective="regression", regression_loss="absolute", lora_rank=2, context=1,
         steps=3, eval_every=3, batch_size=4,
     )  # fmt: skip
-    data = window_experience(split="train", history=8, future=12)
+    data = for_language_model(window_experience(split="train", history=8, future=12))
     data.episodes = data.episodes[:8]
     folder = tmp_path_factory.mktemp("llm")
     return str(storage.save(train(config, data, out=folder / "run"), folder / "agent"))
@@ -41,18 +42,41 @@ def test_one_checkpoint_serves_every_history_and_horizon(checkpoint, history, fu
         np.testing.assert_array_equal(action[12:], np.repeat(action[11:12], future - 12, axis=0))
 
 
-def test_memory_ends_where_it_should(checkpoint) -> None:
-    env = gym.make("netllm_gym/ViewportPrediction-v0").unwrapped
-    first, _ = env.reset(seed=0, options={"trace": 0})
-    second, *_ = env.step(np.zeros(env.action_space.shape, np.float32))
-    fresh = make_agent("viewport/llm", checkpoint=checkpoint)
-    fresh.reset(EnvInfo.of(env))
-    alone = fresh.act(second, {})
-    for memory, same in ((1, True), (2, False)):
-        agent = make_agent("viewport/llm", checkpoint=checkpoint, memory=memory)
+def test_windows_are_answered_alone_and_together_alike(checkpoint) -> None:
+    agent = make_agent("viewport/llm", checkpoint=checkpoint)
+    envs = [gym.make("netllm_gym/ViewportPrediction-v0").unwrapped for _ in range(2)]
+    seen = [env.reset(seed=0, options={"trace": i})[0] for i, env in enumerate(envs)]
+    agent.reset_batch([EnvInfo.of(env) for env in envs])
+    together = agent.act_batch([*seen[:1], None], [{}, {}])
+    assert together[1] is None
+    for i, env in enumerate(envs):
         agent.reset(EnvInfo.of(env))
-        agent.act(first, {})
-        assert np.allclose(agent.act(second, {}), alone, atol=1e-5) == same
+        agent.act(seen[1 - i], {})  # what it saw before leaves no trace
+        alone = agent.act(seen[i], {})
+        agent.reset_batch([EnvInfo.of(env) for env in envs])
+        assert np.allclose(alone, agent.act_batch(seen, [{}, {}])[i], atol=1e-4)
+        path = agent.predict(seen[i]["history_deg"][None].astype(float), 20)[0] - seen[i]["history_deg"][-1]
+        assert np.allclose(alone, path, atol=1e-3)
+
+
+def test_its_answer_is_added_to_the_damped_velocity(checkpoint) -> None:
+    import torch
+
+    agent = make_agent("viewport/llm", checkpoint=checkpoint)
+    with torch.no_grad():
+        for tensor in (agent.model.head.linear.weight, agent.model.head.linear.bias, agent.model.head.mean):
+            tensor.zero_()
+    history = np.random.default_rng(0).normal(0, 10, (5, 10, 3)).cumsum(axis=1)
+    expected = make_agent("viewport/damped-velocity").predictor.predict(history[:, -8:], 12)
+    np.testing.assert_allclose(agent.predict(history, 12), expected, atol=1e-6)
+
+
+def test_it_plugs_into_streaming(checkpoint) -> None:
+    env = gym.make("netllm_gym/ViewportStreaming-v0", max_chunks=2).unwrapped
+    observation, info = env.reset(seed=0)
+    streaming = make_agent("streaming/predictive", predictor=make_agent("viewport/llm", checkpoint=checkpoint))
+    streaming.reset(EnvInfo.of(env))
+    assert env.action_space.contains(streaming.act(observation, info))
 
 
 def test_what_it_refuses(checkpoint, tmp_path) -> None:
@@ -62,3 +86,19 @@ def test_what_it_refuses(checkpoint, tmp_path) -> None:
     env.reset(seed=0)
     with pytest.raises(CheckpointError, match="8 samples"):
         make_agent("viewport/llm", checkpoint=checkpoint).reset(EnvInfo.of(env))
+
+
+def test_it_refuses_angles_it_was_not_trained_on(checkpoint) -> None:
+    import json
+    import shutil
+    from pathlib import Path
+
+    other = Path(checkpoint).with_name("published")
+    shutil.copytree(checkpoint, other)
+    about = json.loads((other / "agent.json").read_text())
+    about["dataset"]["name"] = "viewport/jin2022/as-published/train"
+    (other / "agent.json").write_text(json.dumps(about))
+    env = gym.make("netllm_gym/ViewportPrediction-v0").unwrapped
+    env.reset(seed=0)
+    with pytest.raises(CheckpointError, match="trained on published angles"):
+        make_agent("viewport/llm", checkpoint=str(other)).reset(EnvInfo.of(env))

@@ -23,7 +23,8 @@ from netllm_gym.traces.readers.tpch import _load_dict
 from netllm_gym.traces.workload import JobTemplate, StageProfile, Workload, synthetic_workload
 
 ID = "netllm_gym/ClusterScheduling-v0"
-RULES = netllm_gym.list_agents("cluster")
+LEARNT = ("cluster/cql", "cluster/decima", "cluster/llm")  # need torch, and a checkpoint
+RULES = [name for name in netllm_gym.list_agents("cluster") if not name.startswith(LEARNT)]
 
 
 def play(env, name, seed, options=None):
@@ -172,6 +173,49 @@ def test_one_job_takes_its_moving_delay_and_its_tasks():
     total, _ = play(env, "cluster/fifo", 0)
     # moving 2; a fresh task 3 + 1 warm-up; the rest 3; it waited for a decision, so fresh again: 4 + 1
     assert -total == pytest.approx(2 + 4 + 3 + 5)
+
+
+def test_tetris_fills_and_graphene_heads_for_the_heaviest_stage():
+    # Two runnable stages in one job: the first leads to a heavy stage, the second is heavier itself but leads nowhere.
+    job = JobTemplate("fork", (stage(1, 1.0), stage(2, 2.0), stage(9, 9.0)), ((0, 2),))
+    env = gym.make(ID, traces=Workload("w", (job,)), jobs=1, executors=4)
+    observation, info = env.reset(seed=0)
+    graphene = netllm_gym.make_agent("cluster/graphene")
+    graphene.reset(EnvInfo.of(env))
+    assert graphene.act(observation, info)[0] == 0
+    small = JobTemplate("small", (stage(1, 5.0),), ())
+    big = JobTemplate("big", (stage(4, 6.0),), ())
+    env = gym.make(ID, traces=Workload("w", (small, big), arrivals_s=(0.0, 0.0)), jobs=2, executors=4)
+    env.reset(seed=0)
+    observation, _, _, _, info = env.step([env.unwrapped.max_stages, 0])  # wait for the second job
+    for short, row in ((0.0, 1), (9.0, 0)):
+        tetris = netllm_gym.make_agent("cluster/tetris", short=short)
+        tetris.reset(EnvInfo.of(env))
+        assert tetris.act(observation, info)[0] == row
+
+
+def test_sjf_remembers_how_short_a_job_was_on_arrival():
+    sjf, both = netllm_gym.make_agent("cluster/sjf"), np.array([0, 1])
+    env = gym.make(ID, jobs=1)
+    env.reset(seed=0)
+    sjf.reset(EnvInfo.of(env))
+
+    def order(arrivals, work):
+        sjf._now_arrivals = np.array(arrivals)
+        return sjf.order(both, np.array(work)).tolist()
+
+    assert order([0.0, 9.0], [48.0, 32.0]) == [1, 0]
+    assert order([0.001, 9.0], [10.0, 32.0]) == [1, 0]  # shorter now, but not on arrival
+    assert order([9.0, 20.0], [5.0, 31.0]) == [1, 0]  # the first has finished and rows have moved up
+
+
+def test_the_tuned_rule_advances_short_jobs_and_hands_out_the_whole_cluster():
+    rule = netllm_gym.make_agent("cluster/tuned", target_s=10.0, floor=0.5)
+    rule.executors = 20
+    assert rule.caps(np.array([100.0, 30.0, 500.0])).tolist() == [10.0, 3.0, 7.0]
+    assert rule.caps(np.array([10.0])).tolist() == [20.0]
+    with pytest.raises(ConfigError):
+        netllm_gym.make_agent("cluster/tuned", floor=2.0)
 
 
 def test_levels_between_points():

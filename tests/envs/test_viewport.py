@@ -128,6 +128,37 @@ def test_maps_from_disk(tmp_path) -> None:
         gym.make(PREDICT, image=str(tmp_path / "none"))
 
 
+def test_windows_that_touch_a_gap_are_left_out_of_training_and_play() -> None:
+    valid = np.ones(300, bool)
+    valid[100] = False
+    broken = HeadTrace("u", "v", 5.0, np.zeros((300, 3)), valid=valid)
+    whole = HeadTrace("w", "v", 5.0, np.zeros((300, 3)))
+    windows = cut((broken, whole), WindowProtocol())
+    assert (np.bincount(windows.trace) == [12, 14]).all()
+    env = gym.make(PREDICT, traces=traces.TraceSet("mine", "test", (broken,))).unwrapped
+    env.reset(seed=0)
+    steps, over = 0, False
+    while not over:
+        over = env.step(np.zeros(env.action_space.shape, np.float32))[2]
+        steps += 1
+    assert steps == 12
+    never = HeadTrace("u", "v", 5.0, np.zeros((300, 3)), valid=np.zeros(300, bool))
+    with pytest.raises(ConfigError, match="too short for a window"):
+        gym.make(PREDICT, traces=traces.TraceSet("mine", "test", (never,)))
+
+
+def test_intervals_resample_viewers_and_trainings() -> None:
+    from netllm_gym.envs.viewport.metrics import interval
+
+    rng = np.random.default_rng(0)
+    cluster = np.repeat(np.arange(40), 10)
+    errors = rng.normal(10.0, 1.0, 400)
+    one, same = interval(errors, cluster), interval(np.stack([errors, errors, errors]), cluster)
+    assert (same.mean, same.low, same.high) == pytest.approx((one.mean, one.low, one.high))
+    apart = interval(np.stack([errors - 1.0, errors, errors + 1.0]), cluster)
+    assert apart.mean == pytest.approx(one.mean) and apart.high - apart.low > 3 * (one.high - one.low)
+
+
 def test_error_by_motion_adds_up_to_the_mean() -> None:
     from netllm_gym.envs.viewport.metrics import by_motion, mae_wrapped
 
@@ -148,6 +179,19 @@ def test_turning_the_viewer_changes_neither_distances_nor_heights() -> None:
     other = turned(windows, by)
     np.testing.assert_allclose(other.history_deg[..., 1:], windows.history_deg[..., 1:])
     np.testing.assert_allclose(displacements(other), displacements(windows), atol=1e-9)
+
+
+def test_a_mirrored_viewer_moves_the_other_way_and_no_further() -> None:
+    from netllm_gym.datasets.viewport_windows import window_experience
+    from netllm_gym.envs.viewport.windows import mirrored
+
+    windows = cut(tuple(traces.load("viewport/synthetic", "test"))[:3], WindowProtocol())
+    other = mirrored(windows)
+    np.testing.assert_allclose(displacements(other), displacements(windows) * [-1, 1, -1], atol=1e-9)
+    np.testing.assert_allclose(displacements(mirrored(other)), displacements(windows), atol=1e-9)
+    assert window_experience(mirror=True).steps == 2 * window_experience().steps
+    with pytest.raises(ConfigError, match="neither turned nor mirrored"):
+        window_experience(mirror=True, image="crowd")
 
 
 @pytest.mark.parametrize("turns", [0, 2])
@@ -184,6 +228,22 @@ def test_fitted_agents_learn_from_the_set_the_catalog_names() -> None:
     assert training_set("viewport/wu2017/as-published") == "viewport/jin2022/as-published"
     assert training_set("viewport/synthetic-restless") == "viewport/synthetic"
     assert training_set("viewport/jin2022") == "viewport/jin2022" and training_set("/tmp/mine") == "/tmp/mine"
+
+
+def test_the_digest_of_experience_tells_how_it_was_cut() -> None:
+    from netllm_gym.datasets.viewport_windows import window_experience
+
+    ways = [
+        {},
+        {"stride": 5},
+        {"stride": 5, "spacing": 15},
+        {"turns": 1},
+        {"mirror": True},
+        {"future": 30},
+        {"history": 8},
+    ]
+    found = [window_experience(split="valid", **way).digest for way in ways]
+    assert len(set(found)) == len(ways) and found[0] == window_experience(split="valid").digest
 
 
 def test_experience_of_windows() -> None:
@@ -237,6 +297,17 @@ def test_tile_tables(tmp_path) -> None:
     assert read_tile_table(path)["3"].digest == table.digest
     with pytest.raises(TraceFormatError, match="do not fit"):
         TileManifest("v", [1, 2], 1.0, 8, 7, np.ones((4, 2, 64)))
+    # A grid that does not divide the tiles, and a video without sizes.
+    np.savez(path, grid=[6, 8], chunk_s=1.0, per_tile_ladder_kbps=table.ladder_kbps, v3=table.tile_bytes)
+    with pytest.raises(TraceFormatError, match="6 × 8 tiles"):
+        read_tile_table(path)
+    np.savez(path, grid=[8, 8], chunk_s=1.0, per_tile_ladder_kbps=table.ladder_kbps, v99=table.tile_bytes)
+    with pytest.raises(ConfigError, match="no sizes for video"):
+        gym.make(STREAM, tiles=str(path))
+    np.savez(path, grid=[8, 8], chunk_s=0.33, per_tile_ladder_kbps=table.ladder_kbps, v3=table.tile_bytes)
+    heads = [HeadTrace("1", "3", 5.0, np.zeros((200, 3)))]
+    with pytest.raises(ConfigError, match="whole samples"):
+        gym.make(STREAM, traces=traces.TraceSet("mine", "test", tuple(heads)), tiles=str(path))
     path.write_bytes(b"junk")
     with pytest.raises(TraceFormatError):
         read_tile_table(path)

@@ -38,5 +38,7 @@ def test_audit_shows_independence_and_effective_size(tmp_path) -> None:
 def test_calibrate_prints_an_entry_and_refuses_test_traces() -> None:
     entry = tomllib.loads(run("calibrate", "abr/synthetic-volatile"))["abr/synthetic-synthetic-volatile"]
     assert next(iter(entry["families"].values()))["mean_mbps"] > 0
+    entry = tomllib.loads(run("calibrate", "abr/synthetic-fcc-hd", "--change", "60"))["abr/synthetic-synthetic-fcc-hd"]
+    assert [part["length_s"] for part in next(iter(entry["families"].values()))] == [60, 120]
     with pytest.raises(ConfigError, match="leak"):
         run("calibrate", "abr/synthetic", "--split", "test")

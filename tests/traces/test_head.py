@@ -102,22 +102,33 @@ def test_published_files_read_both_ways() -> None:
 
 
 def test_head_traces_check_themselves() -> None:
-    with pytest.raises(TraceFormatError, match="out of range"):
-        HeadTrace("u", "v", 5.0, [[0, 91, 0]])
+    for angles in ([[0, 91, 0]], [[181, 0, 0]], [[0, 0, -181]], [[0, np.nan, 0]]):
+        with pytest.raises(TraceFormatError, match=r"sample 0: (lon|lat|roll) .* out of range"):
+            HeadTrace("u", "v", 5.0, angles)
     with pytest.raises(TraceFormatError, match="shape"):
         HeadTrace("u", "v", 5.0, [[0, 1]])
     with pytest.raises(TraceFormatError, match="rate"):
         HeadTrace("u", "v", 0.0, [[0, 1, 2]])
 
 
-def test_a_split_that_names_missing_viewers_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("videos", "users", "message"),
+    [([2], [1], "video 2 of user 1 is missing"), ([1], [7, 8], r"video 1 of user 7 is missing \(2 pairs in all\)")],
+)
+def test_a_split_that_names_missing_viewers_is_refused(videos, users, message) -> None:
     heads = [HeadTrace("1", "1", 5.0, [[0, 0, 0]])]
     entry = {
-        "video_split": {"train": [1], "valid": [2], "test": []},
-        "user_split": {s: [1] for s in ("train", "valid", "test")},
+        "video_split": {"train": [1], "valid": videos, "test": []},
+        "user_split": {"train": [1], "valid": users, "test": []},
     }
-    with pytest.raises(TraceFormatError, match="video 2 of user 1 is missing"):
+    with pytest.raises(TraceFormatError, match=message):
         split_heads(heads, entry)
+
+
+def test_a_stamp_that_repeats_itself_counts_once() -> None:
+    once = read_head_csv(b"0,1,2,3\n0.2,4,5,6\n0.4,4,5,6\n", "u", "v")
+    twice = read_head_csv(b"0,1,2,3\n0.2,4,5,6\n0.2,4,5,6\n0.4,4,5,6\n", "u", "v")
+    assert once.digest == twice.digest and len(twice) == 3
 
 
 def test_synthesis_is_seeded_split_and_like_real_motion() -> None:

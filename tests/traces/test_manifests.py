@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import struct
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from netllm_gym import traces
 from netllm_gym.errors import ConfigError, TraceFormatError
-from netllm_gym.traces.manifests import read_manifest, read_mpd, read_video_json
+from netllm_gym.traces.manifests import read_manifest, read_video_json
+from netllm_gym.traces.mpd import read_mpd, read_sidx
 
 GOOD = {"bitrates_kbps": [300, 100], "chunk_s": 2, "chunk_bytes": [[7, 5], [9, 4], [8, 3]]}
 
@@ -101,7 +100,7 @@ def test_segment_template_without_sizes_is_nominal_and_says_so() -> None:
         (_mpd(VIDEO.format(_list(2, ["0-9", None]))), "segment 1 has no mediaRange"),
         (_mpd(VIDEO.format(_list(2, ["9-0"]))), "not a byte range"),
         (_mpd(VIDEO.format('<Representation bandwidth="x"/>')), "no proper bandwidth"),
-        (_mpd(VIDEO.format('<Representation bandwidth="1"/>')), "no SegmentList or SegmentTemplate"),
+        (_mpd(VIDEO.format('<Representation bandwidth="1"/>')), "no SegmentList, SegmentTemplate or"),
         (_mpd("", 'mediaPresentationDuration="7"'), "not a duration"),
         (_mpd(VIDEO.format('<SegmentTemplate duration="1"/><Representation bandwidth="1"/>'), ""), "number of chunks"),
         (
@@ -118,6 +117,106 @@ def test_segment_template_without_sizes_is_nominal_and_says_so() -> None:
 def test_malformed_mpd(data: bytes, message: str) -> None:
     with pytest.raises(TraceFormatError, match=message):
         read_mpd(data, "v")
+
+
+def _periods(*bodies: str, attributes: str = 'mediaPresentationDuration="PT9S"') -> bytes:
+    head = f'<?xml version="1.0"?><MPD xmlns:xlink="http://www.w3.org/1999/xlink" {attributes}>'
+    return f"{head}{''.join(bodies)}</MPD>".encode()
+
+
+def test_periods_of_one_ladder_follow_each_other() -> None:
+    first = f"<Period>{VIDEO.format(_list(2000, ['0-199']) + _list(1000, ['0-99']))}</Period>"
+    second = f"<Period>{VIDEO.format(_list(1000, ['0-49', '50-119']) + _list(2000, ['0-9', '10-29']))}</Period>"
+    video = read_mpd(_periods(first, second), "v")
+    assert video.chunk_bytes.tolist() == [[100, 200], [50, 10], [70, 20]]
+
+
+def test_each_period_is_as_long_as_it_says_or_as_the_next_one_lets_it() -> None:
+    template = VIDEO.format('<SegmentTemplate duration="2"/><Representation bandwidth="8"/>')
+    three = (f'<Period duration="PT4S">{template}</Period>', f"<Period>{template}</Period>")
+    video = read_mpd(_periods(*three, f'<Period start="PT6S">{template}</Period>'), "v")
+    # 4 s, then to 6 s, then to the end at 9 s.
+    assert video.chunk_bytes.ravel().tolist() == [2, 2, 2, 2, 1]
+
+
+def test_a_timeline_may_repeat_to_the_end() -> None:
+    line = '<SegmentTimeline><S d="4" r="-1"/></SegmentTimeline>'
+    body = f'<SegmentTemplate>{line}</SegmentTemplate><Representation bandwidth="8"/>'
+    assert read_mpd(_mpd(VIDEO.format(body), 'mediaPresentationDuration="PT11S"'), "v").chunks == 3
+    with pytest.raises(TraceFormatError, match="unknown length"):
+        read_mpd(_mpd(VIDEO.format(body), ""), "v")
+
+
+def sidx(sizes: list[int], version: int = 0, kind: int = 0) -> bytes:
+    times = struct.pack(">II" if version == 0 else ">QQ", 0, 0)
+    entries = b"".join(struct.pack(">III", kind << 31 | size, 2000, 0) for size in sizes)
+    body = struct.pack(">B3xII", version, 1, 1000) + times + struct.pack(">2xH", len(sizes)) + entries
+    return struct.pack(">I4s", len(body) + 8, b"sidx") + body
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_segment_base_sizes_stand_in_the_media_beside_the_manifest(tmp_path, version: int) -> None:
+    levels = ""
+    for rate, sizes in ((2000, [400, 500]), (1000, [100, 150])):
+        index = sidx(sizes, version)
+        (tmp_path / f"{rate}.mp4").write_bytes(b"head" + index + b"media")
+        base = f'<BaseURL>{rate}.mp4</BaseURL><SegmentBase indexRange="4-{3 + len(index)}"/>'
+        levels += f'<Representation bandwidth="{rate}">{base}</Representation>'
+    (tmp_path / "v.mpd").write_bytes(_mpd(VIDEO.format(levels)))
+    video = traces.load_video(tmp_path / "v.mpd")
+    assert video.chunk_s == 2 and video.chunk_bytes.tolist() == [[100, 400], [150, 500]]
+
+
+def _base(attributes: str = 'indexRange="0-9"', url: str = "a.mp4") -> bytes:
+    level = f"<BaseURL>{url}</BaseURL><SegmentBase {attributes}/>"
+    return _mpd(VIDEO.format(f'<Representation bandwidth="1">{level}</Representation>'))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (_base(), r"index \(sidx\) of 'a.mp4', which is not beside"),
+        (_base(url="../outside.mp4"), "not beside the manifest"),
+        (_base(url="https://example.org/a.mp4"), "not beside the manifest"),
+        (_base(""), "without an indexRange"),
+        (_base('indexRange="0-99999999"'), "index of more than"),
+        (_mpd(VIDEO.format(_list(1, ["0-9"])), 'type="dynamic"'), r"live \(dynamic\) manifest"),
+        (_periods("<Period/>", '<Period xlink:href="x"/>'), "no video representation"),
+        (_periods('<Period xlink:href="x"/>'), "lies elsewhere"),
+        (
+            _periods(*(f"<Period>{VIDEO.format(_list(rate, ['0-9']))}</Period>" for rate in (1, 2))),
+            "period 1 has another ladder",
+        ),
+        (
+            _periods(
+                *(
+                    f"<Period>{VIDEO.format(_list(1, ['0-9']).replace('20', length))}</Period>"
+                    for length in ("20", "40")
+                )
+            ),
+            "different lengths",
+        ),
+    ],
+)
+def test_what_a_manifest_may_not_have_is_named(tmp_path, data: bytes, message: str) -> None:
+    (tmp_path.parent / "outside.mp4").write_bytes(sidx([1]))
+    with pytest.raises(TraceFormatError, match=message):
+        read_mpd(data, "v", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "no whole sidx"),
+        (sidx([5])[:-1], "no whole sidx"),
+        (sidx([5]).replace(b"sidx", b"moov"), "no whole sidx"),
+        (sidx([]), "no whole sidx"),
+        (sidx([5], kind=1), r"index \(sidx\) of indexes"),
+    ],
+)
+def test_malformed_index(data: bytes, message: str) -> None:
+    with pytest.raises(TraceFormatError, match=message):
+        read_sidx(data, "a.mp4")
 
 
 def test_another_encoding_cannot_hide_entities() -> None:
@@ -139,29 +238,3 @@ def test_size_files(tmp_path) -> None:
     (tmp_path / "size_10").write_text("300\nx\n")
     with pytest.raises(TraceFormatError, match="size_10:2"):
         read_manifest(tmp_path, chunk_s=4.0)
-
-
-PIECES = st.sampled_from(
-    [
-        *("<MPD>", "</MPD>", "<Period>", "</Period>", "<AdaptationSet contentType='video'>", "</AdaptationSet>"),
-        *("<Representation bandwidth='9'>", "</Representation>", "<SegmentList duration='2'>", "</SegmentList>"),
-        *("<SegmentURL mediaRange='0-9'/>", "<SegmentTemplate duration='-1'/>", "<S d='0'/>", "&x;", "<!-- -->"),
-    ]
-)
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(list(GOOD)), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    st.binary(max_size=60)
-    | st.lists(PIECES, max_size=12).map("".join).map(str.encode)
-    | VALUES.map(json.dumps).map(str.encode)
-)
-def test_a_video_or_a_clear_error(data: bytes) -> None:
-    for read in (read_mpd, read_video_json):
-        with contextlib.suppress(TraceFormatError):
-            assert read(data, "fuzz").chunks > 0

@@ -3,12 +3,17 @@ import json
 import random
 
 import pytest
+from typer.testing import CliRunner
 
+from netllm_gym import traces
+from netllm_gym.cli.traces import app
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.readers.alibaba import read_alibaba
 from netllm_gym.traces.readers.wfcommons import read_wfcommons
-from netllm_gym.traces.workload import synthetic_workload
+from netllm_gym.traces.workload import Workload, synthetic_workload
+from netllm_gym.traces.workload_files import holds_workload
 from netllm_gym.traces.workload_sets import load_stored, save_workload
+from netllm_gym.traces.workload_statistics import summary
 
 NEW = {
     "workflow": {
@@ -126,3 +131,37 @@ def test_stored_workload_comes_back(tmp_path):
     (tmp_path / "w.npz").write_bytes(b"PK no archive")
     with pytest.raises(TraceFormatError):
         load_stored(tmp_path / "w.npz", "w")
+
+
+def test_files_of_jobs_are_known_by_what_is_in_them(tmp_path):
+    (tmp_path / "batch_task.csv").write_bytes(CSV)
+    (tmp_path / "flows").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "flows" / f"{name}.json").write_bytes(encoded(NEW))
+    recorded = traces.load(tmp_path / "batch_task.csv")
+    assert len(recorded) == 1 and [at for at, _ in recorded[0].jobs(2)] == [0.0, 10.0]
+    drawn = traces.load(tmp_path / "flows")
+    assert len(drawn) == 100 and len(drawn[0].workload.templates) == 2
+    (tmp_path / "flows" / "c.json").write_text("{}")
+    with pytest.raises(TraceFormatError, match=r"c\.json: not a WfCommons instance"):
+        traces.load(tmp_path / "flows")
+    assert not holds_workload(tmp_path / "nothing")
+
+
+def test_statistics_by_hand():
+    job = read_wfcommons(encoded(NEW), "x.json")
+    workload = Workload("w", (job,), mean_interarrival_s=2.0)
+    found = summary(workload)
+    # 1 + 2 tasks of 2.75 + 4 executor-seconds; 1 + 2.75 + 4 along the path; 10.5 / 2 s a second over 50 executors
+    assert (found["jobs"], found["stages"], found["tasks"]) == (1, 3.0, 4.0)
+    assert found["work_s"] == 10.5 and found["path_s"] == 7.8
+    assert found["load"] == pytest.approx(10.5 / 2 / 50)
+
+
+def test_commands_describe_and_draw_a_workload(tmp_path):
+    run = CliRunner().invoke
+    rows = json.loads(run(app, ["info", "cluster/synthetic", "--json"], catch_exceptions=False).output)
+    assert [row["jobs"] for row in rows] == [64, 64, 64] and all(row["parallelism"] > 1 for row in rows)
+    out = tmp_path / "jobs.png"
+    run(app, ["plot", "cluster/synthetic-chain", "--out", str(out)], catch_exceptions=False)
+    assert out.stat().st_size > 10_000

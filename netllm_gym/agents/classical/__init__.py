@@ -5,9 +5,23 @@ from netllm_gym.agents.classical import (
     abr_published,
     abr_rules,
     anything,
+    cluster_packing,
     cluster_rules,
+    cluster_tuned,
+    fast_mpc,
     streaming_agents,
     viewport_agents,
 )
 
-__all__ = ["abr", "abr_published", "abr_rules", "anything", "cluster_rules", "streaming_agents", "viewport_agents"]
+__all__ = [
+    "abr",
+    "abr_published",
+    "abr_rules",
+    "anything",
+    "cluster_packing",
+    "cluster_rules",
+    "cluster_tuned",
+    "fast_mpc",
+    "streaming_agents",
+    "viewport_agents",
+]

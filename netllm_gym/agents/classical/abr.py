@@ -34,6 +34,8 @@ class ConstantAgent(Agent):
         level: the level, 0 the lowest.
     """
 
+    memoryless = True
+
     def __init__(self, level: int = 0) -> None:
         self.level = level
 
@@ -57,6 +59,8 @@ class BBA(Agent):
         reservoir_s: seconds of buffer kept back.
         cushion_s: seconds over which the level rises.
     """
+
+    memoryless = True
 
     def __init__(self, reservoir_s: float = 5.0, cushion_s: float = 10.0) -> None:
         if reservoir_s < 0 or cushion_s <= 0:
@@ -88,7 +92,7 @@ class RobustMPC(Agent):
 
     Args:
         horizon: chunks planned ahead.
-        robust: divide by the error; ``False`` gives FastMPC's estimate.
+        robust: divide by the error; ``False`` gives MPC's estimate.
     """
 
     WINDOW = 5

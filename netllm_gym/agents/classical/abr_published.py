@@ -15,8 +15,8 @@ from netllm_gym.traces import catalog
 
 
 @njit(cache=True)
-def _neighbour_plan(seconds, kbps, stall_weight, chunk_s, buffer, last):
-    """First level of the best plan whose every move is at most one level; the last of equals wins."""
+def _plan(seconds, kbps, stall_weight, chunk_s, buffer, last, reach):
+    """First level of the best plan whose every move is at most `reach` levels; the last of equals wins."""
     horizon, levels = seconds.shape
     best, answer = -np.inf, last
     for code in range(levels**horizon):
@@ -26,7 +26,7 @@ def _neighbour_plan(seconds, kbps, stall_weight, chunk_s, buffer, last):
             power = levels ** (horizon - 1 - i)
             level = rest // power
             rest -= level * power
-            if abs(level - before) > 1:
+            if abs(level - before) > reach:
                 legal = False
                 break
             if i == 0:
@@ -52,24 +52,35 @@ def _neighbour_plan(seconds, kbps, stall_weight, chunk_s, buffer, last):
 class PublishedMPC(Agent):
     """NetLLM's MPC baseline (commit 105bcf0): do not use it as a rival, use ``abr/robust-mpc``.
 
-    Departures kept: every move is at most one level; the plan's sizes begin one chunk too late (so a 49th chunk is
-    needed, a figure of the video's catalog entry); errors and estimates live on from video to video; and one more
-    estimate is made after the last chunk. Results therefore depend on the order of the traces, and the agent must be
-    one object for all of them, the ``linear`` QoE being built in.
+    Results depend on the order of the traces while errors are kept, and the agent must be one object for all of them,
+    the ``linear`` QoE being built in. Each departure from the paper can be switched off, to see what it is worth.
 
     It counts as privileged because the estimate after the last chunk needs that chunk's throughput, which the
     protocol never shows; it is taken from the simulator when the chunk is requested. No future steers a decision.
+
+    Args:
+        neighbours: every move of a plan is at most one level.
+        late_sizes: the plan's sizes begin one chunk too late (so a 49th chunk is needed, a figure of the video's
+            catalog entry).
+        keep_errors: errors and estimates live on from video to video.
+        after_end: one more estimate is made after the last chunk.
     """
 
     privileged = True
     HORIZON, WINDOW, STALL_WEIGHT = 5, 5, 4.3
 
-    def __init__(self) -> None:
+    def __init__(
+        self, neighbours: bool = True, late_sizes: bool = True, keep_errors: bool = True, after_end: bool = True
+    ) -> None:
+        self.neighbours, self.late_sizes = neighbours, late_sizes
+        self.keep_errors, self.after_end = keep_errors, after_end
         self._estimate = 0.0
         self._errors: list[float] = []
 
     def reset(self, env_info: EnvInfo) -> None:
-        """Begin a video; the history stays."""
+        """Begin a video; the history stays unless told otherwise."""
+        if not self.keep_errors:
+            self._estimate, self._errors = 0.0, []
         video = env_info.static["video"]
         entry = catalog.entries().get(f"video/{video.name}", {})
         if "lookahead_bytes" not in entry:
@@ -93,18 +104,20 @@ class PublishedMPC(Agent):
         forecast = self._forecast(history)
         chunk = self._chunks - round(float(observation["chunks_left"][0]))
         horizon = min(self.HORIZON, self._chunks - chunk)
-        seconds = self._sizes[chunk + 1 : chunk + 1 + horizon] / (forecast * 1e6 / 8.0)
+        first = chunk + self.late_sizes
+        seconds = self._sizes[first : first + horizon] / (forecast * 1e6 / 8.0)
         level = int(
-            _neighbour_plan(
+            _plan(
                 seconds,
                 self._kbps,
                 self.STALL_WEIGHT,
                 self._chunk_s,
                 float(observation["buffer_s"][0]),
                 int(observation["last_quality"]),
+                1 if self.neighbours else len(self._kbps),
             )
         )
-        if chunk == self._chunks - 1:
+        if self.after_end and chunk == self._chunks - 1:
             self._forecast([*history, self._last_throughput(level)])
         return level
 

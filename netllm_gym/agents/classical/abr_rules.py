@@ -214,11 +214,9 @@ class Dynamic(Agent):
         return bola if self._buffer_based else rate
 
 
-@register_agent("abr/fast-mpc")
-class FastMPC(RobustMPC):
-    """FastMPC's estimate (Yin et al., SIGCOMM 2015): as RobustMPC, without the discount by earlier errors.
-
-    The plan is searched exactly, without the rounding of the paper's table.
+@register_agent("abr/mpc")
+class MPC(RobustMPC):
+    """MPC (Yin et al., SIGCOMM 2015): as RobustMPC, without the discount by earlier errors.
 
     Args:
         horizon: chunks planned ahead.

@@ -8,6 +8,7 @@ import numpy as np
 
 from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.agents.registry import register_agent
+from netllm_gym.envs.cluster.view import path_lengths, used
 from netllm_gym.errors import ConfigError
 
 
@@ -16,6 +17,8 @@ class _Rule(Agent):
 
     releasing_first = True  # the job that frees the executors may keep them all, beyond its cap
     leftover_to_shortest = False  # what the caps leave goes to the job with least remaining work
+    leftover_stays = False  # ... unless the releasing job has use for it
+    patient = False  # executors of other jobs do not come to wait for a stage's parents
 
     def reset(self, env_info: EnvInfo) -> None:
         self.executors = int(env_info.static["executors"])
@@ -39,21 +42,20 @@ class _Rule(Agent):
 
     def act(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         """Return (row, count - 1)."""
-        self.edges = observation["edges"]
         free = int(observation["executors"][0])
         runnable = observation["stage_mask"].nonzero()[0]
-        # Rows beyond those in use hold -1.
-        stages, jobs = observation["stages"], observation["jobs"]
-        stages = stages[: int(np.count_nonzero(stages[:, 4] >= 0))]
-        jobs = jobs[: int(np.count_nonzero(jobs[:, 0] >= 0))]
+        stages, jobs, self.edges = used(observation)
+        supply = jobs[:, 0]
+        source = (jobs[:, 1] > 0).nonzero()[0]
+        own = int(source[0]) if source.size else -1
         owner = stages[runnable, 4].astype(np.intp)
+        if self.patient:
+            runnable = runnable[(stages[runnable, 3] > 0) | (owner == own)]
+            owner = stages[runnable, 4].astype(np.intp)
         work = self.work(stages, len(jobs))
         hungry = np.bincount(owner).nonzero()[0]
         caps = self.caps(work)
-        supply = jobs[:, 0]
-        source = (jobs[:, 1] > 0).nonzero()[0]
         job, count = -1, free
-        own = int(source[0]) if source.size else -1
         if own >= 0 and (owner == own).any():
             room = free if self.releasing_first else min(free, int(caps[own] - supply[own]) + free)
             if room > 0:
@@ -65,10 +67,12 @@ class _Rule(Agent):
                 count = min(free, int(caps[job] - supply[job]))
         if job < 0 and self.leftover_to_shortest and hungry.size:
             job, count = int(hungry[np.argmin(work[hungry])]), free
+            if self.leftover_stays and own in hungry:
+                job = own
         if job < 0:
             if info["action_mask"][self.end]:
                 return np.array([self.end, 0])
-            job, count = int(hungry[0]), 1  # the round may not be refused
+            return np.array([observation["stage_mask"].argmax(), 0])  # the round may not be refused
         return np.array([self.stage(runnable[owner == job], stages), max(1, count) - 1])
 
 
@@ -134,20 +138,6 @@ class SRPT(FIFO):
     def order(self, jobs: np.ndarray, work: np.ndarray) -> np.ndarray:
         """Sort by remaining work."""
         return jobs[np.argsort(work[jobs], kind="stable")]
-
-
-def path_lengths(stages: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Return each stage's longest way to the end of its job, itself included, in executor-seconds of work."""
-    own = stages[:, 0] * stages[:, 1]
-    edges = edges[edges[:, 0] >= 0]
-    length = own
-    while True:
-        below = np.zeros_like(own)
-        np.maximum.at(below, edges[:, 0], length[edges[:, 1]])
-        longer = own + below
-        if np.array_equal(longer, length):
-            return length
-        length = longer
 
 
 @register_agent("cluster/fair-cp")

@@ -118,6 +118,7 @@ class ActorCritic(BatchAgent):
     """
 
     kind = KIND
+    memoryless = True
 
     def __init__(self, config: ActorConfig, weights: Mapping[str, Floats]) -> None:
         sizes = (config.inputs, config.hidden, config.hidden, config.levels)

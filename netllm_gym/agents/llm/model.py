@@ -217,9 +217,11 @@ class DecisionModel(nn.Module):
         action_values: Tensor | None = None,
         earlier: Tensor | None = None,
         has_earlier: Tensor | None = None,
+        action_mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Loss (mean over decisions) and `score`, the mean of what validation minimises.
 
+        What `action_mask` ``[B, T, choices]`` forbids takes no part in the loss, as it takes none in acting.
         The score of `regret` is the true gap of the chosen action, else it is the loss.
         """
         found, nodes = self.outputs(observations, actions, returns_to_go, earlier, has_earlier)
@@ -227,7 +229,7 @@ class DecisionModel(nn.Module):
         objective = self.llm_config.objective
         if objective == "regret":
             if action_values is None:
-                raise DatasetError("objective regret needs hindsight action values; collect with --hindsight")
+                raise DatasetError("objective regret needs action values; collect with --hindsight or --values-of")
             # An action that is not there now has no value.
             values = action_values[mask].nan_to_num(nan=-torch.inf)
             gaps = (values - values.max(-1, keepdim=True).values).clamp_min(GAP_FLOOR)
@@ -238,6 +240,11 @@ class DecisionModel(nn.Module):
             parts = list(outputs.split(self.head.sizes, dim=-1))
             if self.head.points and nodes is not None:
                 parts[0] = parts[0].masked_fill(~self.head.pointer.candidates(nodes).mask[mask], -1e4)
+            if action_mask is not None:
+                legal = list(action_mask[mask].split(self.head.sizes, dim=-1))
+                # What was played counts as legal: an environment may have repaired it.
+                legal = [allowed.scatter(-1, chosen[:, [i]], True) for i, allowed in enumerate(legal)]
+                parts = [part.masked_fill(~allowed, -1e4) for part, allowed in zip(parts, legal, strict=True)]
             losses = [nn.functional.cross_entropy(part, chosen[:, i]) for i, part in enumerate(parts)]
             loss = score = torch.stack(losses).mean()
         else:

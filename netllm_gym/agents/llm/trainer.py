@@ -1,4 +1,4 @@
-"""Training on transformers.Trainer: padded batches of whole episodes, validation, early stopping, resume."""
+"""Training on transformers.Trainer: batches of episodes of like length, validation, early stopping, resume."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from netllm_gym.agents.llm.agent import LLMAgent
 from netllm_gym.agents.llm.backbone import device_of
-from netllm_gym.agents.llm.batches import collate, windows
+from netllm_gym.agents.llm.batches import ByLength, collate, windows
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.model import DecisionModel
-from netllm_gym.datasets.experience import Experience
+from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.files import write_json
 
@@ -58,6 +58,14 @@ class _Trainer(Trainer):
         chosen: Any = optimizer or self.optimizer
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(chosen, factor)
         return self.lr_scheduler
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        """Episodes of like length together; rows of several tasks stay mixed."""
+        rows: Any = self.train_dataset if train_dataset is None else train_dataset
+        if not all(isinstance(row, Episode) for row in rows):
+            return super()._get_train_sampler(train_dataset)
+        lengths = [len(row) for row in rows]
+        return ByLength(lengths, self.args.train_batch_size * self.args.world_size, self.args.seed)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Mean loss and score over the validation decisions; every process goes through all of them, so that all agree
@@ -133,7 +141,7 @@ def check(config: LLMConfig, experience: Experience) -> None:
     if not experience.episodes:
         raise DatasetError(f"dataset {experience.name} holds no episode")
     if config.objective == "regret" and any(e.action_values is None for e in experience.episodes):
-        raise DatasetError(f"dataset {experience.name} has no hindsight action values; collect it with --hindsight")
+        raise DatasetError(f"dataset {experience.name} has no action values; collect it with --hindsight or --values-of")
 
 
 def same_run(folder: Path, config: LLMConfig, data: Any) -> None:

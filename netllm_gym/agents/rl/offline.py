@@ -125,6 +125,7 @@ class QAgent(BatchAgent):
 
     def __init__(self, config: OfflineConfig, view: FlatView, algorithm: Any, about: dict[str, Any]) -> None:
         self.config, self.view, self.algorithm, self.about = config, view, algorithm, about
+        self._all = np.ones(about["actions"], bool)
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Nothing is remembered between steps; only the environments must fit."""
@@ -135,11 +136,25 @@ class QAgent(BatchAgent):
         """Return the greedy action of each episode still running."""
         alive = [i for i, observation in enumerate(observations) if observation is not None]
         flat = np.stack([self.view.one(observations[i]) for i in alive])
+        legal = np.stack([np.asarray(infos[i].get("action_mask", self._all), bool) for i in alive])
         chosen = self.algorithm.predict(flat)
         actions: list[Any] = [0] * len(observations)
-        for i, action in zip(alive, chosen, strict=True):
-            actions[i] = int(action)
+        for row, i in enumerate(alive):
+            actions[i] = int(chosen[row])
+            if not legal[row, actions[i]]:
+                actions[i] = self._best_of(flat[row], np.flatnonzero(legal[row]))
         return actions
+
+    def _best_of(self, flat: np.ndarray, actions: np.ndarray) -> int:
+        """Return the best of some actions: by value, or by the cloned policy's score where there are no values."""
+        if self.config.algorithm == "bc":
+            import torch
+
+            with torch.inference_mode():
+                scores = self.algorithm.impl.modules.imitator(torch.from_numpy(flat)[None]).logits[0, actions].numpy()
+        else:
+            scores = self.algorithm.predict_value(np.repeat(flat[None], len(actions), 0), actions)
+        return int(actions[np.argmax(scores)])
 
     def tensors(self) -> dict[str, Any]:
         """Everything learnt, as named tensors."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,13 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         from netllm_gym.envs.abr.planner import action_values
 
         return action_values(self, horizon)
+
+    def fork(self) -> ABREnv:
+        """Return an independent copy of the episode in progress, which will meet the same draws; traces are shared."""
+        twin = copy.copy(self)
+        twin._np_random = copy.deepcopy(self._np_random)
+        twin._throughputs, twin._delays = self._throughputs.copy(), self._delays.copy()
+        return twin
 
     def require_plain(self) -> None:
         """Refuse to plan with physics the planners do not know.

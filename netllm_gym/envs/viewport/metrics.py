@@ -83,21 +83,25 @@ class Interval:
 def interval(per_window: Array, cluster: NDArray[np.int64], seed: int = 0, draws: int = 2000) -> Interval:
     """Mean over windows with a bootstrap interval that resamples whole clusters (pairs of video and user).
 
-    Windows of one viewer are alike; resampling windows would make the interval several times too narrow.
+    Windows of one viewer are alike; resampling windows would make the interval several times too narrow. Of several
+    trainings of an agent, the trainings are resampled too.
 
     Args:
-        per_window: error of each window, ``[N]``.
+        per_window: error of each window, ``[N]``, or of each training and window, ``[S, N]``.
         cluster: cluster of each window, ``[N]``.
         seed: of the bootstrap.
         draws: bootstrap samples.
     """
+    rows = np.atleast_2d(np.asarray(per_window, np.float64))
     _, index = np.unique(cluster, return_inverse=True)
-    totals, counts = np.bincount(index, per_window), np.bincount(index)
+    totals, counts = np.stack([np.bincount(index, row) for row in rows]), np.bincount(index)
     rng = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(0xB007,)))
     picked = rng.integers(len(counts), size=(draws, len(counts)))
-    means = totals[picked].sum(axis=1) / counts[picked].sum(axis=1)
+    trained = rng.integers(len(rows), size=(draws, len(rows)))
+    sums = totals[:, picked].sum(axis=2)  # [S, draws]
+    means = sums[trained.T, np.arange(draws)].mean(axis=0) / counts[picked].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(np.mean(per_window)), float(low), float(high))
+    return Interval(float(np.mean(rows)), float(low), float(high))
 
 
 def score(

@@ -19,6 +19,10 @@ from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.traces.head import HeadTrace
 from netllm_gym.traces.head_geometry import published_to_quaternion, wrap_deg
 
+# Exchanging left and right changes the sign of the first and the third angle in both readings (lon and roll; roll and
+# yaw).
+MIRROR = np.array([-1.0, 1.0, -1.0])
+
 
 @dataclass(frozen=True)
 class WindowProtocol:
@@ -168,3 +172,10 @@ def turned(windows: Windows, by_deg: NDArray[np.float64]) -> Windows:
         turned_flat = (turn * Rotation.from_quat(published_to_quaternion(flat))).as_euler("ZXY", degrees=True)
         angles = turned_flat.reshape(angles.shape)
     return replace(windows, history_deg=angles[:, :length], future_deg=angles[:, length:])
+
+
+def mirrored(windows: Windows) -> Windows:
+    """Exchange left and right in every window, about longitude 0 (in the published reading about yaw 0)."""
+    return replace(
+        windows, history_deg=wrap_deg(windows.history_deg * MIRROR), future_deg=wrap_deg(windows.future_deg * MIRROR)
+    )

@@ -75,11 +75,21 @@ def test_costs_are_measured_against_the_same_work(monkeypatch):
     rows = {row["what"]: row for row in cost.measure(CONFIG, batch=2, steps=6, repeats=1)}
     share = next(row for what, row in rows.items() if what.startswith("trainable"))
     assert 0 < share["ratio"] < 1 and share["value"] < share["against"]
-    assert all(row["ratio"] > 0 for what, row in rows.items() if "memory" not in what)
-    assert {row["unit"] for row in rows.values()} == {"parameters", "MB", "s", "decisions/s", "ms", "tokens/s"}
+    assert all(row["ratio"] > 0 for what, row in rows.items() if "memory" not in what and "played" not in what)
+    assert {row["unit"] for row in rows.values()} == {
+        "parameters", "MB", "s", "decisions/s", "ms", "tokens/s", "steps",
+    }  # fmt: skip
+    online = next(row for what, row in rows.items() if "playing" in what)
+    assert online["against"] > online["value"]
 
 
-def test_step_by_step_embedding_is_the_same_loss():
-    model, _ = cost._model(dataclasses.replace(CONFIG, objective="cloning", lora_dropout=0.0))
-    [episode] = cost._episodes(1, 6)
-    assert torch.allclose(cost._forward(model, [episode], True), cost._forward(model, [episode], False), atol=1e-5)
+def test_a_step_is_the_same_gradient_in_groups_of_any_size():
+    config = dataclasses.replace(CONFIG, objective="cloning", lora_dropout=0.0)
+    weights = []
+    for groups in (1, 4):
+        model, _ = cost.build(config)
+        optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+        episodes = cost.draw_episodes(4, 6)
+        cost.train_step(model, optimiser, [episodes[i::groups] for i in range(groups)])
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad]))
+    assert torch.allclose(*weights, atol=1e-4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -9,10 +11,10 @@ import pytest
 pytest.importorskip("torch")
 import netllm_gym
 from netllm_gym.agents.base import Agent, EnvInfo
-from netllm_gym.agents.llm.agent import LLMAgent
 from netllm_gym.agents.llm.config import LLMConfig
-from netllm_gym.agents.llm.model import DecisionModel
+from netllm_gym.agents.llm.trainer import train
 from netllm_gym.agents.registry import register_agent
+from netllm_gym.datasets.collect import CollectConfig
 from netllm_gym.datasets.store import dataset_path, load_experience
 from netllm_gym.envs.dict import DictEnv, infer_modalities
 from netllm_gym.errors import ConfigError, UnknownNameError
@@ -76,7 +78,7 @@ def _learn(name: str, agent: str, kwargs: dict, folder, objective: str, episodes
     dataset, valid = (f"netllm_gym/test/{name}_{part}-v0" for part in ("train", "valid"))
     env = more.pop("env", DICT)
     for target, count, seed in ((dataset, episodes, 0), (valid, 8, 1)):
-        config = netllm_gym.CollectConfig(env, (agent, more.get("rival", agent)), count, 0.05, seed, False, kwargs)
+        config = CollectConfig(env, (agent, more.get("rival", agent)), count, 0.05, seed, False, kwargs)
         netllm_gym.collect(config, target)
     options = {**TINY, "objective": objective, "steps": steps}
     netllm_gym.train("llm", [dataset], folder / name, [valid], options=options)
@@ -114,15 +116,22 @@ def test_abr(tmp_path):
     assert found[agent] > found["any/random"]
 
 
+# Less to play, so that the test is quick; nothing here is about how an agent learns.
+SMALL = {"netllm_gym/ClusterScheduling-v0": {"jobs": 3, "max_stages": 64, "max_jobs": 4, "max_edges": 128}}
+
+
 @pytest.mark.parametrize("name", sorted(set(OURS) - {DICT}))
-def test_every_environment_of_the_package_gets_an_agent_from_its_spaces(name):
-    env = gym.make(name, disable_env_checker=True)
-    inner = env.unwrapped
-    objective = "regression" if isinstance(env.action_space, gym.spaces.Box) else "cloning"
-    config = LLMConfig(backbone="tiny-random", layers=1, lora_rank=2, objective=objective, context=8)
-    spaces = {"observation_space": inner.observation_space, "action_space": inner.action_space}
-    known = {key: inner.metadata.get(key, {}) for key in ("modalities", "scales")}
-    agent = LLMAgent(DecisionModel(config, **spaces, **known), name, spaces, {})
+def test_every_environment_of_the_package_is_learnt_and_played_from_its_spaces(name, tmp_path):
+    kwargs = SMALL.get(name, {})
+    data = f"netllm_gym/test/{name.rpartition('/')[2].lower().replace('-v0', '')}_any-v0"
+    netllm_gym.collect(CollectConfig(name, ("any/random",), 2, env_kwargs={**kwargs, "split": "train"}), data)
+    experience = load_experience(data)
+    objective = "regression" if isinstance(experience.action_space, gym.spaces.Box) else "cloning"
+    config = LLMConfig.from_json({**TINY, "layers": 1, "objective": objective, "context": 8, "steps": 3})
+    agent = train(config, experience, None, tmp_path)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(line["loss"]) for line in log if "loss" in line)
+    env = gym.make(name, disable_env_checker=True, **kwargs)
     observation, info = env.reset(seed=0)
     agent.reset(EnvInfo.of(env))
     for _ in range(10):
@@ -159,7 +168,7 @@ def test_mistakes_are_one_line(tmp_path):
     with pytest.raises(ConfigError, match="has no key 'x'"):
         DictEnv("CartPole-v1", modalities={"x": "series"})
     with pytest.raises(ConfigError, match="say how many episodes"):
-        config = netllm_gym.CollectConfig(DICT, ("any/random",), env_kwargs={"env": "CartPole-v1"})
+        config = CollectConfig(DICT, ("any/random",), env_kwargs={"env": "CartPole-v1"})
         netllm_gym.collect(config, "netllm_gym/test/none-v0")
     with pytest.raises(UnknownNameError, match="netllm_gym/ABR-v0"):
-        netllm_gym.CollectConfig("netllm_gym/ABR-v1")
+        CollectConfig("netllm_gym/ABR-v1")

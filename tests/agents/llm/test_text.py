@@ -22,20 +22,48 @@ class Scripted:
     def __init__(self, *answers: str):
         self.answers, self.prompts = list(answers), []
 
-    def write(self, prompt: str, longest: int) -> str:
+    def write(self, prompt: str, longest: int, opening: str = "") -> str:
         self.prompts.append(prompt)
-        return self.answers.pop(0)
+        self.longest = longest
+        return opening + self.answers.pop(0)
 
 
 def _agent(*answers: str) -> text.TextAgent:
     agent = text.TextAgent.__new__(text.TextAgent)
-    agent.writer, agent.longest, agent.seconds, agent.valid = Scripted(*answers), 8, [], []
+    agent.writer, agent.longest, agent.seconds, agent.valid = Scripted(*answers), 0, [], []
     return agent
 
 
 def test_an_answer_is_its_first_whole_number_if_that_is_an_action():
     answers = {"3": 3, "Action 2.": 2, "The best is 5!": 5, "6": None, "-1": None, "1.5 Mbps": None, "": None}
-    assert {answer: text.parse(answer, 6) for answer in answers} == {**answers}
+    assert {answer: text.parse(answer, gym.spaces.Discrete(6)) for answer in answers} == {**answers}
+    assert (
+        text.parse("5", gym.spaces.Discrete(3, start=4)) == 5
+        and text.parse("3", gym.spaces.Discrete(3, start=4)) is None
+    )
+
+
+def test_an_answer_of_several_numbers_is_its_first_ones_if_there_are_enough():
+    box = gym.spaces.Box(-9.0, 9.0, (2, 3), np.float32)
+    found = text.parse("[1, -2.5, 3]\n[4, 5, 6] [7", box)
+    assert found.tolist() == [[1, -2.5, 3], [4, 5, 6]] and box.contains(found)
+    assert text.parse("[1, 2, 3] [4, 5", box) is None
+    assert text.parse("[1, 2, 3] [4, 5, 10]", box) is None
+    several = gym.spaces.MultiDiscrete([3, 4])
+    assert text.parse("2, 3", several).tolist() == [2, 3]
+    assert text.parse("2, 4", several) is None and text.parse("2.0, 3", several) is None
+
+
+def test_viewports_are_asked_for_row_by_row_and_no_answer_means_the_head_stays():
+    env = gym.make("netllm_gym/ViewportPrediction-v0", future=2)
+    agent = _agent("1, 2, 3] [4, 5, 6]", "straight ahead")
+    observation, info = env.reset(seed=0)
+    agent.reset(EnvInfo.of(env))
+    assert agent.act(observation, info).tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert not agent.act(observation, info).any() and agent.valid == [True, False]
+    prompt = agent.writer.prompts[0]
+    assert "2 rows of 3 numbers" in prompt and prompt.count("[") == 2 * 10 and "degrees" in prompt
+    assert agent.writer.longest == 36
 
 
 def test_invalid_answers_are_counted_and_become_the_lowest_legal_action():
@@ -47,7 +75,7 @@ def test_invalid_answers_are_counted_and_become_the_lowest_legal_action():
     assert agent.act(observation, {"action_mask": np.array([0, 1, 1, 1, 1, 0])}) == 1
     assert agent.valid == [True, False, True, False] and len(agent.seconds) == 4
     prompt = agent.writer.prompts[0]
-    assert prompt.startswith("You control ABR.") and "buffer_s: 4" in prompt and "0 to 5" in prompt
+    assert "stalls are bad" in prompt and "buffer_s: 4\n" in prompt and "from 0 to 5" in prompt
 
 
 def test_the_comparison_counts_and_times():
@@ -55,13 +83,16 @@ def test_the_comparison_counts_and_times():
     rows = text.against_head(_agent("1", "?", "1", "1"), make_agent("abr/bba"), env, 4)
     assert [row["agent"] for row in rows] == ["text prompt", "networking head"]
     assert [row["valid"] for row in rows] == [0.75, 1.0] and all(row["ms"] > 0 for row in rows)
+    assert rows[0]["reward"] != rows[0]["reward_valid"] and rows[1]["reward"] == rows[1]["reward_valid"]
 
 
 def test_other_actions_are_refused():
-    env = gym.make("netllm_gym/Dict-v0", env="Pendulum-v1")
-    with pytest.raises(ConfigError, match="Discrete actions"):
-        _agent().reset(EnvInfo.of(env))
-    with pytest.raises(ConfigError, match="cannot be had with its tokenizer"):
+    bits = EnvInfo("toy/Bits-v0", gym.spaces.Dict({}), gym.spaces.MultiBinary(3), {}, {})
+    with pytest.raises(ConfigError, match="actions that are numbers"):
+        _agent().reset(bits)
+    with pytest.raises(ConfigError, match="longest must not be negative"):
+        text.TextAgent(longest=-1)
+    with pytest.raises(ConfigError, match=r"neither a local folder.*its tokenizer is needed too"):
         text.TextAgent("/no/such/model")
 
 

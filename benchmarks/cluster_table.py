@@ -1,0 +1,232 @@
+"""Schedulers on the settings of cluster scheduling, or over a range of loads: paired, resumable, as Markdown.
+
+Usage: python benchmarks/cluster_table.py OUT.jsonl AGENT … [--settings default unseen1 …] [--episodes 30]
+       python benchmarks/cluster_table.py OUT.jsonl AGENT … --loads 0.4 0.6 0.8 0.95 --figure load.png
+
+An agent is a registered name or a checkpoint folder, with options behind it: "cluster/weighted-fair alpha=0.2". Every
+agent meets the same jobs with the same draws. Each episode is appended to OUT.jsonl when it is over; the same command
+goes on where it stopped, and prints whatever OUT.jsonl holds of the agents asked. Delete OUT.jsonl after changing code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from scipy.stats import t as student
+
+import netllm_gym
+from netllm_gym import traces
+from netllm_gym.agents.base import BatchAgent, EnvInfo
+from netllm_gym.envs.cluster.bounds import combine_bounds, job_bounds
+from netllm_gym.evaluation import load_setting
+from netllm_gym.traces.jobs import job_traces
+from netllm_gym.traces.workload import Workload
+from netllm_gym.traces.workload_statistics import offered_load
+
+ROOM = {"max_stages": 4096, "max_jobs": 512, "max_edges": 8192}  # overloaded clusters fill up under bad schedulers
+LOCKSTEP = 10  # episodes that a network decides for at once
+
+
+def build(agent: str) -> Any:
+    """Build ``"name key=value …"``."""
+    name, *options = agent.split()
+    return netllm_gym.make_agent(name, **{k: ast.literal_eval(v) for k, _, v in (o.partition("=") for o in options)})
+
+
+def cells(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the columns of the table: label → arguments of the environment."""
+    if not args.loads:
+        return {name: dict(load_setting("cluster", name, args.profile).kwargs) | split(args) for name in args.settings}
+    base = dict(load_setting("cluster", "default", args.profile).kwargs) | split(args)
+    known = traces.load(base.pop("traces"), args.split)
+    whole, seeds = known[0].workload, [trace.seed for trace in known[: args.episodes]]
+    gap = whole.mean_interarrival_s * offered_load(whole, base["executors"])
+    return {
+        f"load {load:g}": base
+        | {"traces": job_traces(Workload(whole.name, whole.templates, gap / load, None, whole.blocks), seeds)}
+        for load in args.loads
+    }
+
+
+def split(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the split as an argument of the environment."""
+    return {"split": args.split}
+
+
+def play(envs: Sequence[gym.Env], agent: Any, episodes: Sequence[int]) -> list[dict[str, Any]]:
+    """Play `episodes` in lock-step and describe each: its jobs' completion times and what deciding cost."""
+    began, decisions = time.process_time(), 0
+    seen, infos, told = [], [], []
+    for env, episode in zip(envs, episodes, strict=False):
+        observation, info = env.reset(seed=episode, options={"trace": episode})
+        seen.append(observation)
+        infos.append(info)
+        told.append(EnvInfo.of(env, episode))
+    batched = isinstance(agent, BatchAgent)
+    agent.reset_batch(told) if batched else agent.reset(told[0])
+    while any(observation is not None for observation in seen):
+        chosen = agent.act_batch(seen, infos) if batched else [agent.act(seen[0], infos[0])]
+        for i, action in enumerate(chosen):
+            if seen[i] is None:
+                continue
+            decisions += 1
+            seen[i], _, terminated, truncated, infos[i] = envs[i].step(action)
+            if terminated or truncated:
+                seen[i] = None
+    cost = (time.process_time() - began) / len(told)
+    return [
+        {"jobs": sorted(env.unwrapped.sim.finished), "decisions": decisions / len(told), "cpu_s": cost}
+        for env, _ in zip(envs, episodes, strict=False)
+    ]
+
+
+def measure(env: gym.Env, played: dict[str, Any], bounds: dict[str, Any]) -> dict[str, Any]:
+    """Turn an episode into the numbers of the table."""
+    jct = np.array([end - at for _, at, end in played.pop("jobs")])
+    alone = bounds["moving_s"] + np.maximum(bounds["path_s"], bounds["work_s"])
+    return {
+        **played,
+        "mean_jct_s": float(jct.mean()),
+        "p99_jct_s": float(np.percentile(jct, 99)),
+        "p99_slowdown": float(np.percentile(jct / alone, 99)),
+        "bound_s": bounds["combined"],
+    }
+
+
+def bound(env: gym.Env) -> dict[str, Any]:
+    """Return the lower bounds of the episode just played: of each job, and the combined one of the mean."""
+    sim = env.unwrapped.sim  # type: ignore[attr-defined]
+    path, work = job_bounds(sim)
+    arrivals = np.array([at for at, _ in sim.arrivals])
+    return {
+        "path_s": path.round(6).tolist(), "work_s": work.round(6).tolist(), "moving_s": sim.moving_s,
+        "combined": combine_bounds(arrivals, path, work, sim.moving_s)["combined"],
+    }  # fmt: skip
+
+
+def interval(values: np.ndarray) -> str:
+    """Return mean and half-width of the 95 % interval (Student's t)."""
+    half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+    return f"{values.mean():.2f} ± {half:.2f}"
+
+
+def table(rows: Sequence[dict[str, Any]], cell: str, agents: Sequence[str], references: Sequence[str]) -> str:
+    """Return one setting as Markdown, best mean first, over the episodes that all its agents have played."""
+    found: dict[str, dict[int, dict[str, Any]]] = {agent: {} for agent in agents}
+    for row in rows:
+        if row["cell"] == cell and row["agent"] in found:
+            found[row["agent"]][row["episode"]] = row
+    found = {agent: played for agent, played in found.items() if played}
+    common = sorted(set.intersection(*(set(played) for played in found.values()))) if found else []
+    if not common:
+        return f"### {cell}: nothing played yet"
+    get = {
+        agent: {key: np.array([played[e][key] for e in common]) for key in played[common[0]] if key not in TEXT}
+        for agent, played in found.items()
+    }
+    references = [agent for agent in references if agent in get]
+    lines = [
+        f"### {cell}: {len(common)} sequences, lower bound {interval(get[next(iter(get))]['bound_s'])} s",
+        "| agent | mean JCT, s |" + "".join(f" minus `{r}`, s | better on |" for r in references)
+        + " times the bound | slow-down p99 | JCT p99, s | decisions |",
+        "|" + "---|" * (6 + 2 * len(references)),
+    ]  # fmt: skip
+    for agent in sorted(get, key=lambda name: get[name]["mean_jct_s"].mean()):
+        mine = get[agent]
+        paired = ""
+        for reference in references:
+            d = mine["mean_jct_s"] - get[reference]["mean_jct_s"]
+            paired += " | |" if agent == reference else f" {interval(d)} | {int((d < 0).sum())} of {len(d)} |"
+        lines.append(
+            f"| `{agent}` | {interval(mine['mean_jct_s'])} |{paired}"
+            f" {(mine['mean_jct_s'] / mine['bound_s']).mean():.2f} | {mine['p99_slowdown'].mean():.1f} |"
+            f" {mine['p99_jct_s'].mean():.0f} | {mine['decisions'].mean():.0f} |"
+        )
+    return "\n".join(lines)
+
+
+TEXT = ("cell", "agent", "episode")
+
+
+def draw(rows: Sequence[dict[str, Any]], loads: Sequence[float], agents: Sequence[str], path: Path) -> None:
+    """Draw mean JCT over its lower bound, and the 99th percentile of the slow-down, against the load."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, key in zip(figure.subplots(1, 2), ("mean JCT / lower bound", "slow-down, 99th percentile"), strict=True):
+        for agent in agents:
+            points, errors = [], []
+            for load in loads:
+                chosen = [r for r in rows if r["cell"] == f"load {load:g}" and r["agent"] == agent]
+                ratio = key.startswith("mean")
+                values = np.array([r["mean_jct_s"] / r["bound_s"] if ratio else r["p99_slowdown"] for r in chosen])
+                points.append(values.mean() if len(values) else np.nan)
+                errors.append(1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0)
+            axes.errorbar(
+                loads, points, errors, marker="o", ms=3, lw=1.2, capsize=2, label=agent.removeprefix("cluster/")
+            )
+        axes.set(xlabel="offered load", ylabel=key, yscale="log")
+        axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=7, frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("agents", nargs="+")
+    parser.add_argument("--settings", nargs="+", default=["default", "unseen1", "unseen2", "unseen3"])
+    parser.add_argument("--loads", nargs="+", type=float, default=[])
+    parser.add_argument("--profile", default="paper", choices=["paper", "embedded"])
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--episodes", type=int, default=30)
+    parser.add_argument("--references", nargs="+", default=["cluster/fair", "cluster/strict-fair"])
+    parser.add_argument("--figure", type=Path)
+    args = parser.parse_args()
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.is_file() else []
+    have = {(row["cell"], row["agent"], row["episode"]) for row in rows}
+    bounds = {(row["cell"], row["episode"]): row for row in rows if row["agent"] == "bounds"}
+
+    def keep(row: dict[str, Any]) -> dict[str, Any]:
+        rows.append(row)
+        with args.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        return row
+
+    columns = cells(args)
+    for cell, kwargs in columns.items():
+        for name in args.agents:
+            missing = [e for e in range(args.episodes) if (cell, name, e) not in have]
+            if not missing:
+                continue
+            agent = build(name)
+            together = LOCKSTEP if isinstance(agent, BatchAgent) else 1
+            envs = [
+                gym.make("netllm_gym/ClusterScheduling-v0", disable_env_checker=True, **ROOM, **kwargs)
+                for _ in range(min(together, len(missing)))
+            ]
+            for begin in range(0, len(missing), together):
+                chosen = missing[begin : begin + together]
+                for env, episode, played in zip(envs, chosen, play(envs, agent, chosen), strict=False):
+                    if (cell, episode) not in bounds:
+                        found = {"cell": cell, "agent": "bounds", "episode": episode, **bound(env)}
+                        bounds[cell, episode] = keep(found)
+                    numbers = measure(env, played, bounds[cell, episode])
+                    keep({"cell": cell, "agent": name, "episode": episode, **numbers})
+    for cell in columns:
+        print(table(rows, cell, args.agents, args.references), end="\n\n", flush=True)
+    if args.figure:
+        draw(rows, args.loads, args.agents, args.figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""d3rlpy's conservative Q-learning as a scheduler, on the padded view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from netllm_gym.agents.base import BatchAgent, EnvInfo
+from netllm_gym.agents.registry import make_agent, register_agent
+from netllm_gym.envs.cluster.padded import PaddedView
+from netllm_gym.errors import CheckpointError, ConfigError
+
+ENV = "netllm_gym/ClusterScheduling-v0"
+
+
+@register_agent("cluster/cql")
+class ClusterCQL(BatchAgent):
+    """Greedy among the legal actions of the padded view.
+
+    Args:
+        checkpoint: folder of a d3rlpy agent trained on :func:`netllm_gym.datasets.schedules.padded` experience
+            (``python benchmarks/train_cluster_cql.py OUT``); none is in the package.
+    """
+
+    def __init__(self, checkpoint: str | Path | None = None) -> None:
+        if checkpoint is None:
+            raise ConfigError("cluster/cql needs checkpoint=FOLDER; train one by benchmarks/train_cluster_cql.py")
+        model: Any = make_agent(str(checkpoint))
+        if getattr(model, "kind", "") != "d3rlpy" or "candidates" not in model.view.space.spaces:
+            raise CheckpointError(f"{checkpoint} was not trained on the padded view of a cluster")
+        self.model = model
+
+    def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
+        """Begin episodes (on clusters of one size)."""
+        shapes: Any = env_infos[0].observation_space
+        actions: Any = env_infos[0].action_space
+        sizes = [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
+        rows = self.model.view.space["candidates"].shape[0]
+        self._view = PaddedView(rows, int(actions.nvec[1]), *sizes)
+        spaces: Any = {"observation_space": self._view.observation_space, "action_space": self._view.action_space}
+        self.model.reset_batch([replace(info, **spaces) for info in env_infos])
+
+    def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
+        """Return (row, count - 1) per episode."""
+        view = self._view
+        pairs = list(zip(observations, infos, strict=True))
+        masks = [i if o is None else {"action_mask": view.mask(o, i["action_mask"])} for o, i in pairs]
+        chosen = self.model.act_batch([o if o is None else view(o) for o in observations], masks)
+        return [None if o is None else view.decode(a, o) for o, a in zip(observations, chosen, strict=True)]

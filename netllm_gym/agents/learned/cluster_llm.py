@@ -1,0 +1,76 @@
+"""The language model as a scheduler: one checkpoint for clusters and job counts of any size."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from netllm_gym.agents.base import BatchAgent, EnvInfo
+from netllm_gym.agents.checkpoint import read_description
+from netllm_gym.agents.registry import register_agent
+from netllm_gym.envs.cluster.view import ScheduleView
+from netllm_gym.errors import CheckpointError, MissingExtraError
+
+ZOO = Path(__file__).parents[2] / "zoo" / "cluster-llm"
+ENV = "netllm_gym/ClusterScheduling-v0"
+
+
+@register_agent("cluster/llm")
+class ClusterLLM(BatchAgent):
+    """A language model that points at a runnable stage and counts executors, legal by construction.
+
+    The graph's encoder and the pointer know no sizes, so an agent trained on few stages serves any bound of the
+    environment. Its counts end at the number of executors it was trained with.
+
+    Args:
+        checkpoint: folder of an agent trained on :func:`netllm_gym.datasets.schedules.viewed` experience; default: the
+            one in the package.
+        temperature: 0 takes the best choice; above, choices are drawn.
+    """
+
+    def __init__(self, checkpoint: str | Path = ZOO, temperature: float = 0.0) -> None:
+        self.folder, self.temperature = Path(checkpoint), temperature
+        about = read_description(self.folder)
+        if about["kind"] != "llm" or about["env_id"] != ENV or "cluster" not in about.get("modalities", {}):
+            raise CheckpointError(f"{checkpoint} was not trained to schedule a cluster")
+        self.about = about
+        self._models: dict[tuple[int, ...], Any] = {}
+
+    def _model(self, view: ScheduleView) -> Any:
+        """Return the network for the sizes of `view`; its weights are the same for all."""
+        size = (view.max_stages, view.max_jobs, view.max_edges)
+        if size not in self._models:
+            try:
+                from minari.serialization import serialize_space
+
+                from netllm_gym.agents.llm.storage import load
+            except ImportError:
+                raise MissingExtraError("llm", self.name) from None
+            spaces = {
+                key: json.loads(serialize_space(getattr(view, key))) for key in ("observation_space", "action_space")
+            }
+            self._models = {size: load(self.folder, {**self.about, **spaces}, temperature=self.temperature)}
+        return self._models[size]
+
+    def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
+        """Begin episodes (on clusters of one size)."""
+        counts = int(self.about["action_space"]["nvec"][1])
+        shapes: Any = env_infos[0].observation_space
+        sizes = [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
+        self._view = ScheduleView(counts, *sizes)
+        self._network = self._model(self._view)
+        spaces: Any = {"observation_space": self._view.observation_space, "action_space": self._view.action_space}
+        self._network.reset_batch([replace(info, **spaces) for info in env_infos])
+
+    def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
+        """Return (row, count - 1) per episode."""
+        view = self._view
+        seen = [o if o is None else view(o) for o in observations]
+        known = [
+            info if o is None else {"action_mask": view.mask(info["action_mask"], view.max_stages)}
+            for o, info in zip(observations, infos, strict=True)
+        ]
+        return self._network.act_batch(seen, known)

@@ -1,0 +1,143 @@
+"""Cluster experience for learners: what they are shown, whose decisions they copy, and returns that mean something.
+
+An episode's reward is minus the job-seconds since the last decision, so its return-to-go tells mostly how many jobs are
+still to come, not how well they are scheduled. :func:`advantages` replaces it by what compares: the mean job completion
+time that an episode saved against Fair on the same arrivals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from netllm_gym.agents.base import Agent, EnvInfo
+from netllm_gym.datasets.experience import Episode, Experience
+from netllm_gym.envs.cluster.padded import PaddedView
+from netllm_gym.envs.cluster.view import ScheduleView
+from netllm_gym.errors import DatasetError
+
+ENV = "netllm_gym/ClusterScheduling-v0"
+
+
+def bounds_of(experience: Experience) -> tuple[int, int, int, int]:
+    """Return executors, max_stages, max_jobs and max_edges of a cluster dataset.
+
+    Raises:
+        DatasetError: a dataset of another environment.
+    """
+    if experience.env_id.rpartition(":")[2] != ENV:
+        raise DatasetError(f"dataset {experience.name} is of {experience.env_id}, not of {ENV}")
+    actions: Any = experience.action_space
+    shapes: Any = {key: space.shape for key, space in experience.observation_space.spaces.items()}  # type: ignore[attr-defined]
+    return int(actions.nvec[1]), int(actions.nvec[0]) - 1, shapes["jobs"][0], shapes["edges"][0]
+
+
+def advantages(experience: Experience, fair: Experience) -> Experience:
+    """Replace rewards: an episode earns, at its end, the seconds of mean completion time it saved against Fair.
+
+    Its return-to-go is the same at every decision, so a return-conditioned agent can be asked for it throughout.
+
+    Args:
+        experience: episodes of any agents.
+        fair: episodes of ``cluster/fair`` on the same sequences.
+
+    Raises:
+        DatasetError: a sequence that Fair has not played.
+    """
+    jobs = experience.env_kwargs.get("jobs", 200)
+    reference = {episode.trace: -float(episode.rewards.sum()) / jobs for episode in fair.episodes}
+    found = []
+    for episode in experience.episodes:
+        if episode.trace not in reference:
+            raise DatasetError(f"dataset {fair.name} holds no episode of Fair on {episode.trace}")
+        rewards = np.zeros(len(episode))
+        rewards[-1] = reference[episode.trace] + float(episode.rewards.sum()) / jobs
+        found.append(replace(episode, rewards=rewards))
+    return replace(experience, episodes=found)
+
+
+def viewed(experience: Experience, teacher: Agent | None = None) -> Experience:
+    """Show a dataset of ``ClusterScheduling-v0`` through :class:`ScheduleView`.
+
+    Args:
+        experience: as collected.
+        teacher: a rule that reads the observation alone. It is asked what it would have done wherever the collecting
+            agents came, and its answers replace their actions (DAgger's labels, Ross et al. 2011).
+
+    Raises:
+        DatasetError: another environment, or a dataset without action masks.
+    """
+    executors, max_stages, max_jobs, max_edges = bounds_of(experience)
+    view = ScheduleView(executors, max_stages, max_jobs, max_edges)
+    episodes = [_viewed(episode, view, experience, teacher) for episode in experience.episodes]
+    return replace(
+        experience,
+        episodes=episodes,
+        observation_space=view.observation_space,
+        action_space=view.action_space,
+        modalities=view.modalities,
+        scales=view.scales,
+        name=experience.name + (f" as {teacher.name} would decide" if teacher else ""),
+        digest=experience.digest + (f"+{teacher.name}" if teacher else ""),
+    )
+
+
+def _rows(episode: Episode) -> Sequence[dict[str, np.ndarray]]:
+    return [{key: values[t] for key, values in episode.observations.items()} for t in range(len(episode))]
+
+
+def _viewed(episode: Episode, view: ScheduleView, experience: Experience, teacher: Agent | None) -> Episode:
+    if episode.action_mask is None:
+        raise DatasetError(f"dataset {experience.name} has no action masks; collect it again")
+    rows = _rows(episode)
+    seen = [view(row) for row in rows]
+    actions = episode.actions
+    if teacher is not None:
+        total = int(episode.observations["executors"][0, 2])
+        static = {"executors": total, "max_stages": view.max_stages}
+        spaces = experience.observation_space, experience.action_space
+        teacher.reset(EnvInfo(experience.env_id, *spaces, {}, static))
+        actions = np.stack(
+            [teacher.act(row, {"action_mask": mask}) for row, mask in zip(rows, episode.action_mask, strict=True)]
+        )
+    stacked = {key: np.stack([one[key] for one in seen]) for key in seen[0]}
+    return replace(episode, observations=stacked, actions=np.asarray(actions))
+
+
+def padded(experience: Experience, max_candidates: int = 64, reward_scale: float = 0.01) -> Experience:
+    """Show a dataset of ``ClusterScheduling-v0`` through :class:`PaddedView`, for learners of vectors and one action.
+
+    Counts become the nearest of the view's shares. Rewards are multiplied by `reward_scale`: an episode's job-seconds
+    run into thousands, which Q-learning does not digest.
+
+    Raises:
+        DatasetError: another environment, or a dataset without action masks.
+        ConfigError: more runnable stages than `max_candidates`.
+    """
+    view = PaddedView(max_candidates, *bounds_of(experience))
+    episodes = []
+    for episode in experience.episodes:
+        if episode.action_mask is None:
+            raise DatasetError(f"dataset {experience.name} has no action masks; collect it again")
+        rows = _rows(episode)
+        seen = [view(row) for row in rows]
+        episodes.append(
+            replace(
+                episode,
+                observations={key: np.stack([one[key] for one in seen]) for key in seen[0]},
+                actions=np.array([view.encode(a, row) for a, row in zip(episode.actions, rows, strict=True)]),
+                rewards=episode.rewards * reward_scale,
+                action_mask=np.stack([view.mask(r, m) for r, m in zip(rows, episode.action_mask, strict=True)]),
+            )
+        )
+    return replace(
+        experience,
+        episodes=episodes,
+        observation_space=view.observation_space,
+        action_space=view.action_space,
+        modalities=view.modalities,
+        scales=view.scales,
+    )

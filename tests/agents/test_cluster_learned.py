@@ -1,0 +1,84 @@
+"""Learnt schedulers: trained offline, legal in every step, on clusters they were not trained for too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+import netllm_gym  # noqa: E402
+from netllm_gym.agents.base import EnvInfo  # noqa: E402
+from netllm_gym.agents.llm.batches import collate, windows  # noqa: E402
+from netllm_gym.agents.llm.config import LLMConfig  # noqa: E402
+from netllm_gym.agents.llm.storage import save  # noqa: E402
+from netllm_gym.agents.llm.trainer import fresh_model, train  # noqa: E402
+from netllm_gym.datasets.collect import CollectConfig, collect  # noqa: E402
+from netllm_gym.datasets.schedules import ENV, advantages, padded, viewed  # noqa: E402
+from netllm_gym.datasets.store import load_experience  # noqa: E402
+from netllm_gym.errors import CheckpointError, ConfigError  # noqa: E402
+
+pytestmark = pytest.mark.llm
+TINY = {"backbone": "tiny-random", "layers": 1, "lora_rank": 2, "steps": 6, "batch_size": 4, "eval_every": 6}
+
+
+@pytest.fixture(scope="module")
+def raw():
+    kwargs = {"split": "train", "jobs": 4, "executors": 8, "max_stages": 64, "max_jobs": 16, "max_edges": 128}
+    config = CollectConfig(ENV, ("cluster/fair", "cluster/tuned"), 4, env_kwargs=kwargs)
+    return load_experience(collect(config, "netllm_gym/test/cluster-learned-v0"))
+
+
+def play(agent, **kwargs):
+    """Play one short episode; an illegal action would raise."""
+    env = gym.make(ENV, disable_env_checker=True, **{"jobs": 4, "executors": 8, **kwargs})
+    observation, info = env.reset(seed=0, options={"trace": 2})
+    agent.reset(EnvInfo.of(env))
+    over = False
+    while not over:
+        observation, _, over, _, info = env.step(agent.act(observation, info))
+    return info["mean_jct_s"]
+
+
+@pytest.mark.parametrize(("objective", "context"), [("cloning", 1), ("return-conditioned", 3)])
+def test_an_llm_scheduler_is_legal_whatever_the_bounds(raw, tmp_path, objective, context):
+    data = viewed(advantages(raw, replace(raw, episodes=raw.episodes[::2])))
+    config = LLMConfig(**{**TINY, "objective": objective, "context": context})
+    save(train(config, data, data, tmp_path / "run"), tmp_path / "agent")
+    agent = netllm_gym.make_agent("cluster/llm", checkpoint=tmp_path / "agent")
+    assert play(agent, max_stages=64, max_jobs=16, max_edges=128) == play(agent)  # padding decides nothing
+    assert play(agent, executors=5) > 0
+
+
+@torch.no_grad()
+def test_what_is_forbidden_takes_no_part_in_the_loss(raw):
+    data = viewed(raw)
+    model = fresh_model(LLMConfig(**{**TINY, "objective": "cloning"}), data).eval()
+    batch = collate(windows(data.episodes[:1], 4)[:3])
+    masked = float(model(**batch)["loss"])
+    everything = float(model(**{**batch, "action_mask": torch.ones_like(batch["action_mask"])})["loss"])
+    assert masked < everything
+    # What was played counts as legal, or repaired actions would make the loss explode.
+    nothing = float(model(**{**batch, "action_mask": torch.zeros_like(batch["action_mask"])})["loss"])
+    assert nothing == pytest.approx(0.0, abs=1e-4)
+
+
+def test_cql_is_trained_on_the_padded_view_and_acts_legally(raw, tmp_path):
+    pytest.importorskip("d3rlpy")
+    from netllm_gym.agents.network_checkpoint import save as save_network
+    from netllm_gym.agents.rl.offline import OfflineConfig, train_offline
+
+    data = padded(raw, max_candidates=32)
+    for algorithm in ("cql", "bc"):
+        found = train_offline(OfflineConfig(algorithm, steps=5, batch_size=16), data)
+        save_network(found, data, tmp_path / algorithm)
+        assert np.isfinite(play(netllm_gym.make_agent("cluster/cql", checkpoint=tmp_path / algorithm)))
+
+
+def test_wrong_checkpoints_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match="no agent"):
+        netllm_gym.make_agent("cluster/llm", checkpoint=tmp_path)
+    with pytest.raises(ConfigError, match="train_cluster_cql"):
+        netllm_gym.make_agent("cluster/cql")

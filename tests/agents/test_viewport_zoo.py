@@ -1,0 +1,60 @@
+"""The viewport agents that come with the package: small, described, and as good on valid as their cards say."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import netllm_gym
+from netllm_gym import make_agent, traces
+from netllm_gym.envs.viewport.metrics import mae_published
+from netllm_gym.envs.viewport.windows import WindowProtocol, cut
+from netllm_gym.errors import ConfigError, DownloadError
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.llm
+ZOO = Path(netllm_gym.__file__).parent / "zoo"
+SHIPPED = [("gru", "published"), ("gru", "canonical"), ("track", "published"), ("llm", "published")]
+
+
+def _name(reading: str) -> str:
+    return "viewport/jin2022" + ("/as-published" if reading == "published" else "")
+
+
+@pytest.mark.parametrize("agent", ["gru", "track", "llm"])
+def test_cards_are_there_and_the_weights_small(agent) -> None:
+    folder = ZOO / f"viewport-{agent}"
+    card = (folder / "README.md").read_text()
+    assert "python benchmarks/viewport.py" in card and "valid" in card
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 3_000_000
+    assert all(path.suffix in (".json", ".md", ".safetensors") for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(("agent", "reading"), SHIPPED)
+@pytest.mark.realdata
+def test_shipped_weights_err_as_their_card_says(agent, reading) -> None:
+    if not os.environ.get("NETLLM_GYM_MIRROR", "").startswith("file://"):
+        pytest.skip("no local mirror of the public traces (set NETLLM_GYM_MIRROR=file://…)")
+    try:
+        traces.fetch("viewport/jin2022")
+    except DownloadError as error:
+        pytest.skip(str(error))
+    built = make_agent(f"viewport/{agent}")
+    if agent != "llm":
+        built.fit(_name(reading))
+    windows = cut(tuple(traces.load(_name(reading), "valid")), WindowProtocol())
+    error = mae_published(built.predict(windows.history_deg, 20), windows.future_deg).mean()
+    hold = mae_published(np.repeat(windows.history_deg[:, -1:], 20, axis=1), windows.future_deg).mean()
+    card = (ZOO / f"viewport-{agent}" / "README.md").read_text()
+    said = re.search(rf"{reading}: (\d+\.\d+)° on valid \(hold-last (\d+\.\d+)°\)", card)
+    assert said, f"the card of viewport-{agent} gives no error for {reading}"
+    assert (error, hold) == pytest.approx((float(said[1]), float(said[2])), abs=0.01)
+
+
+def test_only_what_is_shipped_is_shipped_again() -> None:
+    with pytest.raises(ConfigError, match="default arguments on Jin2022"):
+        make_agent("viewport/gru", hidden=8).ship("viewport/jin2022")
+    with pytest.raises(ConfigError, match="default arguments on Jin2022"):
+        make_agent("viewport/gru").ship("viewport/synthetic")
