@@ -187,9 +187,14 @@ def _train(
     start = {"random_start": True} if setting.env == "netllm_gym/ABR-v0" else {}
     for split, episodes in (("train", count), ("valid", max(8, count // 6))):
         config = CollectConfig(
-            setting.env, behaviour, episodes, 0.15, seed, recipe in _HINDSIGHT,
-            {**setting.kwargs, "split": split, **start},
-        )  # fmt: skip
+            env=setting.env,
+            agents=behaviour,
+            episodes=episodes,
+            epsilon=0.15,
+            seed=seed,
+            hindsight=recipe in _HINDSIGHT,
+            env_kwargs={**setting.kwargs, "split": split, **start},
+        )
         names[split] = f"netllm_gym/matrix/{split}_{config.key}-v0"
         collect(config, names[split], workers)
     folder = out / "agents" / f"{recipe}-{_slug(str(setting.kwargs['traces']))}"

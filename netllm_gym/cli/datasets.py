@@ -33,7 +33,7 @@ def collect_command(
         kwargs["random_start"] = True
     dataset_path(dataset)  # a bad name is an error before any bar is drawn
     kwargs |= parse_settings(set or [])
-    config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, values_of, kwargs)
+    config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs, values_of)
     columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=remarks) as bar:
         task = bar.add_task("collect", total=None)

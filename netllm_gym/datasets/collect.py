@@ -69,8 +69,8 @@ class CollectConfig:
     epsilon: float = 0.0
     seed: int = 0
     hindsight: bool = False
-    values_of: str = ""
     env_kwargs: dict[str, Any] = field(default_factory=dict)
+    values_of: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "agents", tuple(self.agents))

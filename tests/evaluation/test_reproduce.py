@@ -1,6 +1,7 @@
 """The headline table: the same bytes twice, data-driven, and retrained from recorded commands."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -72,6 +73,20 @@ def test_every_zoo_agent_has_a_task_and_recipes_are_allowed_commands(tmp_path):
         assert entry.task in plan.tasks(), entry.folder
         for command in entry.commands:
             command_line(command, tmp_path, tmp_path)
+
+
+def test_recipes_say_what_the_weights_were_trained_with():
+    """Whatever option a command sets must be the one that agent.json recorded."""
+    for entry in zoo.entries():
+        about = entry.folder / "agent.json"
+        if not about.is_file():
+            continue
+        written = json.loads(about.read_text())
+        known = {**written["config"], **written.get("recipe", {})}
+        for command in entry.commands:
+            for key, value in re.findall(r"--set (\w+)=(\S+)", command) + re.findall(r"--(\w+) (\d+)", command):
+                if key in known and "{out}" in command:
+                    assert str(known[key]) == value, f"{entry.folder.name}: {key}"
 
 
 def entry(tmp_path, *commands, **options):

@@ -58,7 +58,9 @@ def gaps(values: np.ndarray) -> np.ndarray:
 
 def _stack(experience: Experience, view: FlatView) -> tuple[np.ndarray, np.ndarray]:
     if any(episode.action_values is None for episode in experience.episodes):
-        raise DatasetError(f"dataset {experience.name} has no action values; collect it with --hindsight or --values-of")
+        raise DatasetError(
+            f"dataset {experience.name} has no action values; collect it with --hindsight or --values-of"
+        )
     inputs = np.concatenate([view.many(episode.observations) for episode in experience.episodes])
     targets = np.concatenate([gaps(np.asarray(episode.action_values)) for episode in experience.episodes])
     return inputs, targets.astype(np.float32)

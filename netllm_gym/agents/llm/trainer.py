@@ -141,7 +141,9 @@ def check(config: LLMConfig, experience: Experience) -> None:
     if not experience.episodes:
         raise DatasetError(f"dataset {experience.name} holds no episode")
     if config.objective == "regret" and any(e.action_values is None for e in experience.episodes):
-        raise DatasetError(f"dataset {experience.name} has no action values; collect it with --hindsight or --values-of")
+        raise DatasetError(
+            f"dataset {experience.name} has no action values; collect it with --hindsight or --values-of"
+        )
 
 
 def same_run(folder: Path, config: LLMConfig, data: Any) -> None:
