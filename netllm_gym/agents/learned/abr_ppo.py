@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from netllm_gym.agents.learned.abr_actor_critic import ActorConfig, ActorCritic, features
+from netllm_gym.compiled import njit
 from netllm_gym.envs.abr.kernel import bytes_by, download, link_arrays
 from netllm_gym.envs.abr.qoe import QoE
 from netllm_gym.errors import ConfigError, MissingExtraError
