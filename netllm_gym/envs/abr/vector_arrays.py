@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from netllm_gym.envs.abr.env import HISTORY
 from netllm_gym.envs.abr.kernel import Index, link_arrays
+from netllm_gym.envs.abr.observation import HISTORY
 from netllm_gym.traces import NetworkTrace, TraceSet
 
 # Rows of `Written.terms`, in the order of the single environment's `info`.
