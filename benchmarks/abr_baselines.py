@@ -3,7 +3,7 @@
 1. `classic`: QoE per chunk on the 142 classic test traces (first chunk at level 1, not counted), the published logs'
    means, and every agent paired with every log.
 2. `fcc`: the same agents on NetLLM's 100 test traces as published.
-3. On both, FastMPC's table against the exact search it stands for.
+3. `table`: FastMPC's tables against the exact searches they stand for, on the default test split.
 
 Intervals are 95 % bootstraps over recordings.
 """
@@ -23,10 +23,12 @@ AGENTS = (
     "abr/fast-mpc", "abr/robust-mpc", "abr/actor-critic",
 )  # fmt: skip
 CLASSIC: dict[str, Any] = {"traces": "abr/pensieve-classic/as-published", "video": "envivio-dash3", "first_quality": 1}
+DEFAULT: dict[str, Any] = {"traces": "abr/fcc-hsdpa", "video": "envivio-dash3"}
+BINS = (25, 50, 100, 200)
 FCC: dict[str, Any] = {"traces": "abr/fcc-hsdpa/as-published", "video": "envivio-dash3"}
 
 
-def play(setting: dict[str, Any], agents: list[str]) -> dict[str, dict[str, float]]:
+def play(setting: dict[str, Any], agents: list[Any]) -> dict[str, dict[str, float]]:
     """Mean QoE per chunk: agent -> trace -> number."""
     frame = evaluate(agents=agents, setting=setting, progress=False).frame
     return {name: dict(zip(rows["trace"], rows["qoe"], strict=True)) for name, rows in frame.groupby("agent")}
@@ -48,11 +50,23 @@ def paired(what: str, values: np.ndarray, other: np.ndarray, sample: Bootstrap) 
     print(f"| {what} | {gap.mean():+.4f} | {span(sample.difference(values, other))} | {won:.0%} |")
 
 
-def table(mine: dict[str, np.ndarray], sample: Bootstrap) -> None:
-    """What FastMPC's rounding costs, for agents that were asked for."""
-    if {"abr/mpc", "abr/fast-mpc"} <= mine.keys():
-        print("\n| table − search | difference | 95 % interval | traces won |\n|---|---|---|---|")
-        paired("`abr/fast-mpc` − `abr/mpc`", mine["abr/fast-mpc"], mine["abr/mpc"], sample)
+def table() -> None:
+    traces.fetch("abr/fcc-hsdpa")
+    exact = {"abr/mpc": False, "abr/robust-mpc": True}
+    tables: list[dict[str, Any]] = [
+        {"name": "abr/fast-mpc", "label": f"{search}, {bins} bins", "bins": bins, "robust": robust}
+        for search, robust in exact.items()
+        for bins in BINS
+    ]
+    members = traces.load(DEFAULT["traces"], "test")
+    sample = Bootstrap([trace.group for trace in members])
+    ours = play(DEFAULT, [*tables, *exact])
+    mine = {agent: np.array([values[trace.name] for trace in members]) for agent, values in ours.items()}
+    print(f"\n## table, {len(members)} test traces\n")
+    print("| table − search | difference | 95 % interval | traces won |\n|---|---|---|---|")
+    for search in exact:
+        for bins in BINS:
+            paired(f"{bins} bins − `{search}`", mine[f"{search}, {bins} bins"], mine[search], sample)
 
 
 def classic(agents: list[str]) -> None:
@@ -72,7 +86,6 @@ def classic(agents: list[str]) -> None:
     for agent, values in mine.items():
         for scheme, other in sorted(published.items()):
             paired(f"`{agent}` − {scheme}", values, other, sample)
-    table(mine, sample)
 
 
 def fcc(agents: list[str]) -> None:
@@ -83,18 +96,19 @@ def fcc(agents: list[str]) -> None:
     sample = Bootstrap([trace.group for trace in members])
     mine = {agent: np.array([values[trace.name] for trace in members]) for agent, values in ours.items()}
     means(mine, sample)
-    table(mine, sample)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--set", choices=("classic", "fcc", "both"), default="both")
+    parser.add_argument("--set", choices=("classic", "fcc", "table", "all"), default="all")
     parser.add_argument("--agents", nargs="+", default=list(AGENTS))
     given = parser.parse_args()
-    if given.set in ("classic", "both"):
+    if given.set in ("classic", "all"):
         classic(given.agents)
-    if given.set in ("fcc", "both"):
+    if given.set in ("fcc", "all"):
         fcc(given.agents)
+    if given.set in ("table", "all"):
+        table()
 
 
 if __name__ == "__main__":

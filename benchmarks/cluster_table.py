@@ -31,7 +31,6 @@ from netllm_gym.traces.jobs import job_traces
 from netllm_gym.traces.workload import Workload
 from netllm_gym.traces.workload_statistics import offered_load
 
-ROOM = {"max_stages": 4096, "max_jobs": 512, "max_edges": 8192}  # overloaded clusters fill up under bad schedulers
 LOCKSTEP = 10  # episodes that a network decides for at once
 
 
@@ -211,7 +210,7 @@ def main() -> None:
             agent = build(name)
             together = LOCKSTEP if isinstance(agent, BatchAgent) else 1
             envs = [
-                gym.make("netllm_gym/ClusterScheduling-v0", disable_env_checker=True, **ROOM, **kwargs)
+                gym.make("netllm_gym/ClusterScheduling-v0", disable_env_checker=True, **kwargs)
                 for _ in range(min(together, len(missing)))
             ]
             for begin in range(0, len(missing), together):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict, fields
 
+import numpy as np
+
 from netllm_gym import traces
 from netllm_gym.agents.learned.cluster_decima import save
 from netllm_gym.agents.learned.cluster_decima_training import DecimaTraining, Trainer
@@ -61,7 +63,9 @@ def main() -> None:
     train, valid = traces.load("cluster/tpch", "train"), traces.load("cluster/tpch", "valid")
     trainer = Trainer(config, train, valid, given.run)
     agent = trainer.train(given.minutes, lambda line: print(line, flush=True))
-    if given.out:
+    if given.out and not np.isfinite(trainer.best_score):
+        print(f"{given.run} has no validation score yet: nothing is written", flush=True)
+    elif given.out:
         recipe = asdict(config)
         card = CARD.format(
             parameters=sum(value.size for value in agent.weights.values()),

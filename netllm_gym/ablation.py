@@ -149,7 +149,8 @@ def ablate(
     """Train and evaluate every cell; write ``table.csv``, ``table.md`` and ``ablation.png`` below `out`.
 
     Returns:
-        The table (one row per recipe and rival) and the folder.
+        The table (one row per recipe and rival) and the folder. ``difference`` is to the first rival, or else to the
+        first recipe, ``first_difference`` to the first recipe; both are paired, on the same episodes.
 
     Raises:
         ConfigError, DatasetError, UnknownNameError: an unusable grid, dataset or agent.
@@ -192,14 +193,19 @@ def ablate(
         progress=False,
     )
     table = result.summary().reset_index()
+    first = recipes[0].label
+    among = replace(result, manifest={**result.manifest, "baseline": first}).summary().set_index("agent")
+    for column in ("difference", "difference_low", "difference_high", "verdict"):
+        table[f"first_{column}"] = among.loc[table["agent"], column].to_numpy()
     table["trainable"] = [costs.get(label, {}).get("trainable", 0) for label in table["agent"]]
-    wanted = ("agent", "mean", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "verdict")
+    wanted = ("agent", "mean", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "verdict",
+              "first_difference", "first_difference_low", "first_difference_high", "first_verdict")  # fmt: skip
     table = table[[column for column in (*wanted, "trainable", "latency_p50_ms") if column in table]]
     with atomic_path(folder / "table.csv") as temporary:
         table.to_csv(temporary, index=False)
     write_text(folder / "table.md", _markdown(table, grid))
     write_json(folder / "grid.json", {cell.label: cell.values for cell in recipes})
-    _draw(table, folder / "ablation.png")
+    _draw(table, first, folder / "ablation.png")
     return table, folder
 
 
@@ -212,16 +218,22 @@ def _markdown(table: pd.DataFrame, grid: Grid) -> str:
     return "\n".join([*lines, "", note]) + "\n"
 
 
-def _draw(table: pd.DataFrame, path: Path) -> None:
+def _draw(table: pd.DataFrame, first: str, path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.0, 0.9 + 0.32 * len(table)), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(8.5, 0.9 + 0.32 * len(table)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
     rows = table.iloc[::-1].reset_index(drop=True)
-    error = [rows["mean"] - rows["ci_low"], rows["ci_high"] - rows["mean"]]
-    axes.errorbar(rows["mean"], range(len(rows)), xerr=error, fmt="o", color="black", capsize=3)
-    axes.set_yticks(range(len(rows)), rows["agent"])
-    axes.set_xlabel("mean and its 95 % interval")
-    axes.grid(axis="x", alpha=0.3)
+    for axes, middle, low, high in (
+        (left, "mean", "ci_low", "ci_high"),
+        (right, "first_difference", "first_difference_low", "first_difference_high"),
+    ):
+        error = [rows[middle] - rows[low], rows[high] - rows[middle]]
+        axes.errorbar(rows[middle], range(len(rows)), xerr=error, fmt="o", color="black", capsize=3)
+        axes.grid(axis="x", alpha=0.3)
+    left.set_yticks(range(len(rows)), rows["agent"])
+    left.set_xlabel("mean and its 95 % interval")
+    right.axvline(0.0, color="grey", linewidth=1)
+    right.set_xlabel(f"paired difference to\n{first}")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)

@@ -123,6 +123,9 @@ def _period(period: ElementTree.Element, total_s: float | None, name: str, folde
             levels.append(_level(level, group, period, total_s, name, folder))
     if not levels:
         raise TraceFormatError(name, "no video representation")
+    counts = [len(level.sizes) for level in levels]
+    if len(set(counts)) != 1:
+        raise TraceFormatError(name, f"levels have different numbers of chunks: {counts[:12]}")
     return levels
 
 

@@ -49,7 +49,7 @@ def test_runs_are_shorter_than_cells_and_hold_the_same() -> None:
     assert cells.shape == (6 * 100 * 100,)
     # With ten seconds in the buffer the best link gets the top level whatever the last one was.
     assert (cells.reshape(6, 100, 100)[:, table.buffer_s > 10.0, -1] == 5).all()
-    assert len(table.decisions) < cells.size / 5
+    assert len(table.decisions) < cells.size / 5 and table.nbytes < 100_000
 
 
 def test_it_is_made_once_and_made_again_when_the_file_is_broken(tmp_path, monkeypatch) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
+import subprocess
+import sys
 
 import gymnasium as gym
 import numpy as np
@@ -15,17 +18,34 @@ from netllm_gym import EnvInfo, make_agent
 from netllm_gym.agents.classical.mpc import RobustForecast, choose, choose_many
 from netllm_gym.envs.abr.draws import Streams
 from netllm_gym.envs.abr.vector import ABRVectorEnv
+from netllm_gym.envs.abr.vector_arrays import CHUNK
 from netllm_gym.errors import ConfigError
-from netllm_gym.traces import NetworkTrace, TraceSet
+from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
 
 ID = "netllm_gym/ABR-v0"
 N = 7
+
+
+def tabled_video() -> VideoManifest:
+    """A video whose quality differs from chunk to chunk."""
+    rng = np.random.default_rng(8)
+    ladder = np.array([300.0, 750, 1200, 1850, 2850, 4300])
+    sizes = ladder * 500.0 * rng.uniform(0.6, 1.4, (40, 1))
+    return VideoManifest("tabled", ladder, 4.0, sizes, {"vmaf": np.sort(rng.uniform(20, 100, (40, 6)))})
+
+
 OPTIONS = [
     {},
     {"first_quality": None, "qoe": "log"},
     {"first_quality": 1, "random_start": True, "delay_noise": 0.2},
     {"first_quality": None, "random_start": True, "delay_noise": 0.1, "rtt_s": 0.2, "buffer_cap_s": 20.0},
+    {"decision_latency_s": 0.7, "delay_noise": 0.1, "buffer_cap_s": 9.0},
+    {"decision_latency_s": 6, "first_quality": None},
+    {"video": tabled_video(), "qoe": "vmaf", "stall_weight": 30.0, "switch_weight": 0.5, "first_quality": None},
 ]
+
+
+BACKENDS = ["numba", "numpy"]
 
 
 def batched(n: int = N, **kwargs) -> ABRVectorEnv:
@@ -70,10 +90,11 @@ def assert_equal_steps(ours, theirs) -> None:
             np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-12, err_msg=key)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kwargs", OPTIONS)
-def test_same_numbers_as_the_single_environment(kwargs) -> None:
+def test_same_numbers_as_the_single_environment(kwargs, backend: str) -> None:
     """Two episodes and a bit, autoreset, noise and infos included, against Gymnasium's own vectorisation."""
-    ours, theirs = batched(traces=odd_traces(), **kwargs), reference(traces=odd_traces(), **kwargs)
+    ours, theirs = batched(traces=odd_traces(), backend=backend, **kwargs), reference(traces=odd_traces(), **kwargs)
     assert ours.observation_space == theirs.observation_space
     assert ours.single_observation_space == theirs.single_observation_space
     assert ours.action_space == theirs.action_space
@@ -95,7 +116,7 @@ def test_episodes_may_end_at_different_times() -> None:
     singles = [gym.make(ID, traces=odd_traces(), first_quality=None, delay_noise=0.1).unwrapped for _ in range(2)]
     for i, env in enumerate(singles):
         env.reset(seed=1 + i)
-    ours._state.chunk[0] = singles[0].chunk = 20  # one video is nearly half over
+    ours._state.indices[0, CHUNK] = singles[0].chunk = 20  # one video is nearly half over
     over = [False, False]
     seen = set()
     for k in range(90):
@@ -148,9 +169,10 @@ def test_memory_for_traces_does_not_grow_with_the_number_of_environments() -> No
     assert sum(a.nbytes for a in few.links) == sum(a.nbytes for a in many.links)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_a_rollout_pays_what_the_steps_pay(noise: float) -> None:
-    kwargs = {"traces": odd_traces(), "delay_noise": noise}
+def test_a_rollout_pays_what_the_steps_pay(noise: float, backend: str) -> None:
+    kwargs = {"traces": odd_traces(), "delay_noise": noise, "backend": backend}
     table = np.random.default_rng(5).integers(6, size=(47, N))
     env, again = batched(**kwargs), batched(**kwargs)
     env.reset(seed=4)
@@ -160,7 +182,8 @@ def test_a_rollout_pays_what_the_steps_pay(noise: float) -> None:
     np.testing.assert_array_equal(rewards, [again.step(row)[1] for row in table])
 
 
-def test_a_compiled_rule_plays_as_its_python_twin() -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_compiled_rule_plays_as_its_python_twin(backend: str) -> None:
     @njit
     def cautious(throughputs, delays, buffer_s, last, next_bytes, left):
         level = 0
@@ -169,7 +192,7 @@ def test_a_compiled_rule_plays_as_its_python_twin() -> None:
                 level = candidate
         return level
 
-    env, again = batched(), batched()
+    env, again = batched(backend=backend), batched()
     env.reset(seed=9)
     observation, _ = again.reset(seed=9)
     rewards, levels = env.rollout(cautious)
@@ -219,6 +242,48 @@ def test_users_mistakes_are_one_clear_line() -> None:
         env.rollout(np.zeros((2, 2), int))
     with pytest.raises(ConfigError, match="num_envs"):
         ABRVectorEnv(0)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"abandon": True}, "no abandon"),
+        ({"live_latency_s": 8.0}, "no live_latency_s"),
+        ({"startup_buffer_s": 4.0}, "no startup_buffer_s"),
+        ({"initial_window_bytes": 14600}, "no initial_window_bytes"),
+        ({"rtt_s": (0.08, 0.02)}, "rtt_s only as a number"),
+        ({"decision_latency_s": "measured"}, "decision_latency_s only as a number"),
+        ({"decision_latency_s": (0.1, 0.2)}, "decision_latency_s only as a number"),
+        ({"backend": "jax"}, "backend"),
+    ],
+)
+def test_what_the_batch_cannot_do_is_refused(kwargs, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        batched(**kwargs)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_numpy_way_is_taken_and_told_where_nothing_is_compiled() -> None:
+    """In a fresh process without numba the package works, says once what it does, and pays the same."""
+    code = """
+import logging, sys
+logging.basicConfig(format="%(message)s")
+sys.modules["numba"] = None
+import gymnasium, numpy as np, netllm_gym
+env = gymnasium.make_vec("netllm_gym/ABR-v0", 3, vectorization_mode="vector_entry_point", delay_noise=0.1)
+env.reset(seed=5)
+print([env.step(np.array([t % 6, 2, 5]))[1].tolist() for t in range(9)])
+single = gymnasium.make("netllm_gym/ABR-v0", delay_noise=0.1)
+single.reset(seed=5)
+print([float(single.step(t % 6)[1]) for t in range(9)])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    batch, single = (json.loads(line) for line in done.stdout.splitlines())
+    assert done.stderr.count("batched ABR runs on NumPy") == 1 and len(done.stderr.splitlines()) == 1
+    env = batched(3, delay_noise=0.1, backend="numba")
+    env.reset(seed=5)
+    np.testing.assert_allclose(batch, [env.step(np.array([t % 6, 2, 5]))[1] for t in range(9)], rtol=1e-9)
+    np.testing.assert_allclose(single, [row[0] for row in batch], rtol=1e-9)
 
 
 @pytest.mark.parametrize("first_quality", [0, None])

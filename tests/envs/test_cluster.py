@@ -167,6 +167,26 @@ def test_broken_jobs(stages, edges):
         JobTemplate("bad", stages, edges)
 
 
+def test_bad_input_says_what_is_wrong_in_one_line():
+    env = gym.make(ID, jobs=3).unwrapped
+    env.reset(seed=0)
+    for wrong, reason in (
+        (lambda: JobTemplate("j", (stage(), stage()), ((0, 1), (1, 0))), "depend on each other in a cycle"),
+        (lambda: JobTemplate("j", (stage(0),), ()), "stage 0 has no tasks"),
+        (lambda: JobTemplate("j", (stage(1, -1.0),), ()), "finite durations of at least 0 s"),
+        (lambda: gym.make(ID, executors=0), "executors and jobs must be at least 1"),
+        (lambda: env.step([0, 50]), "count 51 is beyond the 50 executors"),
+        (lambda: gym.make(ID, traces="cluster/tcph"), "cluster/tpch"),
+        (lambda: synthetic_workload(["ring"]), "unknown family 'ring'"),
+        (lambda: Workload("w", ()), "at least one job"),
+        (lambda: Workload("w", (JobTemplate("j", (stage(),), ()),), arrivals_s=(2.0, 1.0)), "arrivals must be sorted"),
+        (lambda: gym.make(ID, traces="abr/synthetic"), "needs job sequences"),
+    ):
+        with pytest.raises(NetLLMGymError, match=reason) as caught:
+            wrong()
+        assert "\n" not in str(caught.value)
+
+
 def test_one_job_takes_its_moving_delay_and_its_tasks():
     job = JobTemplate("chain", (stage(2, 3.0), stage(1, 4.0)), ((0, 1),))
     env = gym.make(ID, traces=Workload("w", (job,)), jobs=1, executors=1)

@@ -184,6 +184,16 @@ def _base(attributes: str = 'indexRange="0-9"', url: str = "a.mp4") -> bytes:
         (_periods("<Period/>", '<Period xlink:href="x"/>'), "no video representation"),
         (_periods('<Period xlink:href="x"/>'), "lies elsewhere"),
         (
+            # As many chunks a level in all, but not in each period.
+            _periods(
+                *(
+                    f"<Period>{VIDEO.format(_list(2, first) + _list(1, second))}</Period>"
+                    for first, second in ((["0-9"], ["0-9", "10-19"]), (["0-9", "10-19"], ["0-9"]))
+                )
+            ),
+            "different numbers of chunks",
+        ),
+        (
             _periods(*(f"<Period>{VIDEO.format(_list(rate, ['0-9']))}</Period>" for rate in (1, 2))),
             "period 1 has another ladder",
         ),

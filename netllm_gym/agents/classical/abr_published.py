@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.agents.registry import register_agent
+from netllm_gym.compiled import njit
 from netllm_gym.envs.abr.kernel import download
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import catalog

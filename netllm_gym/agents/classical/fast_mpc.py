@@ -41,14 +41,12 @@ class DecisionTable:
     """The first level of MPC's best plan in every cell, run-length coded.
 
     Attributes:
-        levels: quality levels.
         buffer_s: centres of the buffer's bins (s), evenly spaced from 0.
         mbps: centres of the forecast's bins (Mbit/s), evenly spaced in the logarithm.
         ends: where each run ends in the cells' order (last level, buffer, forecast), int64 ``[runs]``.
         decisions: the level of each run, uint8 ``[runs]``.
     """
 
-    levels: int
     buffer_s: NDArray[np.float64]
     mbps: NDArray[np.float64]
     ends: NDArray[np.int64]
@@ -104,7 +102,7 @@ def build_table(
         chunk_s, mbps[m] * 1e6 / 8.0, buffers[b], last,
     )  # fmt: skip
     ends = np.append(np.flatnonzero(np.diff(decided)) + 1, len(decided))
-    return DecisionTable(levels, buffers, mbps, ends, decided[ends - 1].astype(np.uint8))
+    return DecisionTable(buffers, mbps, ends, decided[ends - 1].astype(np.uint8))
 
 
 def table_of(video: VideoManifest, qoe: QoE, buffer_cap_s: float, bins: int = 100, horizon: int = 5) -> DecisionTable:
@@ -124,7 +122,7 @@ def _kept(arrays: tuple[bytes, bytes], numbers: tuple[float, ...]) -> DecisionTa
     parts = ("buffer_s", "mbps", "ends", "decisions")
     try:
         with np.load(stored, allow_pickle=False) as found:
-            kept = DecisionTable(len(sizes), *(found[part] for part in parts))
+            kept = DecisionTable(*(found[part] for part in parts))
         if kept.ends[-1] == len(sizes) * len(kept.buffer_s) * len(kept.mbps) and kept.decisions.max() < len(sizes):
             return kept
     except (OSError, EOFError, ValueError, KeyError, IndexError, zipfile.BadZipFile):

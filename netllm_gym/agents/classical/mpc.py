@@ -12,9 +12,9 @@ summed as integers (thousandths): the value of a plan then does not depend on th
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from netllm_gym.compiled import njit
 from netllm_gym.errors import ConfigError
 
 MAX_HORIZON = 8

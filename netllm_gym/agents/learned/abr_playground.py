@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numba import njit
+from netllm_gym.compiled import njit
 from numpy.typing import NDArray
 
 from netllm_gym.agents.classical.mpc import RobustForecast, choose_many

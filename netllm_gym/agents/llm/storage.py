@@ -22,6 +22,7 @@ _ADAPTER = "adapter_model.safetensors"
 
 def _card(about: dict[str, Any], trainable: int) -> str:
     config, dataset = about["config"], about["dataset"]
+    setting = ", ".join(f"{key}={value}" for key, value in dataset.get("setting", {}).items())
     lines = [
         "---",
         "library_name: peft",
@@ -34,6 +35,7 @@ def _card(about: dict[str, Any], trainable: int) -> str:
         + (f", rank {config['lora_rank']}" if config["tuning"] == "lora" else ""),
         f"- trained parameters: {trainable:,}",
         f"- data: {dataset['name'] or 'unnamed'} (digest {dataset['digest'] or 'none'})",
+        *([f"- setting: {setting}"] if setting else []),
         *[f"- {key}: {value}" for key, value in about["results"].items()],
         "",
         'Load it with `netllm_gym.make_agent("this folder")`.',

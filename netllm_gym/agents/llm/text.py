@@ -130,6 +130,7 @@ def parse(answer: str, space: Any) -> Any:
     found = _NUMBER.findall(answer)[:count]
     if len(found) < count:
         return None
+    action: Any
     if isinstance(space, gym.spaces.Box):
         action = np.array(found, float).reshape(space.shape).astype(space.dtype)
     elif any("." in number for number in found):
@@ -182,7 +183,7 @@ class TextAgent(Agent):
             raise ConfigError(
                 f"any/llm-text needs Dict observations and actions that are numbers, {env_info.env_id} has others"
             )
-        self._space = space
+        self._space: Any = space
         name = env_info.env_id.rpartition("/")[2].rpartition("-")[0] or env_info.env_id
         self._task = _TASKS.get(env_info.env_id, f"You control {name}.")
         count = 1 if isinstance(space, gym.spaces.Discrete) else int(np.prod(space.shape))

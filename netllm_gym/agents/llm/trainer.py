@@ -163,7 +163,7 @@ def about(experience: Experience) -> dict[str, Any]:
         "action_space": experience.action_space,
         "modalities": experience.modalities,
         "scales": experience.scales,
-        "dataset": {"name": experience.name, "digest": experience.digest},
+        "dataset": {"name": experience.name, "digest": experience.digest, "setting": experience.env_kwargs},
     }
 
 

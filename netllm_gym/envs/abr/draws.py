@@ -2,7 +2,7 @@
 
 The batched environment keeps one ``numpy.random.Generator`` per episode, so that each episode meets the draws it
 would meet alone. Asking them one by one from Python costs more than the simulation; here compiled code asks their
-PCG64 streams through NumPy's documented C interface.
+PCG64 streams through NumPy's documented C interface. Where nothing can be compiled they are asked one by one.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from netllm_gym.compiled import COMPILED, njit
 
 # The functions are the same for every PCG64; only the addresses of the states differ.
 _interface = np.random.PCG64(0).ctypes
@@ -59,12 +60,16 @@ class Streams:
 
     def uniforms(self, which: NDArray[np.int64]) -> NDArray[np.float64]:
         """``generator.random()`` of each environment in `which`."""
+        if not COMPILED:
+            return np.array([self.generators[i].random() for i in which])
         out = np.empty(len(which))
         _uniforms(self._states, which, out)
         return out
 
     def integers(self, which: NDArray[np.int64], below: int) -> NDArray[np.int64]:
         """``generator.integers(below)`` of each environment in `which`; `below` under 2**32."""
+        if not COMPILED:
+            return np.array([self.generators[i].integers(below) for i in which], np.int64)
         out = np.zeros(len(which), np.int64)
         if below > 1:  # NumPy draws nothing when there is nothing to choose
             _integers(self._states, which, below, out)

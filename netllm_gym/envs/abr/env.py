@@ -13,12 +13,11 @@ from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
 from netllm_gym.envs.abr.kernel import download, link_arrays
+from netllm_gym.envs.abr.observation import Memory, observation_space
 from netllm_gym.envs.abr.options import Fetched, Options, Player
 from netllm_gym.envs.abr.qoe import QoE
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
-
-HISTORY = 8
 
 
 class ABREnv(gym.Env[dict[str, Any], int]):
@@ -179,25 +178,16 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         self.delay_noise = delay_noise
         self.rtt_s, self.payload = self.options.mean_rtt_s, payload
         self.buffer_cap_s, self.sleep_quantum_s = buffer_cap_s, sleep_quantum_s
-        infinite = np.inf
-        self.observation_space = spaces.Dict(
-            {
-                "throughput_mbps": spaces.Box(0, infinite, (HISTORY,), np.float32),
-                "download_time_s": spaces.Box(0, infinite, (HISTORY,), np.float32),
-                "buffer_s": spaces.Box(0, infinite, (1,), np.float32),
-                "last_quality": spaces.Discrete(levels),
-                "next_chunk_bytes": spaces.Box(0, infinite, (levels,), np.float32),
-                "chunks_left": spaces.Box(0, infinite, (1,), np.float32),
-            }
-        )
+        self.observation_space = observation_space(levels)
         self.action_space: Any = spaces.Discrete(levels)
         # Python floats are faster to read one by one than array cells.
         self._quality = self.qoe.per_chunk(self.video.chunks).tolist()
         self._sizes = self.video.chunk_bytes.tolist()
         self._mbps = (np.asarray(self.video.bitrates_kbps, dtype=np.float64) / 1000.0).tolist()
         self._levels, self._chunks = levels, self.video.chunks
-        self._next_bytes = np.vstack([self.video.chunk_bytes, np.zeros(levels)]).astype(np.float32)
-        self._chunks_left = np.arange(self.video.chunks, -1, -1, dtype=np.float32)[:, None]
+        self._chunk_s = float(self.video.chunk_s)
+        self._stall_weight, self._switch_weight = self.qoe.stall_weight, self.qoe.switch_weight
+        self._memory = Memory(self.video)
         self._all_legal = np.ones(levels, np.int8)
         self._links: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self.trace_index = 0
@@ -272,9 +262,8 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         self.last_quality = 0
         self.wall_time_s = 0.0
         self._playing = self.options.startup_buffer_s <= 0.0
-        # All of the episode, so that an observation is a window of it and nothing is shifted.
-        self._throughputs = np.zeros(HISTORY + self.video.chunks, np.float32)
-        self._delays = np.zeros(HISTORY + self.video.chunks, np.float32)
+        self._memory.clear()
+        self._link = self.link
         startup = 0.0
         if self.first_quality is not None:
             if self._plain:
@@ -290,7 +279,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "wall_time_s": self.wall_time_s,
             "action_mask": self._all_legal.copy(),
         }
-        observation = self._observe()
+        observation = self._memory.observe(self.chunk, self.buffer_s, self.last_quality)
         self._returned = time.perf_counter()
         return observation, info
 
@@ -301,13 +290,13 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             noise += self.delay_noise * (2.0 * self.np_random.random() - 1.0)
         size = self._sizes[self.chunk][level]
         delay, stall, self.buffer_s, sleep, self.offset_s = download(
-            *self.link,
+            *self._link,
             self.offset_s,
             size,
             self.buffer_s,
             self.rtt_s,
             noise,
-            self.video.chunk_s,
+            self._chunk_s,
             self.buffer_cap_s,
             self.sleep_quantum_s,
         )
@@ -337,21 +326,10 @@ class ABREnv(gym.Env[dict[str, Any], int]):
 
     def _remember(self, level: int, size: float, delay: float) -> None:
         """Note a finished download for the coming observations."""
-        self.chunk += 1
         self.last_quality = level
         self.throughput_mbps = size * 8e-6 / delay
-        newest = self.chunk + HISTORY - 1
-        self._throughputs[newest], self._delays[newest] = self.throughput_mbps, delay
-
-    def _observe(self) -> dict[str, Any]:
-        return {
-            "throughput_mbps": self._throughputs[self.chunk : self.chunk + HISTORY].copy(),
-            "download_time_s": self._delays[self.chunk : self.chunk + HISTORY].copy(),
-            "buffer_s": np.array([self.buffer_s], np.float32),
-            "last_quality": np.int64(self.last_quality),
-            "next_chunk_bytes": self._next_bytes[self.chunk].copy(),
-            "chunks_left": self._chunks_left[self.chunk].copy(),
-        }
+        self._memory.add(self.chunk, self.throughput_mbps, delay)
+        self.chunk += 1
 
     def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Download the next chunk at level `action`."""
@@ -372,8 +350,8 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         quality = self._quality[chunk][level]
         switch = 0.0
         if chunk > 0:
-            switch = self.qoe.switch_weight * abs(quality - self._quality[chunk - 1][before])
-        reward = quality - self.qoe.stall_weight * stall - switch - penalty
+            switch = self._switch_weight * abs(quality - self._quality[chunk - 1][before])
+        reward = quality - self._stall_weight * stall - switch - penalty
         info = {
             "reward": reward,
             "quality": quality,
@@ -389,7 +367,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "wall_time_s": self.wall_time_s,
             "action_mask": self._all_legal.copy(),
         }
-        observation = self._observe()
+        observation = self._memory.observe(self.chunk, self.buffer_s, level)
         if more:
             info.update(more)
             self._returned = time.perf_counter()

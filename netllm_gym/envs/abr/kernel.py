@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from netllm_gym.compiled import njit
 from netllm_gym.traces.network import NetworkTrace
 
 BYTES_PER_MBIT = 1e6 / 8.0
+# Unsigned, so that compiled code need not ask of every index whether it counts from the end.
+Index = np.uint32
+WINDOW = 16
 
 
 def link_arrays(trace: NetworkTrace, payload: float) -> tuple[NDArray, NDArray, NDArray]:
@@ -24,7 +27,7 @@ def link_arrays(trace: NetworkTrace, payload: float) -> tuple[NDArray, NDArray, 
     return trace.end_s, np.cumsum(rate * trace.duration_s), rate
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def wrap(total, offset):
     """Fold a time into one cycle, ``[0, total)``."""
     if offset >= total:
@@ -34,46 +37,64 @@ def wrap(total, offset):
     return offset
 
 
-@njit(cache=True, inline="always")
-def _seek(values, x, i, low, stop):
-    """Index of the first entry >= x of ``values[low:stop]``, near the guess `i`: steps outwards that double."""
-    if values[i] >= x:
-        while i > low and values[i - 1] >= x:
-            i -= 1
-        return i
-    left, stride = i + 1, 1
-    right = left
-    while right < stop and values[right] < x:
-        left = right + 1
-        right += stride
-        stride <<= 1
-    right = min(right, stop)
-    while left < right:
-        mid = (left + right) >> 1
-        if values[mid] < x:
-            left = mid + 1
-        else:
-            right = mid
+@njit(cache=True, error_model="numpy", inline="always")
+def _seek(values, x, i, stop):
+    """Index of the first entry >= x of ``values[:stop]``, at the guess `i` or after it.
+
+    How far a download reaches is unpredictable, and a mispredicted branch costs as much as a dozen comparisons.
+    Hence the next entries are counted without branches (vectorised: the count's end is not known to the compiler,
+    which would unroll it otherwise); only what lies farther is searched in steps that double.
+    """
+    near = Index(i)
+    ahead = 0
+    for k in range(min(WINDOW, stop - near)):
+        ahead += values[near + Index(k)] < x
+    left = near + ahead
+    if ahead == WINDOW:
+        stride, right = 1, left
+        while right < stop and values[right] < x:
+            left = right + 1
+            right += stride
+            stride <<= 1
+        right = min(right, stop)
+        while left < right:
+            mid = (left + right) >> 1
+            if values[mid] < x:
+                left = mid + 1
+            else:
+                right = mid
     return left
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, error_model="numpy", inline="always")
+def _near(values, x, i, low, stop):
+    """Index of the first entry >= x of ``values[low:stop]`` when the guess `i` is mostly right."""
+    here = Index(i)
+    if values[here] < x:
+        return _seek(values, x, i, stop)
+    while here > low and values[here - 1] >= x:
+        here = Index(here - 1)
+    return np.int64(here)
+
+
+@njit(cache=True, error_model="numpy", inline="always")
 def piece_at(end, offset, low, stop):
     """Index of the piece that `offset` (s, within the cycle) lies in; a boundary belongs to the piece it ends."""
-    return min(_seek(end, offset, low, low, stop), stop - 1)
+    return min(_seek(end, offset, low, stop), stop - 1)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def bytes_by(end, carried, rate, offset):
     """Bytes delivered from the start of the cycle until `offset` (s, within the cycle)."""
     piece = piece_at(end, offset, 0, len(end))
     return carried[piece] - (end[piece] - offset) * rate[piece]
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, error_model="numpy", inline="always")
 def _transfer(end, carried, rate, low, stop, piece, offset, size):
     """Seconds to deliver `size` bytes from `offset`, which lies in `piece`, and the piece in which it ends."""
-    target = carried[piece] - (end[piece] - offset) * rate[piece] + size
+    at = Index(piece)
+    target = carried[at] - (end[at] - offset) * rate[at] + size
     whole = carried[stop - 1]
     cycles = 0.0
     if target > whole:
@@ -82,22 +103,20 @@ def _transfer(end, carried, rate, low, stop, piece, offset, size):
         if target <= 0.0:  # ends exactly with a cycle: at the last byte of the one before
             cycles -= 1.0
             target = whole
-        piece = low
-    i = _seek(carried, target, piece, low, stop)
-    if i >= stop:  # rounding at the very end of the cycle
-        i = stop - 1
+        at = Index(low)
+    i = Index(min(_seek(carried, target, at, stop), stop - 1))  # min: rounding at the very end of the cycle
     finish = end[i] - (carried[i] - target) / rate[i]
     return cycles * end[stop - 1] + finish - offset, i
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def transfer_s(end, carried, rate, offset, size):
     """Seconds to deliver `size` bytes when the transfer begins at `offset` (s, within the cycle)."""
     stop = len(end)
     return _transfer(end, carried, rate, 0, stop, piece_at(end, offset, 0, stop), offset, size)[0]
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, error_model="numpy", inline="always")
 def download_from(end, carried, rate, low, stop, piece, offset, size, buffer, rtt, noise, chunk, cap, quantum):
     """Fetch one chunk and play meanwhile (Pensieve, section 5.1; its simulator's order of events).
 
@@ -119,8 +138,9 @@ def download_from(end, carried, rate, low, stop, piece, offset, size, buffer, rt
     """
     transfer, piece = _transfer(end, carried, rate, low, stop, piece, offset, size)
     delay = (transfer + rtt) * noise
-    stall = max(delay - buffer, 0.0)
-    buffer = max(buffer - delay, 0.0) + chunk
+    over = delay - buffer
+    stall = 0.5 * (over + abs(over))  # max(over, 0), exactly, without a branch
+    buffer = (stall - over) + chunk
     sleep = 0.0
     if buffer > cap:
         sleep = math.ceil((buffer - cap) / quantum) * quantum
@@ -128,11 +148,11 @@ def download_from(end, carried, rate, low, stop, piece, offset, size, buffer, rt
     after = offset + transfer + sleep
     offset = wrap(end[stop - 1], after)
     # A transfer that ran into a later cycle ends where that cycle's piece says, a sleep across the end at the start.
-    piece = _seek(end, offset, low if offset < end[piece] and offset != after else piece, low, stop)
+    piece = _near(end, offset, low if offset < end[piece] and offset != after else piece, low, stop)
     return delay, stall, buffer, sleep, offset, piece
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def download(end, carried, rate, offset, size, buffer, rtt, noise, chunk, cap, quantum):
     """Like :func:`download_from` when the piece is not known; it is not returned either."""
     delay, stall, after, sleep, position, _ = download_from(

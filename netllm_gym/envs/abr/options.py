@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from netllm_gym.compiled import njit
 from netllm_gym.envs.abr.kernel import bytes_by, transfer_s, wrap
 from netllm_gym.errors import ConfigError
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from netllm_gym.compiled import njit
 from netllm_gym.envs.abr.kernel import download_from, piece_at
 
 if TYPE_CHECKING:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import gymnasium as gym
@@ -13,27 +15,57 @@ from gymnasium.utils import seeding
 from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
+from netllm_gym.compiled import COMPILED
+from netllm_gym.envs.abr import vector_kernel, vector_numpy
 from netllm_gym.envs.abr.draws import Streams
-from netllm_gym.envs.abr.env import HISTORY, ABREnv
-from netllm_gym.envs.abr.vector_kernel import (
+from netllm_gym.envs.abr.env import ABREnv
+from netllm_gym.envs.abr.vector_arrays import (
+    BUFFER_S,
+    CHUNK,
+    LAST,
+    STALL,
     TERMS,
+    TRACE,
+    WALL,
     Rules,
     Written,
-    advance,
     blank_output,
     blank_state,
-    first_illegal,
     flat_links,
-    play_rule,
-    play_table,
 )
 from netllm_gym.errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 # Arguments of the single environment that the batched one follows; others must keep their defaults.
 _FOLLOWED = {
     "traces", "split", "video", "qoe", "stall_weight", "switch_weight", "first_quality", "random_start", "delay_noise",
-    "rtt_s", "payload", "buffer_cap_s", "sleep_quantum_s",
+    "rtt_s", "payload", "buffer_cap_s", "sleep_quantum_s", "decision_latency_s",
 }  # fmt: skip
+# Of these, what the batched one takes only as a number.
+_CONSTANT = ("rtt_s", "decision_latency_s")
+
+
+def _refuse(kwargs: dict[str, Any]) -> None:
+    """Refuse what only the single environment can do."""
+    instead = "use vectorization_mode='sync'"
+    defaults = inspect.signature(ABREnv).parameters
+    for name, value in kwargs.items():
+        if name in defaults and name not in _FOLLOWED and value != defaults[name].default:
+            raise ConfigError(f"the batched environment has no {name}; {instead}")
+        if name in _CONSTANT and not isinstance(value, Real):
+            raise ConfigError(f"the batched environment takes {name} only as a number, got {value!r}; {instead}")
+
+
+def _kernel(backend: str | None) -> Any:
+    """The module to advance the episodes with."""
+    if backend not in (None, "numba", "numpy"):
+        raise ConfigError(f"backend is 'numba', 'numpy' or None (the faster one there is), got {backend!r}")
+    if backend == "numba" and not COMPILED:
+        raise ConfigError("backend='numba' needs numba, which is missing or disabled (NUMBA_DISABLE_JIT)")
+    if backend is None and not COMPILED:
+        _log.warning("numba is missing or disabled: batched ABR runs on NumPy, the same numbers, several times slower")
+    return vector_kernel if backend == "numba" or (backend is None and COMPILED) else vector_numpy
 
 
 def _metadata() -> dict[str, Any]:
@@ -58,19 +90,24 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
 
     Every call returns fresh arrays.
 
+    Args:
+        num_envs: number of episodes.
+        backend: ``numba``, or ``numpy`` where nothing can be compiled: the same numbers to 1e-9. By default what is
+            there; the log says when that is NumPy.
+        **kwargs: of the single environment. Options that only it has are refused; of the latencies `rtt_s` and
+            `decision_latency_s` must be constant.
+
     Raises:
         ConfigError: as the single environment, or an option that only the single environment has.
     """
 
     metadata: dict[str, Any] = _metadata()
 
-    def __init__(self, num_envs: int = 1, **kwargs: Any) -> None:
+    def __init__(self, num_envs: int = 1, *, backend: str | None = None, **kwargs: Any) -> None:
         if num_envs < 1:
             raise ConfigError(f"num_envs must be at least 1, got {num_envs}")
-        defaults = inspect.signature(ABREnv).parameters
-        for name, value in kwargs.items():
-            if name in defaults and name not in _FOLLOWED and value != defaults[name].default:
-                raise ConfigError(f"the batched environment has no {name}; use vectorization_mode='sync'")
+        _refuse(kwargs)
+        self._kernel = _kernel(backend)
         self._single = single = ABREnv(**kwargs)
         self.num_envs = num_envs
         self.single_observation_space = single.observation_space
@@ -82,7 +119,7 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         self.rules = Rules(
             np.ascontiguousarray(self.video.chunk_bytes, dtype=np.float64),
             np.vstack([self.video.chunk_bytes, np.zeros(self.video.levels)]).astype(np.float32),
-            self.qoe.quality,
+            np.ascontiguousarray(self.qoe.per_chunk(self.video.chunks)),
             np.asarray(self.video.bitrates_kbps, dtype=np.float64) / 1000.0,
             float(self.qoe.stall_weight),
             float(self.qoe.switch_weight),
@@ -90,10 +127,12 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
             float(self.video.chunk_s),
             float(single.buffer_cap_s),
             float(single.sleep_quantum_s),
+            float(single.options.decision_latency_s),  # type: ignore[arg-type]  # a number, see _refuse
             -1 if single.first_quality is None else single.first_quality,
         )
-        self._state = blank_state(num_envs, HISTORY)
+        self._state = blank_state(num_envs)
         self._over = np.ones(num_envs, np.bool_)
+        self._any_over = True
         self._starts = np.zeros(num_envs)
         self._no_noise = np.ones(num_envs)
         self._totals = np.array([trace.total_s for trace in self.traces])
@@ -164,9 +203,9 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
             if wrong.any():
                 trace = self.traces[int(traces[wrong][0])]
                 raise ConfigError(f"start_s {starts[wrong][0]:g} lies outside {trace.name} ({trace.total_s:g} s)")
-        self._state.trace[:] = traces
+        self._state.indices[:, TRACE] = traces
         self._starts[:] = starts
-        self._over[:] = True
+        self._over[:] = self._any_over = True
         return self._advance(np.zeros(self.num_envs, np.int64))[::4]
 
     def _per_env(self, value: ArrayLike, kind: Any) -> NDArray[Any]:
@@ -186,35 +225,38 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         levels = np.asarray(actions).astype(np.int64, copy=False)
         if levels.shape != (self.num_envs,):
             raise ConfigError(f"actions must have shape ({self.num_envs},), got {levels.shape}")
-        wrong = first_illegal(levels, self._over, self.video.levels)
+        wrong = self._kernel.first_illegal(levels, self._over, self.video.levels)
         if wrong >= 0:
             raise ConfigError(
                 f"action {levels[wrong]} is not a level of {self.video.name} (0 to {self.video.levels - 1})"
             )
-        if self._over.any():
+        if self._any_over:
             which = np.flatnonzero(self._over)
             traces, positions = self._draw(which)
-            self._state.trace[which] = traces
+            self._state.indices[which, TRACE] = traces
             self._starts[which] = self._start_of(traces, positions)
         return self._advance(levels)
 
     def _advance(self, levels: NDArray[np.int64]) -> tuple[Any, ...]:
-        begins = self._over
-        fetching = ~begins if self._single.first_quality is None else np.ones_like(begins)
-        noise = self._noise(np.flatnonzero(fetching)) if self._single.delay_noise else self._no_noise
-        out = blank_output(self.num_envs, HISTORY, self.video.levels)
-        advance(levels, begins, self._starts, noise, self.links, self.rules, self._state, out)
-        self._over = out.terminated.copy()
-        infos = self._infos(out, begins)
+        begins, noise = self._over, self._no_noise
+        if self._single.delay_noise:
+            fetching = ~begins if self._single.first_quality is None else np.ones_like(begins)
+            noise = self._noise(np.flatnonzero(fetching))
+        out = blank_output(self.num_envs, self.video.levels)
+        begun, ended = self._kernel.advance(
+            levels, begins, self._starts, noise, self.links, self.rules, self._state, out
+        )
+        self._over, self._any_over = out.terminated.copy(), ended > 0
+        infos = self._infos(out, begins, begun)
         return self._observation(out), out.reward, out.terminated, np.zeros(self.num_envs, np.bool_), infos
 
     def _present(self) -> Written:
         """The observation of the present state, in fresh arrays."""
-        out, state = blank_output(self.num_envs, HISTORY, self.video.levels), self._state
+        out, state = blank_output(self.num_envs, self.video.levels), self._state
         out.throughputs[:], out.delays[:] = state.throughputs, state.delays
-        out.buffer[:, 0], out.last[:] = state.buffer, state.last
-        out.next_bytes[:] = self.rules.next_bytes[state.chunk]
-        out.left[:, 0] = self.video.chunks - state.chunk
+        out.buffer[:, 0], out.last[:] = state.clock[:, BUFFER_S], state.indices[:, LAST]
+        out.next_bytes[:] = self.rules.next_bytes[state.indices[:, CHUNK]]
+        out.left[:, 0] = self.video.chunks - state.indices[:, CHUNK].astype(np.int64)
         return out
 
     @staticmethod
@@ -228,38 +270,51 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
             "chunks_left": out.left,
         }
 
-    def _infos(self, out: Written, begins: NDArray[np.bool_]) -> dict[str, Any]:
+    def _infos(self, out: Written, begins: NDArray[np.bool_], begun: int) -> dict[str, Any]:
         """Infos in Gymnasium's form: arrays, and under ``_key`` which environments have the key at this step."""
         every = np.ones(self.num_envs, np.bool_)
         infos: dict[str, Any] = {
             "action_mask": np.ones((self.num_envs, self.video.levels), np.int8),
             "_action_mask": every,
-            "wall_time_s": out.terms[TERMS.index("wall_time_s")],
+            "wall_time_s": out.terms[WALL],
             "_wall_time_s": every,
         }
-        started = begins.any()
-        if not begins.all():
-            stepped = ~begins
-            for row, name in enumerate(TERMS[:-1]):
-                infos[name], infos["_" + name] = out.terms[row], stepped
+        if begun < self.num_envs:
+            stepped = ~begins if begun else every
+            for name, values in zip(TERMS[:-1], out.terms, strict=False):
+                infos[name], infos["_" + name] = values, stepped
             infos["level"], infos["chunk"] = out.level, out.chunk
             infos["_level"] = infos["_chunk"] = stepped
-        if started:
-            which = np.flatnonzero(begins)
-            startup = np.zeros(self.num_envs)
-            stall = out.terms[TERMS.index("stall_s")]
-            startup[which] = stall[which]
-            stall[which] = 0.0
-            infos["startup_s"] = startup
-            for name, values in (("trace", self._names), ("trace_group", self._groups)):
-                column = np.full(self.num_envs, None, dtype=object)
-                column[which] = values[self._state.trace[which]]
-                infos[name] = column
-            infos["video"] = np.full(self.num_envs, None, dtype=object)
-            infos["video"][which] = self.video.name
-            for name in ("startup_s", "trace", "trace_group", "video"):
-                infos["_" + name] = begins
+            if self.rules.decision_s:
+                self._tell_options(infos, stepped)
+        if begun:
+            self._tell_beginnings(infos, out, begins)
         return infos
+
+    def _tell_options(self, infos: dict[str, Any], stepped: NDArray[np.bool_]) -> None:
+        """What the single environment says when an option is on; the decision's latency is the only one here."""
+        for name in ("startup_s", "wait_s", "wasted_bytes", "penalty"):
+            infos[name], infos["_" + name] = np.zeros(self.num_envs), stepped
+        infos["decision_latency_s"] = np.where(stepped, self.rules.decision_s, 0.0)
+        infos["abandoned"] = np.zeros(self.num_envs, np.int64)
+        infos["_decision_latency_s"] = infos["_abandoned"] = stepped
+
+    def _tell_beginnings(self, infos: dict[str, Any], out: Written, begins: NDArray[np.bool_]) -> None:
+        which = np.flatnonzero(begins)
+        startup = np.zeros(self.num_envs)
+        stall = out.terms[STALL]
+        startup[which] = stall[which]
+        stall[which] = 0.0
+        traces = self._state.indices[which, TRACE]
+        for name, told in (("trace", self._names[traces]), ("trace_group", self._groups[traces])):
+            infos[name] = np.full(self.num_envs, None, dtype=object)
+            infos[name][which] = told
+        infos["video"] = np.full(self.num_envs, None, dtype=object)
+        infos["video"][which] = self.video.name
+        infos["_startup_s"] = begins | infos["_startup_s"] if "_startup_s" in infos else begins
+        infos["startup_s"] = startup
+        for name in ("trace", "trace_group", "video"):
+            infos["_" + name] = begins
 
     def rollout(
         self, choice: ArrayLike | Callable[..., int], steps: int | None = None
@@ -277,9 +332,9 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         Returns:
             ``(rewards, levels)``, both ``[T, n]``.
         """
-        if self._streams is None or self._over.any():
+        if self._streams is None or self._any_over:
             raise ConfigError("call reset before rollout")
-        left = int(self.video.chunks - self._state.chunk.max())
+        left = int(self.video.chunks - self._state.indices[:, CHUNK].max())
         table = None if callable(choice) else np.ascontiguousarray(choice, dtype=np.int64)
         if table is not None and (table.ndim != 2 or table.shape[1] != self.num_envs):
             raise ConfigError(f"a table of levels must have shape [T, {self.num_envs}], got {list(table.shape)}")
@@ -297,12 +352,15 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         rewards = np.empty((steps, self.num_envs))
         if table is None:
             table = np.empty((steps, self.num_envs), np.int64)
-            if not play_rule(
+            if not self._kernel.play_rule(
                 choice, table, self._over, self._starts, noise, self.links, self.rules, self._state, out, rewards
             ):
-                self._over[:] = True  # some episodes are a chunk ahead of others: only a reset helps
+                self._over[:] = self._any_over = True  # some episodes are a chunk ahead of others: only a reset helps
                 raise ConfigError(f"the rule chose a level that {self.video.name} does not have")
         else:
-            play_table(table, self._over, self._starts, noise, self.links, self.rules, self._state, out, rewards)
-        self._over = self._state.chunk >= self.video.chunks
+            self._kernel.play_table(
+                table, self._over, self._starts, noise, self.links, self.rules, self._state, out, rewards
+            )
+        self._over = self._state.indices[:, CHUNK] >= self.video.chunks
+        self._any_over = bool(self._over.any())
         return rewards, table

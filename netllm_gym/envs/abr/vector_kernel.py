@@ -1,123 +1,36 @@
 """The compiled inside of the batched environment: every episode one chunk ahead, observations written on the way.
 
 The download itself is :func:`netllm_gym.envs.abr.kernel.download_from`, the single environment's too, so that both pay
-the same to the last bit. All traces lie one behind the other in three flat arrays, whatever the number of
-episodes.
+the same to the last bit. The loops are several and short: each then keeps its arrays in registers, and those without
+a search are vectorised.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numba import njit
-from numpy.typing import NDArray
 
-from netllm_gym.envs.abr.kernel import download_from, link_arrays, piece_at
-from netllm_gym.traces import NetworkTrace, TraceSet
-
-# Rows of `Written.terms`, in the order of the single environment's `info`.
-TERMS = (
-    "reward",
-    "quality",
-    "stall_s",
-    "switch",
-    "bitrate_mbps",
-    "buffer_s",
-    "sleep_s",
-    "download_time_s",
-    "throughput_mbps",
-    "wall_time_s",
+from netllm_gym.compiled import njit
+from netllm_gym.envs.abr.kernel import Index, download_from, piece_at, wrap
+from netllm_gym.envs.abr.vector_arrays import (
+    BITRATE,
+    BUFFER,
+    BUFFER_S,
+    CHUNK,
+    DELAY,
+    HISTORY,
+    LAST,
+    OFFSET_S,
+    PIECE,
+    QUALITY,
+    REWARD,
+    SLEEP,
+    STALL,
+    SWITCH,
+    THROUGHPUT,
+    TRACE,
+    WALL,
+    WALL_S,
 )
-
-
-class Links(NamedTuple):
-    """All traces, one behind the other; trace ``t`` is ``[first[t], first[t + 1])`` of the other arrays."""
-
-    end: NDArray[np.float64]
-    carried: NDArray[np.float64]
-    rate: NDArray[np.float64]
-    first: NDArray[np.int64]
-
-
-class Rules(NamedTuple):
-    """What an episode obeys: the manifest, the QoE, the player."""
-
-    sizes: NDArray[np.float64]
-    next_bytes: NDArray[np.float32]
-    quality: NDArray[np.float64]
-    bitrates_mbps: NDArray[np.float64]
-    stall_weight: float
-    switch_weight: float
-    rtt: float
-    chunk_s: float
-    cap: float
-    quantum: float
-    first_quality: int  # -1: the agent chooses the first chunk
-
-
-class State(NamedTuple):
-    """Where each episode stands, shapes ``[n]`` and, for the two histories, ``[n, 8]``."""
-
-    trace: NDArray[np.int64]
-    piece: NDArray[np.int64]
-    offset: NDArray[np.float64]
-    buffer: NDArray[np.float64]
-    wall: NDArray[np.float64]
-    chunk: NDArray[np.int64]
-    last: NDArray[np.int64]
-    throughputs: NDArray[np.float32]
-    delays: NDArray[np.float32]
-
-
-class Written(NamedTuple):
-    """What one step writes, shapes ``[n, ...]`` and, for the terms, ``[len(TERMS), n]``."""
-
-    throughputs: NDArray[np.float32]
-    delays: NDArray[np.float32]
-    buffer: NDArray[np.float32]
-    last: NDArray[np.int64]
-    next_bytes: NDArray[np.float32]
-    left: NDArray[np.float32]
-    reward: NDArray[np.float64]
-    terminated: NDArray[np.bool_]
-    terms: NDArray[np.float64]
-    level: NDArray[np.int64]
-    chunk: NDArray[np.int64]
-
-
-def flat_links(traces: TraceSet[NetworkTrace], payload: float) -> Links:
-    """Lay all traces of a set one behind the other."""
-    parts = [link_arrays(trace, payload) for trace in traces]
-    first = np.concatenate([[0], np.cumsum([len(part[0]) for part in parts])]).astype(np.int64)
-    end, carried, rate = (np.concatenate([part[k] for part in parts]) for k in range(3))
-    return Links(end, carried, rate, first)
-
-
-def blank_state(n: int, history: int) -> State:
-    """State of `n` episodes that have not begun."""
-    return State(
-        *(np.zeros(n, kind) for kind in (np.int64, np.int64, float, float, float, np.int64, np.int64)),
-        *(np.zeros((n, history), np.float32) for _ in range(2)),
-    )
-
-
-def blank_output(n: int, history: int, levels: int) -> Written:
-    """Fresh arrays for one step of `n` episodes."""
-    single = np.float32
-    return Written(
-        np.empty((n, history), single),
-        np.empty((n, history), single),
-        np.empty((n, 1), single),
-        np.empty(n, np.int64),
-        np.empty((n, levels), single),
-        np.empty((n, 1), single),
-        np.empty(n),
-        np.empty(n, np.bool_),
-        np.empty((len(TERMS), n)),
-        np.empty(n, np.int64),
-        np.empty(n, np.int64),
-    )
 
 
 @njit(cache=True)
@@ -130,70 +43,142 @@ def first_illegal(actions, begins, levels):
 
 
 @njit(cache=True)
+def _begin(begins, starts, links, state):
+    """Put the episodes that begin at their start; return how many they are."""
+    end, _, _, first = links
+    index, clock, throughputs, delays = state
+    count = 0
+    for i in range(len(begins)):
+        if begins[i]:
+            count += 1
+            trace = index[i, TRACE]
+            index[i, PIECE] = piece_at(end, starts[i], np.int64(first[trace]), np.int64(first[trace + 1]))
+            index[i, CHUNK] = index[i, LAST] = 0
+            clock[i, OFFSET_S] = starts[i]
+            clock[i, BUFFER_S] = clock[i, WALL_S] = 0.0
+            throughputs[i], delays[i] = 0.0, 0.0
+    return count
+
+
+@njit(cache=True, error_model="numpy")
+def _download(actions, begins, noise, links, rules, state, terms):
+    """Move every episode's clock over its next chunk; write the terms that tell of it."""
+    end, carried, rate, first = links
+    sizes, _, _, _, _, _, rtt, chunk_s, cap, quantum, decision_s, first_quality = rules
+    index, clock, _, _ = state
+    for i in range(len(actions)):
+        level = actions[i]
+        stall = decision = 0.0
+        if begins[i]:
+            if first_quality < 0:
+                terms[STALL, i] = terms[SLEEP, i] = terms[DELAY, i] = terms[THROUGHPUT, i] = 0.0
+                continue
+            level = first_quality
+        else:
+            decision = decision_s
+        trace, piece, offset, buffer = index[i, TRACE], index[i, PIECE], clock[i, OFFSET_S], clock[i, BUFFER_S]
+        low, stop = np.int64(first[trace]), np.int64(first[trace + 1])
+        if decision > 0.0:
+            over = decision - buffer
+            stall = 0.5 * (over + abs(over))
+            buffer = stall - over
+            offset = wrap(end[stop - 1], offset + decision)
+            piece = Index(piece_at(end, offset, low, stop))
+        size = sizes[index[i, CHUNK], Index(level)]
+        delay, waited, buffer, sleep, offset, arrived = download_from(
+            end, carried, rate, low, stop, piece, offset, size, buffer, rtt, noise[i], chunk_s, cap, quantum
+        )
+        index[i, PIECE] = arrived
+        clock[i, OFFSET_S], clock[i, BUFFER_S] = offset, buffer
+        clock[i, WALL_S] += decision + delay + sleep
+        terms[STALL, i], terms[SLEEP, i], terms[DELAY, i] = stall + waited, sleep, delay
+        terms[THROUGHPUT, i] = size * 8e-6 / delay
+
+
+@njit(cache=True)
+def _judge(actions, begins, rules, state, out):
+    """Write rewards and their terms; count the chunk. The action of an episode that begins may be anything."""
+    _, _, quality, mbps, stall_weight, switch_weight, _, _, _, _, _, _ = rules
+    index, terms, reward, levels, chunks = state.indices, out.terms, out.reward, out.level, out.chunk
+    for i in range(len(actions)):
+        level, chunk = Index(0 if begins[i] else actions[i]), index[i, CHUNK]
+        value, before = quality[chunk, level], Index(max(chunk, Index(1)) - 1)
+        switch = 0.0 if chunk == 0 else switch_weight * abs(value - quality[before, index[i, LAST]])
+        reward[i] = value - stall_weight * terms[STALL, i] - switch
+        terms[REWARD, i], terms[QUALITY, i], terms[SWITCH, i], terms[BITRATE, i] = reward[i], value, switch, mbps[level]
+        index[i, LAST] = level
+        index[i, CHUNK] = chunk + 1
+        levels[i], chunks[i] = level, chunk
+
+
+@njit(cache=True)
+def _clear(begins, first_quality, state, out):
+    """Where an episode has just begun, nothing is paid and only the start-up delay is told."""
+    for i in range(len(begins)):
+        if begins[i]:
+            startup = out.terms[STALL, i]
+            out.terms[:, i] = 0.0
+            out.terms[STALL, i] = startup
+            out.reward[i] = 0.0
+            out.level[i] = out.chunk[i] = 0
+            state.indices[i, LAST] = max(first_quality, 0)
+            state.indices[i, CHUNK] = 1 if first_quality >= 0 else 0
+
+
+@njit(cache=True)
+def _shift(older, newest, newer):
+    """Drop the first column of `older` and append `newest`: into `newer`, and into `older` again.
+
+    Whole rows move by one place; what so comes over from the next row is overwritten by the newest.
+    """
+    before, after = older.reshape(-1), newer.reshape(-1)
+    for k in range(len(after) - 1):
+        after[k] = before[k + 1]
+    for i in range(len(newest)):
+        newer[i, HISTORY - 1] = newest[i]
+    for k in range(len(after)):
+        before[k] = after[k]
+
+
+@njit(cache=True)
+def _observe(rules, state, out):
+    """Write what an agent sees, and who is through; return how many are."""
+    next_bytes = rules.next_bytes
+    index, clock = state.indices, state.clock
+    terms, buffers, last, left, over, ahead = out.terms, out.buffer, out.last, out.left, out.terminated, out.next_bytes
+    chunks, levels = rules.sizes.shape
+    for i in range(len(index)):
+        terms[BUFFER, i] = buffers[i, 0] = clock[i, BUFFER_S]
+        terms[WALL, i] = clock[i, WALL_S]
+    ended = 0
+    for i in range(len(index)):
+        chunk = np.int64(index[i, CHUNK])
+        ended += chunk >= chunks
+        last[i], left[i, 0], over[i] = index[i, LAST], chunks - chunk, chunk >= chunks
+    for i in range(len(index)):
+        chunk = index[i, CHUNK]
+        for k in range(levels):
+            ahead[i, k] = next_bytes[chunk, k]
+    return ended
+
+
+@njit(cache=True)
 def advance(actions, begins, starts, noise, links, rules, state, out):
     """Advance every episode by one chunk, or begin it anew where `begins`; fill `out`.
 
     `starts` (s) are read where an episode begins; the start-up delay is then left in ``stall_s`` of its terms.
+
+    Returns:
+        How many episodes began, and how many ended.
     """
-    # Arrays are taken out of their tuples once: inside the loop that would cost more than the download.
-    end, carried, rate, first = links
-    sizes, next_bytes, quality, mbps, stall_weight, switch_weight, rtt, chunk_s, cap, quantum, first_quality = rules
-    s_trace, s_piece, s_offset, s_buffer, s_wall, s_chunk, s_last, s_throughputs, s_delays = state
-    o_throughputs, o_delays, o_buffer, o_last, o_next, o_left, o_reward, o_over, o_terms, o_level, o_chunk = out
-    chunks, levels = sizes.shape
-    history = o_delays.shape[1]
-    for i in range(len(actions)):
-        low, high = first[s_trace[i]], first[s_trace[i] + 1]
-        begin, level, before = begins[i], actions[i], s_last[i]
-        if begin:
-            level = first_quality
-            s_offset[i] = starts[i]
-            s_piece[i] = piece_at(end, starts[i], low, high)
-            s_buffer[i] = s_wall[i] = 0.0
-            s_chunk[i] = s_last[i] = 0
-            for h in range(history):
-                s_throughputs[i, h] = s_delays[i, h] = 0.0
-        chunk = s_chunk[i]
-        delay = stall = sleep = throughput = 0.0
-        if level >= 0:
-            size = sizes[chunk, level]
-            delay, stall, buffer, sleep, offset, piece = download_from(
-                end, carried, rate, low, high, s_piece[i], s_offset[i], size, s_buffer[i], rtt, noise[i], chunk_s, cap,
-                quantum,
-            )  # fmt: skip
-            throughput = size * 8e-6 / delay
-            s_buffer[i], s_offset[i], s_piece[i] = buffer, offset, piece
-            s_wall[i] += delay + sleep
-            s_chunk[i] = chunk + 1
-            s_last[i] = level
-            for h in range(history - 1):
-                s_throughputs[i, h] = s_throughputs[i, h + 1]
-                s_delays[i, h] = s_delays[i, h + 1]
-            s_throughputs[i, history - 1] = throughput
-            s_delays[i, history - 1] = delay
-        if begin:
-            o_reward[i] = 0.0
-            for k in range(len(o_terms)):
-                o_terms[k, i] = 0.0
-            o_terms[2, i] = stall
-            o_level[i] = o_chunk[i] = 0
-        else:
-            switch = 0.0 if chunk == 0 else switch_weight * abs(quality[level] - quality[before])
-            reward = quality[level] - stall_weight * stall - switch
-            o_reward[i] = reward
-            o_terms[0, i], o_terms[1, i], o_terms[2, i], o_terms[3, i] = reward, quality[level], stall, switch
-            o_terms[4, i], o_terms[5, i], o_terms[6, i] = mbps[level], s_buffer[i], sleep
-            o_terms[7, i], o_terms[8, i] = delay, throughput
-            o_level[i], o_chunk[i] = level, chunk
-        o_terms[9, i] = s_wall[i]
-        chunk = s_chunk[i]
-        o_over[i] = chunk >= chunks
-        o_buffer[i, 0], o_last[i], o_left[i, 0] = s_buffer[i], s_last[i], chunks - chunk
-        for h in range(history):
-            o_throughputs[i, h] = s_throughputs[i, h]
-            o_delays[i, h] = s_delays[i, h]
-        for k in range(levels):
-            o_next[i, k] = next_bytes[chunk, k]
+    count = _begin(begins, starts, links, state)
+    _download(actions, begins, noise, links, rules, state, out.terms)
+    _judge(actions, begins, rules, state, out)
+    _shift(state.throughputs, out.terms[THROUGHPUT], out.throughputs)
+    _shift(state.delays, out.terms[DELAY], out.delays)
+    if count > 0:
+        _clear(begins, rules.first_quality, state, out)
+    return count, _observe(rules, state, out)
 
 
 @njit(cache=True)

@@ -97,11 +97,15 @@ class ScheduleView:
         shorter[order] = np.cumsum(work[order]) - work[order]
         total = float(observation["executors"][2])
         share = total / max(1, len(jobs))
-        seen = {key: np.full(space.shape, -1, space.dtype) for key, space in self.observation_space.items()}
+        seen: dict[str, NDArray] = {
+            "stages": np.full((self.max_stages, len(STAGE_SCALES)), -1, np.float32),
+            "edges": np.full((self.max_edges, 2), -1, np.int32),
+            "jobs": np.full((self.max_jobs, len(JOB_SCALES)), -1, np.float32),
+            "cluster": np.array([*observation["executors"], len(jobs), share], np.float32),
+        }
         seen["stages"][: len(stages)] = np.column_stack([stages[:, :4], own, path_lengths(stages, edges), stages[:, 4]])
         seen["edges"][: len(edges)] = edges
         seen["jobs"][: len(jobs)] = np.column_stack([jobs, work, shorter, jobs[:, 0] - share])
-        seen["cluster"][:] = (*observation["executors"], len(jobs), share)
         return seen
 
     def mask(self, legal: NDArray, max_stages: int) -> NDArray[np.bool_]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from netllm_gym.compiled import njit
 from netllm_gym.errors import ConfigError
 
 

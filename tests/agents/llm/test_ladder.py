@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -73,6 +74,11 @@ def test_a_grid_is_trained_evaluated_drawn_and_resumed(tmp_path):
     assert set(table["agent"]) == {"abr/bba", "none", "tiny-random"}
     assert {"table.csv", "table.md", "ablation.png", "cells"} <= {p.name for p in folder.iterdir()}
     assert sum(line.startswith("[") for line in lines) == 4
+    rows = table.set_index("agent")
+    assert np.isnan(rows.loc["none", "first_difference"]) and np.isnan(rows.loc["abr/bba", "difference"])
+    gap = rows.loc["abr/bba", "mean"] - rows.loc["none", "mean"]
+    assert rows.loc["abr/bba", "first_difference"] == pytest.approx(gap)
+    assert rows.loc["none", "difference"] == pytest.approx(-gap)
     lines.clear()
     again, _ = ablate(Grid.read(path), tmp_path / "out", say=lines.append)
     assert not lines and again.equals(table)

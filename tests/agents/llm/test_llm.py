@@ -154,6 +154,9 @@ def test_checkpoint_round_trip_and_other_environment(trained, tmp_path):
     assert {"agent.json", "adapter_config.json", "adapter_model.safetensors", "README.md"} <= {
         path.name for path in folder.iterdir()
     }
+    card = (folder / "README.md").read_text()
+    assert "digest abc" in card and f"valid_score: {trained.results['valid_score']}" in card and "rank 4" in card
+    assert "- setting: traces=toy, split=train" in card
     loaded = load_checkpoint(folder)
     for key, value in trained.model.trainable().items():
         assert torch.equal(value, loaded.model.trainable()[key])

@@ -44,7 +44,15 @@ def toy(seed: int = 0, episodes: int = 48, space: gym.Space | None = None, best:
             actions = np.stack([mode, 2 - mode], 1)
         found.append(Episode(observations, actions, rewards, values if space is None else None, f"toy-{episode}"))
     return Experience(
-        found, "toy/Env-v0", {}, OBSERVATIONS, space or gym.spaces.Discrete(3), MODALITIES, {}, "toy", "abc"
+        found,
+        "toy/Env-v0",
+        {"traces": "toy", "split": "train"},
+        OBSERVATIONS,
+        space or gym.spaces.Discrete(3),
+        MODALITIES,
+        {},
+        "toy",
+        "abc",
     )
 
 
