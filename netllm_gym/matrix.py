@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from netllm_gym import traces as trace_room
-from netllm_gym.errors import ConfigError, DownloadError
+from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation import canvas
 from netllm_gym.evaluation.formats import percent, percent_interval, table
 from netllm_gym.evaluation.generalisation import SCORE, kind_of_standing, standings
@@ -117,12 +117,8 @@ def evaluate_matrix(
     if families:
         first = next(iter(settings.values()))
         settings = {name: replace(first, kwargs={**first.kwargs, "traces": name}) for name in families}
-    for name in settings:
-        try:
-            trace_room.load(name, "test")
-        except DownloadError:
-            say(f"fetching {name}")
-            trace_room.fetch(name)
+    for setting in settings.values():
+        setting.bring(say)
     playing: list[Any] = list(agents)
     taught: dict[str, str] = {}
     if recipe:

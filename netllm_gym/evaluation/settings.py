@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from netllm_gym.errors import UnknownNameError
+from netllm_gym import traces as trace_room
+from netllm_gym.errors import DownloadError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,24 @@ class Setting:
         except UnknownNameError:
             pass
         return repr(dict(self.kwargs))
+
+    def bring(self, say: Callable[[str], None]) -> None:
+        """Fetch the public traces and the video that are not on this machine yet.
+
+        Raises:
+            DownloadError: they cannot be had.
+        """
+        name, video = self.kwargs["traces"], self.kwargs.get("video")
+        try:
+            trace_room.load(name, self.kwargs.get("split", "test"))
+        except DownloadError:
+            say(f"fetching {name}")
+            trace_room.fetch(name)
+        try:
+            trace_room.load_video(video) if video else None
+        except DownloadError:
+            say(f"fetching video {video}")
+            trace_room.fetch(f"video/{video}")
 
     def describe(self) -> dict[str, Any]:
         """Return the place in the catalog and the note as JSON."""

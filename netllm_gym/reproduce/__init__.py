@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netllm_gym import traces as trace_room
 from netllm_gym import zoo
-from netllm_gym.errors import DownloadError
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.runner import evaluate
 from netllm_gym.files import write_text
@@ -80,8 +78,8 @@ def reproduce(
                 if entry.task == task.name and profile in entry.profiles and entry.label not in missing:
                     learned.append(retrained(entry, retrain(entry, out / "from-scratch" / entry.folder.name, say)))
         work += cells(task, profile, learned, settings, episodes)
-    for name in dict.fromkeys(cell.setting.kwargs["traces"] for cell in work):
-        _bring(name, say)
+    for cell in work:
+        cell.setting.bring(say)
 
     outcomes = []
     clock = _Clock([cell.task.seconds for cell in work])
@@ -106,15 +104,6 @@ def reproduce(
     write_page(outcomes, out / "report.html", profile, seed, left_out)
     say(f"done in {(time.monotonic() - begin) / 60:.1f} minutes")
     return out / "reproduce.md"
-
-
-def _bring(name: str, say: Callable[[str], None]) -> None:
-    """Fetch a public trace set that is not on this machine yet."""
-    try:
-        trace_room.load(name, "test")
-    except DownloadError:
-        say(f"fetching {name}")
-        trace_room.fetch(name)
 
 
 class _Clock:

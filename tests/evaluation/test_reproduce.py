@@ -164,6 +164,25 @@ def test_zoo_folders_speak_for_themselves(tmp_path):
         zoo.read_entry(folder)
 
 
+@pytest.mark.realdata
+def test_a_clean_machine_fetches_what_a_cell_needs(fcc_hsdpa, tmp_path, monkeypatch):
+    """Neither traces nor video are there; and when only the video is missing, it is fetched alone."""
+    from netllm_gym import traces
+    from netllm_gym.traces import catalog
+
+    monkeypatch.setenv("NETLLM_GYM_CACHE", str(tmp_path))
+    catalog.build.cache_clear()
+    lines = []
+    setting = plan.load_setting("abr", "unseen2", "paper")
+    setting.bring(lines.append)
+    assert lines == ["fetching abr/fcc-hsdpa"] and traces.load_video("netllm-video2").levels == 6
+    (video,) = tmp_path.glob("videos/netllm-video2*")
+    video.unlink()
+    setting.bring(lines.append)
+    assert lines[1:] == ["fetching video netllm-video2"]
+    catalog.build.cache_clear()
+
+
 def test_rules_alone_play_where_training_traces_are_tested():
     cells = plan.cells(plan.tasks()["abr"], "paper", [plan.Learned("abr/x", {"name": "abr/bba"})])
     assert [len(cell.learned) for cell in cells] == [1, 1, 1, 1, 0]
