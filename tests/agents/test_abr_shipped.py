@@ -39,5 +39,5 @@ def test_another_ladder_is_refused(name: str) -> None:
         "netllm_gym/ABR-v0", video=synthetic_video(bitrates_kbps=(300, 750, 1200, 1850)), disable_env_checker=True
     )
     env.reset(seed=0)
-    with pytest.raises(NetLLMGymError, match="was trained on"):
+    with pytest.raises(NetLLMGymError, match="trained on"):
         make_agent(name).reset(EnvInfo.of(env))
