@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from netllm_gym.compiled import njit
 from numpy.typing import NDArray
 
 from netllm_gym.agents.classical.mpc import RobustForecast, choose_many
 from netllm_gym.agents.learned.abr_actor_critic import features
+from netllm_gym.compiled import njit
 from netllm_gym.envs.abr.kernel import bytes_by, download, link_arrays
 from netllm_gym.envs.abr.qoe import QoE
 from netllm_gym.traces import NetworkTrace, VideoManifest
