@@ -62,13 +62,17 @@ class ZooEntry:
         return self.agent.partition("/")[0]
 
     @property
+    def weights(self) -> list[Path]:
+        """The files that decide what the agent does: not card and recipe."""
+        return sorted(path for path in self.folder.rglob("*") if path.is_file() and path.suffix not in (".md", ".toml"))
+
+    @property
     def digest(self) -> str:
-        """SHA-256 over the names and contents of the files that decide what the agent does: not card and recipe."""
-        members = sorted(
-            path for path in self.folder.rglob("*") if path.is_file() and path.suffix not in (".md", ".toml")
-        )
+        """SHA-256 over the names and contents of :attr:`weights`."""
         return digest(
-            part for path in members for part in (path.relative_to(self.folder).as_posix().encode(), path.read_bytes())
+            part
+            for path in self.weights
+            for part in (path.relative_to(self.folder).as_posix().encode(), path.read_bytes())
         )
 
 
@@ -95,15 +99,14 @@ def read_entry(folder: Path) -> ZooEntry:
             if not isinstance(given[key], list) or not all(isinstance(item, str) for item in given[key]):
                 raise CheckpointError(f"{path}: {key} must be a list of texts")
             given[key] = tuple(given[key])
-    entry = ZooEntry(folder, **{"agent": agent, "label": given.get("agent", agent), **given})
-    return entry
+    return ZooEntry(folder, **{"agent": agent, "label": given.get("agent", agent), **given})
 
 
 @cache
 def entries() -> tuple[ZooEntry, ...]:
-    """Return everything in the zoo, in alphabetical order."""
+    """Return everything in the zoo, in alphabetical order; a folder without weights ships nothing."""
     folders = sorted(path for path in ROOT.iterdir() if path.is_dir() and "-" in path.name)
-    return tuple(read_entry(folder) for folder in folders)
+    return tuple(entry for entry in map(read_entry, folders) if entry.weights)
 
 
 def find(agent: str) -> list[ZooEntry]:
