@@ -36,9 +36,9 @@ class ClusterCQL(BatchAgent):
         """Begin episodes (on clusters of one size)."""
         shapes: Any = env_infos[0].observation_space
         actions: Any = env_infos[0].action_space
-        sizes = [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
+        stages, jobs, edges = (shapes[key].shape[0] for key in ("stages", "jobs", "edges"))
         rows = self.model.view.space["candidates"].shape[0]
-        self._view = PaddedView(rows, int(actions.nvec[1]), *sizes, oldest_only=True)
+        self._view = PaddedView(rows, int(actions.nvec[1]), stages, jobs, edges, oldest_only=True)
         spaces: Any = {"observation_space": self._view.observation_space, "action_space": self._view.action_space}
         self.model.reset_batch([replace(info, **spaces) for info in env_infos])
 
