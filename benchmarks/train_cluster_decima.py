@@ -7,7 +7,7 @@ reinforcement alone. `--minutes 0 --out FOLDER` writes what RUN has reached.
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="of DecimaTraining")
     given = parser.parse_args()
-    kinds = {field.name: type(field.default) for field in fields(DecimaTraining)}
+    kinds = {name: type(value) for name, value in asdict(DecimaTraining()).items()}
     options = {}
     for text in given.set:
         name, _, value = text.partition("=")

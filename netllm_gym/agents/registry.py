@@ -17,6 +17,7 @@ _FACTORIES: dict[str, Callable[..., Agent]] = {}
 _BUILTIN_MODULES = (
     "netllm_gym.agents.classical",
     "netllm_gym.agents.learned.abr_actor_critic",
+    "netllm_gym.agents.learned.abr_shipped",
     "netllm_gym.agents.learned.cluster_cql",
     "netllm_gym.agents.learned.cluster_llm",
     "netllm_gym.agents.learned.cluster_decima",

@@ -46,10 +46,14 @@ class FlatView:
         Raises:
             CheckpointError: another observation space.
         """
-        if space != self.space:
-            raise CheckpointError(
-                f"trained on observations {', '.join(self.space.spaces)}, which are not those of {env_id}"
-            )
+        if space == self.space:
+            return
+        theirs: Any = getattr(space, "spaces", {})
+        odd = [key for key, member in self.space.spaces.items() if theirs.get(key) != member] or sorted(theirs)
+        raise CheckpointError(
+            f"trained on observations {', '.join(self.space.spaces)}, which are not those of {env_id}: "
+            f"{odd[0]} is {theirs.get(odd[0], 'missing')}, was {self.space.spaces.get(odd[0], 'missing')}"
+        )
 
     def many(self, observations: dict[str, NDArray]) -> NDArray[np.float32]:
         """Flatten stacked observations, key → ``[T, …]``, to ``[T, size]``."""

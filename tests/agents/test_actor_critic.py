@@ -38,7 +38,9 @@ def test_on_a_fast_link_it_plays_the_top_level(mbps: float) -> None:
 
 
 def test_the_weights_are_small_and_nothing_else_is_shipped() -> None:
-    assert sorted(path.name for path in ZOO.iterdir()) == ["README.md", "agent.json", "weights.safetensors"]
+    assert sorted(path.name for path in ZOO.iterdir()) == [
+        "README.md", "agent.json", "recipe.toml", "weights.safetensors",
+    ]  # fmt: skip
     assert (ZOO / "weights.safetensors").stat().st_size < 1_000_000
 
 

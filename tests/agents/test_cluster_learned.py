@@ -82,3 +82,14 @@ def test_wrong_checkpoints_are_named(tmp_path):
         netllm_gym.make_agent("cluster/llm", checkpoint=tmp_path)
     with pytest.raises(ConfigError, match="train_cluster_cql"):
         netllm_gym.make_agent("cluster/cql")
+
+
+def test_the_scheduler_in_the_package_plays_what_it_was_not_trained_on():
+    from netllm_gym.agents.llm.smollm2 import embedded_file
+
+    try:
+        embedded_file()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    llm, random = (play(netllm_gym.make_agent(name), jobs=8) for name in ("cluster/llm", "cluster/random"))
+    assert llm < random

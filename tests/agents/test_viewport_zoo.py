@@ -29,7 +29,7 @@ def test_cards_are_there_and_the_weights_small(agent) -> None:
     card = (folder / "README.md").read_text()
     assert "python benchmarks/viewport.py" in card and "valid" in card
     assert sum(path.stat().st_size for path in folder.iterdir()) < 3_000_000
-    assert all(path.suffix in (".json", ".md", ".safetensors") for path in folder.iterdir())
+    assert all(path.suffix in (".json", ".md", ".toml", ".safetensors") for path in folder.iterdir())
 
 
 @pytest.mark.parametrize(("agent", "reading"), SHIPPED)

@@ -56,6 +56,7 @@ def test_a_view_that_is_too_small_names_its_option():
         ScheduleView(10, 2, 16, 256)(observation)
     with pytest.raises(ConfigError, match="raise max_candidates"):
         PaddedGraph(make(), max_candidates=1).reset(seed=3, options={"trace": 1})
+    assert PaddedView(1, 10, *BOUNDS.values(), oldest_only=True)(observation)["candidates"].shape == (1, 12)
 
 
 def test_discrete_actions_come_back():

@@ -156,6 +156,23 @@ class SJFCriticalPath(SRPT):
     stage = FairCriticalPath.stage
 
 
+@register_agent("cluster/critical-path")
+class CriticalPath(FIFO):
+    """The job with the longest way left first, without a cap, and in it the head of that way."""
+
+    stage = FairCriticalPath.stage
+
+    def work(self, stages: np.ndarray, jobs: int) -> np.ndarray:
+        """Return the remaining work, and keep each job's longest way for :meth:`order`."""
+        self._longest = np.zeros(jobs)
+        np.maximum.at(self._longest, stages[:, 4].astype(np.intp), path_lengths(stages, self.edges))
+        return super().work(stages, jobs)
+
+    def order(self, jobs: np.ndarray, work: np.ndarray) -> np.ndarray:
+        """Sort by the longest way left."""
+        return jobs[np.argsort(-self._longest[jobs], kind="stable")]
+
+
 @register_agent("cluster/random")
 class RandomJob(_Rule):
     """A job uniformly among those with a runnable stage, and a uniform legal count (as in the published simulators)."""

@@ -138,7 +138,8 @@ class RobustForecast:
     """RobustMPC's throughput estimate for many episodes at once, the numbers of the single agent's.
 
     Harmonic mean of the last five throughputs, divided by one plus the largest of the last five relative errors of
-    earlier means. The batched agent is this and :func:`choose_many`.
+    earlier means. With :func:`choose_many` it plays the batched environment; for lists of episodes there is
+    :class:`netllm_gym.agents.classical.mpc_batch.BatchedMPC`.
 
     Args:
         n: number of episodes.

@@ -17,7 +17,7 @@ ENV = "netllm_gym/ClusterScheduling-v0"
 
 @register_agent("cluster/cql")
 class ClusterCQL(BatchAgent):
-    """Greedy among the legal actions of the padded view.
+    """Greedy among the legal actions of the padded view; of more stages than that holds, it sees the oldest jobs'.
 
     Args:
         checkpoint: folder of a d3rlpy agent trained on :func:`netllm_gym.datasets.schedules.padded` experience
@@ -36,9 +36,9 @@ class ClusterCQL(BatchAgent):
         """Begin episodes (on clusters of one size)."""
         shapes: Any = env_infos[0].observation_space
         actions: Any = env_infos[0].action_space
-        sizes = [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
+        stages, jobs, edges = (shapes[key].shape[0] for key in ("stages", "jobs", "edges"))
         rows = self.model.view.space["candidates"].shape[0]
-        self._view = PaddedView(rows, int(actions.nvec[1]), *sizes)
+        self._view = PaddedView(rows, int(actions.nvec[1]), stages, jobs, edges, oldest_only=True)
         spaces: Any = {"observation_space": self._view.observation_space, "action_space": self._view.action_space}
         self.model.reset_batch([replace(info, **spaces) for info in env_infos])
 

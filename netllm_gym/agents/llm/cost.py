@@ -205,10 +205,10 @@ def measure(
         faster("training, one token a step / eight", fused, batched, batch * few),
         faster("training, one token a step in batches / as published", fused, published, batch * few),
         row(
-            "optimiser step and the playing it needs, offline / online", adapters["step_s"], online, "s",
+            f"optimiser step and the steps played for it, offline (0) / online ({batch * steps})",
+            adapters["step_s"], online, "s",
             online / adapters["step_s"],
         ),
-        row("steps played for an optimiser step, offline / online", 0.0, float(batch * steps), "steps", float("nan")),
         row(
             "decision, KV cache / recomputing the episode", milliseconds["cache"], milliseconds["recompute"], "ms",
             milliseconds["recompute"] / milliseconds["cache"],

@@ -209,7 +209,7 @@ def against_head(text: TextAgent, head: Agent, env: gym.Env, decisions: int) -> 
 
     Returns:
         One row per agent: `agent`, `valid` (share of the answers), `ms` (median), `reward` (mean per step) and
-        `reward_valid` (mean over the steps with a valid answer; NaN without any).
+        `reward_valid` (mean over the steps with a valid answer; ``None`` without any).
     """
     rows = []
     for name, agent in (("text prompt", text), ("networking head", head)):
@@ -238,7 +238,7 @@ def against_head(text: TextAgent, head: Agent, env: gym.Env, decisions: int) -> 
                 "valid": float(valid.mean()),
                 "ms": 1e3 * float(np.median(seconds)),
                 "reward": float(gained.mean()),
-                "reward_valid": float(gained[valid].mean()) if valid.any() else float("nan"),
+                "reward_valid": float(gained[valid].mean()) if valid.any() else None,
             }
         )
     return rows

@@ -60,11 +60,11 @@ class _Trainer(Trainer):
         return self.lr_scheduler
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        """Episodes of like length together; rows of several tasks stay mixed."""
+        """Episodes of like length together, where lengths differ; rows of several tasks stay mixed."""
         rows: Any = self.train_dataset if train_dataset is None else train_dataset
-        if not all(isinstance(row, Episode) for row in rows):
+        lengths = [len(row) for row in rows if isinstance(row, Episode)]
+        if len(lengths) < len(rows) or len(set(lengths)) == 1:
             return super()._get_train_sampler(train_dataset)
-        lengths = [len(row) for row in rows]
         return ByLength(lengths, self.args.train_batch_size * self.args.world_size, self.args.seed)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:

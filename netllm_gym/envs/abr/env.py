@@ -218,7 +218,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         """Return an independent copy of the episode in progress, which will meet the same draws; traces are shared."""
         twin = copy.copy(self)
         twin._np_random = copy.deepcopy(self._np_random)
-        twin._throughputs, twin._delays = self._throughputs.copy(), self._delays.copy()
+        twin._memory = self._memory.copy()
         return twin
 
     def require_plain(self) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from netllm_gym.traces import VideoManifest
 
@@ -39,14 +41,24 @@ class Memory:
 
     def __init__(self, video: VideoManifest) -> None:
         chunks, levels = video.chunks, video.levels
-        self._downloads = np.zeros((2, HISTORY + chunks), np.float32)
-        self._throughputs, self._delays = self._downloads
-        windows = np.lib.stride_tricks.sliding_window_view(self._downloads, HISTORY, axis=1)
-        self._last_throughputs, self._last_delays = (list(rows) for rows in windows)
+        self._keep(np.zeros((2, HISTORY + chunks), np.float32))
         self._next_bytes = list(np.vstack([video.chunk_bytes, np.zeros(levels)]).astype(np.float32))
         self._left = list(np.arange(chunks, -1, -1, dtype=np.float32)[:, None])
         self._levels = [np.int64(level) for level in range(levels)]
         self._buffer = np.zeros(1, np.float32)
+
+    def _keep(self, downloads: NDArray[np.float32]) -> None:
+        self._downloads = downloads
+        self._throughputs, self._delays = downloads
+        windows = np.lib.stride_tricks.sliding_window_view(downloads, HISTORY, axis=1)
+        self._last_throughputs, self._last_delays = (list(rows) for rows in windows)
+
+    def copy(self) -> Memory:
+        """Return the same downloads in arrays of their own; the video's rows are shared."""
+        twin = copy.copy(self)
+        twin._keep(self._downloads.copy())
+        twin._buffer = self._buffer.copy()
+        return twin
 
     def clear(self) -> None:
         """Forget all downloads: a new episode."""

@@ -44,6 +44,8 @@ _FOLLOWED = {
 }  # fmt: skip
 # Of these, what the batched one takes only as a number.
 _CONSTANT = ("rtt_s", "decision_latency_s")
+# Keys under which the infos say where a chunk was downloaded in this step.
+_STEPPED = tuple("_" + name for name in (*TERMS[:WALL], "level", "chunk"))
 
 
 def _refuse(kwargs: dict[str, Any]) -> None:
@@ -133,6 +135,8 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         self._state = blank_state(num_envs)
         self._over = np.ones(num_envs, np.bool_)
         self._any_over = True
+        self._every = np.ones(num_envs, np.bool_)
+        self._all_legal = np.ones((num_envs, self.video.levels), np.int8)
         self._starts = np.zeros(num_envs)
         self._no_noise = np.ones(num_envs)
         self._totals = np.array([trace.total_s for trace in self.traces])
@@ -272,19 +276,18 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
 
     def _infos(self, out: Written, begins: NDArray[np.bool_], begun: int) -> dict[str, Any]:
         """Infos in Gymnasium's form: arrays, and under ``_key`` which environments have the key at this step."""
-        every = np.ones(self.num_envs, np.bool_)
+        every = self._every.copy()
         infos: dict[str, Any] = {
-            "action_mask": np.ones((self.num_envs, self.video.levels), np.int8),
+            "action_mask": self._all_legal.copy(),
             "_action_mask": every,
             "wall_time_s": out.terms[WALL],
             "_wall_time_s": every,
         }
         if begun < self.num_envs:
             stepped = ~begins if begun else every
-            for name, values in zip(TERMS[:-1], out.terms, strict=False):
-                infos[name], infos["_" + name] = values, stepped
+            infos.update(zip(TERMS[:WALL], out.terms, strict=False))
+            infos.update(dict.fromkeys(_STEPPED, stepped))
             infos["level"], infos["chunk"] = out.level, out.chunk
-            infos["_level"] = infos["_chunk"] = stepped
             if self.rules.decision_s:
                 self._tell_options(infos, stepped)
         if begun:

@@ -25,12 +25,22 @@ class PaddedView:
     Args:
         max_candidates: rows of the table; more runnable stages are an error.
         executors, max_stages, max_jobs, max_edges: of the environment.
+        oldest_only: show the stages of the oldest jobs where there are too many, instead of an error (for an agent that
+            has to decide whatever comes).
     """
 
-    def __init__(self, max_candidates: int, executors: int, max_stages: int, max_jobs: int, max_edges: int) -> None:
+    def __init__(
+        self,
+        max_candidates: int,
+        executors: int,
+        max_stages: int,
+        max_jobs: int,
+        max_edges: int,
+        oldest_only: bool = False,
+    ) -> None:
         if max_candidates < 1:
             raise ConfigError(f"max_candidates must be at least 1, got {max_candidates}")
-        self.max_candidates, self.max_stages = max_candidates, max_stages
+        self.max_candidates, self.max_stages, self.oldest_only = max_candidates, max_stages, oldest_only
         self.view = ScheduleView(executors, max_stages, max_jobs, max_edges)
         high = np.float32(3.4e38)
         features = len(STAGE_SCALES) - 1 + len(JOB_SCALES)
@@ -49,6 +59,8 @@ class PaddedView:
             ConfigError: more than `max_candidates`.
         """
         rows = np.flatnonzero(observation["stage_mask"])
+        if self.oldest_only:
+            return rows[: self.max_candidates]
         if len(rows) > self.max_candidates:
             raise ConfigError(
                 f"{len(rows)} runnable stages exceed max_candidates={self.max_candidates}; raise max_candidates"

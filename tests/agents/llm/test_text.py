@@ -86,6 +86,11 @@ def test_the_comparison_counts_and_times():
     assert rows[0]["reward"] != rows[0]["reward_valid"] and rows[1]["reward"] == rows[1]["reward_valid"]
 
 
+def test_without_a_valid_answer_there_is_no_reward_of_valid_answers():
+    [row, _] = text.against_head(_agent("?", "?"), make_agent("abr/bba"), gym.make("netllm_gym/ABR-v0"), 2)
+    assert row["valid"] == 0 and row["reward_valid"] is None
+
+
 def test_other_actions_are_refused():
     bits = EnvInfo("toy/Bits-v0", gym.spaces.Dict({}), gym.spaces.MultiBinary(3), {}, {})
     with pytest.raises(ConfigError, match="actions that are numbers"):

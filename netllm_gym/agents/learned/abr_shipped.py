@@ -1,0 +1,27 @@
+"""Trained ABR agents of the zoo that any checkpoint loader reads: the language model and its small rival."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from netllm_gym.agents.base import Agent
+from netllm_gym.agents.checkpoint import load_checkpoint
+from netllm_gym.agents.registry import register_agent
+
+ZOO = Path(__file__).resolve().parents[2] / "zoo"
+
+
+@register_agent("abr/llm")
+def llm(**kwargs: Any) -> Agent:
+    """Return SmolLM2's first four blocks with adapters, trained on what the actor-critic earns after each action.
+
+    Keyword arguments are those of any LLM checkpoint (``temperature``). It knows six levels.
+    """
+    return load_checkpoint(ZOO / "abr-llm", **kwargs)
+
+
+@register_agent("abr/regret-mlp")
+def regret_mlp() -> Agent:
+    """Return four small networks trained on the same values as ``abr/llm``. They know six levels."""
+    return load_checkpoint(ZOO / "abr-regret-mlp")
