@@ -150,7 +150,8 @@ def cells(task: Task, profile: str, learned: Sequence[Learned], settings: Sequen
         playing = [] if name in task.rules_only else [a for a in learned if a.settings is None or name in a.settings]
         counts: dict[int | None, list[Learned]] = {_at_most(task.episodes.get(name), most): []}
         for agent in playing:
-            fewer = _at_most(agent.episodes.get(name, task.episodes.get(name)), most)
+            # Never more than the table's: the cell of everybody else is the first and largest.
+            fewer = _at_most(agent.episodes.get(name), _at_most(task.episodes.get(name), most))
             counts.setdefault(fewer, []).append(agent)
         for number, (count, agents) in enumerate(counts.items()):
             found.append(Cell(task, setting, task.agents, tuple(agents), count, number == 0))

@@ -159,6 +159,10 @@ def test_zoo_folders_speak_for_themselves(tmp_path):
         ("abr-default", None, 0), ("abr-default-first3", 3, 1),
     ]  # fmt: skip
     assert [len(c.learned) for c in cells][2:] == [0, 0, 0], "only where its recipe says"
+    (folder / "recipe.toml").write_text("episodes = { default = 99 }\n")
+    more = plan.Learned("cluster/x", {"name": "cluster/fair"}, episodes=zoo.read_entry(folder).episodes)
+    first = plan.cells(plan.tasks()["cluster"], "embedded", [more])[0]
+    assert (first.name, len(first.learned)) == ("cluster-default", 1), "nobody plays more than the table's episodes"
     (folder / "recipe.toml").write_text("titel = 'New'\n")
     with pytest.raises(CheckpointError, match="titel"):
         zoo.read_entry(folder)
