@@ -123,11 +123,10 @@ def crowd() -> None:
                 history = observation["history_deg"].astype(np.float64)
                 answers["track without the crowd"] = (blind.predict(history[None], 20)[0] - history[-1]).astype("f4")
                 last = history[-1]
-                _, _, over, _, after = env.step(answers["hold-last"])
+                observation, _, over, _, info = env.step(answers["hold-last"])
                 for key, answer in answers.items():
-                    errors[key].append(float(mae_published(last + answer, after["truth_deg"]).mean()))
+                    errors[key].append(float(mae_published(last + answer, info["truth_deg"]).mean()))
                 viewer.append(trace)
-                observation, info = _, after
         cluster = np.array(viewer)
         for agent, values in errors.items():
             e, hold = np.array(values), np.array(errors["hold-last"])
