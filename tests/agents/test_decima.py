@@ -258,7 +258,12 @@ def test_options_out_of_range_are_refused(wrong: dict) -> None:
 
 def test_the_weights_are_small_and_nothing_else_is_shipped() -> None:
     assert {"cluster/decima", "cluster/decima-greedy"} <= set(list_agents("cluster"))
-    assert sorted(path.name for path in ZOO.iterdir()) == ["README.md", "agent.json", "weights.safetensors"]
+    assert sorted(path.name for path in ZOO.iterdir()) == [
+        "README.md",
+        "agent.json",
+        "recipe.toml",
+        "weights.safetensors",
+    ]
     assert (ZOO / "weights.safetensors").stat().st_size < 1_000_000
 
 

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 from netllm_gym import make_agent
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.llm import text
@@ -126,7 +126,10 @@ def test_a_model_of_transformers_writes_too(tmp_path):
         vocab_size=8, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, pad_token_id=0,
         bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
-    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(config)
+    model.lm_head.weight.data[0] *= 0.01  # the padding token, which is not written out, shall not be the answer
+    model.save_pretrained(tmp_path)
     agent = text.TextAgent(str(tmp_path), longest=3)
     env = gym.make("netllm_gym/ABR-v0")
     observation, info = env.reset(seed=0)
