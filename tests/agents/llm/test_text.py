@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 from netllm_gym import make_agent
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.llm import text
@@ -117,6 +117,7 @@ def test_the_embedded_model_reads_and_writes_english():
 
 def test_a_model_of_transformers_writes_too(tmp_path):
     import tokenizers
+    import torch
     import transformers
 
     words = tokenizers.Tokenizer(tokenizers.models.WordLevel({str(i): i for i in range(8)}, unk_token="0"))
