@@ -195,7 +195,7 @@ def test_torch_and_numpy_agree() -> None:
 
 def test_equal_rollouts_have_no_advantage_and_a_late_job_costs_its_decision() -> None:
     pytest.importorskip("torch")
-    from netllm_gym.agents.learned.cluster_decima_training import Moment, advantages
+    from netllm_gym.agents.learned.cluster_decima_episodes import Moment, advantages
 
     states = read_states(waiting(1) * 2)
     none = np.zeros(2, np.int64)
