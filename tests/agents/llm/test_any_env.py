@@ -74,6 +74,29 @@ class Lean(Agent):
         return int(angle + 0.3 * spin > 0)
 
 
+def frozen_lake_seen(**kwargs) -> gym.Env:
+    """Gymnasium's FrozenLake as its own rendering shows it, every eighth pixel."""
+    lake = gym.make("FrozenLake-v1", is_slippery=False, render_mode="rgb_array", max_episode_steps=12)
+    seen = gym.wrappers.AddRenderObservation(lake, render_only=True)
+    small = gym.spaces.Box(0, 255, (32, 32, 3), np.uint8)
+    return gym.wrappers.TransformObservation(seen, lambda image: image[4::8, 4::8].copy(), small)
+
+
+if "netllm_gym_test/FrozenLakeSeen-v0" not in gym.registry:
+    gym.register("netllm_gym_test/FrozenLakeSeen-v0", entry_point="tests.agents.llm.test_any_env:frozen_lake_seen")
+
+
+@register_agent("lake/path")
+class Path(Agent):
+    """Walks around the holes: down, down, right, down, right, right."""
+
+    def reset(self, env_info):
+        self.moves = iter((1, 1, 2, 1, 2, 2))
+
+    def act(self, observation, info):
+        return next(self.moves)
+
+
 def _learn(name: str, agent: str, kwargs: dict, folder, objective: str, episodes: int, steps: int, **more) -> str:
     dataset, valid = (f"netllm_gym/test/{name}_{part}-v0" for part in ("train", "valid"))
     env = more.pop("env", DICT)
@@ -107,6 +130,21 @@ def test_images(tmp_path):
     agent = _learn("spot", "spot/eye", kwargs, tmp_path, "return-conditioned", 80, 100, rival="any/random")
     found = _returns([agent, "any/random"], DICT, kwargs, 10)
     assert found[agent] > 4.0 > 2.5 > found["any/random"]
+
+
+def test_a_standard_environment_seen_as_images(tmp_path, monkeypatch):
+    pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    kwargs = {"env": "netllm_gym_test/FrozenLakeSeen-v0"}
+    data = "netllm_gym/test/lake_train-v0"
+    netllm_gym.collect(CollectConfig(DICT, ("lake/path",), 8, env_kwargs=kwargs), data)
+    assert load_experience(data).modalities == {"observation": "image"}
+    # No memory: only the picture tells the place.
+    options = {**TINY, "objective": "cloning", "steps": 300, "context": 1, "learning_rate": 2e-3}
+    netllm_gym.train("llm", [data], tmp_path / "lake", [data], options=options)
+    agent = str(tmp_path / "lake")
+    found = _returns([agent, "any/random"], DICT, kwargs, 4)
+    assert found[agent] == 1.0 > found["any/random"]
 
 
 def test_abr(tmp_path):
