@@ -46,9 +46,13 @@ def test_every_door_is_closed(door, split):
 
 
 @pytest.mark.llm
-def test_ppo_refuses_a_test_set():
+def test_trainers_refuse_a_test_set():
     with pytest.raises(ConfigError, match="never 'test'"):
         ppo("test")
+    decima = pytest.importorskip("netllm_gym.agents.learned.cluster_decima_training")
+    train, test = (traces.load("cluster/synthetic", split) for split in ("train", "test"))
+    with pytest.raises(ConfigError, match="never 'test'"):
+        decima.Trainer(decima.DecimaTraining(), train, test, "unused")
 
 
 def test_nothing_opens_test_inside_training():

@@ -41,6 +41,7 @@ from netllm_gym.envs.cluster.env import ClusterSchedulingEnv
 from netllm_gym.errors import ConfigError, MissingExtraError
 from netllm_gym.files import atomic_path, write_json
 from netllm_gym.traces import TraceSet
+from netllm_gym.traces.protocol import refuse_test
 
 Line = dict[str, float]
 
@@ -180,6 +181,8 @@ class Trainer:
             import torch
         except ImportError:
             raise MissingExtraError("llm", "training the cluster scheduler") from None
+        for sequences in (train, valid):
+            refuse_test(sequences.split, "training the cluster scheduler")
         self.config, self.run, self.shape = config, Path(run), DecimaConfig(config.embedding, config.hidden)
         self.sequences = len(train)
         self.envs = [
