@@ -19,11 +19,12 @@ import gymnasium as gym
 import numpy as np
 
 import netllm_gym
+from netllm_gym import zoo
 from netllm_gym.datasets.continuation import require_continuation
 from netllm_gym.datasets.rollout import Record, rollout
 from netllm_gym.datasets.store import datasets_root, exists, write_dataset
 from netllm_gym.errors import ConfigError, UnknownNameError
-from netllm_gym.files import atomic_path, digest, folder_digest, write_json
+from netllm_gym.files import atomic_path, digest, write_json
 from netllm_gym.traces.protocol import refuse_test, training
 
 BLOCK = 16
@@ -85,10 +86,10 @@ class CollectConfig:
 
     @property
     def key(self) -> str:
-        """Digest of the configuration, the package version, and the content of agents that are checkpoints."""
+        """Digest of the configuration, the package version, and the weights of the agents that have any."""
         names = (*self.agents, self.values_of) if self.values_of else self.agents
-        folders = {name: folder_digest(Path(name)) for name in names if (Path(name) / "agent.json").is_file()}
-        content = {**asdict(self), "version": netllm_gym.__version__, "checkpoints": folders}
+        weights = {name: found for name in names if (found := zoo.content(name))}
+        content = {**asdict(self), "version": netllm_gym.__version__, "checkpoints": weights}
         text = json.dumps(content, sort_keys=True)
         return digest([text.encode()])[:12]
 
@@ -105,8 +106,6 @@ def _record_block(config: CollectConfig, first: int, last: int, path: Path) -> N
     if config.hindsight and not hasattr(inner, "action_values"):
         raise ConfigError(f"{config.env} offers no hindsight action values")
     followed = netllm_gym.make_agent(config.values_of) if config.values_of else None
-    if followed is not None:
-        require_continuation(env, followed)
     if config.epsilon and not isinstance(env.action_space, gym.spaces.Discrete):
         raise ConfigError("epsilon noise needs discrete actions")
     agents = [netllm_gym.make_agent(name) for name in config.agents]

@@ -22,7 +22,6 @@ from netllm_gym import zoo
 from netllm_gym.agents import registry
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError, UnknownNameError
-from netllm_gym.files import folder_digest
 
 # Keys of an agent given as a dict that are not keyword arguments of the agent.
 _RESERVED = ("name", "label", "training_seed")
@@ -134,10 +133,7 @@ class AgentSpec:
     @property
     def key(self) -> dict[str, Any]:
         """What identifies the agent's behaviour: name, arguments, and the content of its weights."""
-        folder = Path(self.name)
-        shipped = [entry.digest for entry in zoo.find(self.name)]
-        content = folder_digest(folder) if (folder / "agent.json").is_file() else "+".join(shipped) or None
-        return {"name": self.name, "kwargs": canonical(self.kwargs), "checkpoint": content}
+        return {"name": self.name, "kwargs": canonical(self.kwargs), "checkpoint": zoo.content(self.name)}
 
     def describe(self) -> dict[str, Any]:
         """Return the spec as JSON for the manifest."""

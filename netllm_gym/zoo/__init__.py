@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.errors import CheckpointError
-from netllm_gym.files import digest
+from netllm_gym.files import digest, folder_digest
 
 ROOT = Path(__file__).resolve().parent
 RECIPE = "recipe.toml"
@@ -107,6 +107,15 @@ def entries() -> tuple[ZooEntry, ...]:
     """Return everything in the zoo, in alphabetical order; a folder without weights ships nothing."""
     folders = sorted(path for path in ROOT.iterdir() if path.is_dir() and "-" in path.name)
     return tuple(entry for entry in map(read_entry, folders) if entry.weights)
+
+
+def content(agent: str) -> str | None:
+    """Digest of the weights behind an agent's name: those of a checkpoint folder, or those that the zoo ships for it;
+    ``None`` for an agent without weights.
+    """
+    if (Path(agent) / "agent.json").is_file():
+        return folder_digest(Path(agent))
+    return "+".join(entry.digest for entry in find(agent)) or None
 
 
 def find(agent: str) -> list[ZooEntry]:

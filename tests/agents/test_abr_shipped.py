@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gymnasium as gym
 import pytest
 
-from netllm_gym import evaluate, make_agent
+from netllm_gym import evaluate, make_agent, zoo
 from netllm_gym.agents.base import EnvInfo
-from netllm_gym.agents.learned.abr_shipped import ZOO
 from netllm_gym.errors import NetLLMGymError
 from netllm_gym.traces import synthetic_video
 
@@ -19,7 +16,7 @@ pytestmark = pytest.mark.llm
 
 @pytest.mark.parametrize("name", ["abr-llm", "abr-regret-mlp"])
 def test_weights_are_small_and_nothing_executable_ships(name: str) -> None:
-    files = [path for path in Path(ZOO / name).rglob("*") if path.is_file()]
+    files = [path for path in (zoo.ROOT / name).rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".json", ".md", ".toml", ".safetensors"}
     assert sum(path.stat().st_size for path in files) < 3e6
 

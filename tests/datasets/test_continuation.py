@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import netllm_gym
+from netllm_gym import zoo
 from netllm_gym.datasets.collect import CollectConfig, collect
 from netllm_gym.datasets.continuation import continuation_values
 from netllm_gym.datasets.rollout import rollout
@@ -72,6 +73,14 @@ def test_collects_and_remembers_whose_values_they_are() -> None:
     assert values is not None and values.shape == (47, 6)
     other = CollectConfig(agents=("abr/bba",), episodes=4, values_of="abr/bba", env_kwargs=KWARGS)
     assert other.key != config.key
+
+
+def test_new_weights_under_an_old_name_make_another_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    taught = CollectConfig(agents=("abr/bba",), values_of="abr/actor-critic", env_kwargs=KWARGS)
+    rules = CollectConfig(agents=("abr/bba",), env_kwargs=KWARGS)
+    before = taught.key, rules.key
+    monkeypatch.setattr(zoo.ZooEntry, "digest", property(lambda entry: "retrained"))
+    assert taught.key != before[0] and rules.key == before[1]
 
 
 def test_refuses_agents_with_a_memory_and_two_kinds_of_values() -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from netllm_gym import zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description, write_checkpoint
 from netllm_gym.agents.registry import register_agent
@@ -27,7 +28,7 @@ from netllm_gym.errors import CheckpointError, ConfigError
 
 KIND = "actor-critic"
 WEIGHTS = "weights.safetensors"
-ZOO = Path(__file__).resolve().parents[2] / "zoo" / "abr-actor-critic"
+ZOO = zoo.ROOT / "abr-actor-critic"
 WINDOW = 5
 
 Floats = NDArray[np.float32]

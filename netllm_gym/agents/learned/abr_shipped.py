@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from netllm_gym import zoo
 from netllm_gym.agents.base import Agent
 from netllm_gym.agents.checkpoint import load_checkpoint
 from netllm_gym.agents.registry import register_agent
-
-ZOO = Path(__file__).resolve().parents[2] / "zoo"
 
 
 @register_agent("abr/llm")
@@ -18,10 +16,10 @@ def llm(**kwargs: Any) -> Agent:
 
     Keyword arguments are those of any LLM checkpoint (``temperature``). It knows six levels.
     """
-    return load_checkpoint(ZOO / "abr-llm", **kwargs)
+    return load_checkpoint(zoo.ROOT / "abr-llm", **kwargs)
 
 
 @register_agent("abr/regret-mlp")
 def regret_mlp() -> Agent:
     """Return four small networks trained on the same values as ``abr/llm``. They know six levels."""
-    return load_checkpoint(ZOO / "abr-regret-mlp")
+    return load_checkpoint(zoo.ROOT / "abr-regret-mlp")

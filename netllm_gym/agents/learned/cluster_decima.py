@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from netllm_gym import zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description, write_checkpoint
 from netllm_gym.agents.learned.cluster_decima_network import (
@@ -35,7 +36,7 @@ from netllm_gym.errors import CheckpointError, ConfigError
 
 KIND = "decima"
 WEIGHTS = "weights.safetensors"
-ZOO = Path(__file__).resolve().parents[2] / "zoo" / "cluster-decima"
+ZOO = zoo.ROOT / "cluster-decima"
 
 
 class Decima(BatchAgent):

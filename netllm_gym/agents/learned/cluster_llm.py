@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from netllm_gym import zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.envs.cluster.view import ScheduleView
 from netllm_gym.errors import CheckpointError, MissingExtraError
 
-ZOO = Path(__file__).parents[2] / "zoo" / "cluster-llm"
+ZOO = zoo.ROOT / "cluster-llm"
 ENV = "netllm_gym/ClusterScheduling-v0"
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym import traces as trace_room
+from netllm_gym import zoo
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.classical.viewport_agents import PredictorAgent, training_set, training_windows
 from netllm_gym.agents.learned import viewport_networks as networks
@@ -23,7 +24,6 @@ from netllm_gym.envs.viewport.windows import Windows, displacements, turned
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces.head_geometry import unwrap_to_last
 
-ZOO = Path(__file__).parents[2] / "zoo"
 CELLS = MAP_SHAPE[0] * MAP_SHAPE[1]
 REACH = 10  # samples of history a network reads
 
@@ -126,7 +126,7 @@ class _NetworkAgent(PredictorAgent):
         if image or (history, self._horizon, self._options) != (REACH, default._horizon, default._options):
             return None
         reading = {"viewport/jin2022": "canonical", "viewport/jin2022/as-published": "published"}.get(traces)
-        return None if reading is None else ZOO / self.zoo / reading
+        return None if reading is None else zoo.ROOT / self.zoo / reading
 
     def ship(self, traces: str) -> Path:
         """Train on `traces`, whatever is shipped or cached, and write the weights to where the package ships them.

@@ -16,6 +16,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from netllm_gym import zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.classical.viewport_agents import PredictorAgent
 from netllm_gym.agents.classical.viewport_predictors import DampedVelocity
@@ -25,7 +26,7 @@ from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import CheckpointError
 from netllm_gym.traces.head_geometry import unwrap_to_last
 
-ZOO = Path(__file__).parents[2] / "zoo" / "viewport-llm"
+ZOO = zoo.ROOT / "viewport-llm"
 KEY = "motion"  # the model's only observation: [reach, 12]
 BASE = DampedVelocity()
 
