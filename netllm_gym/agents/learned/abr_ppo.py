@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from netllm_gym.agents.learned import run_state
 from netllm_gym.agents.learned.abr_actor_critic import ActorConfig, ActorCritic
 from netllm_gym.agents.learned.abr_curriculum import Curriculum
 from netllm_gym.agents.learned.abr_playground import AHEAD_S, HISTORY, Playground, measured
 from netllm_gym.errors import ConfigError, MissingExtraError, UnknownNameError
-from netllm_gym.files import atomic_path, write_json
 from netllm_gym.traces import NetworkTrace, VideoManifest, synthetic_video
 from netllm_gym.traces.protocol import refuse_test
 
@@ -199,7 +199,7 @@ class Trainer:
         self.iteration = 0
         parameters = [*self.actor.parameters(), *self.critic.parameters()]
         self.optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, eps=1e-5)
-        if (self.run / "state.json").is_file():
+        if run_state.stored(self.run):
             self._resume()
 
     def _arrange(self) -> None:
@@ -279,45 +279,19 @@ class Trainer:
             "entropy": float(np.mean(entropies)),
         }
 
-    def _store(self, line: Score) -> None:
-        from safetensors.torch import save_file
+    def _networks(self) -> dict[str, Any]:
+        return {"actor": self.actor, "averaged": self.averaged, "critic": self.critic}
 
-        self.run.mkdir(parents=True, exist_ok=True)
-        tensors: dict[str, Any] = {}
-        for name, module in (("actor", self.actor), ("averaged", self.averaged), ("critic", self.critic)):
-            tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
-        for number, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{number}.{key}": value for key, value in moments.items()}
-        with atomic_path(self.run / "state.safetensors") as temporary:
-            save_file({key: value.clone() for key, value in tensors.items()}, temporary)
-        about = {
-            "config": asdict(self.config),
-            "iteration": self.iteration,
-            "promoted": self.curriculum.state(),
-        }
-        write_json(self.run / "state.json", about)
-        with (self.run / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+    def _store(self, line: Score) -> None:
+        about = {"config": asdict(self.config), "iteration": self.iteration, "promoted": self.curriculum.state()}
+        networks = {name: module.state_dict() for name, module in self._networks().items()}
+        run_state.store(self.run, networks, self.optimiser, about, line)
 
     def _resume(self) -> None:
-        from safetensors.torch import load_file
-
-        about = json.loads((self.run / "state.json").read_text(encoding="utf-8"))
-        if about["config"] != asdict(self.config):
-            raise ConfigError(f"{self.run} holds a run with other hyper-parameters; choose another folder")
-        tensors = load_file(self.run / "state.safetensors")
-
-        def part(prefix: str) -> dict[str, Any]:
-            return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-        self.actor.load_state_dict(part("actor."))
-        self.averaged.load_state_dict(part("averaged."))
-        self.critic.load_state_dict(part("critic."))
-        state = self.optimiser.state_dict()
-        for key, value in part("adam.").items():
-            number, _, moment = key.partition(".")
-            state["state"].setdefault(int(number), {})[moment] = value
-        self.optimiser.load_state_dict(state)
+        modules = self._networks()
+        networks, about = run_state.resume(self.run, asdict(self.config), tuple(modules), self.optimiser)
+        for name, module in modules.items():
+            module.load_state_dict(networks[name])
         self.iteration = int(about["iteration"])
         self.curriculum.resume(about["promoted"])
         self._arrange()

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from netllm_gym.agents.learned import run_state
 from netllm_gym.agents.learned.cluster_decima import Decima, decide
 from netllm_gym.agents.learned.cluster_decima_episodes import Moment, advantages, play
 from netllm_gym.agents.learned.cluster_decima_network import (
@@ -39,7 +40,6 @@ from netllm_gym.agents.learned.cluster_decima_network import (
 )
 from netllm_gym.envs.cluster.env import ClusterSchedulingEnv
 from netllm_gym.errors import ConfigError, MissingExtraError
-from netllm_gym.files import atomic_path, write_json
 from netllm_gym.traces import TraceSet
 from netllm_gym.traces.protocol import refuse_test
 
@@ -207,7 +207,7 @@ class Trainer:
         self.averaged = self._snapshot()
         self.best, self.best_score, self.iteration = self._snapshot(), np.inf, 0
         self.optimiser = torch.optim.Adam(list(self.weights.values()), lr=config.learning_rate, eps=1e-5)
-        if (self.run / "state.json").is_file():
+        if run_state.stored(self.run):
             self._resume()
 
     def train(self, minutes: float | None = None, say: Callable[[str], None] | None = None) -> Decima:
@@ -318,42 +318,25 @@ class Trainer:
 
     def store(self, line: Line) -> None:
         """Write the run's state and a line of its log."""
-        from safetensors.numpy import save_file
+        import torch
 
-        self.run.mkdir(parents=True, exist_ok=True)
-        tensors: dict[str, NDArray] = {}
-        for prefix, part in (("now", self._snapshot()), ("averaged", self.averaged), ("best", self.best)):
-            tensors |= {f"{prefix}/{name}": value for name, value in part.items()}
-        for number, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam/{number}/{name}": value.numpy() for name, value in moments.items()}
-        with atomic_path(self.run / "state.safetensors") as temporary:
-            save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
+        parts = {"now": self._snapshot(), "averaged": self.averaged, "best": self.best}
+        networks = {
+            name: {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in part.items()}
+            for name, part in parts.items()
+        }
         about = {"config": asdict(self.config), "iteration": self.iteration, "best_score": self.best_score}
-        write_json(self.run / "state.json", about)
-        with (self.run / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        run_state.store(self.run, networks, self.optimiser, about, line)
 
     def _resume(self) -> None:
         import torch
-        from safetensors.numpy import load_file
 
-        about = json.loads((self.run / "state.json").read_text(encoding="utf-8"))
-        if about["config"] != asdict(self.config):
-            raise ConfigError(f"{self.run} holds a run with other hyper-parameters; choose another folder")
-        tensors = load_file(self.run / "state.safetensors")
-
-        def part(prefix: str) -> Mapping[str, NDArray]:
-            return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
+        names = ("now", "averaged", "best")
+        networks, about = run_state.resume(self.run, asdict(self.config), names, self.optimiser)
         with torch.no_grad():
-            for name, value in part("now/").items():
-                self.weights[name].copy_(torch.from_numpy(value))
-        self.averaged, self.best = dict(part("averaged/")), dict(part("best/"))
-        state = self.optimiser.state_dict()
-        for key, value in part("adam/").items():
-            number, _, name = key.partition("/")
-            state["state"].setdefault(int(number), {})[name] = torch.from_numpy(value.copy())
-        self.optimiser.load_state_dict(state)
+            for name, value in networks["now"].items():
+                self.weights[name].copy_(value)
+        self.averaged, self.best = ({key: value.numpy() for key, value in networks[name].items()} for name in names[1:])
         self.iteration, self.best_score = int(about["iteration"]), float(about["best_score"])
 
 
