@@ -17,7 +17,7 @@ from netllm_gym import traces as trace_room
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation import canvas
 from netllm_gym.evaluation.formats import percent, percent_interval, table
-from netllm_gym.evaluation.generalisation import SCORE, kind_of_standing, standings
+from netllm_gym.evaluation.generalisation import meaning_of_standing, standings
 from netllm_gym.evaluation.heatmap import heatmap
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.runner import evaluate
@@ -48,13 +48,7 @@ class Matrix:
 
     def markdown(self) -> str:
         """Return the matrix as a Markdown table with intervals."""
-        first = next(iter(self.results.values()))
-        m = first.manifest
-        told = (
-            f"Share of the way from {m['floor']} to {m['oracle']}"
-            if kind_of_standing(first) == SCORE
-            else f"Lead over {m['baseline']}"
-        )
+        phrase = meaning_of_standing(next(iter(self.results.values())))
         body = []
         for agent in self.standings.index:
             cells = []
@@ -63,7 +57,7 @@ class Matrix:
                 text += f" {percent_interval(self.low.loc[agent, family], self.high.loc[agent, family])}"
                 cells.append(text.strip() + (SHARED if (agent, family) in self.shared else ""))
             body.append([agent, *cells])
-        lines = [f"{told}, on the test split of each family [95 % interval by recording].", ""]
+        lines = [f"{phrase[0].upper()}{phrase[1:]}, on the test split of each family [95 % interval by recording].", ""]
         lines += table(["agent", *map(str, self.standings.columns)], body)
         if self.shared:
             lines += ["", f"{SHARED} These test traces share content or recordings with what the agent learned from."]
@@ -217,12 +211,6 @@ def _write(matrix: Matrix, out: Path) -> None:
     write_text(out / "matrix.md", matrix.markdown())
     with atomic_path(out / "matrix.csv") as path:
         path.write_text(matrix.standings.to_csv(index_label="agent"), encoding="utf-8")
-    first = next(iter(matrix.results.values()))
-    told = (
-        f"share of the way from {first.manifest['floor']} to {first.manifest['oracle']}"
-        if kind_of_standing(first) == SCORE
-        else f"lead over {first.manifest['baseline']}"
-    )
-    figure = heatmap(matrix.standings, told)
+    figure = heatmap(matrix.standings, meaning_of_standing(next(iter(matrix.results.values()))))
     for suffix in ("png", "pdf"):
         canvas.write(figure, out / f"matrix.{suffix}")

@@ -25,6 +25,14 @@ def kind_of_standing(result: EvaluationResult) -> str:
     return SCORE if result.manifest["floor"] and result.manifest["oracle"] else LEAD
 
 
+def meaning_of_standing(result: EvaluationResult) -> str:
+    """Say in a phrase what the standings of a result are."""
+    m = result.manifest
+    if kind_of_standing(result) == SCORE:
+        return f"share of the way from {m['floor']} to {m['oracle']}"
+    return f"lead over {m['baseline']}"
+
+
 def _ends(result: EvaluationResult, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Per episode, the metric at standing 0 and at standing 1."""
     metric = result.metric

@@ -13,7 +13,7 @@ import pandas as pd
 
 from netllm_gym.evaluation import canvas
 from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty
-from netllm_gym.evaluation.generalisation import SCORE, kind_of_standing, standings
+from netllm_gym.evaluation.generalisation import meaning_of_standing, standings
 from netllm_gym.evaluation.heatmap import heatmap
 from netllm_gym.files import write_text
 from netllm_gym.reproduce.table import LEGEND, MARKS, against_best, by_task, columns, command_of, gaps, headline
@@ -57,14 +57,6 @@ def standing_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     frame = pd.DataFrame.from_dict(found, orient="index").reindex(columns=columns(outcomes))
     first = outcomes[0].cell.setting.name
     return frame.sort_values(first, ascending=False, kind="stable")
-
-
-def heatmap_label(outcome: Outcome) -> str:
-    """Return what a standing of this task is, for the axis of a heatmap."""
-    m = outcome.result.manifest
-    if kind_of_standing(outcome.result) == SCORE:
-        return f"share of the way from {m['floor']} to {m['oracle']}"
-    return f"lead over {m['baseline']}"
 
 
 def _html_table(lines: Sequence[str]) -> str:
@@ -121,7 +113,7 @@ def write_page(
         task, result = own[0].cell.task, own[0].result
         links = " · ".join(f'<a href="{o.cell.name}/report.html">{escape(o.cell.name)}</a>' for o in own)
         told = f"{task.title}: {pretty(result.metric['name'])}, {result.metric['better']} is better"
-        figure = heatmap(standing_table(own), heatmap_label(own[0]))
+        figure = heatmap(standing_table(own), meaning_of_standing(own[0].result))
         for suffix in ("png", "pdf"):
             canvas.write(figure, path.parent / "figures" / f"generalisation-{name}.{suffix}")
         drawn[name] = path.parent / "figures" / f"generalisation-{name}.png"
@@ -129,7 +121,7 @@ def write_page(
             f"<h2>{escape(told)}</h2>\n{f'<p>{escape(task.note)}</p>' if task.note else ''}"
             f"{_html_table(headline(own))}\n{_sentences(own)}"
             f'<div class="figures"><figure class="full">{canvas.svg(figure, name)}'
-            f"<figcaption>Generalisation: {escape(heatmap_label(own[0]))}.</figcaption></figure></div>\n"
+            f"<figcaption>Generalisation: {escape(meaning_of_standing(own[0].result))}.</figcaption></figure></div>\n"
             f'<p class="quiet">Verdicts, figures, latency, samples and provenance of every cell: {links}</p>'
         )
     missing = "".join(f"<li>{escape(agent)}: {escape(reason)}</li>" for agent, reason in left_out.items())

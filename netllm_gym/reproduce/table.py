@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty, table
-from netllm_gym.evaluation.generalisation import SCORE, generalisation_gap, kind_of_standing
+from netllm_gym.evaluation.generalisation import generalisation_gap, meaning_of_standing
 from netllm_gym.evaluation.summary import summarise
 
 if TYPE_CHECKING:
@@ -144,12 +144,6 @@ def _gap_lines(outcomes: Sequence[Outcome]) -> list[str]:
     found = gaps(outcomes)
     if not found:
         return []
-    m = outcomes[0].result.manifest
-    what = (
-        f"share of the way from {m['floor']} to {m['oracle']}"
-        if kind_of_standing(outcomes[0].result) == SCORE
-        else f"lead over {m['baseline']}"
-    )
     names = list(dict.fromkeys(row["setting"] for row in found))
     body = []
     for agent in dict.fromkeys(row["agent"] for row in found):
@@ -165,7 +159,8 @@ def _gap_lines(outcomes: Sequence[Outcome]) -> list[str]:
         ]
         body.append([agent, percent(seen), *cells])
     return [
-        f"Generalisation: {what} on default, and its change on the unseen settings, in points.", "",
+        f"Generalisation: {meaning_of_standing(outcomes[0].result)} on default, and its change on the unseen settings, "
+        "in points.", "",
         *table(["agent", "default", *names], body), "",
     ]  # fmt: skip
 
