@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import gymnasium as gym
@@ -13,6 +12,7 @@ from netllm_gym import EnvInfo, evaluate, list_agents, make_agent
 from netllm_gym.agents.learned.abr_actor_critic import ZOO, ActorConfig, ActorCritic, features
 from netllm_gym.errors import CheckpointError, ConfigError
 from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest, load, load_video
+from tests.damage import DAMAGES, damage
 
 
 def test_it_is_registered_and_beats_robust_mpc_on_the_embedded_traces() -> None:
@@ -63,18 +63,10 @@ def test_another_ladder_is_refused() -> None:
 
 
 def test_a_broken_checkpoint_is_one_line(tmp_path) -> None:
-    for damage in ("missing", "torn", "shape"):
-        folder = tmp_path / damage
+    for kind in DAMAGES:
+        folder = tmp_path / kind
         shutil.copytree(ZOO, folder)
-        weights = folder / "weights.safetensors"
-        if damage == "missing":
-            weights.unlink()
-        elif damage == "torn":
-            weights.write_bytes(weights.read_bytes()[:100])
-        else:
-            about = json.loads((folder / "agent.json").read_text())
-            about["config"]["hidden"] = 64
-            (folder / "agent.json").write_text(json.dumps(about))
+        damage(folder, kind, kept=100)
         with pytest.raises(CheckpointError) as caught:
             make_agent(str(folder))
         assert "\n" not in str(caught.value)

@@ -21,6 +21,7 @@ from netllm_gym.agents.learned.cluster_decima_network import (
 )
 from netllm_gym.envs.cluster.env import ClusterSchedulingEnv
 from netllm_gym.errors import CheckpointError, ConfigError
+from tests.damage import DAMAGES, damage
 
 
 def drawn_weights(seed: int = 0, config: DecimaConfig | None = None) -> dict[str, np.ndarray]:
@@ -151,18 +152,10 @@ def test_a_checkpoint_survives_and_a_broken_one_is_one_line(tmp_path) -> None:
     env = ClusterSchedulingEnv(jobs=5, executors=6)
     assert play(env, make_agent(str(folder)), 1, 1) == play(env, agent, 1, 1)
     assert make_agent(str(folder), greedy=True).greedy
-    for damage in ("missing", "torn", "shape"):
-        broken = tmp_path / damage
+    for kind in DAMAGES:
+        broken = tmp_path / kind
         shutil.copytree(folder, broken)
-        weights = broken / "weights.safetensors"
-        if damage == "missing":
-            weights.unlink()
-        elif damage == "torn":
-            weights.write_bytes(weights.read_bytes()[:50])
-        else:
-            about = json.loads((broken / "agent.json").read_text())
-            about["config"]["hidden"] = 64
-            (broken / "agent.json").write_text(json.dumps(about))
+        damage(broken, kind, kept=50)
         with pytest.raises(CheckpointError) as caught:
             make_agent(str(broken))
         assert "\n" not in str(caught.value)
