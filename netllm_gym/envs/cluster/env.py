@@ -12,7 +12,7 @@ from gymnasium import spaces
 from netllm_gym import traces as trace_room
 from netllm_gym.envs.cluster.durations import StageTable
 from netllm_gym.envs.cluster.simulator import ClusterSimulator
-from netllm_gym.envs.cluster.state import Job
+from netllm_gym.envs.cluster.state import COMMON, Job
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import TraceSet
 from netllm_gym.traces.jobs import JobTrace, job_traces
@@ -38,7 +38,7 @@ class ClusterSchedulingEnv(gym.Env):
         on_illegal: ``error`` raises on an action outside :meth:`action_masks`. ``repair`` takes the first runnable
             stage and the nearest legal count instead and counts it in ``info["illegal_actions"]``: learners
             without masks (and ``action_space.sample()``) need that.
-        legacy: the published simulators' inverted interpolation of executor levels.
+        legacy: the published simulators' inverted interpolation of executor levels, and a decision after each single event.
     """
 
     metadata = {  # noqa: RUF012
@@ -139,7 +139,7 @@ class ClusterSchedulingEnv(gym.Env):
             int(self.np_random.integers(2**62)), self._tables,
         )  # fmt: skip
         if self.render_mode:
-            self._sim.gantt = []
+            self._sim.agenda.gantt = []
         self._sim.advance()
         self._truncated, self._illegal = False, 0
         observation = self._observe()
@@ -217,7 +217,7 @@ class ClusterSchedulingEnv(gym.Env):
         if links:
             edges[: len(links) // 2] = np.array(links, np.int32).reshape(-1, 2)
         self._rows, self._mask = rows, mask
-        idle = len(sim.pools.get((-1, -1), ()))
+        idle = len(sim.pools.members[COMMON])
         counts = np.array([sim.committable, idle, self.executors], np.float32)
         return {"stages": stages, "edges": edges, "jobs": jobs, "stage_mask": mask.copy(), "executors": counts}
 
@@ -236,7 +236,7 @@ class ClusterSchedulingEnv(gym.Env):
 
     def record_course(self) -> None:
         """Note from now on which executor works for which job; ask right after ``reset``."""
-        self.sim.gantt = []
+        self.sim.agenda.gantt = []
 
     def course(self, until_s: float = 600.0) -> list[dict[str, float]]:
         """Return which executor worked for which job, from when to when, in the first `until_s` seconds.
@@ -245,7 +245,7 @@ class ClusterSchedulingEnv(gym.Env):
         """
         stays: list[dict[str, float]] = []
         latest: dict[int, dict[str, float]] = {}
-        for executor, job, start, end in sorted(self.sim.gantt or [], key=lambda bar: (bar[0], bar[2])):
+        for executor, job, start, end in sorted(self.sim.agenda.gantt or [], key=lambda bar: (bar[0], bar[2])):
             if start >= until_s:
                 continue
             last = latest.get(executor)
@@ -265,7 +265,7 @@ class ClusterSchedulingEnv(gym.Env):
 
         figure = Figure(figsize=(9, 4), dpi=80)
         canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
-        bars = self.sim.gantt or []
+        bars = self.sim.agenda.gantt or []
         for executor, job, start, end in bars[-20_000:]:  # older bars would be thinner than a pixel
             axes.barh(executor, min(end, self.sim.now) - start, left=start, height=0.9, color=f"C{job % 10}")
         axes.set(xlabel="time, s", ylabel="executor", ylim=(-0.5, self.executors - 0.5))
