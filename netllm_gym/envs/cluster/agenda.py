@@ -14,7 +14,6 @@ from netllm_gym.envs.cluster.durations import level_weights
 from netllm_gym.envs.cluster.state import Executor, Job
 
 DONE, ARRIVAL, READY = 0, 1, 2  # a task ends, a job comes, an executor comes to a job
-Samples = dict[int, tuple[float, ...]]  # by level, seconds
 
 
 def stretched(left: int, right: int, share: float) -> tuple[int, int, float, float, float]:
@@ -48,21 +47,14 @@ class Agenda:
         heapq.heappush(self.heap, (at, rank, kind, data))
 
     def start_task(self, executor: Executor, job: Job, s: int) -> None:
-        """Let an executor run the next task of stage `s`."""
+        """Let an executor run the next task of stage `s`, whose one uniform says how long it takes.
+
+        The uniform chooses the level and, stretched over the part that chose it, the sample.
+        """
         last, table = executor.last, job.tables[s]
         wave = table.fresh if last is None else table.rest if last == s else table.first
         executor.busy, executor.last = True, s
         job.running[s] += 1
-        end = self.now + self._launch(job, s, wave)
-        if self.gantt is not None:
-            self.gantt.append((executor.index, job.index, self.now, end))
-        self.enter(end, DONE, executor)
-
-    def _launch(self, job: Job, s: int, wave: Samples) -> float:
-        """Take a task of stage `s` and return how long it runs, seconds.
-
-        Its one uniform chooses the level and, stretched over the part that chose it, the sample.
-        """
         k = job.unlaunched[s] = job.unlaunched[s] - 1
         u = job.draws[s][k]
         left, right, share, stretch, rest_stretch = self.level_choices[job.local]
@@ -71,7 +63,9 @@ class Agenda:
         duration = job.recent_s[s] = samples[int(u * len(samples))]
         if k == job.promised[s]:  # its demand has just run out
             job.update(s)
-        return duration
+        if self.gantt is not None:
+            self.gantt.append((executor.index, job.index, self.now, self.now + duration))
+        self.enter(self.now + duration, DONE, executor)
 
     def next_event(self, until: float = math.inf) -> tuple[int, Any] | None:
         """Run tasks after tasks, take the first other event up to `until`, and return its kind and what it concerns."""
@@ -90,7 +84,7 @@ class Agenda:
             if not kind:
                 job, s = data.job, data.last
                 k = job.unlaunched[s]
-                if k:  # `_launch`, written out
+                if k:  # as in `start_task`
                     job.unlaunched[s] = k = k - 1
                     u = job.draws[s][k]
                     left, right, share, stretch, rest_stretch = choices[job.local]

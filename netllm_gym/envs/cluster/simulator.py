@@ -246,8 +246,6 @@ class ClusterSimulator:
         job.local += 1
         job.promised[s] -= 1
         executor.job = job
-        self.pools.place(executor, (job.index, -1))
-        job.update(s)
         self._settle(executor, job, s)
 
     def _task_done(self, executor: Executor) -> None:
@@ -302,19 +300,26 @@ class ClusterSimulator:
             return True
         job.promised[s] -= 1
         job.incoming -= foreign
-        job.update(s)
         self._settle(executor, job, s)
         return True
 
     def _settle(self, executor: Executor, job: Job, s: int) -> None:
-        """Start stage `s` on an executor, wait for its parents, or find other work if it has no task left."""
+        """Start stage `s` on an executor, wait for its parents, or find other work if it has no task left.
+
+        The promise that led here has just been taken off the stage, so its demand is brought up to date: unless a task
+        starts, since promise and task go together.
+        """
         if job.unlaunched[s] and executor.job is job:
-            if job.open_parents[s]:
-                executor.last = None
-                self.pools.place(executor, (job.index, -1))
-            else:
-                self._start(executor, job, s)
+            if not job.open_parents[s]:
+                if executor.pool != (job.index, s):
+                    self.pools.place(executor, (job.index, s))
+                self.agenda.start_task(executor, job, s)
+                return
+            executor.last = None
+            self.pools.place(executor, (job.index, -1))
+            job.update(s)
             return
+        job.update(s)
         own = executor.job
         if own is not None and own.ready:
             self._settle(executor, own, min(own.ready))
@@ -344,8 +349,3 @@ class ClusterSimulator:
             self._leave_job(executor, COMMON)
         else:
             self.pools.place(executor, (job.index, -1))
-
-    def _start(self, executor: Executor, job: Job, s: int) -> None:
-        if executor.pool != (job.index, s):
-            self.pools.place(executor, (job.index, s))
-        self.agenda.start_task(executor, job, s)

@@ -17,7 +17,7 @@ COMMON: Pool = (-1, -1)
 def draw_tasks(seed: int, job: int, tasks: Sequence[int]) -> list[NDArray[np.float64]]:
     """Return one uniform a task of each stage, drawn from (seed, job) alone: no policy can change it."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x7A5C, job)))
-    return [rng.random(count) for count in tasks]
+    return np.split(rng.random(sum(tasks)), np.cumsum(tasks)[:-1])
 
 
 class Job:
