@@ -197,7 +197,7 @@ def test_sjf_remembers_how_short_a_job_was_on_arrival():
 
 
 def test_the_tuned_rule_advances_short_jobs_and_hands_out_the_whole_cluster():
-    rule = netllm_gym.make_agent("cluster/tuned", target_s=10.0, floor=0.5)
+    rule = netllm_gym.make_agent("cluster/tuned", whole=200.0, floor=0.5)
     rule.executors = 20
     assert rule.caps(np.array([100.0, 30.0, 500.0])).tolist() == [10.0, 3.0, 7.0]
     assert rule.caps(np.array([10.0])).tolist() == [20.0]

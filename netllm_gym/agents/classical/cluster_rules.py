@@ -15,6 +15,7 @@ from netllm_gym.errors import ConfigError
 class _Rule(Agent):
     """Jobs in some order, each up to a cap; within a job the first runnable stage whose parents are done."""
 
+    memoryless = True
     releasing_first = True  # the job that frees the executors may keep them all, beyond its cap
     leftover_to_shortest = False  # what the caps leave goes to the job with least remaining work
     leftover_stays = False  # ... unless the releasing job has use for it
@@ -180,6 +181,8 @@ class CriticalPath(FIFO):
 @register_agent("cluster/random")
 class RandomJob(_Rule):
     """A job uniformly among those with a runnable stage, and a uniform legal count (as in the published simulators)."""
+
+    memoryless = False
 
     def reset(self, env_info: EnvInfo) -> None:
         """Seed the draws."""
