@@ -48,7 +48,7 @@ def test_columns_add_up(result):
 def test_batched_agent_decides_as_it_would_alone(result):
     one, many = (result.frame[result.frame["agent"] == a].reset_index(drop=True) for a in ("toy/hint", "toy/batch"))
     pd.testing.assert_series_equal(one["return"], many["return"])
-    assert list(many["lockstep"]) == [1] + [15] * 15 + [4] * 4
+    assert list(many["lockstep"]) == [1] + [16] * 16 + [3] * 3
     assert set(one["lockstep"]) == {1}
 
 
