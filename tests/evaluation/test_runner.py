@@ -163,7 +163,7 @@ print(evaluate(TOY, {agents!r}, episodes=40, out={str(tmp_path / "out")!r}, prog
     again = evaluate(TOY, agents, episodes=40, out=tmp_path / "out", progress=False)
     assert played == [] and again.digest == fresh.digest
     evaluate(TOY, agents[:1], episodes=40, out=tmp_path / "out", seed=1, progress=False)
-    assert len(played) == 3, "another seed is another evaluation"
+    assert len(played) == 4, "another seed is another evaluation"
 
 
 def test_users_mistakes():
