@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--traces", default="cluster/tpch")
     parser.add_argument("--split", default="test")
     parser.add_argument("--episodes", type=int, default=30)
-    parser.add_argument("--legacy", action="store_true", help="the published simulators' choice of level")
+    parser.add_argument("--legacy", action="store_true", help="as the published simulators")
     parser.add_argument("--executors", type=int, default=50)
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--peer", action="append", default=[], help="a checkout of a published simulator")

@@ -1,11 +1,12 @@
-"""Teach the language model to schedule: collect with several rules, label by the best one, train offline.
+"""Teach the language model to schedule: collect with several rules on several clusters, a teacher beside them, train.
 
 Usage: python benchmarks/train_cluster_llm.py OUT [--traces cluster/tpch] [--objective cloning|return-conditioned]
-           [--teacher cluster/tuned] [--minutes 25] [--set layers=4 …]
+           [--teacher cluster/tuned] [--student FOLDER] [--executors 50 30] [--minutes 25] [--set layers=4 …]
 
-States come from every collecting agent on the train split; with `cloning` the teacher's decision is copied in all of
-them, with `return-conditioned` each agent's own decision, given the seconds its episode saved against Fair. Killed and
-started again, it goes on where it was. Weights are chosen on the valid split.
+States come from every collecting agent on the train split; with `cloning` what the teacher would have done is copied in
+all of them (DAgger, Ross et al. 2011: `--student` adds the states that an agent trained before came to), with
+`return-conditioned` each agent's own decision, given the seconds its episode saved against Fair. Killed and started
+again, it goes on where it was. Weights are chosen on the valid split.
 """
 
 from __future__ import annotations
@@ -16,34 +17,49 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import netllm_gym
+from netllm_gym import zoo
+from netllm_gym.agents.learned.cluster_llm import ClusterLLM
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.storage import save
 from netllm_gym.agents.llm.trainer import train
+from netllm_gym.agents.registry import register_agent
 from netllm_gym.datasets.collect import CollectConfig, collect
-from netllm_gym.datasets.experience import Experience
+from netllm_gym.datasets.experience import Experience, as_taught, merge
 from netllm_gym.datasets.schedules import ENV, advantages, viewed
 from netllm_gym.datasets.store import load_experience
+from netllm_gym.files import digest
 
 AGENTS = ("cluster/fair", "cluster/strict-fair", "cluster/tuned", "cluster/weighted-fair")
-BOUNDS = {"max_stages": 192, "max_jobs": 32, "max_edges": 256}
+STUDENT = ("cluster/student",)
+BOUNDS = {"max_stages": 512, "max_jobs": 128, "max_edges": 1024}
 
 
-def collected(traces: str, split: str, sequences: int, jobs: int) -> Experience:
-    """Return the episodes of one split, collected once."""
-    kwargs = {"traces": traces, "split": split, "jobs": jobs, **BOUNDS}
-    config = CollectConfig(ENV, AGENTS, sequences * len(AGENTS), env_kwargs=kwargs)
-    name = f"netllm_gym/{traces.replace('/', '-')}/{split}-{sequences}x{jobs}-v0"
-    return load_experience(collect(config, name, progress=lambda i, n: print(f"{name}: {i}/{n}", flush=True)))
+def collected(
+    traces: str, split: str, sequences: int, jobs: int, executors: int = 50,
+    agents: tuple[str, ...] = AGENTS, teacher: str = "", weights: str = "",
+) -> Experience:  # fmt: skip
+    """Return the episodes of `agents` on one split and cluster, collected once; `weights` tells students apart."""
+    kwargs = {"traces": traces, "split": split, "jobs": jobs, "executors": executors, **BOUNDS}
+    config = CollectConfig(ENV, agents, sequences * len(agents), env_kwargs=kwargs, teacher=teacher)
+    who = digest([repr((agents, teacher, weights)).encode()])[:6]
+    name = f"netllm_gym/{traces.replace('/', '-')}/{split}-{sequences}x{jobs}-on-{executors}-{who}-v0"
+    say = f"{name} by {', '.join(agents)}"
+    return load_experience(collect(config, name, progress=lambda i, n: print(f"{say}: {i}/{n}", flush=True)))
 
 
-def experience(traces: str, split: str, sequences: int, jobs: int, objective: str, teacher: str) -> Experience:
-    """Prepare the episodes of one split for learning."""
-    found = collected(traces, split, sequences, jobs)
-    if objective == "cloning":
-        return viewed(found, netllm_gym.make_agent(teacher))
-    fair = replace(found, episodes=found.episodes[:: len(AGENTS)])
-    return viewed(advantages(found, fair))
+def experience(args: argparse.Namespace, split: str, sequences: int) -> Experience:
+    """Prepare the episodes of one split, on all clusters, for learning."""
+    parts = []
+    for executors in args.executors:
+        place = (args.traces, split, sequences, args.jobs, executors)
+        if args.objective == "return-conditioned":
+            found = collected(*place)
+            parts.append(advantages(found, replace(found, episodes=found.episodes[:: len(AGENTS)])))
+            continue
+        parts.append(as_taught(collected(*place, AGENTS, args.teacher)))
+        if args.student:
+            parts.append(as_taught(collected(*place, STUDENT, args.teacher, zoo.content(str(args.student)) or "")))
+    return merge([viewed(part, max(args.executors)) for part in parts])
 
 
 def main() -> None:
@@ -52,8 +68,10 @@ def main() -> None:
     parser.add_argument("--traces", default="cluster/tpch")
     parser.add_argument("--objective", default="cloning", choices=["cloning", "return-conditioned"])
     parser.add_argument("--teacher", default="cluster/tuned")
+    parser.add_argument("--student", type=Path, help="an agent trained before, whose states are added")
     parser.add_argument("--sequences", type=int, nargs=2, default=[8, 2], help="of train and valid")
     parser.add_argument("--jobs", type=int, default=100)
+    parser.add_argument("--executors", type=int, nargs="+", default=[50, 30], help="of the clusters")
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=VALUE", help="of LLMConfig")
     args = parser.parse_args()
@@ -62,10 +80,11 @@ def main() -> None:
         "learning_rate": 2e-3, "warmup": 50, "lora_dropout": 0.0,
     }  # fmt: skip
     options |= {key: ast.literal_eval(value) for key, _, value in (text.partition("=") for text in args.set)}
+    if args.student:
+        register_agent(*STUDENT)(lambda: ClusterLLM(args.student))
     config = LLMConfig(objective=args.objective, **options)
     data, valid = (
-        experience(args.traces, split, sequences, args.jobs, args.objective, args.teacher)
-        for split, sequences in zip(("train", "valid"), args.sequences, strict=True)
+        experience(args, split, sequences) for split, sequences in zip(("train", "valid"), args.sequences, strict=True)
     )
     print(f"{len(data)} episodes, {data.steps} decisions; valid {valid.steps}", flush=True)
     run = args.out.with_name(f"{args.out.name}.run")

@@ -20,6 +20,7 @@ def collect_command(
     epsilon: Annotated[float, typer.Option(help="Share of actions drawn at random.")] = 0.0,
     hindsight: Annotated[bool, typer.Option("--hindsight", help="Store hindsight action values.")] = False,
     values_of: Annotated[str, typer.Option(help="Store each action's return when this agent goes on.")] = "",
+    teacher: Annotated[str, typer.Option(help="Store what this agent would have done in each state.")] = "",
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes; the result does not depend on them.")] = 1,
     set: Set = None,
@@ -33,7 +34,7 @@ def collect_command(
         kwargs["random_start"] = True
     dataset_path(dataset)  # a bad name is an error before any bar is drawn
     kwargs |= parse_settings(set or [])
-    config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs, values_of)
+    config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs, values_of, teacher)
     columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=remarks) as bar:
         task = bar.add_task("collect", total=None)

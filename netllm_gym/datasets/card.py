@@ -21,6 +21,7 @@ def render_card(dataset: str, description: dict[str, Any]) -> str:
     command += f" --episodes {config['episodes']} --epsilon {config['epsilon']:g}"
     command += " --hindsight" if config["hindsight"] else ""
     command += f" --values-of {config['values_of']}" if config["values_of"] else ""
+    command += f" --teacher {config['teacher']}" if config["teacher"] else ""
     command += "".join(f" --set {key}={value}" for key, value in config["env_kwargs"].items())
     return f"""# {dataset}
 
@@ -30,6 +31,7 @@ def render_card(dataset: str, description: dict[str, Any]) -> str:
 | episodes | {len(description["episodes"])}: {", ".join(f"{count} by {name}" for name, count in agents.items())} |
 | steps | {description["steps"]} |
 | exploration | each action replaced by a uniform one with probability {config["epsilon"]:g}; stored |
+| teacher | {description["teacher"] or "none"} |
 | action values | {f"of {description['action_values']}" if description["action_values"] else "none"} |
 | traces | {played} |
 | trace digest | `{traces["digest"][:16]}` |

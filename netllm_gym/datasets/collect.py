@@ -61,6 +61,8 @@ class CollectConfig:
         hindsight: record hindsight action values, the oracle's.
         values_of: record instead what each action earns when this agent goes on from there, see
             :mod:`netllm_gym.datasets.continuation`; a registered name or a checkpoint folder, none by default.
+        teacher: record what this agent would have done in each state, a registered name or a checkpoint folder; it may
+            be privileged.
         env_kwargs: of ``gym.make``, e.g. ``{"traces": "abr/fcc-hsdpa", "split": "train", "random_start": True}``.
     """
 
@@ -72,6 +74,7 @@ class CollectConfig:
     hindsight: bool = False
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     values_of: str = ""
+    teacher: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "agents", tuple(self.agents))
@@ -87,8 +90,8 @@ class CollectConfig:
     @property
     def key(self) -> str:
         """Digest of the configuration, the package version, and the weights of the agents that have any."""
-        names = (*self.agents, self.values_of) if self.values_of else self.agents
-        weights = {name: found for name in names if (found := zoo.content(name))}
+        names = (*self.agents, self.values_of, self.teacher)
+        weights = {name: found for name in names if name and (found := zoo.content(name))}
         content = {**asdict(self), "version": netllm_gym.__version__, "checkpoints": weights}
         text = json.dumps(content, sort_keys=True)
         return digest([text.encode()])[:12]
@@ -105,7 +108,7 @@ def _record_block(config: CollectConfig, first: int, last: int, path: Path) -> N
     inner: Any = env.unwrapped
     if config.hindsight and not hasattr(inner, "action_values"):
         raise ConfigError(f"{config.env} offers no hindsight action values")
-    followed = netllm_gym.make_agent(config.values_of) if config.values_of else None
+    followed, teacher = (netllm_gym.make_agent(name) if name else None for name in (config.values_of, config.teacher))
     if config.epsilon and not isinstance(env.action_space, gym.spaces.Discrete):
         raise ConfigError("epsilon noise needs discrete actions")
     agents = [netllm_gym.make_agent(name) for name in config.agents]
@@ -114,7 +117,7 @@ def _record_block(config: CollectConfig, first: int, last: int, path: Path) -> N
         agent = agents[episode % len(agents)]
         traces = getattr(inner, "traces", None)  # without them, an episode differs from another by its seed alone
         trace = None if traces is None else (episode // len(agents)) % len(traces)
-        record = rollout(env, agent, episode, config.seed, trace, config.epsilon, config.hindsight, followed)
+        record = rollout(env, agent, episode, config.seed, trace, config.epsilon, config.hindsight, followed, teacher)
         flat |= {f"{episode}/{key}": value for key, value in record.arrays().items()}
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **flat)
@@ -164,6 +167,8 @@ def collect(
         netllm_gym.make_agent(name)
     if config.values_of:
         require_continuation(env, netllm_gym.make_agent(config.values_of))
+    if config.teacher and not netllm_gym.make_agent(config.teacher).memoryless:
+        raise ConfigError(f"{config.teacher} remembers what it did, so it cannot teach states it did not come to")
     env.close()
     staging = datasets_root() / ".partial" / config.key
     staging.mkdir(parents=True, exist_ok=True)

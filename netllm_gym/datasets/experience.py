@@ -24,6 +24,7 @@ class Episode:
         action_values: hindsight value of each action, float ``[T, A]``, or ``None``.
         trace: name of the trace that was played.
         action_mask: which choices were legal, all factors one after the other, bool ``[T, A]``, or ``None``.
+        taught: what a teacher would have done in each state, array ``[T, …]``, or ``None``.
     """
 
     observations: dict[str, np.ndarray]
@@ -32,6 +33,7 @@ class Episode:
     action_values: np.ndarray | None = None
     trace: str = ""
     action_mask: np.ndarray | None = None
+    taught: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         steps = len(self.rewards)
@@ -40,6 +42,8 @@ class Episode:
             parts["action_values"] = self.action_values
         if self.action_mask is not None:
             parts["action_mask"] = self.action_mask
+        if self.taught is not None:
+            parts["taught"] = self.taught
         for name, array in parts.items():
             if len(array) != steps:
                 raise DatasetError(f"episode on {self.trace or 'a trace'}: {len(array)} {name} for {steps} rewards")
@@ -91,6 +95,20 @@ class Experience:
     def returns(self) -> np.ndarray:
         """Undiscounted return of each episode, float64 ``[episodes]``."""
         return np.array([float(np.sum(episode.rewards)) for episode in self.episodes])
+
+
+def as_taught(experience: Experience) -> Experience:
+    """Put the teacher's decisions in place of the agents', for cloning (DAgger, Ross et al. 2011).
+
+    Raises:
+        DatasetError: a dataset that no teacher watched.
+    """
+    episodes = []
+    for episode in experience.episodes:
+        if episode.taught is None:
+            raise DatasetError(f"dataset {experience.name} has no teacher's decisions; collect it with --teacher")
+        episodes.append(replace(episode, actions=episode.taught, taught=None))
+    return replace(experience, episodes=episodes, name=f"{experience.name} as taught")
 
 
 def pad(episodes: Sequence[Episode]) -> dict[str, Any]:

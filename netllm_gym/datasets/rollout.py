@@ -12,7 +12,7 @@ from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.datasets.continuation import continuation_values
 
 # Purpose keys: one independent stream per use, so that a draw more in one changes no other.
-_ENV, _AGENT, _NOISE, _START = range(4)
+_ENV, _AGENT, _NOISE, _START, _TEACHER = range(5)
 
 
 def episode_seed(seed: int, episode: int, purpose: int) -> int:
@@ -34,6 +34,7 @@ class Record:
             ``None`` where the environment does not say.
         propensity: probability with which the collecting policy took each action, float64 ``[T]``.
         agent, trace, group: who played what.
+        taught: what a teacher would have done in each state, array ``[T, …]``, or ``None``.
     """
 
     observations: dict[str, np.ndarray]
@@ -46,6 +47,7 @@ class Record:
     trace: str
     group: str
     action_mask: np.ndarray | None = None
+    taught: np.ndarray | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Flatten to plain arrays for an ``.npz``."""
@@ -53,7 +55,7 @@ class Record:
         flat |= {"actions": self.actions, "rewards": self.rewards, "propensity": self.propensity}
         flat |= {"terminated": np.array(self.terminated)}
         flat |= {key: np.array(getattr(self, key)) for key in ("agent", "trace", "group")}
-        for key in ("action_values", "action_mask"):
+        for key in ("action_values", "action_mask", "taught"):
             if getattr(self, key) is not None:
                 flat[key] = getattr(self, key)
         return flat
@@ -73,6 +75,7 @@ class Record:
             str(flat["trace"]),
             str(flat["group"]),
             flat.get("action_mask"),
+            flat.get("taught"),
         )
 
 
@@ -85,6 +88,7 @@ def rollout(
     epsilon: float = 0.0,
     hindsight: bool = False,
     followed: Agent | None = None,
+    teacher: Agent | None = None,
 ) -> Record:
     """Play one episode and record it.
 
@@ -97,15 +101,19 @@ def rollout(
         epsilon: probability of replacing the agent's action by a uniformly drawn legal one (discrete actions only).
         hindsight: record ``env.action_values()`` before each step.
         followed: record what each action earns when this agent goes on from there.
+        teacher: record what this agent would have done in each state (DAgger's labels, Ross et al. 2011). It only
+            watches, so it must not remember; it may be privileged.
     """
     inner: Any = env.unwrapped
     options = None if trace is None else {"trace": trace}
     observation, info = env.reset(seed=episode_seed(seed, episode, _ENV), options=options)
     agent.reset(EnvInfo.of(env, episode_seed(seed, episode, _AGENT), agent.privileged))
+    if teacher is not None:
+        teacher.reset(EnvInfo.of(env, episode_seed(seed, episode, _TEACHER), teacher.privileged))
     noise = np.random.default_rng(episode_seed(seed, episode, _NOISE))
     observations = [observation]
     actions: list[Any] = []
-    rewards, propensity, values, masks = [], [], [], []
+    rewards, propensity, values, masks, taught = [], [], [], [], []
     trace_name = info.get("trace", f"episode {episode}")
     group = info.get("trace_group", trace_name)
     terminated = truncated = False
@@ -114,6 +122,8 @@ def rollout(
             values.append(inner.action_values())
         elif followed is not None:
             values.append(continuation_values(env, info, followed))
+        if teacher is not None:
+            taught.append(teacher.act(observation, info))
         if "action_mask" in info:
             masks.append(np.asarray(info["action_mask"], bool).ravel())
         chosen = action = agent.act(observation, info)
@@ -140,4 +150,5 @@ def rollout(
         trace_name,
         group,
         np.stack(masks) if len(masks) == len(actions) else None,
+        np.stack([np.asarray(a) for a in taught]) if taught else None,
     )

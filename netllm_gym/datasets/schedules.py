@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.envs.cluster.padded import PaddedView
 from netllm_gym.envs.cluster.view import ScheduleView
-from netllm_gym.errors import DatasetError
+from netllm_gym.errors import ConfigError, DatasetError
 
 ENV = "netllm_gym/ClusterScheduling-v0"
 
@@ -59,20 +58,30 @@ def advantages(experience: Experience, fair: Experience) -> Experience:
     return replace(experience, episodes=found)
 
 
-def viewed(experience: Experience, teacher: Agent | None = None) -> Experience:
+def viewed(experience: Experience, executors: int = 0) -> Experience:
     """Show a dataset of ``ClusterScheduling-v0`` through :class:`ScheduleView`.
 
     Args:
         experience: as collected.
-        teacher: a rule that reads the observation alone. It is asked what it would have done wherever the collecting
-            agents came, and its answers replace their actions (DAgger's labels, Ross et al. 2011).
+        executors: choices of a count, by default as many as the dataset's cluster has; datasets of clusters of several
+            sizes can be merged when all are shown with the largest.
 
     Raises:
         DatasetError: another environment, or a dataset without action masks.
+        ConfigError: fewer choices than the cluster has executors.
     """
-    executors, max_stages, max_jobs, max_edges = bounds_of(experience)
-    view = ScheduleView(executors, max_stages, max_jobs, max_edges)
-    episodes = [_viewed(episode, view, experience, teacher) for episode in experience.episodes]
+    own, max_stages, max_jobs, max_edges = bounds_of(experience)
+    if executors and executors < own:
+        raise ConfigError(f"dataset {experience.name} is of {own} executors, more than {executors}")
+    view = ScheduleView(executors or own, max_stages, max_jobs, max_edges)
+    episodes = []
+    for episode in experience.episodes:
+        if episode.action_mask is None:
+            raise DatasetError(f"dataset {experience.name} has no action masks; collect it again")
+        seen = [view(row) for row in _rows(episode)]
+        stacked = {key: np.stack([one[key] for one in seen]) for key in seen[0]}
+        mask = np.stack([view.mask(legal, max_stages) for legal in episode.action_mask])
+        episodes.append(replace(episode, observations=stacked, action_mask=mask))
     return replace(
         experience,
         episodes=episodes,
@@ -80,31 +89,11 @@ def viewed(experience: Experience, teacher: Agent | None = None) -> Experience:
         action_space=view.action_space,
         modalities=view.modalities,
         scales=view.scales,
-        name=experience.name + (f" as {teacher.name} would decide" if teacher else ""),
-        digest=experience.digest + (f"+{teacher.name}" if teacher else ""),
     )
 
 
 def _rows(episode: Episode) -> Sequence[dict[str, np.ndarray]]:
     return [{key: values[t] for key, values in episode.observations.items()} for t in range(len(episode))]
-
-
-def _viewed(episode: Episode, view: ScheduleView, experience: Experience, teacher: Agent | None) -> Episode:
-    if episode.action_mask is None:
-        raise DatasetError(f"dataset {experience.name} has no action masks; collect it again")
-    rows = _rows(episode)
-    seen = [view(row) for row in rows]
-    actions = episode.actions
-    if teacher is not None:
-        total = int(episode.observations["executors"][0, 2])
-        static = {"executors": total, "max_stages": view.max_stages}
-        spaces = experience.observation_space, experience.action_space
-        teacher.reset(EnvInfo(experience.env_id, *spaces, {}, static))
-        actions = np.stack(
-            [teacher.act(row, {"action_mask": mask}) for row, mask in zip(rows, episode.action_mask, strict=True)]
-        )
-    stacked = {key: np.stack([one[key] for one in seen]) for key in seen[0]}
-    return replace(episode, observations=stacked, actions=np.asarray(actions))
 
 
 def padded(experience: Experience, max_candidates: int = 64, reward_scale: float = 0.01) -> Experience:

@@ -106,6 +106,8 @@ def _buffer(index: int, record: Record) -> Any:
     infos = {"propensity": padded(record.propensity)}
     if record.action_values is not None:
         infos["action_values"] = padded(record.action_values)
+    if record.taught is not None:
+        infos["taught"] = padded(record.taught)
     if record.action_mask is not None:  # all is legal where nothing was decided
         infos["action_mask"] = np.concatenate([record.action_mask, np.ones_like(record.action_mask[:1])])
     terminations = np.zeros(steps, bool)
@@ -153,6 +155,7 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
         },
         "steps": int(sum(len(r.rewards) for r in records)),
         "action_values": "oracle" if config.hindsight else config.values_of,
+        "teacher": config.teacher,
         "digest": content,
         "versions": versions(),
     }
@@ -203,7 +206,7 @@ def load_experience(dataset: str) -> Experience:
         for data, about in zip(stored.iterate_episodes(), description["episodes"], strict=True):
             steps = about["steps"]
             infos = data.infos or {}
-            values, masks = infos.get("action_values"), infos.get("action_mask")
+            values, masks, taught = (infos.get(key) for key in ("action_values", "action_mask", "taught"))
             episodes.append(
                 Episode(
                     {key: np.asarray(value)[:steps] for key, value in data.observations.items()},
@@ -212,6 +215,7 @@ def load_experience(dataset: str) -> Experience:
                     None if values is None else np.asarray(values)[:steps],
                     about["trace"],
                     None if masks is None else np.asarray(masks, bool)[:steps],
+                    None if taught is None else np.asarray(taught)[:steps].astype(np.asarray(data.actions).dtype),
                 )
             )
         spaces = stored.spec.observation_space, stored.spec.action_space

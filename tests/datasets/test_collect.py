@@ -116,3 +116,17 @@ def test_flat_view_scales_and_encodes(mix: str) -> None:
     assert flat.shape == (47, view.size) and view.size == 8 + 8 + 1 + 6 + 6 + 1
     one = {key: value[3] for key, value in experience.episodes[0].observations.items()}
     assert np.array_equal(view.one(one), flat[3])
+
+
+def test_a_teacher_says_what_it_would_have_done_and_changes_nothing(mix: str) -> None:
+    plain = {"agents": ("abr/bola",), "episodes": 2, "env_kwargs": KWARGS}
+    taught = load_experience(collect(CollectConfig(**plain, teacher="abr/bba"), "netllm_gym/test/taught-v0"))
+    alone = load_experience(collect(CollectConfig(**plain), "netllm_gym/test/alone-v0"))
+    other = load_experience(collect(CollectConfig(**{**plain, "agents": ("abr/bba",)}), "netllm_gym/test/bba-v0"))
+    first = taught.episodes[0]
+    assert (first.actions == alone.episodes[0].actions).all() and alone.episodes[0].taught is None
+    assert first.taught is not None and first.taught.shape == first.actions.shape
+    assert first.taught[0] == other.episodes[0].actions[0] and (first.taught != first.actions).any()
+    assert "| teacher | abr/bba |" in (dataset_path("netllm_gym/test/taught-v0") / "README.md").read_text()
+    with pytest.raises(ConfigError, match="remembers"):
+        collect(CollectConfig(**plain, teacher="abr/robust-mpc"), "netllm_gym/test/forgetful-v0")

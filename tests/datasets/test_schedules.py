@@ -7,20 +7,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import netllm_gym
 from netllm_gym.datasets.collect import CollectConfig, collect
+from netllm_gym.datasets.experience import as_taught, merge
 from netllm_gym.datasets.flat import FlatView
 from netllm_gym.datasets.schedules import ENV, advantages, padded, viewed
 from netllm_gym.datasets.store import load_experience
 from netllm_gym.errors import ConfigError, DatasetError
 
 AGENTS = ("cluster/fair", "cluster/fifo")
+KWARGS = {"split": "train", "jobs": 6, "executors": 8, "max_stages": 96, "max_jobs": 16, "max_edges": 256}
 
 
 @pytest.fixture(scope="module")
 def raw():
-    kwargs = {"split": "train", "jobs": 6, "executors": 8, "max_stages": 96, "max_jobs": 16, "max_edges": 256}
-    return load_experience(collect(CollectConfig(ENV, AGENTS, 4, env_kwargs=kwargs), "netllm_gym/test/cluster-v0"))
+    config = CollectConfig(ENV, AGENTS, 4, env_kwargs=KWARGS, teacher="cluster/fair")
+    return load_experience(collect(config, "netllm_gym/test/cluster-v0"))
 
 
 def test_masks_are_stored_and_what_was_played_is_legal(raw):
@@ -35,10 +36,22 @@ def test_a_view_keeps_actions_and_a_teacher_replaces_them(raw):
     seen = viewed(raw)
     assert seen.observation_space["stages"].shape == (96, 7)
     assert all((a.actions == b.actions).all() for a, b in zip(seen.episodes, raw.episodes, strict=True))
-    taught = viewed(raw, netllm_gym.make_agent("cluster/fair"))
+    taught = as_taught(seen)
     assert (taught.episodes[0].actions == raw.episodes[0].actions).all()  # Fair played it
     assert (taught.episodes[1].actions != raw.episodes[1].actions).any()  # FIFO did
-    assert "cluster/fair" in taught.digest
+    with pytest.raises(DatasetError, match="--teacher"):
+        as_taught(replace(raw, episodes=[replace(raw.episodes[0], taught=None)]))
+
+
+def test_clusters_of_several_sizes_can_be_seen_as_one(raw):
+    kwargs = {**KWARGS, "executors": 5}
+    small = load_experience(collect(CollectConfig(ENV, AGENTS, 2, env_kwargs=kwargs), "netllm_gym/test/cluster5-v0"))
+    both = merge([viewed(raw), viewed(small, executors=8)])
+    assert len(both) == 6 and both.action_space == viewed(raw).action_space
+    assert both.episodes[-1].action_mask.shape[1] == 97 + 8 and not both.episodes[-1].action_mask[:, 97 + 5 :].any()
+    assert (both.episodes[-1].observations["cluster"][:, 2] == 5).all()
+    with pytest.raises(ConfigError, match="8 executors, more than 5"):
+        viewed(raw, executors=5)
 
 
 def test_returns_are_seconds_saved_against_fair(raw):

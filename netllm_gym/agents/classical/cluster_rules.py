@@ -15,6 +15,7 @@ from netllm_gym.errors import ConfigError
 class _Rule(Agent):
     """Jobs in some order, each up to a cap; within a job the first runnable stage whose parents are done."""
 
+    memoryless = True
     releasing_first = True  # the job that frees the executors may keep them all, beyond its cap
     leftover_to_shortest = False  # what the caps leave goes to the job with least remaining work
     leftover_stays = False  # ... unless the releasing job has use for it
@@ -45,28 +46,27 @@ class _Rule(Agent):
         free = int(observation["executors"][0])
         runnable = observation["stage_mask"].nonzero()[0]
         stages, jobs, self.edges = used(observation)
-        supply = jobs[:, 0]
-        source = (jobs[:, 1] > 0).nonzero()[0]
-        own = int(source[0]) if source.size else -1
+        supply, releasing = jobs[:, 0].tolist(), jobs[:, 1].argmax() if len(jobs) else 0
+        own = int(releasing) if len(jobs) and jobs[releasing, 1] > 0 else -1
         owner = stages[runnable, 4].astype(np.intp)
         if self.patient:
-            runnable = runnable[(stages[runnable, 3] > 0) | (owner == own)]
-            owner = stages[runnable, 4].astype(np.intp)
+            kept = (stages[runnable, 3] > 0) | (owner == own)
+            runnable, owner = runnable[kept], owner[kept]
         work = self.work(stages, len(jobs))
-        hungry = np.bincount(owner).nonzero()[0]
-        caps = self.caps(work)
+        hungry = list(dict.fromkeys(owner.tolist()))  # jobs with a runnable stage, in order
+        caps = self.caps(work).tolist()
         job, count = -1, free
-        if own >= 0 and (owner == own).any():
+        if own in hungry:
             room = free if self.releasing_first else min(free, int(caps[own] - supply[own]) + free)
             if room > 0:
                 job, count = own, room
         if job < 0:
-            open_jobs = hungry[supply[hungry] < caps[hungry]]
-            if open_jobs.size:
-                job = int(self.order(open_jobs, work)[0])
+            open_jobs = [k for k in hungry if supply[k] < caps[k]]
+            if open_jobs:
+                job = int(self.order(np.array(open_jobs), work)[0])
                 count = min(free, int(caps[job] - supply[job]))
-        if job < 0 and self.leftover_to_shortest and hungry.size:
-            job, count = int(hungry[np.argmin(work[hungry])]), free
+        if job < 0 and self.leftover_to_shortest and hungry:
+            job, count = hungry[int(np.argmin(work[hungry]))], free
             if self.leftover_stays and own in hungry:
                 job = own
         if job < 0:
@@ -122,6 +122,10 @@ class Fair(WeightedFair):
         """Return the same share for all, rounded up."""
         return np.full(len(work), -(-self.executors // max(1, len(work))))
 
+    def work(self, stages: np.ndarray, jobs: int) -> np.ndarray:
+        """Return zeros: nothing here asks for the work."""
+        return np.zeros(jobs)
+
 
 @register_agent("cluster/strict-fair")
 class StrictFair(Fair):
@@ -129,6 +133,7 @@ class StrictFair(Fair):
 
     releasing_first = False
     leftover_to_shortest = True
+    work = _Rule.work
 
 
 @register_agent("cluster/srpt")
@@ -176,6 +181,8 @@ class CriticalPath(FIFO):
 @register_agent("cluster/random")
 class RandomJob(_Rule):
     """A job uniformly among those with a runnable stage, and a uniform legal count (as in the published simulators)."""
+
+    memoryless = False
 
     def reset(self, env_info: EnvInfo) -> None:
         """Seed the draws."""

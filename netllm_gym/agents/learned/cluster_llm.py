@@ -53,7 +53,9 @@ class ClusterLLM(BatchAgent):
             spaces = {
                 key: json.loads(serialize_space(getattr(view, key))) for key in ("observation_space", "action_space")
             }
-            self._models = {size: load(self.folder, {**self.about, **spaces}, temperature=self.temperature)}
+            merge = self.about["config"].get("tuning") == "lora"
+            about = {**self.about, **spaces}
+            self._models = {size: load(self.folder, about, temperature=self.temperature, merge=merge)}
         return self._models[size]
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:

@@ -71,7 +71,7 @@ def job_bounds(sim: ClusterSimulator) -> tuple[NDArray[np.float64], NDArray[np.f
 
     A path is as long as its stages, each as long as its longest task; a job also waits one move, which is in neither.
     """
-    weights = sorted(set(sim.level_choices))
+    weights = sorted(set(sim.agenda.level_choices))
     path, work = [], []
     for k, (_, template) in enumerate(sim.arrivals):
         draws = draw_tasks(sim.seed, k, [s.tasks for s in template.stages])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection
+from operator import itemgetter
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +14,7 @@ from gymnasium import spaces
 from netllm_gym import traces as trace_room
 from netllm_gym.envs.cluster.durations import StageTable
 from netllm_gym.envs.cluster.simulator import ClusterSimulator
-from netllm_gym.envs.cluster.state import Job
+from netllm_gym.envs.cluster.state import COMMON, Job
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import TraceSet
 from netllm_gym.traces.jobs import JobTrace, job_traces
@@ -38,7 +40,7 @@ class ClusterSchedulingEnv(gym.Env):
         on_illegal: ``error`` raises on an action outside :meth:`action_masks`. ``repair`` takes the first runnable
             stage and the nearest legal count instead and counts it in ``info["illegal_actions"]``: learners
             without masks (and ``action_space.sample()``) need that.
-        legacy: the published simulators' inverted interpolation of executor levels.
+        legacy: as the published simulators: inverted interpolation of executor levels, a decision after each event.
     """
 
     metadata = {  # noqa: RUF012
@@ -104,8 +106,16 @@ class ClusterSchedulingEnv(gym.Env):
             "executors": spaces.Box(0.0, float(executors), (3,), np.float32),
         })  # fmt: skip
         self.action_space = spaces.MultiDiscrete([max_stages + 1, executors])
+        # What an observation looks like with nothing in it; copying is quicker than filling.
+        self._blank: dict[str, np.ndarray] = {
+            "stages": np.full((max_stages, 5), -1.0, np.float32),
+            "edges": np.full((max_edges, 2), -1, np.int32),
+            "jobs": np.full((max_jobs, 3), -1.0, np.float32),
+            "stage_mask": np.zeros(max_stages, np.int8),
+        }
         self._sim: ClusterSimulator | None = None
-        self._rows: list[tuple[Job, int]] = []
+        self._rows = 0  # stages in the observation,
+        self._bases: list[tuple[int, Job]] = []  # and each job with its first row
 
     @property
     def sim(self) -> ClusterSimulator:
@@ -139,7 +149,7 @@ class ClusterSchedulingEnv(gym.Env):
             int(self.np_random.integers(2**62)), self._tables,
         )  # fmt: skip
         if self.render_mode:
-            self._sim.gantt = []
+            self._sim.agenda.gantt = []
         self._sim.advance()
         self._truncated, self._illegal = False, 0
         observation = self._observe()
@@ -154,12 +164,12 @@ class ClusterSchedulingEnv(gym.Env):
         sim = self.sim
         if sim.done or self._truncated:
             raise ConfigError("the episode is over; call reset()")
-        row, count = (int(x) for x in action)
+        row, count = int(action[0]), int(action[1])
         before = sim.job_seconds
         if row == self.max_stages and not sim.forced:
             sim.close_round()
         else:
-            legal_row = 0 <= row < len(self._rows) and bool(self._mask[row])
+            legal_row = 0 <= row < self._rows and bool(self._mask[row])
             legal_count = 0 <= count < sim.committable
             strict = self.on_illegal == "error"
             if strict and not legal_row:
@@ -168,7 +178,7 @@ class ClusterSchedulingEnv(gym.Env):
                 raise ConfigError(f"count {count + 1} is beyond the {sim.committable} executors to be placed")
             self._illegal += not (legal_row and legal_count)
             row = row if legal_row else int(np.argmax(self._mask))
-            sim.commit(*self._rows[row], min(max(count, 0), sim.committable - 1) + 1)
+            sim.commit(*self._stage(row), min(max(count, 0), sim.committable - 1) + 1)
         sim.advance()
         self._truncated = not sim.done and self.time_limit_s is not None and sim.now >= self.time_limit_s
         observation = self._observe()
@@ -176,57 +186,66 @@ class ClusterSchedulingEnv(gym.Env):
 
     def action_masks(self) -> np.ndarray:
         """Return the legal rows and counts, one after the other, as sb3-contrib's MaskablePPO wants them."""
-        mask = np.zeros(self.max_stages + 1 + self.executors, dtype=bool)
-        mask[: self.max_stages] = self._mask
-        mask[self.max_stages] = not self.sim.forced
-        mask[self.max_stages + 1 : self.max_stages + 1 + max(1, self.sim.committable)] = True
-        return mask
+        return self._legal().view(bool)
+
+    def _legal(self) -> np.ndarray:
+        end, sim = self.max_stages, self.sim
+        legal = np.zeros(end + 1 + self.executors, np.int8)
+        legal[:end] = self._mask
+        legal[end] = not sim.forced
+        legal[end + 1 : end + 1 + max(1, sim.committable)] = 1
+        return legal
+
+    def _stage(self, row: int) -> tuple[Job, int]:
+        """Return the job and the stage in a row of the observation."""
+        base, job = self._bases[bisect_right(self._bases, row, key=itemgetter(0)) - 1]
+        return job, job.alive[row - base]
 
     def _observe(self) -> dict[str, np.ndarray]:
         sim = self.sim
-        stages = np.full((self.max_stages, 5), -1.0, np.float32)
-        jobs = np.full((self.max_jobs, 3), -1.0, np.float32)
-        edges = np.full((self.max_edges, 2), -1, np.int32)
-        mask = np.zeros(self.max_stages, np.int8)
-        rows: list[tuple[Job, int]] = []
         features: list[float] = []
         links: list[int] = []
         heads: list[tuple[float, ...]] = []
+        bases: list[tuple[int, Job]] = []
+        base, runnable_rows = 0, []
         source, picked, now, deciding = sim.source_job, sim.picked, sim.now, sim.deciding
         for position, job in enumerate(sim.active.values()):
-            heads.append((job.local + job.incoming, job is source, now - job.arrival_s))
-            base = len(rows)
+            bases.append((base, job))
+            supply, alive = job.local + job.incoming, job.alive
+            heads.append((supply, job is source, now - job.arrival_s))
             links += [base + end for end in job.links]
             runnable: Collection[int] = ()
-            if deciding and job.ready and (job is source or job.supply < self.executors):
+            if deciding and job.ready and (job is source or supply < self.executors):
                 runnable = {s for s in job.ready if (job.index, s) not in picked} if picked else job.ready
-            for s in job.alive:
-                rows.append((job, s))
-                features += (job.unlaunched[s], job.recent_s[s], s in runnable, not job.open_parents[s], position)
+                runnable_rows += [base + alive.index(s) for s in runnable]
+            unlaunched, recent_s, open_parents = job.unlaunched, job.recent_s, job.open_parents
+            for s in alive:
+                features += (unlaunched[s], recent_s[s], s in runnable, not open_parents[s], position)
+            base += len(alive)
         for name, size, bound in (
-            ("max_stages", len(rows), self.max_stages),
+            ("max_stages", base, self.max_stages),
             ("max_jobs", len(heads), self.max_jobs),
             ("max_edges", len(links) // 2, self.max_edges),
         ):
             if size > bound:
                 raise ConfigError(f"{size} in the system exceed {name}={bound}; raise {name}")
-        if rows:
-            stages[: len(rows)] = np.array(features, np.float32).reshape(-1, 5)
-            jobs[: len(heads)] = heads
-            mask[: len(rows)] = stages[: len(rows), 2] > 0
-        if links:
-            edges[: len(links) // 2] = np.array(links, np.int32).reshape(-1, 2)
-        self._rows, self._mask = rows, mask
-        idle = len(sim.pools.get((-1, -1), ()))
-        counts = np.array([sim.committable, idle, self.executors], np.float32)
-        return {"stages": stages, "edges": edges, "jobs": jobs, "stage_mask": mask.copy(), "executors": counts}
+        seen = {name: array.copy() for name, array in self._blank.items()}
+        if heads:
+            seen["stages"].ravel()[: len(features)] = np.fromiter(features, np.float32, len(features))
+            seen["jobs"][: len(heads)] = heads
+            seen["edges"].ravel()[: len(links)] = links
+            seen["stage_mask"][runnable_rows] = 1
+        self._rows, self._bases, self._mask = base, bases, seen["stage_mask"].copy()
+        idle = len(sim.pools.members[COMMON])
+        seen["executors"] = np.array([sim.committable, idle, self.executors], np.float32)
+        return seen
 
     def _info(self) -> dict[str, Any]:
         sim = self.sim
         return {
             "trace": self._trace.name,
             "trace_group": self._trace.group,
-            "action_mask": self.action_masks().astype(np.int8),
+            "action_mask": self._legal(),
             # over finished jobs; biased low when the episode was truncated
             "mean_jct_s": sim.completion_s / len(sim.finished) if sim.finished else 0.0,
             "illegal_actions": self._illegal,
@@ -236,7 +255,7 @@ class ClusterSchedulingEnv(gym.Env):
 
     def record_course(self) -> None:
         """Note from now on which executor works for which job; ask right after ``reset``."""
-        self.sim.gantt = []
+        self.sim.agenda.gantt = []
 
     def course(self, until_s: float = 600.0) -> list[dict[str, float]]:
         """Return which executor worked for which job, from when to when, in the first `until_s` seconds.
@@ -245,7 +264,7 @@ class ClusterSchedulingEnv(gym.Env):
         """
         stays: list[dict[str, float]] = []
         latest: dict[int, dict[str, float]] = {}
-        for executor, job, start, end in sorted(self.sim.gantt or [], key=lambda bar: (bar[0], bar[2])):
+        for executor, job, start, end in sorted(self.sim.agenda.gantt or [], key=lambda bar: (bar[0], bar[2])):
             if start >= until_s:
                 continue
             last = latest.get(executor)
@@ -265,7 +284,7 @@ class ClusterSchedulingEnv(gym.Env):
 
         figure = Figure(figsize=(9, 4), dpi=80)
         canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
-        bars = self.sim.gantt or []
+        bars = self.sim.agenda.gantt or []
         for executor, job, start, end in bars[-20_000:]:  # older bars would be thinner than a pixel
             axes.barh(executor, min(end, self.sim.now) - start, left=start, height=0.9, color=f"C{job % 10}")
         axes.set(xlabel="time, s", ylabel="executor", ylim=(-0.5, self.executors - 0.5))

@@ -1,31 +1,25 @@
 """Decima's Spark model: executors, commitments and rounds. SimPy carries the clock between decisions.
 
 Source: Mao et al., "Learning Scheduling Algorithms for Data Processing Clusters", SIGCOMM 2019, sections 5-6.
-Task events number about sixty a decision, so they are drained from a heap and SimPy sees only the decisions.
+Task events number about sixty a decision, so they stand on an agenda of our own and SimPy sees only the decisions.
+
+All events of an instant are handled before a decision is raised, so it sees all executors that are free by then and
+all jobs that have come. The pools that got free executors are then placed one after the other, a round each.
 """
 
 from __future__ import annotations
 
-import heapq
+import math
 from collections.abc import Generator, Sequence
-from typing import Any
 
 import simpy
 
-from netllm_gym.envs.cluster.durations import StageTable, level_weights
-from netllm_gym.envs.cluster.state import COMMON, Executor, Job
+from netllm_gym.envs.cluster.agenda import ARRIVAL, DONE, READY, Agenda
+from netllm_gym.envs.cluster.durations import StageTable
+from netllm_gym.envs.cluster.pools import Pools
+from netllm_gym.envs.cluster.state import COMMON, Executor, Job, Pool
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces.workload import JobTemplate
-
-_ARRIVAL, _READY, _DONE = 0, 1, 2
-Destination = tuple[Job, int] | None
-Pool = tuple[int, int]
-
-
-def _stretched(left: int, right: int, share: float) -> tuple[int, int, float, float, float]:
-    """Add what spreads a uniform of the left part, and one of the right part, over [0, 1)."""
-    inside = 1.0 - 1e-12  # keeps a stretched uniform below 1 whatever the rounding
-    return left, right, share, inside / share if share else 0.0, inside / (1.0 - share) if share < 1 else 0.0
 
 
 class ClusterSimulator:
@@ -36,7 +30,8 @@ class ClusterSimulator:
         executors: number of identical executors.
         moving_s: delay of an executor that changes job; also from the common pool.
         warmup_s: added to a fresh executor's first task where the profile has no fresh sample.
-        legacy: the published simulators' inverted choice of level (see `level_weights`).
+        legacy: as the published simulators: their inverted choice of level (see `level_weights`), and a decision
+            after each single event.
         seed: of the two uniforms that each task is drawn with.
         tables: what earlier episodes with the same templates and warm-up resolved, by ``id`` of the template.
     """
@@ -59,23 +54,21 @@ class ClusterSimulator:
             raise ConfigError("delays must be at least 0 s")
         self.env = simpy.Environment()
         self.arrivals, self.seed, self.moving_s, self.warmup_s = arrivals, seed, moving_s, warmup_s
+        self.legacy = legacy
         self.executors = [Executor(i) for i in range(executors)]
-        self.level_choices = [_stretched(*level_weights(m, legacy)) for m in range(executors + 1)]
+        self.agenda = Agenda(executors, legacy)
         self._tables: dict[int, list[StageTable]] = {} if tables is None else tables
-        self.now = self._area = self._since = 0.0
+        self._area = self._since = 0.0
         self.active: dict[int, Job] = {}
         self.finished: list[tuple[int, float, float]] = []  # (job, arrival, completion)
         self.completion_s = 0.0  # summed over finished jobs
-        self.gantt: list[tuple[int, int, float, float]] | None = None  # (executor, job, start, end)
-        self.pools: dict[Pool, dict[int, Executor]] = {COMMON: {e.index: e for e in self.executors}}
-        self.commitments: dict[Pool, dict[Destination, int]] = {}
-        self.source: Pool | None = None
-        self.picked: set[tuple[int, int]] = set()
+        self.pools = Pools(self.executors)
+        self.offers: dict[Pool, None] = {}  # pools that got free executors, in this order
+        self.source: Pool | None = None  # the pool that this round places,
+        self.committable = 0  # how many of its executors may still be promised,
+        self.picked: set[tuple[int, int]] = set()  # and the stages that have got some in this round
         self.deciding = self.forced = self.done = False
-        self._sequence = 0
-        self._heap: list[tuple[float, int, int, Any]] = []
         self._await_job(0)
-        self._stop = self.env.event()
         self._resume = self.env.event()
         self.env.process(self._drive())
 
@@ -95,97 +88,85 @@ class ClusterSimulator:
         self._area, self._since = self.job_seconds, self.now
 
     # -- the clock ---------------------------------------------------------------------------------------------
-    def _push(self, at: float, kind: int, data: Any) -> None:
-        self._sequence += 1
-        heapq.heappush(self._heap, (at, self._sequence, kind, data))
+    @property
+    def now(self) -> float:
+        """Simulated time, seconds."""
+        return self.agenda.now
 
     def _await_job(self, k: int) -> None:
-        """Put arrival `k` on the heap (one at a time keeps it small), before other events of its instant."""
+        """Enter arrival `k` (one at a time keeps the agenda short), before other events of its instant."""
         if k < len(self.arrivals):
             at, template = self.arrivals[k]
-            heapq.heappush(self._heap, (at, k - len(self.arrivals), _ARRIVAL, (k, template)))
+            self.agenda.enter_first(at, k - len(self.arrivals), ARRIVAL, (k, template))
 
     def _drive(self) -> Generator[simpy.Event, None, None]:
-        heap, env, weights, replace = self._heap, self.env, self.level_choices, heapq.heapreplace
-        handlers = (self._arrive, self._executor_ready, self._task_done)
-        while heap or self.active:
-            if heap:
-                at, _, kind, data = heap[0]
-                self.now = at
-                if kind == _DONE:
-                    job, s = data.job, data.last
-                    k = job.unlaunched[s]
-                    if k:
-                        # The executor takes the stage's next task. No pool changes, so nothing is to be decided: this
-                        # is `_launch`, written out because nine events of ten end here.
-                        job.unlaunched[s] = k = k - 1
-                        u = job.draws[s][k]
-                        left, right, share, stretch, rest_stretch = weights[job.local]
-                        if u < share:
-                            samples = job.tables[s].rest[left]
-                            duration = samples[int(u * stretch * len(samples))]
-                        else:
-                            samples = job.tables[s].rest[right]
-                            duration = samples[int((u - share) * rest_stretch * len(samples))]
-                        job.recent_s[s] = duration
-                        if k == job.promised[s]:
-                            job.update(s)
-                        if self.gantt is not None:
-                            self.gantt.append((data.index, job.index, at, at + duration))
-                        self._sequence += 1
-                        replace(heap, (at + duration, self._sequence, _DONE, data))
-                        continue
-                heapq.heappop(heap)
-                handlers[kind](data)
+        while True:
+            while self._open_round():
+                if self.now > self.env.now:
+                    yield self.env.timeout(self.now - self.env.now)
+                self.deciding = True
+                yield self._resume
+                if not self.legacy:
+                    self._handle_events(until=self.now)  # those that the round's promises caused at once
+            if self.agenda.heap:
+                self._handle_events()
+            elif not self.active:
+                break
             elif not self._force():
                 raise AssertionError("the cluster stands still with work left")
-            while self._needs_decision():
-                if self.now > env.now:
-                    yield env.timeout(self.now - env.now)
-                self.deciding = True
-                self._stop.succeed()
-                yield self._resume
         self.done = True
-        self._stop.succeed()
+
+    def _handle_events(self, until: float = math.inf) -> None:
+        """Handle what happens up to and including the first instant that may call for a decision."""
+        while event := self.agenda.next_event(until):
+            kind, data = event
+            if kind == DONE:
+                self._task_done(data)
+            elif kind == READY:
+                self._executor_ready(data)
+            else:
+                self._arrive(data)
+            if self.legacy:
+                break
+            until = self.now
 
     def advance(self) -> bool:
         """Run to the next decision; return whether there is one (otherwise every job is done)."""
-        if not self.deciding and not self.done:
-            self._stop = self.env.event()
-            self.env.run(until=self._stop)
+        while not self.deciding and not self.done:
+            self.env.step()
         return not self.done
 
-    def _needs_decision(self) -> bool:
-        if self.source is None:
-            return False
-        if self.committable < 1:
-            return False  # the source stays: an executor that comes to wait there raises a decision
-        if self._any_schedulable():
-            return True
-        for executor in [e for e in self.pools[self.source].values() if not e.busy]:
-            self._fall_back(executor)
-        self._clear_round()
+    # -- rounds ------------------------------------------------------------------------------------------------
+    def _offer(self, pool: Pool) -> None:
+        if self.legacy:
+            self.offers.clear()  # the published simulators know one
+        self.offers[pool] = None
+
+    def _open_round(self) -> bool:
+        """Begin the round of the first pool that can be placed now; return whether there is one."""
+        for pool in list(self.offers):
+            self.source, self.committable = pool, self.pools.free(pool)
+            if self.committable:
+                if self._any_schedulable():
+                    return True
+                for executor in self.pools.idle(pool):
+                    self._fall_back(executor)
+            elif self.legacy:
+                break  # there, whoever comes to wait at this pool is offered, unless another event comes first
+            self._end_round()
         return False
 
     def _force(self) -> bool:
         """Nothing is pending: offer an idle executor to whoever has work; such a round cannot be refused."""
-        for pool, members in self.pools.items():
-            if members:
-                self.source = pool
-                if self.committable > 0 and self._any_schedulable():
-                    self.forced = True
-                    return True
-        self.source = None
+        for pool in self.pools.members:
+            self.source, self.committable = pool, self.pools.free(pool)
+            if self.committable and self._any_schedulable():
+                self._offer(pool)
+                self.forced = True
+                return True
         return False
 
     # -- decisions ---------------------------------------------------------------------------------------------
-    @property
-    def committable(self) -> int:
-        """Executors of the source pool that this round may still promise."""
-        if self.source is None:
-            return 0
-        return len(self.pools.get(self.source, ())) - sum(self.commitments.get(self.source, {}).values())
-
     @property
     def source_job(self) -> Job | None:
         """The job whose executors are being placed; ``None`` for the common pool."""
@@ -219,8 +200,8 @@ class ClusterSimulator:
         n = min(count, job.demand(s), self.committable)
         if n < 1 or s not in job.ready:
             raise ConfigError(f"stage {s} of job {job.index} cannot take {count} executors now")
-        book = self.commitments.setdefault(self.source, {})
-        book[job, s] = book.get((job, s), 0) + n
+        self.pools.promise(self.source, (job, s), n)
+        self.committable -= n
         job.promised[s] += n
         if self.source[0] != job.index:
             job.incoming += n
@@ -235,18 +216,19 @@ class ClusterSimulator:
         """End the round: what was not promised stays without destination, idle executors leave."""
         source = self.source
         assert source is not None
-        book = self.commitments.setdefault(source, {})
         if self.committable > 0:
-            book[None] = book.get(None, 0) + self.committable
-        self._clear_round()
-        for executor in [e for e in self.pools[source].values() if not e.busy]:
+            self.pools.promise(source, None, self.committable)
+        self._end_round()
+        for executor in self.pools.idle(source):
             self._follow(executor, source)
         self.deciding = False
         self._resume, old = self.env.event(), self._resume
         old.succeed()
 
-    def _clear_round(self) -> None:
-        self.source, self.forced = None, False
+    def _end_round(self) -> None:
+        if self.source is not None:
+            self.offers.pop(self.source, None)
+        self.source, self.committable, self.forced = None, 0, False
         self.picked.clear()
 
     # -- events ------------------------------------------------------------------------------------------------
@@ -255,8 +237,8 @@ class ClusterSimulator:
         self._await_job(k + 1)
         self._account()
         self.active[k] = Job(k, self.now, template, self.tables_of(template), self.seed)
-        if self.pools[COMMON]:
-            self.source = COMMON
+        if self.pools.members[COMMON]:
+            self._offer(COMMON)
 
     def _executor_ready(self, data: tuple[Executor, Job, int]) -> None:
         executor, job, s = data
@@ -264,8 +246,6 @@ class ClusterSimulator:
         job.local += 1
         job.promised[s] -= 1
         executor.job = job
-        self._place(executor, (job.index, -1))
-        job.update(s)
         self._settle(executor, job, s)
 
     def _task_done(self, executor: Executor) -> None:
@@ -284,46 +264,31 @@ class ClusterSimulator:
         pool = executor.pool
         assert pool is not None
         followed = self._follow(executor, pool)
-        if not followed:
-            executor.last = None  # an executor that waits is fresh again
+        if not followed and pool not in self.offers:
+            executor.last = None  # fresh again: a round is raised for it. Those that stop with it are placed at once.
         if frontier:
-            if not followed:
-                self._place(executor, (job.index, -1))
-            self.source = (job.index, -1)
+            home = (job.index, -1)
+            for mate in self.pools.idle(pool):  # free since this instant: one round places them together
+                self.pools.place(mate, home)
+            self._offer(home)
         elif not followed:
-            self.source = pool
+            self._offer(pool)
 
     def _complete(self, job: Job) -> None:
         self._account()
         del self.active[job.index]
         self.finished.append((job.index, job.arrival_s, self.now))
         self.completion_s += self.now - job.arrival_s
-        for executor in list(self.pools.get((job.index, -1), {}).values()):
+        for executor in self.pools.idle((job.index, -1)):
             self._fall_back(executor)
 
     # -- executors ---------------------------------------------------------------------------------------------
-    def _place(self, executor: Executor, pool: Pool | None) -> None:
-        if executor.pool is not None:
-            members = self.pools[executor.pool]
-            del members[executor.index]
-            if not members and executor.pool != COMMON:
-                del self.pools[executor.pool]
-        executor.pool = pool
-        if pool is not None:
-            self.pools.setdefault(pool, {})[executor.index] = executor
-
     def _follow(self, executor: Executor, pool: Pool) -> bool:
         """Send an idle executor where its pool's oldest promise points; return whether there was one."""
-        book = self.commitments.get(pool)
-        if not book:
+        redeemed = self.pools.redeem(pool)
+        if redeemed is None:
             return False
-        target = next(iter(book))
-        if book[target] == 1:
-            del book[target]
-            if not book:
-                del self.commitments[pool]
-        else:
-            book[target] -= 1
+        (target,) = redeemed
         if target is None:
             self._fall_back(executor)
             return True
@@ -331,23 +296,30 @@ class ClusterSimulator:
         foreign = executor.job is not job
         if foreign and job.unlaunched[s]:
             self._leave_job(executor, None)
-            self._push(self.now + self.moving_s, _READY, (executor, job, s))
+            self.agenda.enter(self.now + self.moving_s, READY, (executor, job, s))
             return True
         job.promised[s] -= 1
         job.incoming -= foreign
-        job.update(s)
         self._settle(executor, job, s)
         return True
 
     def _settle(self, executor: Executor, job: Job, s: int) -> None:
-        """Start stage `s` on an executor, wait for its parents, or find other work if it has no task left."""
+        """Start stage `s` on an executor, wait for its parents, or find other work if it has no task left.
+
+        The promise that led here has just been taken off the stage, so its demand is brought up to date: unless a task
+        starts, since promise and task go together.
+        """
         if job.unlaunched[s] and executor.job is job:
-            if job.open_parents[s]:
-                executor.last = None
-                self._place(executor, (job.index, -1))
-            else:
-                self._start(executor, job, s)
+            if not job.open_parents[s]:
+                if executor.pool != (job.index, s):
+                    self.pools.place(executor, (job.index, s))
+                self.agenda.start_task(executor, job, s)
+                return
+            executor.last = None
+            self.pools.place(executor, (job.index, -1))
+            job.update(s)
             return
+        job.update(s)
         own = executor.job
         if own is not None and own.ready:
             self._settle(executor, own, min(own.ready))
@@ -360,7 +332,7 @@ class ClusterSimulator:
                 other.incoming += 1
                 other.update(c)
                 self._leave_job(executor, None)
-                self._push(self.now + self.moving_s, _READY, (executor, other, c))
+                self.agenda.enter(self.now + self.moving_s, READY, (executor, other, c))
                 return
         self._fall_back(executor)
 
@@ -368,7 +340,7 @@ class ClusterSimulator:
         if executor.job is not None:
             executor.job.local -= 1
         executor.job = executor.last = None
-        self._place(executor, pool)
+        self.pools.place(executor, pool)
 
     def _fall_back(self, executor: Executor) -> None:
         # An executor that stays at its job keeps its last stage: only one that came to wait undecided is fresh again.
@@ -376,31 +348,4 @@ class ClusterSimulator:
         if job is None or not any(job.unlaunched):
             self._leave_job(executor, COMMON)
         else:
-            self._place(executor, (job.index, -1))
-
-    def _start(self, executor: Executor, job: Job, s: int) -> None:
-        last, table = executor.last, job.tables[s]
-        wave = table.fresh if last is None else table.rest if last == s else table.first
-        executor.busy, executor.last = True, s
-        if executor.pool != (job.index, s):
-            self._place(executor, (job.index, s))
-        job.running[s] += 1
-        duration = self._launch(job, s, wave)
-        if self.gantt is not None:
-            self.gantt.append((executor.index, job.index, self.now, self.now + duration))
-        self._push(self.now + duration, _DONE, executor)
-
-    def _launch(self, job: Job, s: int, wave: dict[int, tuple[float, ...]]) -> float:
-        """Take a task of stage `s` and return how long it runs, seconds.
-
-        Its one uniform chooses the level and, stretched over the part that chose it, the sample.
-        """
-        k = job.unlaunched[s] = job.unlaunched[s] - 1
-        u = job.draws[s][k]
-        left, right, share, stretch, rest_stretch = self.level_choices[job.local]
-        samples = wave[left if u < share else right]
-        u = u * stretch if u < share else (u - share) * rest_stretch
-        duration = job.recent_s[s] = samples[int(u * len(samples))]
-        if k == job.promised[s]:  # its demand has just run out
-            job.update(s)
-        return duration
+            self.pools.place(executor, (job.index, -1))

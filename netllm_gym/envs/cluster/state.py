@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from netllm_gym.envs.cluster.durations import StageTable
 from netllm_gym.traces.workload import JobTemplate
 
+Pool = tuple[int, int]  # COMMON; (job, -1) idle at a job; (job, stage)
+COMMON: Pool = (-1, -1)
+
 
 def draw_tasks(seed: int, job: int, tasks: Sequence[int]) -> list[NDArray[np.float64]]:
     """Return one uniform a task of each stage, drawn from (seed, job) alone: no policy can change it."""
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x7A5C, job)))
-    return [rng.random(count) for count in tasks]
+    return np.split(rng.random(sum(tasks)), np.cumsum(tasks)[:-1])
 
 
 class Job:
@@ -90,7 +93,4 @@ class Executor:
         self.job: Job | None = None
         self.last: int | None = None
         self.busy = False
-        self.pool: tuple[int, int] | None = COMMON
-
-
-COMMON = (-1, -1)  # pool keys: COMMON; (job, -1) idle at a job; (job, stage)
+        self.pool: Pool | None = COMMON

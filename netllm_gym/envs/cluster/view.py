@@ -37,11 +37,19 @@ def path_lengths(stages: NDArray[np.float32], edges: NDArray[np.int32]) -> NDArr
 def used(observation: Mapping[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
     """Return the rows of stages, jobs and edges that are in use (the others hold -1)."""
     stages, jobs, edges = observation["stages"], observation["jobs"], observation["edges"]
-    return (
-        stages[: int(np.count_nonzero(stages[:, 4] >= 0))],
-        jobs[: int(np.count_nonzero(jobs[:, 0] >= 0))],
-        edges[: int(np.count_nonzero(edges[:, 0] >= 0))],
-    )
+    return stages[: filled(stages[:, 4])], jobs[: filled(jobs[:, 0])], edges[: filled(edges[:, 0])]
+
+
+def filled(column: NDArray) -> int:
+    """Return how many entries of a column come before the padding, which is negative."""
+    low, high, entry = 0, len(column), column.item
+    while low < high:
+        middle = (low + high) // 2
+        if entry(middle) < 0:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 class ScheduleView:
