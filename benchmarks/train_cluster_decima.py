@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,9 @@ the jobs' DAGs, job and cluster summaries, a head that picks a stage and one tha
 {origin}
 
 Trained on the train split of cluster/tpch, chosen on {checks} sequences of its valid split: mean job completion time
-{score:.2f} s there ({check_jobs} jobs each, {executors} executors, drawn decisions). It never saw the test
-split or another workload. The inputs are richer than the paper's five node features: logarithms, the fair share's room,
-the order by arrival and by work, what shorter jobs have left, the critical path.
+{score:.2f} s there ({check_jobs} jobs each, {executors} executors, drawn decisions).
+It never saw the test split or another workload. The inputs are richer than the paper's five node features: logarithms,
+the fair share's room, the order by arrival and by work, what shorter jobs have left, the critical path.
 
 `netllm_gym.make_agent("cluster/decima")` draws its decisions (the episode's seed fixes the draws),
 `"cluster/decima-greedy"` takes the most probable. Trained by `benchmarks/train_cluster_decima.py`; the options stand in
@@ -89,7 +90,10 @@ def main() -> None:
             recipe["start"] = read_description(given.start)["recipe"]
         card = CARD.format(
             parameters=sum(value.size for value in agent.weights.values()),
-            origin="\n".join(f"{k}. {line}" for k, line in enumerate(origin(recipe), start=1)),
+            origin="\n".join(
+                fill(line, 120, initial_indent=f"{k}. ", subsequent_indent="   ")
+                for k, line in enumerate(origin(recipe), start=1)
+            ),
             executors=config.executors[0], checks=len(trainer.checks), check_jobs=config.check_jobs,
             score=trainer.best_score,
         )  # fmt: skip

@@ -252,6 +252,22 @@ def test_a_run_that_stops_and_goes_on_ends_where_an_unbroken_one_ends(tmp_path) 
         Trainer(DecimaTraining(iterations=4), *sets, tmp_path / "whole")
 
 
+def test_training_goes_on_from_a_network_of_the_same_widths(tmp_path) -> None:
+    pytest.importorskip("torch")
+    from netllm_gym.agents.learned.cluster_decima_training import DecimaTraining, Trainer
+
+    widths = DecimaConfig(4, 8)
+    start = Decima(widths, drawn_weights(0, widths))
+    sets = traces.load("cluster/synthetic", "train"), traces.load("cluster/synthetic", "valid")
+    config = DecimaTraining(teacher="", imitation=0, embedding=4, hidden=8)
+    trainer = Trainer(config, *sets, tmp_path / "run", start)
+    for name, value in trainer.weights.items():
+        np.testing.assert_array_equal(value.detach().numpy(), start.weights[name])
+    assert {env.executors for env in trainer.envs} == {50, 30} and {env.executors for env in trainer.check_envs} == {50}
+    with pytest.raises(ConfigError, match="start from"):
+        Trainer(DecimaTraining(), *sets, tmp_path / "run", start)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

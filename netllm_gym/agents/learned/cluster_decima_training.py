@@ -58,7 +58,7 @@ class DecimaTraining:
         jobs: of an episode.
         executors: of an episode's cluster; several take turns over the sequences, and the first is validated on.
         epochs, batch: passes over an iteration's decisions, and decisions in a step of the optimiser.
-        divergence: an iteration's passes end when the decisions' chances have moved so far (mean Kullback-Leibler).
+        divergence: an iteration's passes end when the decisions' chances have moved so far (Kullback-Leibler, nats).
         clip: of PPO's surrogate.
         learning_rate: at the start of the reinforcement; it falls linearly to a tenth.
         imitation_rate: learning rate while imitating.
@@ -71,25 +71,25 @@ class DecimaTraining:
         embedding, hidden: widths of the network; seed: of everything.
     """
 
-    teacher: str = "cluster/strict-fair"
-    imitation: int = 6
+    teacher: str = "cluster/tuned"
+    imitation: int = 8
     iterations: int = 120
     sequences: int = 4
     rollouts: int = 4
-    jobs: int = 60
-    executors: tuple[int, ...] = (50,)
+    jobs: int = 50
+    executors: tuple[int, ...] = (50, 30)
     epochs: int = 3
     batch: int = 1024
     clip: float = 0.2
-    divergence: float = 0.02
-    learning_rate: float = 1e-3
+    divergence: float = 0.01
+    learning_rate: float = 2e-3
     imitation_rate: float = 3e-3
-    entropy: float = 0.01
-    entropy_end: float = 0.001
-    horizon_s: float = 200.0
-    credit_s: float = 100.0
+    entropy: float = 0.001
+    entropy_end: float = 0.0005
+    horizon_s: float = 100.0
+    credit_s: float = 200.0
     average: float = 0.8
-    check_every: int = 10
+    check_every: int = 8
     check_sequences: int = 16
     check_jobs: int = 100
     embedding: int = 16
@@ -309,20 +309,19 @@ class Trainer:
                 before |= dict(zip(batch, log_p.split([len(m.slot) for m in chosen]), strict=True))
         entropies: list[float] = []
         moves: list[float] = []
-        for _ in range(config.epochs):
-            if moves and np.mean(moves) > config.divergence:
+        for batch in (batch for _ in range(config.epochs) for batch in self._batches(moments, rng)):
+            if moves and np.mean(moves[-8:]) > config.divergence:
                 break
-            moves = []
-            for batch in self._batches(moments, rng):
-                log_p, entropy = judge(self.network, *_gather([moments[k] for k in batch]))
-                better = torch.from_numpy(np.clip(np.concatenate([gains[k] for k in batch]), -5, 5).astype(np.float32))
-                change = log_p - torch.cat([before[k] for k in batch])
-                ratio = change.exp()
-                surrogate = torch.minimum(ratio * better, ratio.clamp(1 - config.clip, 1 + config.clip) * better)
-                self._step(-surrogate.mean() - entropy_weight * entropy)
-                entropies.append(float(entropy.detach()))
-                moves.append(float((ratio - 1 - change).detach().mean()))
-        return {"entropy": float(np.mean(entropies)), "divergence": float(np.mean(moves)), "fit": fit, "spread": spread}
+            log_p, entropy = judge(self.network, *_gather([moments[k] for k in batch]))
+            better = torch.from_numpy(np.clip(np.concatenate([gains[k] for k in batch]), -5, 5).astype(np.float32))
+            change = log_p - torch.cat([before[k] for k in batch])
+            ratio = change.exp()
+            surrogate = torch.minimum(ratio * better, ratio.clamp(1 - config.clip, 1 + config.clip) * better)
+            self._step(-surrogate.mean() - entropy_weight * entropy)
+            entropies.append(float(entropy.detach()))
+            moves.append(float((ratio - 1 - change).detach().mean()))
+        moved = float(np.mean(moves[-8:]))
+        return {"entropy": float(np.mean(entropies)), "divergence": moved, "fit": fit, "spread": spread}
 
     def _snapshot(self) -> dict[str, NDArray[np.float32]]:
         return {name: value.detach().numpy().copy() for name, value in self.weights.items()}
