@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 
 from netllm_gym.traces.workload import StageProfile
@@ -30,14 +31,15 @@ class StageTable:
 
     def __init__(self, profile: StageProfile, warmup_s: float):
         have = sorted(set(profile.fresh) | set(profile.first) | set(profile.rest))
-        self.fresh: dict[int, tuple[float, ...]] = {}
-        self.first: dict[int, tuple[float, ...]] = {}
-        self.rest: dict[int, tuple[float, ...]] = {}
-        anything = tuple(profile.all_samples())
+        # Compact, because tasks read these at random places: a float object more would be a cache miss more.
+        self.fresh: dict[int, array[float]] = {}
+        self.first: dict[int, array[float]] = {}
+        self.rest: dict[int, array[float]] = {}
+        anything = array("d", profile.all_samples())
         for level in LEVELS:
             at = level if level in have else have[-1]
-            fresh, first, rest = (tuple(w.get(at, ())) for w in (profile.fresh, profile.first, profile.rest))
+            fresh, first, rest = (array("d", w.get(at, ())) for w in (profile.fresh, profile.first, profile.rest))
             plain = first or fresh or rest or anything
-            self.fresh[level] = fresh or tuple(x + warmup_s for x in plain)
+            self.fresh[level] = fresh or array("d", (x + warmup_s for x in plain))
             self.first[level] = plain
             self.rest[level] = rest or plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,7 +45,7 @@ class Job:
         self.ready = {s for s in range(n) if not self.hungry_parents[s]}
         self.local = 0
         self.incoming = 0  # executors moving or committed to the job from elsewhere
-        self.draws: list[list[float]] = [u.tolist() for u in draw_tasks(seed, index, self.unlaunched)]
+        self.draws = [array("d", u.tobytes()) for u in draw_tasks(seed, index, self.unlaunched)]
 
     @property
     def supply(self) -> int:
