@@ -47,7 +47,9 @@ def write_checkpoint(folder: str | Path, description: dict[str, Any], fill: Call
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         about = {"format": FORMAT, "netllm_gym": netllm_gym.__version__, **description}
-        (temporary / "agent.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        # A line a key: the bounds of a space can be thousands of numbers.
+        lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in about.items())
+        (temporary / "agent.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
         fill(temporary)
         temporary.chmod(0o755)
         old = temporary.with_name(f"{temporary.name}-old")

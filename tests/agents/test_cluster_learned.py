@@ -31,10 +31,10 @@ def raw():
     return load_experience(collect(config, "netllm_gym/test/cluster-learned-v0"))
 
 
-def play(agent, **kwargs):
+def play(agent, trace=2, **kwargs):
     """Play one short episode; an illegal action would raise."""
     env = gym.make(ENV, disable_env_checker=True, **{"jobs": 4, "executors": 8, **kwargs})
-    observation, info = env.reset(seed=0, options={"trace": 2})
+    observation, info = env.reset(seed=0, options={"trace": trace})
     agent.reset(EnvInfo.of(env))
     over = False
     while not over:
@@ -91,5 +91,8 @@ def test_the_scheduler_in_the_package_plays_what_it_was_not_trained_on():
         embedded_file()
     except ConfigError as error:
         pytest.skip(str(error))
-    llm, random = (play(netllm_gym.make_agent(name), jobs=8) for name in ("cluster/llm", "cluster/random"))
+    llm, random = (
+        sum(play(netllm_gym.make_agent(name), trace, jobs=8) for trace in (0, 1))
+        for name in ("cluster/llm", "cluster/random")
+    )
     assert llm < random
