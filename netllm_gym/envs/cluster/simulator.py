@@ -32,7 +32,7 @@ class ClusterSimulator:
         warmup_s: added to a fresh executor's first task where the profile has no fresh sample.
         legacy: as the published simulators: their inverted choice of level (see `level_weights`), and a decision
             after each single event.
-        seed: of the two uniforms that each task is drawn with.
+        seed: of the uniform that each task is drawn with.
         tables: what earlier episodes with the same templates and warm-up resolved, by ``id`` of the template.
     """
 
