@@ -44,11 +44,9 @@ class Pools:
         book = self.promises.setdefault(pool, {})
         book[target] = book.get(target, 0) + count
 
-    def redeem(self, pool: Pool) -> tuple[Destination] | None:
-        """Take one executor off the pool's oldest promise and return its destination in a tuple, if there is one."""
-        book = self.promises.get(pool)
-        if not book:
-            return None
+    def redeem(self, pool: Pool) -> Destination:
+        """Take one executor off the oldest promise of a pool that has some, and return where it goes."""
+        book = self.promises[pool]
         target = next(iter(book))
         if book[target] == 1:
             del book[target]
@@ -56,4 +54,4 @@ class Pools:
                 del self.promises[pool]
         else:
             book[target] -= 1
-        return (target,)
+        return target

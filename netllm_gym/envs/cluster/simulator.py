@@ -32,7 +32,7 @@ class ClusterSimulator:
         warmup_s: added to a fresh executor's first task where the profile has no fresh sample.
         legacy: as the published simulators: their inverted choice of level (see `level_weights`), and a decision
             after each single event.
-        seed: of the two uniforms that each task is drawn with.
+        seed: of the uniform that each task is drawn with.
         tables: what earlier episodes with the same templates and warm-up resolved, by ``id`` of the template.
     """
 
@@ -101,7 +101,7 @@ class ClusterSimulator:
 
     def _drive(self) -> Generator[simpy.Event, None, None]:
         while True:
-            while self._open_round():
+            while self.offers and self._open_round():
                 if self.now > self.env.now:
                     yield self.env.timeout(self.now - self.env.now)
                 self.deciding = True
@@ -144,7 +144,7 @@ class ClusterSimulator:
 
     def _open_round(self) -> bool:
         """Begin the round of the first pool that can be placed now; return whether there is one."""
-        for pool in list(self.offers):
+        for pool in tuple(self.offers):
             self.source, self.committable = pool, self.pools.free(pool)
             if self.committable:
                 if self._any_schedulable():
@@ -285,10 +285,9 @@ class ClusterSimulator:
     # -- executors ---------------------------------------------------------------------------------------------
     def _follow(self, executor: Executor, pool: Pool) -> bool:
         """Send an idle executor where its pool's oldest promise points; return whether there was one."""
-        redeemed = self.pools.redeem(pool)
-        if redeemed is None:
+        if pool not in self.pools.promises:
             return False
-        (target,) = redeemed
+        target = self.pools.redeem(pool)
         if target is None:
             self._fall_back(executor)
             return True
