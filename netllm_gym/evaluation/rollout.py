@@ -255,8 +255,7 @@ def play_block(
         environment tells of the whole episode}``. An environment that has something to tell offers
         ``record_course()``, called after ``reset``, and ``course()``, which returns rows of numbers and text.
 
-    The first episode of an evaluation is played alone even by an agent that decides in batches: it measures
-        what one
+    The first episode of an evaluation is played alone even by an agent that decides in batches: it measures what one
     decision costs when nobody else shares the batch.
     """
     agent = _keep("agent", (run, spec.label, spec.training_seed), spec.build)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,8 +94,9 @@ def _work(
     units = []
     for spec in specs:
         agent_key = None if spec.instance is not None else spec.key
-        for begin in range(0, len(plans), BLOCK):
-            episodes = tuple(plans[begin : begin + BLOCK])
+        # The first episode is a unit of its own: whoever decides in batches plays it alone, as long as a block.
+        for begin, end in itertools.pairwise([0, *range(1, len(plans), BLOCK), len(plans)]):
+            episodes = tuple(plans[begin:end])
             marked = tuple(e.index for e in episodes if e.index in traced)
             # Episodes carry their seeds, so the evaluation's own seed is in the key with them. So are the
             # labels, which the stored rows repeat.
@@ -107,7 +109,8 @@ def _work(
 def _play(recipe: EnvRecipe, units: Sequence[_Unit], workers: int, run: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (number of the unit, its block) as blocks finish, in any order."""
     here = [i for i, unit in enumerate(units) if workers == 1 or unit.spec.instance is not None]
-    away = [i for i in range(len(units)) if i not in set(here)]
+    # Trained agents are named last and take longest: they begin, so that no core waits for them at the end.
+    away = [i for i in reversed(range(len(units))) if i not in set(here)]
     if away:
         # No backend is named, so that `with joblib.parallel_config(backend="ray")` moves the same work to a
         # cluster. Ray's backend hands results over only when all are there, so it gets the work in waves.

@@ -48,7 +48,7 @@ def test_columns_add_up(result):
 def test_batched_agent_decides_as_it_would_alone(result):
     one, many = (result.frame[result.frame["agent"] == a].reset_index(drop=True) for a in ("toy/hint", "toy/batch"))
     pd.testing.assert_series_equal(one["return"], many["return"])
-    assert list(many["lockstep"]) == [1] + [15] * 15 + [4] * 4
+    assert list(many["lockstep"]) == [1] + [16] * 16 + [3] * 3
     assert set(one["lockstep"]) == {1}
 
 
@@ -147,7 +147,7 @@ print(evaluate(TOY, {agents!r}, episodes=40, out={str(tmp_path / "out")!r}, prog
     assert first.returncode == -signal.SIGKILL
     blocks = tmp_path / "out" / "episodes"
     kept = {path.name: path.stat().st_mtime_ns for path in blocks.glob("*.json")}
-    assert len(kept) == 4, "three blocks of the first agent and one of the second"
+    assert len(kept) == 5, "four blocks of the first agent and one of the second"
     (blocks / next(iter(kept))).write_text('{"key": "trunc')  # a damaged block is played again
     damaged = next(iter(kept))
 
@@ -155,7 +155,7 @@ print(evaluate(TOY, {agents!r}, episodes=40, out={str(tmp_path / "out")!r}, prog
     original = runner_module.play_block
     monkeypatch.setattr(runner_module, "play_block", lambda *a: played.append(a[1].label) or original(*a))
     resumed = evaluate(TOY, agents, episodes=40, out=tmp_path / "out", progress=False)
-    assert len(played) == 3
+    assert len(played) == 4
     assert all((blocks / n).stat().st_mtime_ns == t for n, t in kept.items() if n != damaged)
     fresh = evaluate(TOY, agents, episodes=40, progress=False)
     assert resumed.digest == fresh.digest
@@ -163,7 +163,7 @@ print(evaluate(TOY, {agents!r}, episodes=40, out={str(tmp_path / "out")!r}, prog
     again = evaluate(TOY, agents, episodes=40, out=tmp_path / "out", progress=False)
     assert played == [] and again.digest == fresh.digest
     evaluate(TOY, agents[:1], episodes=40, out=tmp_path / "out", seed=1, progress=False)
-    assert len(played) == 3, "another seed is another evaluation"
+    assert len(played) == 4, "another seed is another evaluation"
 
 
 def test_users_mistakes():

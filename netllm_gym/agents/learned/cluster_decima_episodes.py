@@ -91,16 +91,30 @@ def play(
 
 
 def backlog(states: States) -> NDArray[np.float64]:
-    """Describe how much is waiting in each state: jobs, work in executor-seconds, and its root, summed over jobs."""
+    """Describe how much is waiting in each state: jobs, work, its root, and the seconds that the jobs would stay if the
+    whole cluster served the shortest first; all summed over the jobs, work in executor-seconds.
+    """
+    count = len(states.free)
     work = np.bincount(states.job, np.expm1(states.features[:, 2].astype(float) * 6.0), len(states.state))
-    columns = [np.bincount(states.state, x, len(states.free)) for x in (np.ones_like(work), work, np.sqrt(work))]
+    by_work = np.lexsort((work, states.state))
+    done = np.cumsum(work[by_work])
+    sums = np.bincount(states.state, work, count)
+    begin = np.cumsum(sums) - sums
+    stay = (done - begin[states.state]) / states.executors[states.state]  # in the order of `by_work`, state by state
+    columns = [np.bincount(states.state, x, count) for x in (np.ones_like(work), work, np.sqrt(work), stay)]
     return np.stack(columns, axis=1)
 
 
-def advantages(moments: Sequence[Moment], rollouts: int, horizon_s: float, credit_s: float) -> tuple[list, float]:
-    """Return how much better than the baseline each decision was, one array a moment, and the baseline's fit (R²).
+def advantages(
+    moments: Sequence[Moment], rollouts: int, horizon_s: float, credit_s: float
+) -> tuple[list[NDArray[np.float64]], float, float]:
+    """Say how much better than the baseline each decision was.
 
     Rollouts of one sequence hold consecutive slots.
+
+    Returns:
+        One array a moment, in standard deviations among decisions on clusters of the same size; the baseline's fit
+        (R²); and the standard deviation, job-seconds, over all sizes.
     """
     slot = np.concatenate([moment.slot for moment in moments])
     at = np.concatenate([moment.time_s for moment in moments])
@@ -124,9 +138,13 @@ def advantages(moments: Sequence[Moment], rollouts: int, horizon_s: float, credi
         for c in range(waiting.shape[1]):
             usual = [np.interp(at[rows], at[o], waiting[o, c], right=0.0) for o in others]
             extra[rows, c] = waiting[rows, c] - np.mean(usual, axis=0)
-    scaled = extra / (extra.std(0) + 1e-9)
-    gram = scaled.T @ scaled + 1e-3 * len(at) * np.eye(scaled.shape[1])
-    value = expected + scaled @ np.linalg.solve(gram, scaled.T @ (total - expected))
+    size = np.concatenate([moment.states.executors for moment in moments])
+    kinds = [np.flatnonzero(size == executors) for executors in np.unique(size)]
+    value = expected.copy()
+    for rows in kinds:
+        scaled = extra[rows] / (extra[rows].std(0) + 1e-9)
+        gram = scaled.T @ scaled + 1e-3 * len(rows) * np.eye(scaled.shape[1])
+        value[rows] += scaled @ np.linalg.solve(gram, scaled.T @ (total - expected)[rows])
     out = np.zeros_like(at)
     for rows in mine:
         carried, following = 0.0, 0.0
@@ -135,4 +153,7 @@ def advantages(moments: Sequence[Moment], rollouts: int, horizon_s: float, credi
             carried = out[i] = gain[i] + fade[i] * following - value[i] + keep * carried
             following = value[i]
     fit = 1.0 - float(np.var(total - value) / (np.var(total) + 1e-9))
-    return np.split(out, np.cumsum([len(moment.slot) for moment in moments])[:-1]), fit
+    spread = float(out.std())
+    for rows in kinds:
+        out[rows] = (out[rows] - out[rows].mean()) / (out[rows].std() + 1e-6)
+    return np.split(out, np.cumsum([len(moment.slot) for moment in moments])[:-1]), fit, spread

@@ -24,8 +24,8 @@ from netllm_gym.errors import ConfigError
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-STAGE_FEATURES = 16
-COUNT_FEATURES = 6
+STAGE_FEATURES = 20
+COUNT_FEATURES = 9
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ class States:
         height: longest way to a stage without children, ``[n]``; such a stage has height 0.
         parent, child: stages at the ends of every edge, ``[e]``.
         choice: runnable stages, ``[c]``; row: their rows in the observation; limit: how many executors each could take;
-            room: executors its job is short of the fair share, counting those to be placed as gone, ``[c]``.
+            room: executors its job is short of the fair share; held: executors that its job keeps; both count those to
+            be placed as gone; work: what its job has left, executor-seconds, ``[c]``.
         free: executors to be placed, ``[s]``; executors: in the cluster, ``[s]``.
     """
 
@@ -82,6 +83,8 @@ class States:
     row: Integers
     limit: Integers
     room: Floats
+    held: Floats
+    work: Floats
     free: Integers
     executors: Floats
 
@@ -104,17 +107,17 @@ def join(parts: Sequence[States]) -> States:
     return States(**columns)
 
 
-def heights(parent: Integers, child: Integers, stages: int) -> Integers:
-    """Return each stage's longest way (in edges) to a stage without children."""
-    height = np.zeros(stages, np.int64)
-    if len(parent):
-        while True:
-            longer = height.copy()
-            np.maximum.at(longer, parent, height[child] + 1)
-            if np.array_equal(longer, height):
-                break
-            height = longer
-    return height
+def ways(parent: Integers, child: Integers, own: NDArray[Any]) -> NDArray[Any]:
+    """Return the largest sum of `own` ``[n]`` along a way from each stage to one without children, both included."""
+    length = own
+    while len(parent):
+        below = np.zeros_like(own)
+        np.maximum.at(below, parent, length[child])
+        longer = own + below
+        if np.array_equal(longer, length):
+            break
+        length = longer
+    return length
 
 
 def read_states(observations: Sequence[Mapping[str, Any]]) -> States:
@@ -142,21 +145,30 @@ def read_states(observations: Sequence[Mapping[str, Any]]) -> States:
     work = np.bincount(job, stage[:, 0] * stage[:, 1], job_at)
     place = np.arange(job_at) - sizes[state, 3]
     rank = np.empty(job_at)
-    rank[np.lexsort((work, state))] = place  # by work, within the state
+    by_work = np.lexsort((work, state))
+    rank[by_work] = place
+    shorter = np.empty(job_at)  # work of the state's shorter jobs
+    before = np.cumsum(work[by_work]) - work[by_work]
+    shorter[by_work] = before - before[sizes[state, 3]]
+    seconds = ways(link[:, 0], link[:, 1], stage[:, 1])
+    critical = np.zeros(job_at)
+    np.maximum.at(critical, job, seconds)
+    held = supply - releasing * free
     # Executors that the fair share leaves a job: those to be placed are nobody's yet.
-    room = np.ceil(total / crowd) - supply + releasing * free
+    room = np.ceil(total / crowd) - held
     common = 1.0 - np.bincount(state, releasing, len(sizes))[state]
     of_job = np.stack(
         [
             free / total, releasing, supply / total, np.clip(room / 10.0, -3.0, 3.0), (room > 0).astype(float),
             np.log1p(crowd) / 3.0, np.log1p(work) / 7.0, np.log1p(age) / 5.0, rank / crowd, place / crowd, common,
+            np.log1p(shorter / total) / 4.0, np.log1p(work / np.maximum(held, 1.0)) / 6.0, np.log1p(critical) / 4.0,
         ],
         axis=1,
     )  # fmt: skip
     of_stage = np.stack(
         [
             np.log1p(stage[:, 0]) / 5.0, np.log1p(stage[:, 1]) / 2.0, np.log1p(stage[:, 0] * stage[:, 1]) / 6.0,
-            stage[:, 2], stage[:, 3],
+            stage[:, 2], stage[:, 3], np.log1p(seconds) / 4.0,
         ],
         axis=1,
     )  # fmt: skip
@@ -165,13 +177,15 @@ def read_states(observations: Sequence[Mapping[str, Any]]) -> States:
         features=np.concatenate([of_stage, of_job[job]], axis=1).astype(np.float32),
         job=job,
         state=state,
-        height=heights(link[:, 0], link[:, 1], stage_at),
+        height=ways(link[:, 0], link[:, 1], np.ones(stage_at, np.int64)) - 1,
         parent=link[:, 0],
         child=link[:, 1],
         choice=choice,
         row=choice - sizes[state[job[choice]], 2],
         limit=np.maximum(1, np.minimum(stage[choice, 0], free[job[choice]])).astype(np.int64),
         room=room[job[choice]].astype(np.float32),
+        held=held[job[choice]].astype(np.float32),
+        work=work[job[choice]].astype(np.float32),
         free=amounts[:, 0].astype(np.int64),
         executors=amounts[:, 2].astype(np.float32),
     )
@@ -269,10 +283,13 @@ def count_options(states: States, picked: Integers) -> tuple[Floats, Integers, I
     begin = np.cumsum(limit) - limit
     number = np.arange(len(owner)) - begin[owner] + 1
     spare = states.room[picked][owner] - number  # what the fair share would still leave the job
+    then = states.held[picked][owner] + number
     features = np.stack(
         [
             number / 10.0, np.log(number), np.clip(spare / 10.0, -3.0, 3.0), np.minimum(np.abs(spare), 5.0) / 5.0,
             (spare == 0).astype(float), (number == limit[owner]).astype(float),
+            (number == states.free[owner]).astype(float), np.log1p(then) / 4.0,
+            np.log1p(states.work[picked][owner] / then) / 5.0,
         ],
         axis=1,
     )  # fmt: skip

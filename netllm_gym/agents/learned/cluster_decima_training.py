@@ -55,8 +55,10 @@ class DecimaTraining:
         imitation: iterations of imitation.
         iterations: all iterations.
         sequences, rollouts: job sequences an iteration, and how often each is played.
-        jobs, executors: of an episode.
+        jobs: of an episode.
+        executors: of an episode's cluster; several take turns over the sequences, and the first is validated on.
         epochs, batch: passes over an iteration's decisions, and decisions in a step of the optimiser.
+        divergence: an iteration's passes end when the decisions' chances have moved so far (Kullback-Leibler, nats).
         clip: of PPO's surrogate.
         learning_rate: at the start of the reinforcement; it falls linearly to a tenth.
         imitation_rate: learning rate while imitating.
@@ -69,24 +71,25 @@ class DecimaTraining:
         embedding, hidden: widths of the network; seed: of everything.
     """
 
-    teacher: str = "cluster/strict-fair"
-    imitation: int = 6
+    teacher: str = "cluster/tuned"
+    imitation: int = 8
     iterations: int = 120
     sequences: int = 4
     rollouts: int = 4
-    jobs: int = 60
-    executors: int = 50
+    jobs: int = 50
+    executors: tuple[int, ...] = (50, 30)
     epochs: int = 3
     batch: int = 1024
     clip: float = 0.2
-    learning_rate: float = 1e-3
+    divergence: float = 0.01
+    learning_rate: float = 2e-3
     imitation_rate: float = 3e-3
-    entropy: float = 0.01
-    entropy_end: float = 0.001
-    horizon_s: float = 200.0
-    credit_s: float = 100.0
+    entropy: float = 0.001
+    entropy_end: float = 0.0005
+    horizon_s: float = 100.0
+    credit_s: float = 200.0
     average: float = 0.8
-    check_every: int = 10
+    check_every: int = 8
     check_sequences: int = 16
     check_jobs: int = 100
     embedding: int = 16
@@ -94,14 +97,14 @@ class DecimaTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = (self.iterations, self.sequences, self.jobs, self.executors, self.epochs, self.batch)
+        counts = (self.iterations, self.sequences, self.jobs, *self.executors, self.epochs, self.batch)
         checks = (self.check_every, self.check_sequences, self.check_jobs)
-        if min(*counts, *checks) < 1 or self.imitation < 0:
+        if not self.executors or min(*counts, *checks) < 1 or self.imitation < 0:
             raise ConfigError("counts must be at least 1")
         if self.rollouts < 2:
             raise ConfigError("rollouts must be at least 2: each is the others' baseline")
-        if min(self.horizon_s, self.credit_s, self.learning_rate, self.imitation_rate) <= 0:
-            raise ConfigError("horizon_s, credit_s and the learning rates must be positive")
+        if min(self.horizon_s, self.credit_s, self.divergence, self.learning_rate, self.imitation_rate) <= 0:
+            raise ConfigError("horizon_s, credit_s, divergence and the learning rates must be positive")
         if not 0 <= self.average < 1 or min(self.entropy, self.entropy_end) <= 0:
             raise ConfigError("average must lie in [0, 1) and the entropy weights must be positive")
         if self.imitation and not self.teacher:
@@ -170,13 +173,16 @@ class Trainer:
         config: hyper-parameters.
         train, valid: job sequences to learn on and to choose the network by.
         run: folder for the state and ``log.jsonl``; a run found there goes on.
+        start: the network to begin with, of the configuration's widths; by default a new one with equal chances.
 
     Raises:
         MissingExtraError: torch is not installed.
-        ConfigError: the folder holds a run of another configuration.
+        ConfigError: the folder holds a run of another configuration, or `start` has other widths.
     """
 
-    def __init__(self, config: DecimaTraining, train: TraceSet, valid: TraceSet, run: str | Path) -> None:
+    def __init__(
+        self, config: DecimaTraining, train: TraceSet, valid: TraceSet, run: str | Path, start: Decima | None = None
+    ) -> None:
         try:
             import torch
         except ImportError:
@@ -186,27 +192,24 @@ class Trainer:
         self.config, self.run, self.shape = config, Path(run), DecimaConfig(config.embedding, config.hidden)
         self.sequences = len(train)
         self.envs = [
-            ClusterSchedulingEnv(train, jobs=config.jobs, executors=config.executors)
-            for _ in range(config.sequences * config.rollouts)
+            ClusterSchedulingEnv(train, jobs=config.jobs, executors=config.executors[k % len(config.executors)])
+            for k in range(config.sequences)
+            for _ in range(config.rollouts)
         ]
         self.checks = [(1_000 + k, k) for k in range(min(config.check_sequences, len(valid)))]
         self.check_envs = [
-            ClusterSchedulingEnv(valid, jobs=config.check_jobs, executors=config.executors) for _ in self.checks
+            ClusterSchedulingEnv(valid, jobs=config.check_jobs, executors=config.executors[0]) for _ in self.checks
         ]
         for env in (*self.envs, *self.check_envs):
             env._tables = self.envs[0]._tables  # resolved once for all
-        rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(0xDEC,)))
-        self.weights = {}
-        for name, shape in self.shape.shapes().items():
-            bound = np.sqrt(1.0 / shape[0]) if len(shape) == 2 else 0.0
-            drawn = rng.uniform(-bound, bound, shape).astype(np.float32)
-            if name in ("pick.2.weight", "amount.1.weight"):
-                drawn *= 0.01  # begin with equal chances
-            self.weights[name] = torch.from_numpy(drawn).requires_grad_()
+        if start is not None and start.config != self.shape:
+            raise ConfigError(f"the network to start from has {start.config}, the training asks for {self.shape}")
+        drawn = _drawn(self.shape, config.seed) if start is None else start.weights
+        self.weights = {name: torch.from_numpy(value.copy()).requires_grad_() for name, value in drawn.items()}
         self.network = Network(self.weights, torch_operations())
         self.averaged = self._snapshot()
         self.best, self.best_score, self.iteration = self._snapshot(), np.inf, 0
-        self.optimiser = torch.optim.Adam(list(self.weights.values()), lr=config.learning_rate, eps=1e-5)
+        self.optimiser = self._new_optimiser()
         if run_state.stored(self.run):
             self._resume()
 
@@ -268,6 +271,11 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
         self.optimiser.step()
 
+    def _new_optimiser(self) -> Any:
+        import torch
+
+        return torch.optim.Adam(list(self.weights.values()), lr=self.config.learning_rate, eps=1e-5)
+
     def _rate(self, rate: float) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -287,31 +295,33 @@ class Trainer:
         import torch
 
         config = self.config
+        if self.iteration == config.imitation:
+            self.optimiser = self._new_optimiser()  # the moments of imitation's far smaller gradients would leap
         share = (self.iteration - config.imitation) / max(config.iterations - config.imitation - 1, 1)
         self._rate(config.learning_rate * (1.0 - 0.9 * share))
         entropy_weight = config.entropy * (config.entropy_end / config.entropy) ** share
-        gains, fit = advantages(moments, config.rollouts, config.horizon_s, config.credit_s)
-        whole = np.concatenate(gains)
-        mean, spread = float(whole.mean()), float(whole.std()) + 1e-6
+        gains, fit, spread = advantages(moments, config.rollouts, config.horizon_s, config.credit_s)
         before: dict[int, Any] = {}
         with torch.no_grad():
             for batch in self._batches(moments, np.random.default_rng(0)):
                 chosen = [moments[k] for k in batch]
                 log_p, _ = judge(self.network, *_gather(chosen))
                 before |= dict(zip(batch, log_p.split([len(m.slot) for m in chosen]), strict=True))
-        entropies, moves = [], []
-        for _ in range(config.epochs):
-            for batch in self._batches(moments, rng):
-                log_p, entropy = judge(self.network, *_gather([moments[k] for k in batch]))
-                gain = (np.concatenate([gains[k] for k in batch]) - mean) / spread
-                better = torch.from_numpy(np.clip(gain, -5.0, 5.0).astype(np.float32))
-                change = log_p - torch.cat([before[k] for k in batch])
-                ratio = change.exp()
-                surrogate = torch.minimum(ratio * better, ratio.clamp(1 - config.clip, 1 + config.clip) * better)
-                self._step(-surrogate.mean() - entropy_weight * entropy)
-                entropies.append(float(entropy.detach()))
-                moves.append(float((ratio - 1 - change).detach().mean()))
-        return {"entropy": float(np.mean(entropies)), "divergence": moves[-1], "fit": fit, "spread": spread}
+        entropies: list[float] = []
+        moves: list[float] = []
+        for batch in (batch for _ in range(config.epochs) for batch in self._batches(moments, rng)):
+            if moves and np.mean(moves[-8:]) > config.divergence:
+                break
+            log_p, entropy = judge(self.network, *_gather([moments[k] for k in batch]))
+            better = torch.from_numpy(np.clip(np.concatenate([gains[k] for k in batch]), -5, 5).astype(np.float32))
+            change = log_p - torch.cat([before[k] for k in batch])
+            ratio = change.exp()
+            surrogate = torch.minimum(ratio * better, ratio.clamp(1 - config.clip, 1 + config.clip) * better)
+            self._step(-surrogate.mean() - entropy_weight * entropy)
+            entropies.append(float(entropy.detach()))
+            moves.append(float((ratio - 1 - change).detach().mean()))
+        moved = float(np.mean(moves[-8:]))
+        return {"entropy": float(np.mean(entropies)), "divergence": moved, "fit": fit, "spread": spread}
 
     def _snapshot(self) -> dict[str, NDArray[np.float32]]:
         return {name: value.detach().numpy().copy() for name, value in self.weights.items()}
@@ -325,19 +335,36 @@ class Trainer:
             name: {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in part.items()}
             for name, part in parts.items()
         }
-        about = {"config": asdict(self.config), "iteration": self.iteration, "best_score": self.best_score}
+        about = {"config": _plain(self.config), "iteration": self.iteration, "best_score": self.best_score}
         run_state.store(self.run, networks, self.optimiser, about, line)
 
     def _resume(self) -> None:
         import torch
 
         names = ("now", "averaged", "best")
-        networks, about = run_state.resume(self.run, asdict(self.config), names, self.optimiser)
+        networks, about = run_state.resume(self.run, _plain(self.config), names, self.optimiser)
         with torch.no_grad():
             for name, value in networks["now"].items():
                 self.weights[name].copy_(value)
         self.averaged, self.best = ({key: value.numpy() for key, value in networks[name].items()} for name in names[1:])
         self.iteration, self.best_score = int(about["iteration"]), float(about["best_score"])
+
+
+def _plain(config: DecimaTraining) -> dict[str, Any]:
+    """Return the options as JSON will give them back."""
+    return {**asdict(config), "executors": list(config.executors)}
+
+
+def _drawn(shape: DecimaConfig, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Draw the weights of a new network, whose decisions have about equal chances."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0xDEC,)))
+    weights = {}
+    for name, size in shape.shapes().items():
+        bound = np.sqrt(1.0 / size[0]) if len(size) == 2 else 0.0
+        weights[name] = rng.uniform(-bound, bound, size).astype(np.float32)
+        if name in ("pick.2.weight", "amount.1.weight"):
+            weights[name] *= 0.01
+    return weights
 
 
 def _gather(moments: Sequence[Moment]) -> tuple[States, Integers, Integers]:
