@@ -80,9 +80,6 @@ class Graphene(WeightedFair):
     leftover_to_shortest = True
     releasing_first = False
 
-    def __init__(self, alpha: float = 0.1):
-        super().__init__(alpha)
-
     def stage(self, rows: np.ndarray, stages: np.ndarray) -> int:
         """Choose among the runnable rows of one job: parents finished first, then the heaviest stage ahead."""
         ahead = stages[:, 0] * stages[:, 1]

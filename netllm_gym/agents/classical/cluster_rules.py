@@ -100,9 +100,12 @@ class HalfFIFO(FIFO):
 
 @register_agent("cluster/weighted-fair")
 class WeightedFair(_Rule):
-    """Caps in proportion to (remaining work) ** `alpha` (Decima's tuned heuristic; 0 is Fair)."""
+    """Caps in proportion to (remaining work) ** `alpha` (Decima's tuned heuristic; 0 is Fair).
 
-    def __init__(self, alpha: float = 0.5):
+    The default exponent was chosen on validation sequences (docs/envs/cluster.md).
+    """
+
+    def __init__(self, alpha: float = 0.1):
         self.alpha = alpha
 
     def caps(self, work: np.ndarray) -> np.ndarray:
