@@ -34,7 +34,8 @@ def heatmap(standings: pd.DataFrame, told: str, per_cent: bool = True) -> Figure
             if np.isnan(values[i, j]):
                 continue
             shade = (values[i, j] - low) / max(high - low, 1e-9)
-            text = f"{100 * values[i, j]:.0f}" if per_cent else f"{values[i, j]:.2f}"
+            # Rounded first: "-0" is no number that a reader expects.
+            text = f"{round(100 * float(values[i, j]))}" if per_cent else f"{round(float(values[i, j]), 2) + 0.0:.2f}"
             axes.text(
                 j, i, text.replace("-", "−"), ha="center", va="center", fontsize=8,
                 color="black" if shade > 0.55 else "white",
