@@ -443,3 +443,24 @@ def test_published_reading_is_refused_for_streaming() -> None:
     heads = [HeadTrace("1", "1", 5.0, np.zeros((200, 3)), "published")]
     with pytest.raises(ConfigError, match="canonical"):
         gym.make(STREAM, traces=traces.TraceSet("mine", "test", tuple(heads)))
+
+
+def test_a_streaming_episode_does_not_depend_on_the_viewers_played_before():
+    from dataclasses import replace
+
+    from netllm_gym import traces
+
+    known = traces.load("viewport/synthetic", "train")
+    whole = known[0]
+    count = len(whole.angles_deg) // 2
+    half = replace(whole, user="half", angles_deg=whole.angles_deg[:count], valid=whole.valid[:count])
+    other = next(trace for trace in known if trace.video != whole.video)
+    viewers = replace(known, traces=(other, half, whole))
+    fresh, used = (
+        gym.make("netllm_gym/ViewportStreaming-v0", traces=viewers, disable_env_checker=True).unwrapped
+        for _ in range(2)
+    )
+    used.reset(seed=0, options={"trace": 1})
+    for env in (fresh, used):
+        env.reset(seed=0, options={"trace": 2})
+    assert fresh.chunks == used.chunks and (fresh.manifest.tile_bytes == used.manifest.tile_bytes).all()

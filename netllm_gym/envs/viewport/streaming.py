@@ -211,7 +211,9 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
             if self._tables is not None:
                 self._videos[trace.video] = self._tables[trace.video]
             else:
-                self._videos[trace.video] = synthetic_tiles(trace.video, max(2, int(trace.duration_s)))
+                # As long as its longest viewer, whoever comes first: an episode must not depend on those before it.
+                longest = max(other.duration_s for other in self.traces if other.video == trace.video)
+                self._videos[trace.video] = synthetic_tiles(trace.video, max(2, int(longest)))
         return self._videos[trace.video]
 
     def _share(self, index: int) -> np.ndarray:
