@@ -110,7 +110,7 @@ def _play(recipe: EnvRecipe, units: Sequence[_Unit], workers: int, run: str) -> 
     """Yield (number of the unit, its block) as blocks finish, in any order."""
     here = [i for i, unit in enumerate(units) if workers == 1 or unit.spec.instance is not None]
     # Trained agents are named last and take longest: they begin, so that no core waits for them at the end.
-    away = [i for i in reversed(range(len(units))) if i not in set(here)]
+    away = sorted(set(range(len(units))).difference(here), reverse=True)
     if away:
         # No backend is named, so that `with joblib.parallel_config(backend="ray")` moves the same work to a
         # cluster. Ray's backend hands results over only when all are there, so it gets the work in waves.

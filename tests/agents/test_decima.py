@@ -18,9 +18,9 @@ from netllm_gym.agents.learned.cluster_decima_network import (
     count_options,
     join,
     read_states,
-    ways,
 )
 from netllm_gym.envs.cluster.env import ClusterSchedulingEnv
+from netllm_gym.envs.cluster.view import longest_ways
 from netllm_gym.errors import CheckpointError, ConfigError
 from tests.damage import DAMAGES, damage
 
@@ -106,8 +106,8 @@ def test_messages_reach_a_parent_from_its_whole_offspring() -> None:
 
 def test_ways_through_a_diamond() -> None:
     parent, child = np.array([0, 0, 1, 2, 0]), np.array([1, 2, 3, 3, 3])
-    assert ways(parent, child, np.ones(5, np.int64)).tolist() == [3, 2, 2, 1, 1]
-    assert ways(parent, child, np.array([1.0, 7.0, 2.0, 3.0, 9.0])).tolist() == [11.0, 10.0, 5.0, 3.0, 9.0]
+    assert longest_ways(parent, child, np.ones(5, np.int64)).tolist() == [3, 2, 2, 1, 1]
+    assert longest_ways(parent, child, np.array([1.0, 7.0, 2.0, 3.0, 9.0])).tolist() == [11.0, 10.0, 5.0, 3.0, 9.0]
 
 
 def test_what_the_network_reads_of_jobs_does_not_depend_on_the_company() -> None:

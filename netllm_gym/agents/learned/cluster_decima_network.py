@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from netllm_gym.envs.cluster.view import longest_ways
 from netllm_gym.errors import ConfigError
 
 Floats = NDArray[np.float32]
@@ -107,19 +108,6 @@ def join(parts: Sequence[States]) -> States:
     return States(**columns)
 
 
-def ways(parent: Integers, child: Integers, own: NDArray[Any]) -> NDArray[Any]:
-    """Return the largest sum of `own` ``[n]`` along a way from each stage to one without children, both included."""
-    length = own
-    while len(parent):
-        below = np.zeros_like(own)
-        np.maximum.at(below, parent, length[child])
-        longer = own + below
-        if np.array_equal(longer, length):
-            break
-        length = longer
-    return length
-
-
 def read_states(observations: Sequence[Mapping[str, Any]]) -> States:
     """Turn observations of the environment, which must wait for a decision, into one graph."""
     stages, jobs, edges, counts = [], [], [], []
@@ -150,7 +138,7 @@ def read_states(observations: Sequence[Mapping[str, Any]]) -> States:
     shorter = np.empty(job_at)  # work of the state's shorter jobs
     before = np.cumsum(work[by_work]) - work[by_work]
     shorter[by_work] = before - before[sizes[state, 3]]
-    seconds = ways(link[:, 0], link[:, 1], stage[:, 1])
+    seconds = longest_ways(link[:, 0], link[:, 1], stage[:, 1])
     critical = np.zeros(job_at)
     np.maximum.at(critical, job, seconds)
     held = supply - releasing * free
@@ -177,7 +165,7 @@ def read_states(observations: Sequence[Mapping[str, Any]]) -> States:
         features=np.concatenate([of_stage, of_job[job]], axis=1).astype(np.float32),
         job=job,
         state=state,
-        height=ways(link[:, 0], link[:, 1], np.ones(stage_at, np.int64)) - 1,
+        height=longest_ways(link[:, 0], link[:, 1], np.ones(stage_at, np.int64)) - 1,
         parent=link[:, 0],
         child=link[:, 1],
         choice=choice,

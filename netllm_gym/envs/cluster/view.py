@@ -22,16 +22,21 @@ CLUSTER_SCALES = [50.0, 50.0, 50.0, 5.0, 20.0]
 
 def path_lengths(stages: NDArray[np.float32], edges: NDArray[np.int32]) -> NDArray[np.float32]:
     """Return each stage's longest way to the end of its job, itself included, in executor-seconds of work."""
-    own = stages[:, 0] * stages[:, 1]
     edges = edges[edges[:, 0] >= 0]
+    return longest_ways(edges[:, 0], edges[:, 1], stages[:, 0] * stages[:, 1])
+
+
+def longest_ways(parent: NDArray[Any], child: NDArray[Any], own: NDArray[Any]) -> NDArray[Any]:
+    """Return the largest sum of `own` ``[n]`` along a way from each stage to one without children, both included."""
     length = own
-    while True:
+    while len(parent):
         below = np.zeros_like(own)
-        np.maximum.at(below, edges[:, 0], length[edges[:, 1]])
+        np.maximum.at(below, parent, length[child])
         longer = own + below
         if np.array_equal(longer, length):
-            return length
+            break
         length = longer
+    return length
 
 
 def used(observation: Mapping[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
