@@ -10,7 +10,7 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
@@ -318,21 +318,23 @@ def test_batched_mpc_decides_as_the_single_agent(first_quality) -> None:
 @given(
     st.integers(0, 2**31), st.integers(1, 4), st.floats(0.05, 8.0), st.floats(0, 60), st.integers(0, 5), st.floats(0, 3)
 )
+@example(185535, 1, 1.0, 2.0, 0, 1.0)  # two plans whose values differ in the last bit only
 def test_the_pruned_search_is_the_full_enumeration(seed, horizon, mbps, buffer_s, last, switch_weight) -> None:
     rng = np.random.default_rng(seed)
     quality = rng.permutation([0.3, 0.75, 1.2, 1.85, 2.85, 4.3]) if seed % 2 else np.array([1, 2, 3, 12, 15, 20.0])
     sizes = rng.uniform(1e5, 2.5e6, (horizon, 6))
+    thousandths = np.rint(1000 * quality).astype(int)  # what a plan is worth is defined on these: no slack for ties
     best, answer = -np.inf, -1
     for plan in itertools.product(range(6), repeat=horizon):
-        ahead, stall, before, gain, change = buffer_s, 0.0, last, 0.0, 0.0
+        ahead, stall, before, gain, change = buffer_s, 0.0, last, 0, 0
         for row, level in zip(sizes, plan, strict=True):
             seconds = row[level] / (mbps * 125000.0)
             stall += max(seconds - ahead, 0.0)
             ahead = max(ahead - seconds, 0.0) + 4.0
-            gain += quality[level]
-            change += abs(quality[level] - quality[before])
+            gain += thousandths[level]
+            change += abs(thousandths[level] - thousandths[before])
             before = level
-        value = gain - 4.3 * stall - switch_weight * change
-        if value >= best - 1e-9:
-            best, answer = max(best, value), plan[0]
+        value = gain / 1000.0 - 4.3 * stall - switch_weight * (change / 1000.0)
+        if value >= best:
+            best, answer = value, plan[0]
     assert choose(sizes, quality, 4.3, switch_weight, 4.0, mbps * 125000.0, buffer_s, last) == answer
