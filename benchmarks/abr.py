@@ -31,7 +31,7 @@ import numpy as np
 from numba import njit
 
 import netllm_gym.traces as trace_room
-from netllm_gym.agents.classical.mpc import choose, choose_many
+from netllm_gym.agents.abr.mpc import choose, choose_many
 from netllm_gym.envs.abr.planner import optimum
 from netllm_gym.traces import NetworkTrace, VideoManifest
 

@@ -27,9 +27,9 @@ from netllm_gym import traces
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.envs.cluster.bounds import combine_bounds, job_bounds
 from netllm_gym.evaluation import load_setting
-from netllm_gym.traces.jobs import job_traces
-from netllm_gym.traces.workload import Workload
-from netllm_gym.traces.workload_statistics import offered_load
+from netllm_gym.traces.jobs.statistics import offered_load
+from netllm_gym.traces.jobs.trace import job_traces
+from netllm_gym.traces.jobs.workload import Workload
 
 LOCKSTEP = 10  # episodes that a network decides for at once
 

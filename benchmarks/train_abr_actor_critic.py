@@ -1,7 +1,7 @@
 """Train the ABR policy: `python benchmarks/train_abr_actor_critic.py RUN --out FOLDER` (resumes RUN).
 
 Learns on the train splits of abr/fcc-hsdpa and abr/synthetic and, with a curriculum, on links drawn from a space of
-families (netllm_gym/agents/learned/abr_curriculum.py). The valid split of abr/fcc-hsdpa scores the policy.
+families (netllm_gym/agents/abr/curriculum.py). The valid split of abr/fcc-hsdpa scores the policy.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import argparse
 from dataclasses import asdict
 
 from netllm_gym import traces
-from netllm_gym.agents.learned.abr_actor_critic import save
-from netllm_gym.agents.learned.abr_ppo import CURRICULA, PPOConfig, Trainer
+from netllm_gym.agents.abr.actor_critic import save
+from netllm_gym.agents.abr.ppo import CURRICULA, PPOConfig, Trainer
 
 CARD = """# abr/actor-critic
 

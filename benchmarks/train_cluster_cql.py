@@ -11,8 +11,8 @@ from pathlib import Path
 
 from train_cluster_llm import AGENTS, collected
 
-from netllm_gym.agents.network_checkpoint import save
-from netllm_gym.agents.rl.offline import OfflineConfig, train_offline
+from netllm_gym.agents.offline.algorithms import OfflineConfig, train_offline
+from netllm_gym.agents.offline.checkpoint import save
 from netllm_gym.datasets.schedules import padded
 
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from netllm_gym import traces
 from netllm_gym.agents.checkpoint import read_description
-from netllm_gym.agents.learned.cluster_decima import load, save
-from netllm_gym.agents.learned.cluster_decima_training import DecimaTraining, Trainer
+from netllm_gym.agents.cluster.decima import load, save
+from netllm_gym.agents.cluster.decima_training import DecimaTraining, Trainer
 
 CARD = """# cluster/decima
 

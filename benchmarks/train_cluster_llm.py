@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym import zoo
-from netllm_gym.agents.learned.cluster_llm import ClusterLLM
+from netllm_gym.agents.cluster.llm import ClusterLLM
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.storage import save
 from netllm_gym.agents.llm.trainer import train

@@ -24,8 +24,8 @@ import numpy as np
 import netllm_gym  # noqa: F401 (registers the environments)
 from netllm_gym import make_agent, traces
 from netllm_gym.agents.base import EnvInfo
-from netllm_gym.agents.classical import viewport_predictors as p
-from netllm_gym.agents.classical.viewport_agents import LinearL1, Ridge
+from netllm_gym.agents.viewport import predictors as p
+from netllm_gym.agents.viewport.rules import LinearL1, Ridge
 from netllm_gym.envs.viewport.metrics import interval, mae_published, score
 from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import SETTINGS, WindowProtocol, Windows, cut
@@ -167,10 +167,10 @@ def ship(name: str, reading: str) -> None:
 
 
 def _language_model(out: str, **options: Any) -> None:
-    from netllm_gym.agents.learned.viewport_llm import for_language_model
     from netllm_gym.agents.llm import storage
     from netllm_gym.agents.llm.config import LLMConfig
     from netllm_gym.agents.llm.trainer import train
+    from netllm_gym.agents.viewport.llm import for_language_model
     from netllm_gym.datasets.viewport_windows import window_experience
 
     name = JIN + "/as-published"

@@ -25,7 +25,7 @@ from netllm_gym import make_agent
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.envs.viewport.metrics import interval
 from netllm_gym.files import write_json
-from netllm_gym.traces.head_geometry import great_circle_deg
+from netllm_gym.traces.head.geometry import great_circle_deg
 
 PREDICTORS = ("linear-regression", "velocity", "history-mean", "hold-last", "damped-velocity", "linear-l1", "gru")
 TARGETS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)

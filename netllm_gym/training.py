@@ -83,16 +83,16 @@ def _train(
         save_llm(llm, out)
         llm.name = str(out)
         return llm
-    from netllm_gym.agents.network_checkpoint import save
+    from netllm_gym.agents.offline.checkpoint import save
 
     agent: Any
     if recipe == "regret-mlp":
-        from netllm_gym.agents.learned.regret_mlp import RegretMLPConfig, train_regret_mlp
+        from netllm_gym.agents.offline.regret_mlp import RegretMLPConfig, train_regret_mlp
 
         assert held_out is not None
         agent = train_regret_mlp(_config(RegretMLPConfig, options, seed=seed), experience, held_out, say)
     else:
-        from netllm_gym.agents.rl.offline import OfflineConfig, train_offline
+        from netllm_gym.agents.offline.algorithms import OfflineConfig, train_offline
 
         agent = train_offline(_config(OfflineConfig, options, seed=seed, algorithm=recipe), experience, say)
     save(agent, experience, out)

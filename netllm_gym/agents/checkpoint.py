@@ -22,10 +22,10 @@ from netllm_gym.errors import CheckpointError
 FORMAT = 1
 LOADERS = {
     "llm": "netllm_gym.agents.llm.storage:load",
-    "regret-mlp": "netllm_gym.agents.network_checkpoint:load",
-    "d3rlpy": "netllm_gym.agents.network_checkpoint:load",
-    "actor-critic": "netllm_gym.agents.learned.abr_actor_critic:load",
-    "decima": "netllm_gym.agents.learned.cluster_decima:load",
+    "regret-mlp": "netllm_gym.agents.offline.checkpoint:load",
+    "d3rlpy": "netllm_gym.agents.offline.checkpoint:load",
+    "actor-critic": "netllm_gym.agents.abr.actor_critic:load",
+    "decima": "netllm_gym.agents.cluster.decima:load",
 }
 
 

@@ -15,14 +15,23 @@ _FACTORIES: dict[str, Callable[..., Agent]] = {}
 
 # Modules that register this package's own agents, imported on the first look-up. None of them imports torch.
 _BUILTIN_MODULES = (
-    "netllm_gym.agents.classical",
-    "netllm_gym.agents.learned.abr_actor_critic",
-    "netllm_gym.agents.learned.abr_shipped",
-    "netllm_gym.agents.learned.cluster_cql",
-    "netllm_gym.agents.learned.cluster_llm",
-    "netllm_gym.agents.learned.cluster_decima",
-    "netllm_gym.agents.learned.viewport_agents",
-    "netllm_gym.agents.learned.viewport_llm",
+    "netllm_gym.agents.anything",
+    "netllm_gym.agents.abr.basic",
+    "netllm_gym.agents.abr.rules",
+    "netllm_gym.agents.abr.fast_mpc",
+    "netllm_gym.agents.abr.published",
+    "netllm_gym.agents.abr.actor_critic",
+    "netllm_gym.agents.abr.shipped",
+    "netllm_gym.agents.viewport.rules",
+    "netllm_gym.agents.viewport.streaming",
+    "netllm_gym.agents.viewport.learned",
+    "netllm_gym.agents.viewport.llm",
+    "netllm_gym.agents.cluster.rules",
+    "netllm_gym.agents.cluster.packing",
+    "netllm_gym.agents.cluster.tuned",
+    "netllm_gym.agents.cluster.decima",
+    "netllm_gym.agents.cluster.cql",
+    "netllm_gym.agents.cluster.llm",
     "netllm_gym.agents.llm",
 )
 _loaded = False

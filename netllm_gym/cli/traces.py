@@ -12,11 +12,11 @@ from netllm_gym import traces as room
 from netllm_gym.cli.output import console, emit, remarks
 from netllm_gym.errors import ConfigError, DownloadError
 from netllm_gym.traces import catalog
-from netllm_gym.traces.jobs import JobTrace
-from netllm_gym.traces.network import NetworkTrace, statistics
-from netllm_gym.traces.readers.columns import MEGABITS, SECONDS
-from netllm_gym.traces.user import FORMATS, guess_path
-from netllm_gym.traces.workload_statistics import summary
+from netllm_gym.traces.jobs.statistics import summary
+from netllm_gym.traces.jobs.trace import JobTrace
+from netllm_gym.traces.network.readers.columns import MEGABITS, SECONDS
+from netllm_gym.traces.network.trace import NetworkTrace, statistics
+from netllm_gym.traces.network.user import FORMATS, guess_path
 
 app = typer.Typer(help="Trace sets: what there is, what is in them, and how to bring your own.", no_args_is_help=True)
 
@@ -180,7 +180,7 @@ def calibrate_command(
     ] = None,
 ) -> None:
     """Fit the synthetic model to a set and print the catalog entry (TOML) of its synthetic twin."""
-    from netllm_gym.traces.calibrate import calibrate, calibrate_phases, catalog_entry
+    from netllm_gym.traces.network.calibrate import calibrate, calibrate_phases, catalog_entry
 
     with room.training("fitting a synthetic set"):
         traces = room.load(name, split)

@@ -13,7 +13,7 @@ from netllm_gym.envs.viewport.prediction import ViewportPredictionEnv
 from netllm_gym.envs.viewport.windows import Windows, cut, displacements, mirrored, turned
 from netllm_gym.errors import ConfigError
 from netllm_gym.files import digest
-from netllm_gym.traces.head_geometry import unwrap_to_last
+from netllm_gym.traces.head.geometry import unwrap_to_last
 from netllm_gym.traces.protocol import training
 
 ENV_ID = "netllm_gym/ViewportPrediction-v0"

@@ -7,20 +7,20 @@ from typing import Any
 
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import catalog
-from netllm_gym.traces.head import HeadTrace
-from netllm_gym.traces.head_import import holds_head_logs, import_heads, imported_heads, is_imported, read_heads
-from netllm_gym.traces.head_readers import read_head_csv
-from netllm_gym.traces.head_sets import fetch_heads, read_head_folder
-from netllm_gym.traces.network import NetworkTrace
-from netllm_gym.traces.network_sets import fetch_network, fetch_video, load_video
+from netllm_gym.traces.head.readers import read_head_csv
+from netllm_gym.traces.head.sets import fetch_heads, read_head_folder
+from netllm_gym.traces.head.trace import HeadTrace
+from netllm_gym.traces.head.user import holds_head_logs, import_heads, imported_heads, is_imported, read_heads
+from netllm_gym.traces.jobs.sets import fetch_workload
+from netllm_gym.traces.jobs.user import holds_workload, workload_set
+from netllm_gym.traces.network.published import PublishedLog, published_logs
+from netllm_gym.traces.network.sets import fetch_network, fetch_video, load_video
+from netllm_gym.traces.network.trace import NetworkTrace
+from netllm_gym.traces.network.user import import_traces, read_path, user_set
 from netllm_gym.traces.protocol import check_opening, training
-from netllm_gym.traces.published import PublishedLog, published_logs
 from netllm_gym.traces.splits import audit
 from netllm_gym.traces.traceset import TraceSet
-from netllm_gym.traces.user import import_traces, read_path, user_set
-from netllm_gym.traces.video import VideoManifest, synthetic_video
-from netllm_gym.traces.workload_files import holds_workload, workload_set
-from netllm_gym.traces.workload_sets import fetch_workload
+from netllm_gym.traces.video.manifest import VideoManifest, synthetic_video
 
 __all__ = [
     "HeadTrace",

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from netllm_gym.files import atomic_path
-from netllm_gym.traces.jobs import JobTrace
-from netllm_gym.traces.network import NetworkTrace
+from netllm_gym.traces.jobs.statistics import table
+from netllm_gym.traces.jobs.trace import JobTrace
+from netllm_gym.traces.network.trace import NetworkTrace
 from netllm_gym.traces.traceset import TraceSet
-from netllm_gym.traces.workload_statistics import table
 
 
 def plot_network(traces: TraceSet[NetworkTrace], path: Path, shown: int = 4) -> None:

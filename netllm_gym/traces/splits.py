@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TypeVar
 
-from netllm_gym.traces.network import NetworkTrace
-from netllm_gym.traces.similarity import clusters, near_copies, shared_runs
+from netllm_gym.traces.network.similarity import clusters, near_copies, shared_runs
+from netllm_gym.traces.network.trace import NetworkTrace
 from netllm_gym.traces.traceset import Trace
 
 T = TypeVar("T", bound=Trace)
@@ -92,7 +92,7 @@ class Audit:
         exact: pairs of splits → names in the second whose content stands in the first.
         shared_recordings: pairs of splits → number of traces in the second cut from a recording of the first.
         overlapping: pairs of splits → names in the second that share a run of equal samples with one of the first,
-            directly or through others (:func:`netllm_gym.traces.similarity.shared_runs`).
+            directly or through others (:func:`netllm_gym.traces.network.similarity.shared_runs`).
         near: pairs of splits → names in the second that are near copies of one in the first.
         clusters: per split, groups of traces joined by recording, run or near copy.
         effective: per split, the effective number of clusters (sum n)² / sum n² over cluster sizes n: the sample

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from netllm_gym import EnvInfo, make_agent
-from netllm_gym.agents.learned import abr_curriculum as genet
-from netllm_gym.agents.learned.abr_curriculum import Curriculum
-from netllm_gym.agents.learned.abr_playground import Playground, measured, robust_mpc
+from netllm_gym.agents.abr import curriculum as genet
+from netllm_gym.agents.abr.curriculum import Curriculum
+from netllm_gym.agents.abr.playground import Playground, measured, robust_mpc
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.traces import load, load_video
 
@@ -90,7 +90,7 @@ def test_a_run_with_a_curriculum_that_stops_and_goes_on_ends_where_an_unbroken_o
     tmp_path, small, curriculum: str
 ) -> None:
     pytest.importorskip("torch")
-    from netllm_gym.agents.learned.abr_ppo import PPOConfig, Trainer
+    from netllm_gym.agents.abr.ppo import PPOConfig, Trainer
 
     config = PPOConfig(
         iterations=4, episodes=8, epochs=1, batch_size=128, check_every=1, hidden=16, curriculum=curriculum
@@ -111,7 +111,7 @@ def test_a_run_with_a_curriculum_that_stops_and_goes_on_ends_where_an_unbroken_o
 
 
 def test_unknown_curricula_are_refused() -> None:
-    from netllm_gym.agents.learned.abr_ppo import PPOConfig
+    from netllm_gym.agents.abr.ppo import PPOConfig
 
     with pytest.raises(UnknownNameError, match="did you mean genet"):
         PPOConfig(curriculum="gent")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from netllm_gym import EnvInfo, evaluate, list_agents, make_agent
-from netllm_gym.agents.learned.abr_actor_critic import ZOO, ActorConfig, ActorCritic, features
+from netllm_gym.agents.abr.actor_critic import ZOO, ActorConfig, ActorCritic, features
 from netllm_gym.errors import CheckpointError, ConfigError
 from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest, load, load_video
 from tests.damage import DAMAGES, damage
@@ -75,7 +75,7 @@ def test_a_broken_checkpoint_is_one_line(tmp_path) -> None:
 
 
 def test_lock_step_training_physics_are_the_environments() -> None:
-    from netllm_gym.agents.learned.abr_playground import Playground
+    from netllm_gym.agents.abr.playground import Playground
 
     traces, video = load("abr/synthetic", "valid"), load_video("synthetic")
     ground = Playground(list(traces), [video])
@@ -96,7 +96,7 @@ def test_lock_step_training_physics_are_the_environments() -> None:
 
 def test_a_run_that_stops_and_goes_on_ends_where_an_unbroken_one_ends(tmp_path) -> None:
     pytest.importorskip("torch")
-    from netllm_gym.agents.learned.abr_ppo import PPOConfig, Trainer
+    from netllm_gym.agents.abr.ppo import PPOConfig, Trainer
 
     config = PPOConfig(iterations=2, episodes=8, epochs=1, batch_size=128, check_every=1, hidden=16)
     train, valid = list(load("abr/synthetic", "train"))[:6], list(load("abr/synthetic", "valid"))[:4]

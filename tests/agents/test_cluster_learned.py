@@ -67,8 +67,8 @@ def test_what_is_forbidden_takes_no_part_in_the_loss(raw):
 
 def test_cql_is_trained_on_the_padded_view_and_acts_legally(raw, tmp_path):
     pytest.importorskip("d3rlpy")
-    from netllm_gym.agents.network_checkpoint import save as save_network
-    from netllm_gym.agents.rl.offline import OfflineConfig, train_offline
+    from netllm_gym.agents.offline.algorithms import OfflineConfig, train_offline
+    from netllm_gym.agents.offline.checkpoint import save as save_network
 
     data = padded(raw, max_candidates=32)
     for algorithm in ("cql", "bc"):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from netllm_gym import EnvInfo, list_agents, make_agent, traces
-from netllm_gym.agents.learned.cluster_decima import ZOO, Decima, decide, save
-from netllm_gym.agents.learned.cluster_decima_network import (
+from netllm_gym.agents.cluster.decima import ZOO, Decima, decide, save
+from netllm_gym.agents.cluster.decima_network import (
     DecimaConfig,
     Network,
     best_of,
@@ -188,7 +188,7 @@ def test_an_abr_episode_is_refused() -> None:
 
 def test_torch_and_numpy_agree() -> None:
     torch = pytest.importorskip("torch")
-    from netllm_gym.agents.learned.cluster_decima_training import judge, torch_operations
+    from netllm_gym.agents.cluster.decima_training import judge, torch_operations
 
     weights, states = drawn_weights(), read_states(waiting())
     ours = Network(weights)
@@ -202,7 +202,7 @@ def test_torch_and_numpy_agree() -> None:
 
 def test_equal_rollouts_have_no_advantage_and_a_late_job_costs_its_decision() -> None:
     pytest.importorskip("torch")
-    from netllm_gym.agents.learned.cluster_decima_episodes import Moment, advantages
+    from netllm_gym.agents.cluster.decima_episodes import Moment, advantages
 
     states = read_states(waiting(1) * 2)
     none = np.zeros(2, np.int64)
@@ -223,7 +223,7 @@ def test_equal_rollouts_have_no_advantage_and_a_late_job_costs_its_decision() ->
 
 def test_a_run_that_stops_and_goes_on_ends_where_an_unbroken_one_ends(tmp_path) -> None:
     pytest.importorskip("torch")
-    from netllm_gym.agents.learned.cluster_decima_training import DecimaTraining, Trainer
+    from netllm_gym.agents.cluster.decima_training import DecimaTraining, Trainer
 
     config = DecimaTraining(
         imitation=1, iterations=3, sequences=2, rollouts=2, jobs=4, executors=(8, 5), epochs=1, batch=64, check_every=1,
@@ -254,7 +254,7 @@ def test_a_run_that_stops_and_goes_on_ends_where_an_unbroken_one_ends(tmp_path) 
 
 def test_training_goes_on_from_a_network_of_the_same_widths(tmp_path) -> None:
     pytest.importorskip("torch")
-    from netllm_gym.agents.learned.cluster_decima_training import DecimaTraining, Trainer
+    from netllm_gym.agents.cluster.decima_training import DecimaTraining, Trainer
 
     widths = DecimaConfig(4, 8)
     start = Decima(widths, drawn_weights(0, widths))
@@ -282,7 +282,7 @@ def test_training_goes_on_from_a_network_of_the_same_widths(tmp_path) -> None:
 )
 def test_options_out_of_range_are_refused(wrong: dict) -> None:
     pytest.importorskip("torch")
-    from netllm_gym.agents.learned.cluster_decima_training import DecimaTraining
+    from netllm_gym.agents.cluster.decima_training import DecimaTraining
 
     with pytest.raises(ConfigError):
         DecimaTraining(**wrong)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from netllm_gym import EnvInfo, make_agent
-from netllm_gym.agents.classical import fast_mpc
-from netllm_gym.agents.classical.fast_mpc import build_table, table_of
-from netllm_gym.agents.classical.mpc import choose
+from netllm_gym.agents.abr import fast_mpc
+from netllm_gym.agents.abr.fast_mpc import build_table, table_of
+from netllm_gym.agents.abr.mpc import choose
 from netllm_gym.envs.abr.qoe import QoE
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import load_video

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from netllm_gym import EnvInfo, make_agent
-from netllm_gym.agents.classical.mpc_batch import BatchedMPC
+from netllm_gym.agents.abr.mpc_batch import BatchedMPC
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import VideoManifest
 

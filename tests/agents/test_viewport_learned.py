@@ -28,7 +28,7 @@ def test_a_short_training_gives_a_predictor_that_the_cache_returns(name: str, im
 def test_an_untrained_network_is_hold_last() -> None:
     import torch
 
-    from netllm_gym.agents.learned.viewport_networks import build_gru, build_track
+    from netllm_gym.agents.viewport.networks import build_gru, build_track
 
     motion, image = torch.randn(4, 10, 12), torch.rand(4, 512)
     assert torch.count_nonzero(build_gru(8, 2, 20)(motion, image)) == 0

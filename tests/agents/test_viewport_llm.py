@@ -14,10 +14,10 @@ pytestmark = pytest.mark.llm
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> str:
-    from netllm_gym.agents.learned.viewport_llm import for_language_model
     from netllm_gym.agents.llm import storage
     from netllm_gym.agents.llm.config import LLMConfig
     from netllm_gym.agents.llm.trainer import train
+    from netllm_gym.agents.viewport.llm import for_language_model
     from netllm_gym.datasets.viewport_windows import window_experience
 
     config = LLMConfig(

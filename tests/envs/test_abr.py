@@ -132,7 +132,7 @@ def test_robust_mpc_equals_full_enumeration() -> None:
     """Branch and bound must choose what trying all plans in order chooses, ties to the last included."""
     from itertools import product
 
-    from netllm_gym.agents.classical.mpc import choose
+    from netllm_gym.agents.abr.mpc import choose
 
     rng = np.random.default_rng(0)
     quality = np.array([0.3, 0.75, 1.2, 1.85, 2.85, 4.3])

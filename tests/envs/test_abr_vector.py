@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numba import njit
 
 from netllm_gym import EnvInfo, make_agent
-from netllm_gym.agents.classical.mpc import RobustForecast, choose, choose_many
+from netllm_gym.agents.abr.mpc import RobustForecast, choose, choose_many
 from netllm_gym.envs.abr.draws import Streams
 from netllm_gym.envs.abr.vector import ABRVectorEnv
 from netllm_gym.envs.abr.vector_arrays import CHUNK

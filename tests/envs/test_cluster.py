@@ -17,8 +17,8 @@ from netllm_gym.envs.cluster.durations import level_weights
 from netllm_gym.envs.cluster.simulator import ClusterSimulator
 from netllm_gym.errors import ConfigError, NetLLMGymError, TraceFormatError
 from netllm_gym.traces import catalog
-from netllm_gym.traces.readers.tpch import _load_dict
-from netllm_gym.traces.workload import JobTemplate, StageProfile, Workload, synthetic_workload
+from netllm_gym.traces.jobs.readers.tpch import _load_dict
+from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile, Workload, synthetic_workload
 
 ID = "netllm_gym/ClusterScheduling-v0"
 LEARNT = ("cluster/cql", "cluster/decima", "cluster/llm")  # need torch, and a checkpoint

@@ -8,7 +8,7 @@ import pytest
 
 from netllm_gym.envs.cluster.simulator import ClusterSimulator
 from netllm_gym.envs.cluster.state import COMMON
-from netllm_gym.traces.workload import JobTemplate, StageProfile, synthetic_workload
+from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile, synthetic_workload
 
 
 def stage(tasks=1, *durations):

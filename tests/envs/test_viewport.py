@@ -12,8 +12,8 @@ from netllm_gym.envs.viewport.allocate import knapsack, region
 from netllm_gym.envs.viewport.tiles import TileGrid, TileView
 from netllm_gym.envs.viewport.windows import WindowProtocol, cut, displacements
 from netllm_gym.errors import ConfigError, NetLLMGymError, TraceFormatError, UnknownNameError
-from netllm_gym.traces.head import HeadTrace
-from netllm_gym.traces.tiles import TileManifest, read_tile_table, synthetic_tiles
+from netllm_gym.traces.head.trace import HeadTrace
+from netllm_gym.traces.video.tiles import TileManifest, read_tile_table, synthetic_tiles
 
 PREDICT, STREAM = "netllm_gym/ViewportPrediction-v0", "netllm_gym/ViewportStreaming-v0"
 
@@ -69,7 +69,7 @@ def test_zero_motion_is_hold_last_and_the_truth_scores_zero() -> None:
 
 
 def test_an_episode_scores_what_the_windows_score() -> None:
-    from netllm_gym.agents.classical.viewport_predictors import DampedVelocity
+    from netllm_gym.agents.viewport.predictors import DampedVelocity
     from netllm_gym.envs.viewport.metrics import mae_wrapped
 
     env = gym.make(PREDICT).unwrapped
@@ -223,7 +223,7 @@ def test_every_embedded_setting_plays_and_groups_by_viewer(task) -> None:
 
 
 def test_fitted_agents_learn_from_the_set_the_catalog_names() -> None:
-    from netllm_gym.agents.classical.viewport_agents import training_set
+    from netllm_gym.agents.viewport.rules import training_set
 
     assert training_set("viewport/wu2017/as-published") == "viewport/jin2022/as-published"
     assert training_set("viewport/synthetic-restless") == "viewport/synthetic"

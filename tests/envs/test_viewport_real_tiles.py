@@ -10,7 +10,7 @@ import pytest
 from netllm_gym import make_agent, traces
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.traces import HeadTrace, TraceSet
-from netllm_gym.traces.tiles import read_tile_table
+from netllm_gym.traces.video.tiles import read_tile_table
 
 FOLDER = Path(os.environ.get("NETLLM_GYM_TILES") or Path(__file__).resolve().parents[3] / "shared" / "data" / "vp")
 WU, JIN = FOLDER / "wu2017_tiles_xie.npz", FOLDER / "jin2022_tiles_mansy.npz"

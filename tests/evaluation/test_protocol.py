@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from netllm_gym import CollectConfig, traces
-from netllm_gym.agents.classical.viewport_agents import training_windows
+from netllm_gym.agents.viewport.rules import training_windows
 from netllm_gym.cli import main
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.datasets.viewport_windows import window_experience
@@ -15,7 +15,7 @@ from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation import EvaluationResult, evaluate
 from tests.evaluation.toy import TOY
 
-PPO = "netllm_gym.agents.learned.abr_ppo"
+PPO = "netllm_gym.agents.abr.ppo"
 
 
 def ppo(split):
@@ -49,7 +49,7 @@ def test_every_door_is_closed(door, split):
 def test_trainers_refuse_a_test_set():
     with pytest.raises(ConfigError, match="never 'test'"):
         ppo("test")
-    decima = pytest.importorskip("netllm_gym.agents.learned.cluster_decima_training")
+    decima = pytest.importorskip("netllm_gym.agents.cluster.decima_training")
     train, test = (traces.load("cluster/synthetic", split) for split in ("train", "test"))
     with pytest.raises(ConfigError, match="never 'test'"):
         decima.Trainer(decima.DecimaTraining(), train, test, "unused")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces import NetworkTrace
-from netllm_gym.traces.readers import cooked, read_cooked
-from netllm_gym.traces.user import FORMATS, guess_format
+from netllm_gym.traces.network.readers import cooked, read_cooked
+from netllm_gym.traces.network.user import FORMATS, guess_format
 
 HEADERS = {
     "csv": "time_s,throughput_mbps",

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netllm_gym.errors import TraceFormatError
-from netllm_gym.traces.manifests import read_manifest, read_video_json
-from netllm_gym.traces.mpd import read_mpd, read_sidx
+from netllm_gym.traces.video.mpd import read_mpd, read_sidx
+from netllm_gym.traces.video.readers import read_manifest, read_video_json
 from tests.traces.test_manifests import GOOD, sidx
 
 PIECES = st.sampled_from(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from netllm_gym import traces
-from netllm_gym.agents.classical.viewport_linear import LinearMap
-from netllm_gym.agents.classical.viewport_predictors import (
+from netllm_gym.agents.viewport.linear import LinearMap
+from netllm_gym.agents.viewport.predictors import (
     DampedVelocity,
     HistoryMean,
     HoldLast,
@@ -20,7 +20,7 @@ from netllm_gym.envs.viewport.metrics import great_circle, interval, mae_publish
 from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import SETTINGS, WindowProtocol, cut
 from netllm_gym.errors import DownloadError
-from netllm_gym.traces.head_geometry import unwrap_to_last
+from netllm_gym.traces.head.geometry import unwrap_to_last
 
 pytestmark = pytest.mark.realdata
 REFERENCE = json.loads((Path(__file__).parent.parent / "data" / "vp_protocol.json").read_text())

@@ -10,8 +10,8 @@ import pytest
 from netllm_gym import traces
 from netllm_gym.errors import ConfigError, DownloadError
 from netllm_gym.traces import NetworkTrace, audit
-from netllm_gym.traces.network_sets import unzipped
-from netllm_gym.traces.similarity import clusters, near_copies, shared_runs
+from netllm_gym.traces.network.sets import unzipped
+from netllm_gym.traces.network.similarity import clusters, near_copies, shared_runs
 from netllm_gym.traces.splits import by_recording, joined_recordings
 
 FAMILIES = ("abr/hsdpa", "abr/ghent-4g", "abr/fcc-sd", "abr/fcc-hd", "abr/irish-5g", "abr/mahimahi-cellular")
@@ -99,7 +99,7 @@ def test_zip_members_are_read_within_caps(monkeypatch) -> None:
     import io
     import zipfile
 
-    from netllm_gym.traces import network_sets
+    from netllm_gym.traces.network import sets as network_sets
 
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -11,9 +11,9 @@ import pytest
 from netllm_gym import traces
 from netllm_gym.errors import ConfigError, DownloadError
 from netllm_gym.traces import NetworkTrace, catalog
-from netllm_gym.traces.calibrate import calibrate, calibrate_phases, catalog_entry, profile, windows
-from netllm_gym.traces.network_sets import _build_synthetic
-from netllm_gym.traces.synthetic import PhasedModel, RegimeModel, synthetic_traces
+from netllm_gym.traces.network.calibrate import calibrate, calibrate_phases, catalog_entry, profile, windows
+from netllm_gym.traces.network.sets import _build_synthetic
+from netllm_gym.traces.network.synthetic import PhasedModel, RegimeModel, synthetic_traces
 
 FITTED = [name for name in traces.names("abr/synthetic-") if "measured" in catalog.describe(name)]
 

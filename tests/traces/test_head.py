@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from netllm_gym import traces
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
-from netllm_gym.traces import head_geometry as geometry
-from netllm_gym.traces.head import HeadTrace
-from netllm_gym.traces.head_readers import read_head_csv, read_netllm
-from netllm_gym.traces.head_sets import load_heads, save_heads, split_heads
-from netllm_gym.traces.head_synthesis import motion_statistics
+from netllm_gym.traces.head import geometry
+from netllm_gym.traces.head.readers import read_head_csv, read_netllm
+from netllm_gym.traces.head.sets import load_heads, save_heads, split_heads
+from netllm_gym.traces.head.synthetic import motion_statistics
+from netllm_gym.traces.head.trace import HeadTrace
 
 ANGLE = st.tuples(st.floats(-179.9, 179.9), st.floats(-88, 88), st.floats(-80, 80))
 

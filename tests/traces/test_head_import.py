@@ -5,8 +5,8 @@ import pytest
 
 from netllm_gym import traces
 from netllm_gym.errors import ConfigError, NetLLMGymError, TraceFormatError
-from netllm_gym.traces.head_geometry import canonical_to_quaternion, lonlat_to_vector
-from netllm_gym.traces.head_import import guess_columns
+from netllm_gym.traces.head.geometry import canonical_to_quaternion, lonlat_to_vector
+from netllm_gym.traces.head.user import guess_columns
 
 TIME = np.arange(0.0, 30.0, 0.1)
 ANGLES = np.column_stack([20 * np.sin(TIME), 10 * np.cos(TIME), 3 * np.sin(TIME / 2)])

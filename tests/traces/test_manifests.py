@@ -9,8 +9,8 @@ import pytest
 
 from netllm_gym import traces
 from netllm_gym.errors import ConfigError, TraceFormatError
-from netllm_gym.traces.manifests import read_manifest, read_video_json
-from netllm_gym.traces.mpd import read_mpd, read_sidx
+from netllm_gym.traces.video.mpd import read_mpd, read_sidx
+from netllm_gym.traces.video.readers import read_manifest, read_video_json
 
 GOOD = {"bitrates_kbps": [300, 100], "chunk_s": 2, "chunk_bytes": [[7, 5], [9, 4], [8, 3]]}
 

@@ -5,8 +5,8 @@ import pytest
 
 from netllm_gym import traces
 from netllm_gym.errors import ConfigError, NetLLMGymError, TraceFormatError, UnknownNameError
-from netllm_gym.traces.network import NetworkTrace, statistics
-from netllm_gym.traces.readers import read_cooked
+from netllm_gym.traces.network.readers import read_cooked
+from netllm_gym.traces.network.trace import NetworkTrace, statistics
 from netllm_gym.traces.splits import audit, leak_free
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from netllm_gym import traces
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
-from netllm_gym.traces.readers import cooked, read_columns, read_cooked
-from netllm_gym.traces.user import FORMATS, guess_format
+from netllm_gym.traces.network.readers import cooked, read_columns, read_cooked
+from netllm_gym.traces.network.user import FORMATS, guess_format
 
 NS = 1_600_000_000_000_000_000
 GNET = "Timestamp,DL_bitrate,State\n2019.12.31_23.59.59,1000,D\n"

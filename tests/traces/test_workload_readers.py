@@ -8,12 +8,12 @@ from typer.testing import CliRunner
 from netllm_gym import traces
 from netllm_gym.cli.traces import app
 from netllm_gym.errors import TraceFormatError
-from netllm_gym.traces.readers.alibaba import read_alibaba
-from netllm_gym.traces.readers.wfcommons import read_wfcommons
-from netllm_gym.traces.workload import Workload, synthetic_workload
-from netllm_gym.traces.workload_files import holds_workload
-from netllm_gym.traces.workload_sets import load_stored, save_workload
-from netllm_gym.traces.workload_statistics import summary
+from netllm_gym.traces.jobs.readers.alibaba import read_alibaba
+from netllm_gym.traces.jobs.readers.wfcommons import read_wfcommons
+from netllm_gym.traces.jobs.sets import load_stored, save_workload
+from netllm_gym.traces.jobs.statistics import summary
+from netllm_gym.traces.jobs.user import holds_workload
+from netllm_gym.traces.jobs.workload import Workload, synthetic_workload
 
 NEW = {
     "workflow": {

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.compiled import njit
-from netllm_gym.traces.network import NetworkTrace
+from netllm_gym.traces.network.trace import NetworkTrace
 
 BYTES_PER_MBIT = 1e6 / 8.0
 # Unsigned, so that compiled code need not ask of every index whether it counts from the end.

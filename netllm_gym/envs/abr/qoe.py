@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.errors import ConfigError, UnknownNameError
-from netllm_gym.traces.video import VideoManifest
+from netllm_gym.traces.video.manifest import VideoManifest
 
 HD_SCORES = (1.0, 2.0, 3.0, 12.0, 15.0, 20.0)
 PRESETS = ("lin", "log", "hd")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from netllm_gym.envs.cluster.durations import LEVELS, StageTable
 from netllm_gym.envs.cluster.simulator import ClusterSimulator
 from netllm_gym.envs.cluster.state import draw_tasks
-from netllm_gym.traces.workload import JobTemplate
+from netllm_gym.traces.jobs.workload import JobTemplate
 
 Weights = tuple[int, int, float, float, float]
 

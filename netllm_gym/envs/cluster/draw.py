@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from netllm_gym.traces.workload import JobTemplate
+from netllm_gym.traces.jobs.workload import JobTemplate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 
-from netllm_gym.traces.workload import StageProfile
+from netllm_gym.traces.jobs.workload import StageProfile
 
 LEVELS = (5, 10, 20, 40, 50, 60, 80, 100)
 

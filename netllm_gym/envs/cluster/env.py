@@ -17,8 +17,8 @@ from netllm_gym.envs.cluster.simulator import ClusterSimulator
 from netllm_gym.envs.cluster.state import COMMON, Job
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import TraceSet
-from netllm_gym.traces.jobs import JobTrace, job_traces
-from netllm_gym.traces.workload import Workload
+from netllm_gym.traces.jobs.trace import JobTrace, job_traces
+from netllm_gym.traces.jobs.workload import Workload
 
 BIG = np.float32(3.4e38)
 

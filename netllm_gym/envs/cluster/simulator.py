@@ -19,7 +19,7 @@ from netllm_gym.envs.cluster.durations import StageTable
 from netllm_gym.envs.cluster.pools import Pools
 from netllm_gym.envs.cluster.state import COMMON, Executor, Job, Pool
 from netllm_gym.errors import ConfigError
-from netllm_gym.traces.workload import JobTemplate
+from netllm_gym.traces.jobs.workload import JobTemplate
 
 
 class ClusterSimulator:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.envs.cluster.durations import StageTable
-from netllm_gym.traces.workload import JobTemplate
+from netllm_gym.traces.jobs.workload import JobTemplate
 
 Pool = tuple[int, int]  # COMMON; (job, -1) idle at a job; (job, stage)
 COMMON: Pool = (-1, -1)

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.errors import ConfigError, TraceFormatError
-from netllm_gym.traces.head import HeadTrace
-from netllm_gym.traces.head_geometry import (
+from netllm_gym.traces.head.geometry import (
     lonlat_to_vector,
     published_to_quaternion,
     quaternion_to_canonical,
 )
+from netllm_gym.traces.head.trace import HeadTrace
 
 MAP_SHAPE = (16, 32)  # 11.25° a cell
 

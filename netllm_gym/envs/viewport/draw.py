@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.envs.viewport.tiles import TileGrid
-from netllm_gym.traces.head_geometry import vector_to_lonlat
+from netllm_gym.traces.head.geometry import vector_to_lonlat
 
 WIDTH, HEIGHT = 512, 256
 _HOLE, _LOW, _HIGH = np.array([40, 40, 40]), np.array([226, 237, 248]), np.array([33, 102, 172])

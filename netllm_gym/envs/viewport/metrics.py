@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import Windows
-from netllm_gym.traces import head_geometry as geometry
+from netllm_gym.traces.head import geometry
 
 Array = NDArray[np.float64]
 

@@ -16,8 +16,8 @@ from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import WindowProtocol
 from netllm_gym.errors import ConfigError, NetLLMGymError
 from netllm_gym.traces import HeadTrace, TraceSet
-from netllm_gym.traces.head_geometry import unwrap_to_last, wrap_deg
-from netllm_gym.traces.head_import import read_heads
+from netllm_gym.traces.head.geometry import unwrap_to_last, wrap_deg
+from netllm_gym.traces.head.user import read_heads
 
 MAX_MOTION_DEG = 3600.0  # extrapolations may turn several times
 

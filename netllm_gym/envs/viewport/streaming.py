@@ -19,8 +19,8 @@ from netllm_gym.envs.viewport.tiles import TileGrid, TileView
 from netllm_gym.envs.viewport.windows import WindowProtocol
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import TraceSet
-from netllm_gym.traces.head_geometry import unwrap_to_last
-from netllm_gym.traces.tiles import TileManifest, read_tile_table, synthetic_tiles
+from netllm_gym.traces.head.geometry import unwrap_to_last
+from netllm_gym.traces.video.tiles import TileManifest, read_tile_table, synthetic_tiles
 
 HISTORY = 8
 MODES = ("tiles", "pair", "view")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from netllm_gym.errors import ConfigError, UnknownNameError
-from netllm_gym.traces.head import HeadTrace
-from netllm_gym.traces.head_geometry import published_to_quaternion, wrap_deg
+from netllm_gym.traces.head.geometry import published_to_quaternion, wrap_deg
+from netllm_gym.traces.head.trace import HeadTrace
 
 # Exchanging left and right changes the sign of the first and the third angle in both readings (lon and roll; roll and
 # yaw).

@@ -1,0 +1,1 @@
+"""Bitrate agents: rules and planners without torch; networks load torch on use."""

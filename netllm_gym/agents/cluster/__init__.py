@@ -1,0 +1,1 @@
+"""Cluster schedulers: rules, Decima, CQL and the language model (torch loads on use)."""

@@ -1,0 +1,141 @@
+"""`cluster/decima`: a scheduler in the line of Decima (Mao et al., SIGCOMM 2019), trained with this package.
+
+The network (:mod:`netllm_gym.agents.cluster.decima_network`) picks a runnable stage and then how many of the
+free executors to promise it. `cluster/decima` draws both from its probabilities, as the original does in evaluation
+too, with draws that the episode's seed fixes; `cluster/decima-greedy` takes the most probable. How it was trained:
+:mod:`netllm_gym.agents.cluster.decima_training` and the card in ``zoo/cluster-decima``. Playing needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from netllm_gym import zoo
+from netllm_gym.agents.base import BatchAgent, EnvInfo
+from netllm_gym.agents.checkpoint import read_description, write_checkpoint
+from netllm_gym.agents.cluster.decima_network import (
+    DecimaConfig,
+    Floats,
+    Integers,
+    Network,
+    States,
+    best_of,
+    count_options,
+    read_states,
+)
+from netllm_gym.agents.registry import register_agent
+from netllm_gym.errors import CheckpointError, ConfigError
+
+KIND = "decima"
+WEIGHTS = "weights.safetensors"
+ZOO = zoo.ROOT / "cluster-decima"
+
+
+class Decima(BatchAgent):
+    """Schedules by a trained network.
+
+    Args:
+        config: its widths.
+        weights: as :meth:`DecimaConfig.shapes` names them.
+        greedy: take the most probable decision instead of drawing one.
+
+    Raises:
+        ConfigError: weights that do not fit the widths.
+    """
+
+    kind = KIND
+
+    def __init__(self, config: DecimaConfig, weights: Mapping[str, Floats], greedy: bool = False) -> None:
+        found = {key: value.shape for key, value in weights.items()}
+        if found != config.shapes():
+            raise ConfigError(f"weights of shape {found} do not fit {config}")
+        self.config, self.weights, self.greedy = config, dict(weights), greedy
+        self.network = Network(self.weights)
+
+    def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
+        """Seed each episode's draws."""
+        for info in env_infos:
+            if "max_stages" not in info.static:
+                raise ConfigError(f"{self.name} schedules clusters, not {info.env_id}")
+        self.rngs = [info.rng() for info in env_infos]
+
+    def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
+        """Return (row, count - 1) for each episode still running."""
+        alive = [i for i, observation in enumerate(observations) if observation is not None]
+        states = read_states([observations[i] for i in alive])
+        rngs = [self.rngs[i] for i in alive]
+        picked, number = decide(self.network, states, None if self.greedy else rngs)
+        actions: list[Any] = [np.zeros(2, np.int64) for _ in observations]
+        for i, row, count in zip(alive, states.row[picked], number, strict=True):
+            actions[i] = np.array([row, count - 1])
+        return actions
+
+
+def noise(rngs: Sequence[np.random.Generator] | None, owner: Integers) -> NDArray[np.float64] | float:
+    """Return Gumbel noise for scores of `owner` ``[n]`` (rising), each owner's from its own generator."""
+    if rngs is None:
+        return 0.0
+    sizes = np.bincount(owner, minlength=len(rngs))
+    return np.concatenate([rng.gumbel(size=size) for rng, size in zip(rngs, sizes, strict=True)])
+
+
+def decide(network: Network, states: States, rngs: Sequence[np.random.Generator] | None) -> tuple[Integers, Integers]:
+    """Take one decision a state: draw it with the state's generator, or take the most probable one without.
+
+    Returns:
+        The picked position in `states.choice` and the number of executors, ``[s]``.
+    """
+    contexts = network.contexts(states)
+    owner = states.choice_state
+    picked = best_of(network.picks(contexts) + noise(rngs, owner), owner)
+    options, state, number = count_options(states, picked)
+    scores = network.amounts(contexts[picked], options, state)
+    return picked, number[best_of(scores + noise(rngs, state), state)]
+
+
+def save(agent: Decima, folder: str | Path, recipe: dict[str, Any], card: str) -> Path:
+    """Write the checkpoint folder: weights, description with the training `recipe`, and `card` as its README."""
+
+    def fill(target: Path) -> None:
+        save_file(agent.weights, target / WEIGHTS)
+        (target / "README.md").write_text(card, encoding="utf-8")
+
+    about = {
+        "kind": KIND, "env_id": "netllm_gym/ClusterScheduling-v0", "config": asdict(agent.config), "recipe": recipe,
+    }  # fmt: skip
+    return write_checkpoint(folder, about, fill)
+
+
+def load(folder: Path, about: dict[str, Any], greedy: bool = False) -> Decima:
+    """Rebuild the agent of a checkpoint folder.
+
+    Raises:
+        CheckpointError: the weights are missing, corrupt or do not fit the description.
+    """
+    try:
+        return Decima(DecimaConfig(**about["config"]), load_file(folder / WEIGHTS), greedy)
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: {WEIGHTS} is missing") from None
+    except (ConfigError, SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{folder}: the weights do not fit agent.json ({reason})") from None
+
+
+@register_agent("cluster/decima")
+def shipped() -> Decima:
+    """Return the trained scheduler that comes with the package; it draws its decisions."""
+    return load(ZOO, read_description(ZOO))
+
+
+@register_agent("cluster/decima-greedy")
+def shipped_greedy() -> Decima:
+    """Return the trained scheduler that comes with the package; it takes the most probable decision."""
+    return load(ZOO, read_description(ZOO), greedy=True)

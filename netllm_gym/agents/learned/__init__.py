@@ -1,1 +1,0 @@
-"""Small supervised networks: the honest rivals of the language model (torch, loaded on use)."""

@@ -1,1 +1,0 @@
-"""Offline reinforcement learning by d3rlpy on a flat view of the observations."""

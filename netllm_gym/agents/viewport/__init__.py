@@ -1,0 +1,1 @@
+"""Viewport agents: predictors, streaming agents and the networks that learn them (torch loads on use)."""

@@ -1,0 +1,169 @@
+"""Catalog builders of head-motion sets.
+
+Besides ``train``, ``valid`` and ``test``, whose videos and users are all disjoint, a public set has two more
+parts: ``crowd``, the training users on the videos of the other splits (what a deployed predictor may know
+    about a
+video), and ``other``, every remaining pair of user and video.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from netllm_gym.errors import ConfigError, DownloadError, TraceFormatError
+from netllm_gym.files import atomic_path, cache_dir
+from netllm_gym.traces import catalog
+from netllm_gym.traces.fetch import Source, fetch_files
+from netllm_gym.traces.head.readers import HZ, head_logs, read_head_csv, read_netllm
+from netllm_gym.traces.head.synthetic import CALIBRATED, synthetic_head_traces
+from netllm_gym.traces.head.trace import HeadTrace
+from netllm_gym.traces.traceset import TraceSet
+
+SPLITS = ("train", "valid", "test")
+_PATH = re.compile(r"video(\d+)/5Hz/simple_5Hz_user(\d+)\.csv$")
+
+
+def save_heads(path: Path, traces: list[HeadTrace]) -> None:
+    """Write traces of one reading and rate to a compressed ``.npz`` (no pickle), by atomic rename."""
+    with atomic_path(path) as temporary, temporary.open("wb") as handle:
+        np.savez(
+            handle,
+            user=np.array([trace.user for trace in traces]),
+            video=np.array([trace.video for trace in traces]),
+            dataset=np.array(traces[0].dataset),
+            reading=np.array(traces[0].reading),
+            hz=np.array(traces[0].hz),
+            start_s=np.array([trace.start_s for trace in traces]),
+            offset=np.cumsum([0, *(len(trace) for trace in traces)]),
+            angles_deg=np.concatenate([trace.angles_deg for trace in traces]),
+            valid=np.concatenate([trace.valid for trace in traces]),
+        )
+
+
+def load_heads(path: Path) -> list[HeadTrace]:
+    """Read what :func:`save_heads` wrote.
+
+    Raises:
+        TraceFormatError: not such a file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            columns = {key: stored[key] for key in stored.files}
+        users, videos = columns["user"].tolist(), columns["video"].tolist()
+        starts, offsets = columns["start_s"].tolist(), columns["offset"].tolist()
+        shared = (str(columns["reading"]), str(columns["dataset"]), float(columns["hz"]))
+        return [
+            HeadTrace(
+                users[i],
+                videos[i],
+                shared[2],
+                columns["angles_deg"][offsets[i] : offsets[i + 1]],
+                shared[0],
+                starts[i],
+                columns["valid"][offsets[i] : offsets[i + 1]],
+                shared[1],
+            )
+            for i in range(len(users))
+        ]
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        raise TraceFormatError(path, f"not a stored head-motion set ({error}); delete it and fetch again") from None
+
+
+def _stored(name: str, entry: catalog.Entry, reading: str) -> Path:
+    return cache_dir() / "traces" / f"{name.replace('/', '--')}-{reading}-{entry['sha256'][:12]}.npz"
+
+
+def fetch_heads(name: str, progress: bool = False) -> None:
+    """Download, verify and parse a public set, and keep both readings in the cache.
+
+    Raises:
+        DownloadError: it cannot be had or differs from the pinned content.
+    """
+    entry = catalog.describe(name)
+    folder = f"viewport_prediction/data/viewports/{entry['folder']}"
+    found = fetch_files(Source(entry["repository"], entry["commit"]), [f"{folder}/*.csv"], entry["sha256"], progress)
+    published, canonical = [], []
+    for path, data in sorted(found.items(), key=lambda item: _ids(item[0])):
+        video, user = _ids(path)
+        both = read_netllm(data, str(user), str(video), entry["folder"].lower(), entry["lon_offset_deg"])
+        published.append(both[0])
+        canonical.append(both[1])
+    save_heads(_stored(name, entry, "published"), published)
+    save_heads(_stored(name, entry, "canonical"), canonical)
+
+
+def _ids(path: str) -> tuple[int, int]:
+    match = _PATH.search(path)
+    if match is None:
+        raise TraceFormatError(path, "not named video<v>/5Hz/simple_5Hz_user<u>.csv")
+    return int(match.group(1)), int(match.group(2))
+
+
+def split_heads(traces: list[HeadTrace], entry: catalog.Entry) -> dict[str, tuple[HeadTrace, ...]]:
+    """Sort traces into ``train``, ``valid``, ``test``, ``crowd`` and ``other``.
+
+    The order within a split is that of the published lists: videos, then users.
+
+    Raises:
+        TraceFormatError: a user or video of a split has no trace.
+    """
+    by_pair = {(trace.video, trace.user): trace for trace in traces}
+    result: dict[str, tuple[HeadTrace, ...]] = {}
+    taken: set[tuple[str, str]] = set()
+
+    def collect(videos: list[int], users: list[int], split: str) -> tuple[HeadTrace, ...]:
+        pairs = [(str(video), str(user)) for video in videos for user in users]
+        missing = [pair for pair in pairs if pair not in by_pair]
+        if missing:
+            video, user = missing[0]
+            raise TraceFormatError(split, f"video {video} of user {user} is missing ({len(missing)} pairs in all)")
+        taken.update(pairs)
+        return tuple(by_pair[pair] for pair in pairs)
+
+    for split in SPLITS:
+        result[split] = collect(entry["video_split"][split], entry["user_split"][split], split)
+    unseen = entry["video_split"]["valid"] + entry["video_split"]["test"]
+    result["crowd"] = collect(unseen, entry["user_split"]["train"], "crowd")
+    result["other"] = tuple(trace for pair, trace in by_pair.items() if pair not in taken)
+    return {split: members for split, members in result.items() if members}
+
+
+@catalog.register_kind("head")
+def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
+    stored = _stored(name, entry, "published" if as_published else "canonical")
+    if not stored.is_file():
+        raise DownloadError(f"{name} is not on this machine yet: netllm-gym traces fetch {name}")
+    return split_heads(load_heads(stored), entry)
+
+
+@catalog.register_kind("synthetic-head")
+def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
+    if as_published:
+        raise ConfigError(f"{name} is synthetic: it has no as-published reading")
+    model = replace(CALIBRATED, **entry.get("motion", {}))
+    return synthetic_head_traces(entry["video_counts"], entry["user_counts"], entry["seed"], entry["length_s"], model)
+
+
+def read_head_folder(path: str | Path, columns: str = "ypr", hz: float = HZ, **kwargs: Any) -> TraceSet[HeadTrace]:
+    """Read a user's own logs: ``<folder>/<video>/<user>.csv``, or one file.
+
+    Args:
+        path: folder or file.
+        columns, hz: as for :func:`netllm_gym.traces.head.readers.read_head_csv`, which also takes the rest.
+        kwargs: passed on to it.
+
+    Raises:
+        TraceFormatError: nothing to read, or the first file that cannot be read.
+    """
+    root = Path(path)
+    traces = []
+    for member in head_logs(root):
+        pure = PurePosixPath(member)
+        traces.append(read_head_csv(member.read_bytes(), pure.stem, pure.parent.name, columns, hz, **kwargs))
+    return TraceSet(str(root), "all", tuple(traces), "user's own", source=str(root))
