@@ -8,7 +8,8 @@ That family is promoted: it takes 30 % of the drawn half, what was there before 
 What differs from Genet:
 
 - a family is a :class:`netllm_gym.traces.network.synthetic.RegimeModel` (mean, variation, how long levels last),
-  not a range of bandwidths; latency and buffer cap stay the environment's. The space reaches beyond the top of Pensieve's ladder;
+  not a range of bandwidths; latency and buffer cap stay the environment's. The space reaches beyond the top of
+  Pensieve's ladder;
 - Genet searches by Bayesian optimisation (15 points of 10 traces) because its rollouts are slow. Here 48 families are
   played in lock-step in a second, and the best six again on fresh links, so that no lucky draw is promoted;
 - the traces given keep their half throughout.
