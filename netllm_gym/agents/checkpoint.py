@@ -26,6 +26,7 @@ LOADERS = {
     "d3rlpy": "netllm_gym.agents.offline.checkpoint:load",
     "actor-critic": "netllm_gym.agents.abr.actor_critic:load",
     "decima": "netllm_gym.agents.cluster.decima:load",
+    "crowd": "netllm_gym.agents.viewport.crowd:load",
 }
 
 
