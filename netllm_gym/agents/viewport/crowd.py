@@ -159,7 +159,8 @@ def read_network(folder: str | Path) -> Any:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from netllm_gym.agents.viewport.crowd_network import CrowdConfig, CrowdNetwork
+    from netllm_gym.agents.viewport.crowd_config import CrowdConfig
+    from netllm_gym.agents.viewport.crowd_network import CrowdNetwork
 
     about = read_description(folder)
     if about["kind"] != KIND:
