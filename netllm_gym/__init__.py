@@ -27,6 +27,7 @@ _LAZY = {
     "load_experience": "netllm_gym.datasets.store",
     "train": "netllm_gym.recipes",
     "register_recipe": "netllm_gym.recipes",
+    "register_trace_kind": "netllm_gym.traces.catalog",
     "list_recipes": "netllm_gym.recipes",
     "evaluate": "netllm_gym.evaluation",
 }
@@ -54,3 +55,4 @@ if TYPE_CHECKING:
     from netllm_gym.recipes import list_recipes as list_recipes
     from netllm_gym.recipes import register_recipe as register_recipe
     from netllm_gym.recipes import train as train
+    from netllm_gym.traces.catalog import register_trace_kind as register_trace_kind

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "netllm_gym"
 ORDER = (
     ("errors", "plugins", "files", "versions", "compiled", "zoo"),
     ("traces",),
+    ("settings",),
     ("envs",),
     ("agents", "agents.base", "agents.registry"),
     ("play",),
