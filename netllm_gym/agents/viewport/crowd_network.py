@@ -122,8 +122,8 @@ class CrowdNetwork(nn.Module):
             self.gate = nn.Linear(2 * d, config.heads * 2 * (f // PIECE) * 3)
             self.correct = _perceptron(2 * d, d, 3 * f)
             for layer in (self.gate, self.correct[2]):  # an untrained network holds the last place
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
+                for parameter in layer.parameters():
+                    nn.init.zeros_(parameter)
             self.reader = None if config.backbone == "plain" else Reader(config)
 
     def forward(self, rows: Rows) -> Tensor:

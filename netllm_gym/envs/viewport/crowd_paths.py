@@ -82,10 +82,10 @@ class CrowdPaths:
             if last > first:
                 at = first - (now - history)
                 shown[: len(rows), at : at + last - first] = table[rows, first:last]
-        known = np.isfinite(shown).all(axis=-1)
+        known: NDArray[np.bool_] = np.asarray(np.isfinite(shown).all(axis=-1))
         if self.gap_s:
             lead = np.floor(self.gap_s * self.hz * np.arange(1, self.viewers + 1))
-            known &= np.arange(history + future)[None] < history + lead[:, None]
+            known = known & (np.arange(history + future)[None] < history + lead[:, None])
         return np.where(known[..., None], shown, np.float32(0.0)), known
 
     def spaces(self, samples: int) -> dict[str, spaces.Space]:
