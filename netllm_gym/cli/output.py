@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from netllm_gym.errors import ConfigError
 
@@ -28,7 +29,7 @@ def emit(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     for column in rows[0]:
         table.add_column(str(column), overflow="fold")
     for row in rows:
-        table.add_row(*(_text(value) for value in row.values()))
+        table.add_row(*(Text(_text(value)) for value in row.values()))  # as it is: brackets are no markup
     console.print(table)
 
 
