@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import netllm_gym.envs  # noqa: F401 (registers the ids)
 from netllm_gym.errors import NetLLMGymError
+from netllm_gym.play import play  # eagerly: the module of this name would hide the function
 
 __version__ = "0.1.0"
 
@@ -28,13 +29,18 @@ _LAZY = {
     "evaluate": "netllm_gym.evaluation",
 }
 
-__all__ = ["NetLLMGymError", "__version__", *sorted(_LAZY)]
+__all__ = ["NetLLMGymError", "__version__", "play", *sorted(_LAZY)]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'netllm_gym' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded yet or not."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 if TYPE_CHECKING:

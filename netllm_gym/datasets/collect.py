@@ -179,6 +179,8 @@ def collect(
     paths = [staging / f"{first:06d}.npz" for first, _ in blocks]
     missing = [(block, path) for block, path in zip(blocks, paths, strict=True) if not path.is_file()]
     done = total - sum(last - first for (first, last), _ in missing)
+    if progress:
+        progress(done, total)
     jobs = (delayed(_record_block)(config, *block, path) for block, path in missing)
     finished = Parallel(n_jobs=min(workers, max(1, len(missing))), return_as="generator")(jobs)
     for ((first, last), _), _none in zip(missing, finished, strict=True):
