@@ -32,6 +32,8 @@ PACKAGES = {
     "rl": ("torch", "d3rlpy"),
     "ray": ("ray",),
 }
+# The one package of an extra without which none of its parts works (some of `llm` need torch alone).
+CORE_OF = {"llm": "torch", "rl": "d3rlpy", "ray": "ray"}
 
 
 def available(package: str) -> bool:

@@ -10,8 +10,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "netllm_gym"
 # Lower rooms first. A module may import from its own room and from lower ones.
 ORDER = (
-    ("errors", "extras", "files", "randomness", "versions", "compiled", "zoo"),
+    ("errors", "plugins", "extras", "files", "randomness", "versions", "compiled", "zoo"),
     ("traces",),
+    ("settings",),
     ("envs",),
     ("agents", "agents.base", "agents.registry"),
     ("play",),
@@ -27,6 +28,7 @@ ORDER = (
         "agents.run_state",
     ),
     ("evaluation",),
+    ("recipes",),
     ("training", "quickstart", "ablation", "reproduce", "matrix"),
     ("cli",),
 )
