@@ -30,7 +30,7 @@ ORDER = (
     ("evaluation",),
     ("recipes",),
     ("training", "quickstart", "ablation", "reproduce", "matrix"),
-    ("cli",),
+    ("cli", "__main__"),
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
