@@ -29,6 +29,7 @@ LOADERS = {
     "actor-critic": "netllm_gym.agents.abr.actor_critic:load",
     "abr-rows": "netllm_gym.agents.abr.row_agent:load",
     "decima": "netllm_gym.agents.cluster.decima:load",
+    "crowd": "netllm_gym.agents.viewport.crowd:load",
 }
 
 
