@@ -86,7 +86,6 @@ def test_without_torch_every_command_says_what_to_install(tmp_path: Path) -> Non
         ("train", "cql", "--dataset", "netllm_gym/test/none-v0", "--out", "agent"),
         ("bench", "llm"),
         ("bench", "text", "abr/bba"),
-
         ("pull", "user/agent"),
     )
     works = (
