@@ -98,7 +98,7 @@ def _minari_root(path: Path):
 
 
 def _bounds(records: Sequence[Record]) -> dict[str, tuple[int, int]]:
-    """Most (nodes, edges) that any record holds, by the key of the graph."""
+    """Most (nodes, edges) that any record holds, by the key of the graph, rounded up so that later ones fit too."""
     found: dict[str, tuple[int, int]] = {}
     for record in records:
         for name, nodes in record.observations.items():
@@ -107,7 +107,12 @@ def _bounds(records: Sequence[Record]) -> dict[str, tuple[int, int]]:
             if key != name and links is not None:
                 most = found.get(key, (1, 1))
                 found[key] = (max(most[0], nodes.shape[1]), max(most[1], links.shape[1]))
-    return found
+    return {key: (_rounded(nodes), _rounded(edges)) for key, (nodes, edges) in found.items()}
+
+
+def _rounded(count: int) -> int:
+    """Return the next power of two."""
+    return 1 << max(count - 1, 1).bit_length()
 
 
 def _fitted(key: str, values: np.ndarray, space: gym.Space) -> np.ndarray:
