@@ -59,10 +59,10 @@ def device_of(config: LLMConfig) -> torch.device:
 
 def dtype_of(config: LLMConfig) -> torch.dtype:
     """Resolve ``config.dtype``: bfloat16 where a CUDA device computes in it, unless told otherwise."""
-    if config.dtype == "auto":
+    if config.dtype == "auto" and not config.four_bit:
         fast = device_of(config).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if fast else torch.float32
-    return torch.bfloat16 if config.dtype == "bf16" else torch.float32
+    return torch.bfloat16 if config.dtype == "bf16" or config.four_bit else torch.float32
 
 
 def _four_bit() -> Any:
@@ -181,7 +181,9 @@ def load_backbone(config: LLMConfig) -> nn.Module:
                 raise ConfigError(f"four_bit reads backbones of the Hub or a folder; {EMBEDDED} is small enough")
             random = config.weights == "random"
             model = smollm2(config.layers, not random)
-            words = ByteWords(width(model), EMBEDDING_RMS) if random else GGUFWords(GGUF(embedded_file()), EMBEDDING_RMS)
+            words = (
+                ByteWords(width(model), EMBEDDING_RMS) if random else GGUFWords(GGUF(embedded_file()), EMBEDDING_RMS)
+            )
             model.words = words
         else:
             model = _from_transformers(config, dtype)

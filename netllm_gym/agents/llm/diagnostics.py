@@ -20,9 +20,11 @@ def spread(hidden: Tensor) -> dict[str, float]:
 
     Returns:
         ``effective_rank``: exp of the entropy of the normalised singular values (Roy and Vetterli, 2007).
-        ``top_channel``: the largest channel's share of the energy.
+        ``top_channel``: the largest channel's share of the energy. Neither where a state is no number.
     """
     flat = hidden.reshape(-1, hidden.shape[-1]).float()
+    if not torch.isfinite(flat).all():
+        return {}
     values = torch.linalg.svdvals(flat)
     shares = values / values.sum().clamp_min(1e-12)
     energy = flat.pow(2).mean(0)

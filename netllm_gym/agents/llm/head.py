@@ -93,9 +93,7 @@ class Head(nn.Module):
             self.register_buffer("mean", torch.zeros(size))
             self.register_buffer("std", torch.ones(size))
         else:
-            raise ConfigError(
-                f"action space {type(space).__name__} has no head; Discrete, MultiDiscrete, MultiBinary and Box have one"
-            )
+            raise ConfigError(f"action space {type(space).__name__} has no head; Discrete, Multi* and Box have one")
         self.outputs = sum(self.sizes) or size
         self.points = bool(nodes) and self.sizes[:1] in ([nodes], [nodes + 1])
         if self.points:

@@ -193,10 +193,8 @@ def load(
         config = LLMConfig.of_checkpoint({**about["config"], "device": device})
         described = str(about.get("description", ""))
         known = {"modalities": about["modalities"], "scales": about["scales"]}
-        model = DecisionModel(
-            config, **spaces, **known, backbone=backbone, adapter=adapter, description=described
-        )
-    except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
+        model = DecisionModel(config, **spaces, **known, backbone=backbone, adapter=adapter, description=described)
+    except (LookupError, TypeError, ValueError, AssertionError, AttributeError, ArithmeticError, RuntimeError) as error:
         if isinstance(error, NetLLMGymError):
             raise CheckpointError(f"{source}: {error}") from None
         raise CheckpointError(f"{source}: not a valid description ({type(error).__name__}: {error})") from None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,14 +22,10 @@ from netllm_gym.agents.llm.batches import ByLength, collate, windows
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.diagnostics import diagnose, gradient_shares
 from netllm_gym.agents.llm.model import DecisionModel
+from netllm_gym.agents.llm.runs import AVERAGED, WEIGHTS, choice, newest_complete, out_of_memory, tensor_cores
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.files import write_json
-
-_WEIGHTS = "trainable.safetensors"
-_AVERAGED = "averaged.safetensors"
-# What a resumed training needs of a checkpoint; one that was killed while it was written lacks some of it.
-_COMPLETE = (_WEIGHTS, "optimizer.pt", "scheduler.pt", "trainer_state.json")
 
 
 class _Trainer(Trainer):
@@ -130,52 +124,21 @@ class _Trainer(Trainer):
         wanted = self.decider.trainable()
         if state_dict is not None:  # under FSDP the trainer gathers the shards first
             wanted = {key: state_dict[key] for key in wanted if key in state_dict}
-        save_file({key: value.contiguous().cpu() for key, value in wanted.items()}, folder / _WEIGHTS)
+        save_file({key: value.contiguous().cpu() for key, value in wanted.items()}, folder / WEIGHTS)
         if self.averaged:
             means = {key: value.contiguous().cpu() for key, value in self.averaged.items()}
-            save_file(means, folder / _AVERAGED)
+            save_file(means, folder / AVERAGED)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
         decider = model or self.decider
-        decider.load_state_dict(load_file(folder / _WEIGHTS), strict=False)
-        if (folder / _AVERAGED).is_file():
+        decider.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+        if (folder / AVERAGED).is_file():
             device = next(decider.parameters()).device
-            self.averaged = {key: value.to(device) for key, value in load_file(folder / _AVERAGED).items()}
+            self.averaged = {key: value.to(device) for key, value in load_file(folder / AVERAGED).items()}
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
-
-
-def choice(loss: float, score: float) -> float:
-    """What weights are chosen by, lower is better: the geometric mean of loss and score where both are positive."""
-    return math.sqrt(loss * score) if loss > 0 and score > 0 else score
-
-
-def newest_complete(folder: Path) -> str | None:
-    """The newest of Trainer's checkpoints that was written whole; later ones are removed."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
-    for path in found:
-        if all((path / name).is_file() for name in _COMPLETE):
-            with suppress(ValueError):  # the state is written last; half of it is no JSON
-                json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-                return str(path)
-        shutil.rmtree(path)
-    return None
-
-
-@contextmanager
-def tensor_cores(device: torch.device) -> Iterator[None]:
-    """On CUDA, multiply float32 matrices on the tensor cores (TF32) meanwhile; elsewhere nothing."""
-    if device.type != "cuda":
-        yield
-        return
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 class _Log(TrainerCallback):
@@ -187,10 +150,13 @@ class _Log(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
         """Record what the trainer reports."""
-        if logs and not math.isfinite(float(logs.get("loss", 0.0))):
-            raise ConfigError(
-                f"the training diverged: the loss is {logs['loss']} at step {state.global_step}; lower learning_rate"
-            )
+        for key in ("loss", "eval_loss"):
+            if logs and not math.isfinite(float(logs.get(key, 0.0))):
+                if state.best_metric is None:
+                    raise ConfigError(
+                        f"the training diverged: {key} is {logs[key]} at step {state.global_step}; lower learning_rate"
+                    )
+                control.should_training_stop = True  # the best weights until now are kept
         if not state.is_world_process_zero:
             return
         with self.path.open("a", encoding="utf-8") as handle:
@@ -345,16 +311,6 @@ def fit(
         best = [log for log in trainer.state.log_history if log.get("eval_choice") == trainer.state.best_metric][-1]
         results |= {"valid_score": best["eval_score"], "valid_loss": best["eval_loss"]}
     return results
-
-
-def out_of_memory(config: LLMConfig, error: Exception) -> str:
-    """Say in one line which options would lower the memory a training takes."""
-    smaller = [f"batch_size (now {config.batch_size})", "context" if not config.context else f"context ({config.context})"]
-    others = [] if config.gradient_checkpointing else ["gradient_checkpointing=true"]
-    others += [] if config.dtype in ("bf16", "auto") or config.tuning == "full" else ["dtype=bf16"]
-    others += ["tuning=lora"] if config.tuning == "full" else []
-    reason = str(error).strip().split(". ")[0]
-    return f"the device's memory is full ({reason}); lower {' or '.join(smaller)}, or set {', '.join(others or ['fewer layers'])}"
 
 
 def train(

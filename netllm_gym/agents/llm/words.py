@@ -1,4 +1,4 @@
-"""What a backbone knows of words: the embedding its texts begin with, how large embeddings are, and texts as embeddings.
+"""What a backbone knows of words: the embedding its texts begin with, how large embeddings are, texts as embeddings.
 
 The agent's tokens are no words. But a decoder that has only read texts expects one thing of whatever comes in: a first
 token on which attention may rest. Without it every step becomes such a sink, and the steps grow alike (Xiao et al.,
@@ -112,7 +112,8 @@ class TableWords(Words):
     @cached_property
     def rms(self) -> float:  # type: ignore[override]
         """Of the first 4,096 embeddings, which are enough."""
-        count = min(4096, int(self.table.weight.shape[0]))  # type: ignore[arg-type]
+        weight: Any = self.table.weight
+        count = min(4096, len(weight))
         return float(self._rows(list(range(count))).pow(2).mean().sqrt())
 
     @property

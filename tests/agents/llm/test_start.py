@@ -20,8 +20,9 @@ from netllm_gym.agents.llm.batches import collate  # noqa: E402
 from netllm_gym.agents.llm.config import LLMConfig  # noqa: E402
 from netllm_gym.agents.llm.diagnostics import diagnose, residuals  # noqa: E402
 from netllm_gym.agents.llm.model import DecisionModel  # noqa: E402
+from netllm_gym.agents.llm.runs import choice, newest_complete  # noqa: E402
 from netllm_gym.agents.llm.storage import save  # noqa: E402
-from netllm_gym.agents.llm.trainer import choice, newest_complete, train  # noqa: E402
+from netllm_gym.agents.llm.trainer import train  # noqa: E402
 from netllm_gym.errors import CheckpointError, ConfigError, DatasetError  # noqa: E402
 from tests.agents.llm.toy import fresh, hidden_states, play, toy  # noqa: E402
 
@@ -61,7 +62,6 @@ def _episodes(count: int) -> dict:
     return {key: torch.from_numpy(np.stack([[np.asarray(o[key]) for o in r] for r in rows])) for key in rows[0][0]}
 
 
-@pytest.mark.slow
 def test_with_the_start_token_steps_go_through_the_backbone_as_a_text_does():
     pytest.importorskip("tokenizers")
     env = gym.make("netllm_gym/ABR-v0").unwrapped
@@ -212,7 +212,7 @@ def test_numbers_that_are_none_are_named_by_episode_and_key(tmp_path):
         with pytest.raises(DatasetError, match=rf"{key} of episode 2 \(toy-2\) is not a number at step 1"):
             train(CONFIG, data, toy(1, 4), tmp_path / key)
     wild = dataclasses.replace(CONFIG, learning_rate=1e30, steps=20, eval_every=5, warmup=0, batch_size=8)
-    with pytest.raises(ConfigError, match="diverged.*lower learning_rate"):
+    with pytest.raises(ConfigError, match=r"diverged.*lower learning_rate"):
         train(wild, toy(), toy(1, 4), tmp_path / "wild")
 
 
@@ -221,7 +221,7 @@ def test_memory_that_is_full_names_the_options_that_lower_it(tmp_path, monkeypat
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")
 
     monkeypatch.setattr(DecisionModel, "forward", full)
-    with pytest.raises(ConfigError, match="lower batch_size .*gradient_checkpointing=true"):
+    with pytest.raises(ConfigError, match=r"lower batch_size .*gradient_checkpointing=true"):
         train(CONFIG, toy(), toy(1, 4), tmp_path / "run")
 
 
@@ -243,7 +243,7 @@ def test_backbones_that_cannot_serve_are_one_line(tmp_path):
 def test_descriptions_that_are_too_long_and_choices_that_begin_elsewhere_are_one_line(folder):
     experience = toy()
     parts = (experience.observation_space, experience.action_space, experience.modalities, experience.scales)
-    with pytest.raises(ConfigError, match="description of the task is .* tokens.*shorten it"):
+    with pytest.raises(ConfigError, match=r"description of the task is .* tokens.*shorten it"):
         DecisionModel(CONFIG, *parts, description="long " * 1000)
     with pytest.raises(ConfigError, match="needs its tokenizer"):
         DecisionModel(LLMConfig(backbone=folder, layers=1), *parts, description="choose")
@@ -268,3 +268,19 @@ def test_shapes_without_axes_and_binary_actions_are_served():
     played = play(agent, data, [0, 1, 2])
     assert all(experience.action_space.contains(action) for row in played for action in row)
     assert diagnose(agent.model, collate(data.episodes))["effective_rank"] >= 1.0
+
+
+def test_a_space_that_was_changed_in_a_checkpoint_is_one_line(tmp_path):
+    place = save(fresh(CONFIG, toy()), tmp_path / "agent")
+    about = json.loads((place / "agent.json").read_text())
+    changes = (
+        {"type": "Box", "dtype": "float32", "shape": [2], "low": [0.0], "high": [1.0]},
+        {"type": "Dict", "subspaces": []},
+        {"type": "MultiDiscrete", "dtype": "int64", "nvec": [], "start": [0]},
+        [], None, {"type": "Discrete", "n": -1},
+    )  # fmt: skip
+    for change in changes:
+        (place / "agent.json").write_text(json.dumps({**about, "observation_space": change}))
+        with pytest.raises(CheckpointError) as caught:
+            make_agent(str(place))
+        assert "\n" not in str(caught.value)
