@@ -132,7 +132,7 @@ class LLMAgent(BatchAgent):
                 raise CheckpointError(f"agent {self.name} of {self.env_id} cannot play {info.env_id}: {reason}")
         count = len(env_infos)
         self._cache = self._begin(count)
-        self._returns = np.full(count, float(self.model.target_return))
+        self._returns = np.full(count, float(self.model.target_return) if self.model.conditioned else 0.0)
         self._previous = torch.zeros(count, 1, self.model.head.outputs, device=self.model.device)
         self._window: list[torch.Tensor] = []
         self._started = False

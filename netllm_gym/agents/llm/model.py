@@ -9,6 +9,7 @@ nothing else: appending steps never changes an earlier hidden state, which is wh
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import gymnasium as gym
@@ -230,7 +231,7 @@ class DecisionModel(nn.Module):
         self.activate()
         backbone: Any = self.backbone
         mixed = self.llm_config.tuning == "full" and dtype_of(self.llm_config) == torch.bfloat16
-        with torch.autocast(tokens.device.type, torch.bfloat16, enabled=mixed):
+        with torch.autocast(tokens.device.type, torch.bfloat16) if mixed else nullcontext():
             out = backbone(inputs_embeds=tokens.to(backbone.dtype), past_key_values=cache, use_cache=cache is not None)
         return out.last_hidden_state
 
