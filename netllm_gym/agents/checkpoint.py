@@ -28,6 +28,7 @@ LOADERS = {
     "abr-llm": "netllm_gym.agents.abr.llm:load",
     "abr-rows": "netllm_gym.agents.abr.row_agent:load",
     "decima": "netllm_gym.agents.cluster.decima:load",
+    "crowd": "netllm_gym.agents.viewport.crowd:load",
 }
 
 

@@ -11,8 +11,14 @@ from netllm_gym.agents.base import Agent
 from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.datasets.store import load_experience
 from netllm_gym.errors import ConfigError, MissingExtraError
-from netllm_gym.recipes.base import Training, recipe_of
+from netllm_gym.recipes.base import Training, list_recipes, recipe_of
 from netllm_gym.traces.protocol import training
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RECIPES":  # of the first release
+        return tuple(list_recipes())
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _quiet(_line: str) -> None:
