@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from netllm_gym import evaluate
 from netllm_gym.agents.abr.lessons import Teacher, lessons, level_values
 from netllm_gym.agents.abr.row_agent import RowAgent, load, save
 from netllm_gym.agents.abr.rows import RowConfig, RowNetwork, to_torch
@@ -67,6 +68,14 @@ def test_one_agent_plays_any_ladder_and_says_what_is_new_to_it(tmp_path, levels:
         observation, _, over, _, info = env.step(agent.act(observation, info))
         steps += 1
     assert steps == 30
+
+
+def test_an_evaluation_outside_the_training_says_so(tmp_path) -> None:
+    folder = save(RowAgent(_network(), Ranges(levels=(7, 9))), tmp_path / "agent", {}, "")
+    with pytest.warns(UserWarning, match=r"outside what it was trained on: levels 6 \(trained on 7 to 9\)"):
+        result = evaluate(agents=[str(folder), "abr/bba"], setting="default", episodes=2, progress=False)
+    assert (result.frame["notice"] != "").sum() == 2
+    assert "Outside their training" in result.report(tmp_path / "report").read_text(encoding="utf-8")
 
 
 def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path) -> None:

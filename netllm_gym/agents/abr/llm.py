@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from netllm_gym import extras
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description
 from netllm_gym.envs.abr.ranges import Ranges
 from netllm_gym.envs.abr.view import ABRView, Episode
-from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
+from netllm_gym.errors import CheckpointError, ConfigError
 from netllm_gym.files import write_text
 
 KIND = "abr-llm"
@@ -29,8 +30,11 @@ class ABRLLM(BatchAgent):
         **kwargs: of any LLM checkpoint (``temperature``, ``device``); adapters are merged, for speed.
     """
 
+    serves = (ENV,)
+
     def __init__(self, checkpoint: str | Path, **kwargs: Any) -> None:
         self.folder, self.kwargs = Path(checkpoint), {"merge": True, **kwargs}
+        extras.require("llm", "abr/llm")
         about = read_description(self.folder)
         if about["kind"] not in ("llm", KIND) or about["env_id"] != ENV or "levels" not in about.get("modalities", {}):
             raise CheckpointError(f"{checkpoint} was not trained on the row view of {ENV}")
@@ -46,12 +50,10 @@ class ABRLLM(BatchAgent):
     def _model(self, levels: int) -> Any:
         """Return the network for a view of `levels` rows; its weights are the same for all."""
         if levels not in self._models:
-            try:
-                from minari.serialization import serialize_space
+            from minari.serialization import serialize_space
 
-                from netllm_gym.agents.llm.storage import load
-            except ImportError:
-                raise MissingExtraError("llm", self.name) from None
+            from netllm_gym.agents.llm.storage import load
+
             view = ABRView(levels)
             spaces = {
                 key: json.loads(serialize_space(getattr(view, key))) for key in ("observation_space", "action_space")
@@ -60,14 +62,7 @@ class ABRLLM(BatchAgent):
         return self._models[levels]
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
-        """Begin episodes.
-
-        Raises:
-            ConfigError: an environment without a video.
-        """
-        for info in env_infos:
-            if "video" not in info.static or "qoe" not in info.static:
-                raise ConfigError(f"{self.name} plays {ENV}, not {info.env_id}")
+        """Begin episodes."""
         self._episodes = [Episode(info.static) for info in env_infos]
         self._view = ABRView(max(episode.levels for episode in self._episodes))
         self._network = self._model(self._view.max_levels)

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from netllm_gym import extras
 from netllm_gym.agents import run_state
 from netllm_gym.agents.abr.rows import RowConfig, RowNetwork, to_torch
 from netllm_gym.agents.abr.worlds import AHEAD, Worlds
-from netllm_gym.errors import ConfigError, MissingExtraError
+from netllm_gym.errors import ConfigError
 
 VALUE_SCALE = 10.0
 # Spread of advantages below which worlds are not told apart, in ranges of the ladder.
@@ -108,10 +109,7 @@ class Trainer:
         run: str | Path,
         score: Callable[[RowNetwork], Score] | None = None,
     ) -> None:
-        try:
-            import torch
-        except ImportError:
-            raise MissingExtraError("llm", "training the ABR policy") from None
+        torch = extras.load("torch", "training the ABR policy")
         if worlds.n != config.episodes:
             raise ConfigError(f"{worlds.n} worlds for {config.episodes} episodes")
         self.config, self.worlds, self.run, self.score = config, worlds, Path(run), score

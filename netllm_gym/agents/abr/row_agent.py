@@ -36,22 +36,17 @@ class RowAgent(BatchAgent):
     """
 
     kind = KIND
+    serves = ("netllm_gym/ABR-v0",)
     memoryless = True
 
     def __init__(self, network: RowNetwork, ranges: Ranges, critic: RowNetwork | None = None) -> None:
         self.network, self.ranges, self.critic = network, ranges, critic
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
-        """Lay out the videos; nothing is remembered between steps.
-
-        Raises:
-            ConfigError: an environment without a video.
-        """
+        """Lay out the videos; nothing is remembered between steps."""
         shared: dict[tuple[int, int], Episode] = {}  # episodes of one environment share their facts
         self._episodes = []
         for info in env_infos:
-            if "video" not in info.static or "qoe" not in info.static:
-                raise ConfigError(f"{self.name} plays netllm_gym/ABR-v0, not {info.env_id}")
             key = id(info.static["video"]), id(info.static["qoe"])
             if key not in shared:
                 shared[key] = Episode(info.static)

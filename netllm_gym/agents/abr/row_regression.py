@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from netllm_gym import extras
 from netllm_gym.agents.abr.lessons import UNIT
 from netllm_gym.agents.abr.rows import RowConfig, RowNetwork, to_torch
 from netllm_gym.datasets.experience import Experience
-from netllm_gym.errors import ConfigError, DatasetError, MissingExtraError
+from netllm_gym.errors import ConfigError, DatasetError
 
 # Beyond this loss a level is simply bad; not nearer, or rare outages would count for little.
 DEEPEST = -4.0
@@ -65,10 +66,7 @@ def fit_rows(
         DatasetError: no lessons.
         MissingExtraError: torch is not installed.
     """
-    try:
-        import torch
-    except ImportError:
-        raise MissingExtraError("llm", "abr-regret-mlp") from None
+    torch = extras.load("torch", "abr-regret-mlp")
     rows, context, mask, gaps = (torch.from_numpy(array) for array in _arrays(data))
     held = tuple(torch.from_numpy(array) for array in _arrays(valid))
     shape = RowConfig(hidden=config.hidden)
