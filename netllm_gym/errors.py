@@ -53,3 +53,7 @@ class DatasetError(NetLLMGymError, ValueError):
 
 class ConfigError(NetLLMGymError, ValueError):
     """An argument out of range or in conflict with another."""
+
+
+class UnknownOptionError(UnknownNameError, ConfigError):
+    """An option of ``reset`` that an environment does not know; the message offers the nearest."""
