@@ -31,6 +31,7 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.viewport.learned",
     "netllm_gym.agents.viewport.llm",
     "netllm_gym.agents.viewport.crowd",
+    "netllm_gym.agents.viewport.crowd_rules",
     "netllm_gym.agents.cluster.rules",
     "netllm_gym.agents.cluster.packing",
     "netllm_gym.agents.cluster.tuned",
