@@ -1,0 +1,303 @@
+"""Play every agent on every episode of every condition in real time; a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from netllm_gym.errors import ConfigError
+from netllm_gym.evaluation.result import EvaluationResult
+from netllm_gym.evaluation.specs import AgentSpec, agent_specs, code_digest
+from netllm_gym.testbed import content, store, tools
+from netllm_gym.testbed.link import Clock, LagMeter
+from netllm_gym.testbed.machine import Machine
+from netllm_gym.testbed.plan import Condition, SessionPlan, load_conditions, plan_sessions
+from netllm_gym.testbed.player import Outcome, clients, play
+from netllm_gym.testbed.policy import OWN_RULE, record
+from netllm_gym.testbed.processes import Service, link_service, policy_service
+from netllm_gym.testbed.server import LinkPlan
+from netllm_gym.testbed.session import Measured, Session
+from netllm_gym.versions import versions
+
+CLIENTS = ("python", "dash.js")
+LINKS = ("embedded", "kernel")
+BASELINE, FLOOR = "abr/robust-mpc", "abr/constant"
+# Players begin one after the other (s), so that their first requests do not fall together.
+STAGGER_S = 0.25
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a run is played; part of every episode's key.
+
+    Attributes:
+        client: ``python`` or ``dash.js``.
+        link: ``embedded`` or ``kernel``.
+        speed: see :class:`netllm_gym.testbed.link.Clock`.
+    """
+
+    client: str = "python"
+    link: str = "embedded"
+    speed: float = 1.0
+
+    def check(self) -> None:
+        """Refuse what cannot be played.
+
+        Raises:
+            ConfigError: an unknown client or link, or a combination that makes no sense.
+            MissingExtraError: a module that it needs is missing.
+        """
+        if self.client not in CLIENTS:
+            raise ConfigError(f"client is {' or '.join(CLIENTS)}, got {self.client!r}")
+        if self.link not in LINKS:
+            raise ConfigError(f"link is {' or '.join(LINKS)}, got {self.link!r}")
+        Clock(self.speed)
+        if self.speed != 1.0 and (self.client != "python" or self.link != "embedded"):
+            raise ConfigError("only the Python client on the embedded link can be faster than real time")
+        tools.need_modules("aiohttp", "httpx")
+        if self.client == "dash.js":
+            tools.need_modules("playwright")
+            tools.chromium()
+        if self.link == "kernel":
+            tools.need_kernel()
+
+
+def describe_agents(agents: Sequence[Any], setup: Setup) -> list[AgentSpec]:
+    """Describe the agents, references added.
+
+    Raises:
+        ConfigError: an agent that looks into the simulator, or a browser's rule without a browser.
+    """
+    specs = []
+    for given in agents:
+        if isinstance(given, str) and given.startswith(OWN_RULE):
+            if setup.client != "dash.js":
+                raise ConfigError(f"{given} is a rule of the browser's player: add --client dash.js")
+            specs.append(AgentSpec(given, given))
+        else:
+            specs.append(AgentSpec.of(given))
+    specs = agent_specs(specs, (BASELINE, FLOOR))
+    for spec in specs:
+        if not spec.name.startswith(OWN_RULE) and spec.build().privileged:
+            raise ConfigError(f"{spec.label} looks into the simulator; nobody can on a real network")
+    return specs
+
+
+async def _sent(http: httpx.AsyncClient, url: str) -> list[dict[str, Any]]:
+    try:
+        answer: list[dict[str, Any]] = (await http.get(f"{url}/log")).json()
+        return answer
+    except (httpx.HTTPError, ValueError):
+        return []
+
+
+def _rescued(plan: SessionPlan, measured: Sequence[Measured], reason: str) -> dict[str, Any]:
+    """The record of an episode whose policy server cannot be asked for it any more."""
+    env: Any = plan.condition.recipe().make().unwrapped
+    session = Session(plan, env, None)
+    session.begin()
+    for segment in measured:
+        session.arrived(segment)
+    session.fail(reason)
+    return record(session)
+
+
+class Python:
+    """The headless player as a client of the runner."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.clock = Clock(setup.speed)
+
+    async def play(self, plan: SessionPlan, content_url: str, policy_url: str) -> dict[str, Any]:
+        """Play one session; return its record."""
+        first, second = clients()
+        async with first, second:
+            try:
+                outcome = await play(content_url, policy_url, self.clock, first, second)
+            except httpx.HTTPError as error:
+                outcome = Outcome(None, [], f"content server: {type(error).__name__}")
+            told = outcome.record or _rescued(plan, outcome.measured, outcome.reason or "the record was lost")
+            return {**told, "sent": await _sent(second, content_url)}
+
+
+def _link_plans(plans: Sequence[SessionPlan], folders: Mapping[str, Path]) -> dict[str, LinkPlan]:
+    return {
+        plan.key: LinkPlan(
+            folders[plan.condition.name],
+            plan.condition.video,
+            plan.trace,
+            plan.trace.start_s,
+            plan.condition.rtt_s,
+        )
+        for plan in plans
+    }
+
+
+async def _play_all(
+    plans: Sequence[SessionPlan],
+    client: Any,
+    services: tuple[Service, Service],
+    parallel: int,
+    keep: Callable[[SessionPlan, dict[str, Any]], None],
+) -> dict[str, float]:
+    """Play `plans`, `parallel` at a time; return how late this process's own event loop woke up."""
+    meter = LagMeter()
+    measuring = asyncio.create_task(meter.run())
+    gate = asyncio.Semaphore(parallel)
+    begun = 0
+
+    async def one(plan: SessionPlan) -> None:
+        nonlocal begun
+        async with gate:
+            begun += 1
+            if begun <= parallel:
+                await asyncio.sleep(begun * STAGGER_S)
+            keep(plan, await client.play(plan, f"{services[0].url}/s/{plan.key}", f"{services[1].url}/s/{plan.key}"))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for plan in plans:
+                group.create_task(one(plan))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    finally:
+        measuring.cancel()
+    return meter.summary()
+
+
+def run(
+    agents: Sequence[Any],
+    conditions: Sequence[str] = (),
+    traces: int = 8,
+    videos: int = 1,
+    chunks: int | None = None,
+    parallel: int = 8,
+    client: str = "python",
+    link: str = "embedded",
+    speed: float = 1.0,
+    profile: str = "paper",
+    seed: int = 0,
+    out: str | Path = "runs/testbed",
+    retry_failed: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    progress: bool = True,
+) -> dict[str, EvaluationResult]:
+    """Play agents on a real player in real time, each on the same episodes as the simulator would give it.
+
+    Args:
+        agents: as of :func:`netllm_gym.evaluate`; with ``client="dash.js"`` also its own rules, ``dash.js/throughput``,
+            ``dash.js/bola``, ``dash.js/dynamic``, ``dash.js/l2a`` and ``dash.js/lolp``. The baseline
+            ``abr/robust-mpc`` and the lowest level (``abr/constant``) are added.
+        conditions: names of :func:`netllm_gym.testbed.plan.list_conditions`; all by default.
+        traces, videos, chunks: per condition, see :func:`netllm_gym.testbed.plan.load_conditions`.
+        parallel: sessions at a time, each with a link of its own.
+        client: ``python`` or ``dash.js`` (headless Chromium).
+        link: ``embedded`` (no privileges) or ``kernel`` (network namespaces and a token bucket; root).
+        speed: above 1 everything runs faster than in real time, and the machine's delays weigh that much more.
+        profile: ``paper`` (public traces) or ``embedded``.
+        seed: of the agents' own draws.
+        out: folder for the results. Finished episodes are kept there, and the same command takes them up again.
+        retry_failed: play again what has failed.
+        say: told what happens.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        An :class:`EvaluationResult` per condition, as :func:`netllm_gym.evaluate` gives for the simulator.
+
+    Raises:
+        UnknownNameError, ConfigError, DownloadError, MissingExtraError: what cannot be played.
+    """
+    setup = Setup(client, link, speed)
+    setup.check()
+    if parallel < 1:
+        raise ConfigError(f"parallel must be at least 1, got {parallel}")
+    chosen = load_conditions(conditions, profile, traces, videos, chunks)
+    specs = describe_agents(agents, setup)
+    how = {"client": client, "link": link, "speed": speed, "versions": versions(), "code": code_digest()}
+    plans = plan_sessions(chosen, specs, seed, how)
+    folder = Path(out)
+    call = {
+        "agents": [spec.label for spec in specs], "conditions": list(conditions), "traces": traces, "videos": videos,
+        "chunks": chunks, "parallel": parallel, "client": client, "link": link, "speed": speed, "profile": profile,
+        "seed": seed, "out": str(out),
+    }  # fmt: skip
+    with store.alone_in(folder):
+        records = {plan.key: found for plan in plans if (found := store.read_record(folder, plan))}
+        if retry_failed:
+            records = {key: found for key, found in records.items() if not found["row"]["failed"]}
+        waiting = [plan for plan in plans if plan.key not in records]
+        machine = Machine.load(folder / "machine.json")
+        if waiting:
+            machine.add(_run(waiting, chosen, setup, parallel, folder, records, say, progress))
+            machine.save(folder / "machine.json")
+        say(machine.verdict([found["sent"] for found in records.values() if found.get("sent")], speed))
+        results = {}
+        told = {**call, "call": call, "machine": machine.describe()}
+        for condition in chosen:
+            own = [plan for plan in plans if plan.condition.name == condition.name]
+            result = store.result_of(condition, own, records, specs, BASELINE, FLOOR, told)
+            result.save(folder / condition.name)
+            results[condition.name] = result
+    return results
+
+
+def _run(
+    waiting: Sequence[SessionPlan],
+    conditions: Sequence[Condition],
+    setup: Setup,
+    parallel: int,
+    folder: Path,
+    records: dict[str, Any],
+    say: Callable[[str], None],
+    progress: bool,
+) -> dict[str, Any]:
+    """Play what is waiting; return what the servers say of the machine."""
+    folders = {c.name: content.build(c.video, say=say).folder for c in conditions}
+    labels = {(plan.spec.label, plan.spec.training_seed) for plan in waiting}
+    copies = min(-(-parallel // len(labels)) + 1, parallel)
+    say(f"{len(waiting)} episodes to play, {min(parallel, len(waiting))} at a time")
+    client, pages = _client(setup)
+    services: list[Service] = []
+    bar = Progress(
+        TextColumn("testbed"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"),
+        console=Console(file=sys.stderr), disable=not progress,
+    )  # fmt: skip
+    try:
+        services.append(link_service(_link_plans(waiting, folders), pages, setup.speed))
+        services.append(policy_service({plan.key: plan for plan in waiting}, copies))
+        for service in services:
+            service.wait_until_ready()
+        with bar:
+            task = bar.add_task("", total=len(waiting))
+
+            def keep(plan: SessionPlan, record: dict[str, Any]) -> None:
+                store.write_record(folder, plan, record)
+                records[plan.key] = record
+                bar.update(task, advance=1, description=f"{plan.condition.name} {plan.spec.label}")
+
+            own = asyncio.run(_play_all(waiting, client, (services[0], services[1]), parallel, keep))
+        return {"player": own, **{service.name: _lag(service) for service in services}}
+    finally:
+        for service in services:
+            service.stop()
+
+
+def _lag(service: Service) -> dict[str, float]:
+    try:
+        lag: dict[str, float] = httpx.get(f"{service.url}/metrics", trust_env=False).json()["lag"]
+        return lag
+    except (httpx.HTTPError, ValueError, KeyError):
+        return {}
+
+
+def _client(setup: Setup) -> tuple[Any, dict[str, Any]]:
+    return Python(setup), {}
