@@ -23,12 +23,12 @@ import numpy as np
 
 import netllm_gym  # noqa: F401 (registers the environments)
 from netllm_gym import make_agent, traces
-from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.viewport import predictors as p
 from netllm_gym.agents.viewport.rules import LinearL1, Ridge
 from netllm_gym.envs.viewport.metrics import interval, mae_published, score
 from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import SETTINGS, WindowProtocol, Windows, cut
+from netllm_gym.play import Play
 
 JIN = "viewport/jin2022"
 SEEDS = (0, 1, 2)
@@ -106,6 +106,7 @@ def crowd() -> None:
     agents: dict[str, Any] = {
         name: make_agent(f"viewport/{name}") for name in ("hold-last", "gru", "crowd-knn", "track")
     }
+    others = {key: agent for key, agent in agents.items() if key != "hold-last"}
     blind = network("track", "canonical")
     for name in ("default", "unseen2"):
         env: Any = gym.make(
@@ -114,18 +115,23 @@ def crowd() -> None:
         errors: dict[str, list[float]] = {agent: [] for agent in (*agents, "track without the crowd")}
         viewer = []
         for trace in range(len(env.traces)):
-            observation, info = env.reset(seed=0, options={"trace": trace})
-            for agent in agents.values():
-                agent.reset(EnvInfo.of(env))
-            over = False
-            while not over:
-                answers = {key: agent.act(observation, info) for key, agent in agents.items()}
-                history = observation["history_deg"].astype(np.float64)
-                answers["track without the crowd"] = (blind.predict(history[None], 20)[0] - history[-1]).astype("f4")
-                last = history[-1]
-                observation, _, over, _, info = env.step(answers["hold-last"])
-                for key, answer in answers.items():
-                    errors[key].append(float(mae_published(last + answer, info["truth_deg"]).mean()))
+            answers: list[dict[str, Any]] = []
+
+            def ask(played: Play, action: Any, answers: list[dict[str, Any]] = answers) -> Any:
+                """Note what every agent answers; hold-last is the one that plays."""
+                history = played.observation["history_deg"].astype(np.float64)
+                given = {key: agent.act(played.observation, played.info) for key, agent in others.items()}
+                given["track without the crowd"] = (blind.predict(history[None], 20)[0] - history[-1]).astype("f4")
+                answers.append({"hold-last": action, **given})
+                return action
+
+            played = Play(env, agents["hold-last"], 0, {"trace": trace}, override=ask)
+            for agent in others.values():
+                agent.reset(played.env_info())
+            for step in played:
+                last = step.observation["history_deg"].astype(np.float64)[-1]
+                for key, answer in answers[-1].items():
+                    errors[key].append(float(mae_published(last + answer, step.next_info["truth_deg"]).mean()))
                 viewer.append(trace)
         cluster = np.array(viewer)
         for agent, values in errors.items():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import netllm_gym.envs  # noqa: F401 (registers the ids)
 from netllm_gym.errors import NetLLMGymError
+from netllm_gym.play import play  # eagerly: the module of this name would hide the function
 
 __version__ = "0.1.0"
 
@@ -28,7 +29,7 @@ _LAZY = {
     "evaluate": "netllm_gym.evaluation",
 }
 
-__all__ = ["NetLLMGymError", "__version__", *sorted(_LAZY)]
+__all__ = ["NetLLMGymError", "__version__", "play", *sorted(_LAZY)]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ ORDER = (
     ("traces",),
     ("envs",),
     ("agents", "agents.base", "agents.registry"),
+    ("play",),
     ("datasets",),
     (
         "agents.abr",

@@ -19,18 +19,19 @@ T = TypeVar("T", bound=Trace)
 SPLITS = ("train", "valid", "test")
 
 
-def leak_free(published: dict[str, tuple[T, ...]], valid_share: int = 5) -> dict[str, tuple[T, ...]]:
+def leak_free(published: dict[str, tuple[T, ...]], valid_share: int = 4) -> dict[str, tuple[T, ...]]:
     """Re-cut published splits so that neither content nor a source recording stands in test and elsewhere.
 
     - ``test`` keeps its traces minus those whose content stands in the published train or valid.
     - Of the rest, each content once, traces of a *source recording* that test plays are dropped: pieces of one
       recording overlap, so a piece of it in train would be seen again in test.
-    - What remains is cut by recording: one goes to ``valid`` when the SHA-256 of its name is divisible by
-      `valid_share` (about one in five), otherwise to ``train``. Hashing keeps the cut independent of file order.
+    - What remains is cut by recording. Recordings of which several traces are left always train: twenty pieces of one
+      recording would decide what is chosen on ``valid`` and count as one. Of the others, those validate whose name
+      has a SHA-256 divisible by `valid_share`. Hashing keeps the cut independent of file order.
 
     Args:
         published: split → traces.
-        valid_share: one in how many recordings validates.
+        valid_share: one in how many of those recordings validates.
     """
     pool: dict[str, T] = {}
     for split in ("train", "valid"):
@@ -39,9 +40,10 @@ def leak_free(published: dict[str, tuple[T, ...]], valid_share: int = 5) -> dict
     test = tuple(trace for trace in published.get("test", ()) if trace.digest not in pool)
     played = {trace.group for trace in test}
     rest = [trace for trace in pool.values() if trace.group not in played]
+    pieces = Counter(trace.group for trace in rest)
 
     def validates(trace: T) -> bool:
-        return int(hashlib.sha256(trace.group.encode()).hexdigest(), 16) % valid_share == 0
+        return pieces[trace.group] == 1 and int(hashlib.sha256(trace.group.encode()).hexdigest(), 16) % valid_share == 0
 
     return {
         "train": tuple(trace for trace in rest if not validates(trace)),

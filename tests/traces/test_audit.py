@@ -178,9 +178,9 @@ def test_published_selections_are_cut_free_of_overlaps(fcc_hsdpa: str) -> None:
     assert len(audit(splits, near=False).overlapping["train", "test"]) == 81
     splits = {split: traces.load(fcc_hsdpa, split).traces for split in ("train", "valid", "test")}
     found = audit(splits)
-    assert found.clean and not any(found.shared_recordings.values()) and not any(found.overlapping.values())
-    # One valid trace is nearly one of train; none of test is.
-    assert [len(names) for names in found.near.values()] == [1, 0, 0]
+    assert found.certified
+    # A recording cut into many pieces trains: in `valid` it would outvote the others.
+    assert found.counts == {"train": 190, "valid": 16, "test": 58} and found.effective["valid"] == 16
     classic = audit(_fetched("abr/pensieve-classic"), near=False)
     assert classic.clean
     assert [len(names) for names in classic.overlapping.values()] == [1, 0, 0]
