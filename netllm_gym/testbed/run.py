@@ -22,10 +22,10 @@ from netllm_gym.testbed.link import Clock, LagMeter
 from netllm_gym.testbed.machine import Machine
 from netllm_gym.testbed.plan import Condition, SessionPlan, load_conditions, plan_sessions
 from netllm_gym.testbed.player import Outcome, clients, play
-from netllm_gym.testbed.policy import OWN_RULE, record
+from netllm_gym.testbed.policy import OWN_RULE
 from netllm_gym.testbed.processes import Service, link_service, policy_service
+from netllm_gym.testbed.rescue import rescued, sent
 from netllm_gym.testbed.server import LinkPlan
-from netllm_gym.testbed.session import Measured, Session
 from netllm_gym.versions import versions
 
 CLIENTS = ("python", "dash.js")
@@ -92,30 +92,17 @@ def describe_agents(agents: Sequence[Any], setup: Setup) -> list[AgentSpec]:
     return specs
 
 
-async def _sent(http: httpx.AsyncClient, url: str) -> list[dict[str, Any]]:
-    try:
-        answer: list[dict[str, Any]] = (await http.get(f"{url}/log")).json()
-        return answer
-    except (httpx.HTTPError, ValueError):
-        return []
-
-
-def _rescued(plan: SessionPlan, measured: Sequence[Measured], reason: str) -> dict[str, Any]:
-    """The record of an episode whose policy server cannot be asked for it any more."""
-    env: Any = plan.condition.recipe().make().unwrapped
-    session = Session(plan, env, None)
-    session.begin()
-    for segment in measured:
-        session.arrived(segment)
-    session.fail(reason)
-    return record(session)
-
-
 class Python:
     """The headless player as a client of the runner."""
 
     def __init__(self, setup: Setup) -> None:
         self.clock = Clock(setup.speed)
+
+    async def __aenter__(self) -> Python:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
 
     async def play(self, plan: SessionPlan, content_url: str, policy_url: str) -> dict[str, Any]:
         """Play one session; return its record."""
@@ -125,8 +112,8 @@ class Python:
                 outcome = await play(content_url, policy_url, self.clock, first, second)
             except httpx.HTTPError as error:
                 outcome = Outcome(None, [], f"content server: {type(error).__name__}")
-            told = outcome.record or _rescued(plan, outcome.measured, outcome.reason or "the record was lost")
-            return {**told, "sent": await _sent(second, content_url)}
+            told = outcome.record or rescued(plan, outcome.measured, outcome.reason or "the record was lost")
+            return {**told, "sent": await sent(second, content_url)}
 
 
 def _link_plans(plans: Sequence[SessionPlan], folders: Mapping[str, Path]) -> dict[str, LinkPlan]:
@@ -164,7 +151,7 @@ async def _play_all(
             keep(plan, await client.play(plan, f"{services[0].url}/s/{plan.key}", f"{services[1].url}/s/{plan.key}"))
 
     try:
-        async with asyncio.TaskGroup() as group:
+        async with client, asyncio.TaskGroup() as group:
             for plan in plans:
                 group.create_task(one(plan))
     except ExceptionGroup as failures:
@@ -300,4 +287,9 @@ def _lag(service: Service) -> dict[str, float]:
 
 
 def _client(setup: Setup) -> tuple[Any, dict[str, Any]]:
-    return Python(setup), {}
+    """Return the client, and the pages that the content server must offer it."""
+    if setup.client == "python":
+        return Python(setup), {}
+    from netllm_gym.testbed.browser import Browser, pages
+
+    return Browser(), pages()

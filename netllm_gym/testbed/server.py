@@ -8,6 +8,7 @@ simulator has them. Levels and numbers are integers looked up in memory: no part
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -97,13 +98,15 @@ async def _segment(request: web.Request) -> web.StreamResponse:
     await link.arrive(sent)
     response = web.StreamResponse(headers={**OPEN_TO_PAGES, "Content-Length": str(len(body))})
     response.content_type = "video/mp4"
-    await response.prepare(request)
 
     async def write(begin: int, end: int) -> None:
         await response.write(body[begin:end])
 
-    await link.pace(sent, len(body), write)
-    await response.write_eof()
+    # A player that gives a download up (abandonment, a closed page) closes its connection: nothing is wrong.
+    with contextlib.suppress(ConnectionError):
+        await response.prepare(request)
+        await link.pace(sent, len(body), write)
+        await response.write_eof()
     return response
 
 

@@ -17,7 +17,8 @@ from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.envs.abr.env import ABREnv
 from netllm_gym.envs.abr.observation import Memory
 from netllm_gym.errors import ConfigError
-from netllm_gym.evaluation.rollout import Row, legal_action
+from netllm_gym.evaluation.rollout import Row
+from netllm_gym.play import legal_action
 from netllm_gym.testbed.plan import SessionPlan
 
 MAX_SECONDS = 1e6
