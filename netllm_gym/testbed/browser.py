@@ -8,13 +8,11 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import urlencode
 
-import httpx
-
 from netllm_gym.errors import ConfigError
 from netllm_gym.testbed import dashjs
 from netllm_gym.testbed.plan import SessionPlan
 from netllm_gym.testbed.policy import OWN_RULE
-from netllm_gym.testbed.rescue import rescued, sent
+from netllm_gym.testbed.rescue import rescued
 from netllm_gym.testbed.server import Page
 from netllm_gym.testbed.session import Measured
 from netllm_gym.testbed.tools import chromium
@@ -31,7 +29,7 @@ POLL_S = 1.0
 PATIENCE_S = 120.0
 
 
-def pages() -> dict[str, Page]:
+def page_files() -> dict[str, Page]:
     """Return the files of the player's page by name.
 
     Raises:
@@ -102,6 +100,10 @@ class Browser:
         await self._browser.close()
         await self._playwright.stop()
 
+    def pages(self) -> dict[str, Page]:
+        """The files of the player's page."""
+        return page_files()
+
     async def play(self, plan: SessionPlan, content_url: str, policy_url: str) -> dict[str, Any]:
         """Play one session; return its record."""
         from playwright.async_api import Error
@@ -117,12 +119,11 @@ class Browser:
                 await context.close()
         except Error as error:  # the page crashed, the browser was killed
             outcome["reason"] = f"browser: {' '.join(str(error).split())[:120]}"
-        async with httpx.AsyncClient(trust_env=False, verify=False) as http:
-            log = await sent(http, content_url)
         if outcome["record"]:
-            return {**json.loads(outcome["record"]), "sent": log}
+            record: dict[str, Any] = json.loads(outcome["record"])
+            return record
         measured = [Measured.of(segment) for segment in outcome["segments"]]
-        return {**rescued(plan, measured, outcome["reason"] or "the record was lost"), "sent": log}
+        return rescued(plan, measured, outcome["reason"] or "the record was lost")
 
     async def _watch(self, page: Any, plan: SessionPlan) -> dict[str, Any]:
         """Wait until the page is done; give it up when no segment arrives any more."""

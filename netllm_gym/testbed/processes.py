@@ -7,32 +7,44 @@ import gc
 import multiprocessing
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
 from aiohttp import web
 
 from netllm_gym.errors import ConfigError, NetLLMGymError
-from netllm_gym.testbed import policy, server
+from netllm_gym.testbed import kernel, policy, server
 from netllm_gym.testbed.link import Clock
 from netllm_gym.testbed.plan import SessionPlan
 
 START_TIMEOUT_S = 600.0
 
 
-def _link_app(plans: Mapping[str, server.LinkPlan], pages: Mapping[str, server.Page], speed: float) -> web.Application:
-    return server.application(server.sessions_of(plans, Clock(speed)), pages)
+# Where else a server listens: (namespace, host, port).
+Inside = Sequence[tuple[str, str, int]]
+
+
+def _link_app(
+    plans: Mapping[str, server.LinkPlan],
+    pages: Mapping[str, server.Page],
+    speed: float,
+    made: Sequence[kernel.Pair],
+) -> web.Application:
+    clock = Clock(speed)
+    slots = kernel.Slots(made, clock) if made else None
+    return server.application(server.sessions_of(plans, clock), pages, slots)
 
 
 def _policy_app(plans: dict[str, SessionPlan], copies: int) -> web.Application:
     return policy.application(plans, copies)
 
 
-async def _serve(app: web.Application, listener: socket.socket, pipe: Connection) -> None:
+async def _serve(app: web.Application, listeners: Sequence[socket.socket], pipe: Connection) -> None:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    await web.SockSite(runner, listener).start()
+    for listener in listeners:
+        await web.SockSite(runner, listener).start()
     pipe.send(None)
     try:
         await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
@@ -41,18 +53,25 @@ async def _serve(app: web.Application, listener: socket.socket, pipe: Connection
     await runner.cleanup()
 
 
-def _main(pipe: Connection, make: Callable[..., web.Application], arguments: tuple[Any, ...], host: str, port: int) -> None:
+def _main(
+    pipe: Connection,
+    make: Callable[..., web.Application],
+    arguments: tuple[Any, ...],
+    host: str,
+    port: int,
+    inside: Inside,
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     try:
-        listener = server.bind(host, port)
-        pipe.send(listener.getsockname()[1])
+        listeners = [server.bind(host, port), *(kernel.listen_inside(*place) for place in inside)]
+        pipe.send(listeners[0].getsockname()[1])
         app = make(*arguments)
     except NetLLMGymError as error:
         pipe.send(str(error))
         return
     gc.collect()
     gc.freeze()  # what is loaded stays: no long collections in the middle of a segment
-    asyncio.run(_serve(app, listener, pipe))
+    asyncio.run(_serve(app, listeners, pipe))
 
 
 class Service:
@@ -62,16 +81,23 @@ class Service:
         name: in messages.
         make, arguments: what makes the application there.
         host, port: where it listens; port 0 lets the system choose.
+        inside: where else.
     """
 
     def __init__(
-        self, name: str, make: Callable[..., web.Application], arguments: tuple[Any, ...], host: str, port: int = 0
+        self,
+        name: str,
+        make: Callable[..., web.Application],
+        arguments: tuple[Any, ...],
+        host: str,
+        port: int = 0,
+        inside: Inside = (),
     ) -> None:
         self.name, self.host = name, host
         context = multiprocessing.get_context("spawn")
         self._pipe, there = context.Pipe()
         self.process = context.Process(
-            target=_main, args=(there, make, arguments, host, port), name=f"testbed-{name}", daemon=True
+            target=_main, args=(there, make, arguments, host, port, inside), name=f"testbed-{name}", daemon=True
         )
         self.process.start()
         there.close()
@@ -118,11 +144,20 @@ def link_service(
     speed: float = 1.0,
     host: str = "127.0.0.1",
     port: int = 0,
+    made: Sequence[kernel.Pair] = (),
 ) -> Service:
-    """Start the content server."""
-    return Service("content", _link_app, (dict(plans), dict(pages), speed), host, port)
+    """Start the content server, which also listens in the server's namespace of every pair in `made`."""
+    inside = [(pair.server, pair.address, kernel.PORT) for pair in made]
+    return Service("content", _link_app, (dict(plans), dict(pages), speed, list(made)), host, port, inside)
 
 
-def policy_service(plans: dict[str, SessionPlan], copies: int, host: str = "127.0.0.1", port: int = 0) -> Service:
-    """Start the policy server with `copies` of every agent."""
-    return Service("policy", _policy_app, (plans, copies), host, port)
+def policy_service(
+    plans: dict[str, SessionPlan],
+    copies: int,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    made: Sequence[kernel.Pair] = (),
+) -> Service:
+    """Start the policy server with `copies` of every agent; it also listens in the client's namespaces, off the link."""
+    inside = [(pair.client, "127.0.0.1", kernel.PORT) for pair in made]
+    return Service("policy", _policy_app, (plans, copies), host, port, inside)

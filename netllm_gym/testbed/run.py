@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.specs import AgentSpec, agent_specs, code_digest
-from netllm_gym.testbed import content, store, tools
+from netllm_gym.testbed import content, kernel, store, tools
+from netllm_gym.testbed.clients import client_of
 from netllm_gym.testbed.link import Clock, LagMeter
 from netllm_gym.testbed.machine import Machine
 from netllm_gym.testbed.plan import Condition, SessionPlan, load_conditions, plan_sessions
-from netllm_gym.testbed.player import Outcome, clients, play
 from netllm_gym.testbed.policy import OWN_RULE
 from netllm_gym.testbed.processes import Service, link_service, policy_service
-from netllm_gym.testbed.rescue import rescued, sent
+from netllm_gym.testbed.rescue import sent
 from netllm_gym.testbed.server import LinkPlan
 from netllm_gym.versions import versions
 
@@ -92,30 +92,6 @@ def describe_agents(agents: Sequence[Any], setup: Setup) -> list[AgentSpec]:
     return specs
 
 
-class Python:
-    """The headless player as a client of the runner."""
-
-    def __init__(self, setup: Setup) -> None:
-        self.clock = Clock(setup.speed)
-
-    async def __aenter__(self) -> Python:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
-
-    async def play(self, plan: SessionPlan, content_url: str, policy_url: str) -> dict[str, Any]:
-        """Play one session; return its record."""
-        first, second = clients()
-        async with first, second:
-            try:
-                outcome = await play(content_url, policy_url, self.clock, first, second)
-            except httpx.HTTPError as error:
-                outcome = Outcome(None, [], f"content server: {type(error).__name__}")
-            told = outcome.record or rescued(plan, outcome.measured, outcome.reason or "the record was lost")
-            return {**told, "sent": await sent(second, content_url)}
-
-
 def _link_plans(plans: Sequence[SessionPlan], folders: Mapping[str, Path]) -> dict[str, LinkPlan]:
     return {
         plan.key: LinkPlan(
@@ -148,10 +124,12 @@ async def _play_all(
             begun += 1
             if begun <= parallel:
                 await asyncio.sleep(begun * STAGGER_S)
-            keep(plan, await client.play(plan, f"{services[0].url}/s/{plan.key}", f"{services[1].url}/s/{plan.key}"))
+            content_url, policy_url = (f"{service.url}/s/{plan.key}" for service in services)
+            record = await client.play(plan, content_url, policy_url)
+            keep(plan, {**record, "sent": await sent(http, content_url)})
 
     try:
-        async with client, asyncio.TaskGroup() as group:
+        async with client, httpx.AsyncClient(trust_env=False, verify=False) as http, asyncio.TaskGroup() as group:
             for plan in plans:
                 group.create_task(one(plan))
     except ExceptionGroup as failures:
@@ -252,15 +230,17 @@ def _run(
     labels = {(plan.spec.label, plan.spec.training_seed) for plan in waiting}
     copies = min(-(-parallel // len(labels)) + 1, parallel)
     say(f"{len(waiting)} episodes to play, {min(parallel, len(waiting))} at a time")
-    client, pages = _client(setup)
     services: list[Service] = []
     bar = Progress(
         TextColumn("testbed"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"),
         console=Console(file=sys.stderr), disable=not progress,
     )  # fmt: skip
-    try:
-        services.append(link_service(_link_plans(waiting, folders), pages, setup.speed))
-        services.append(policy_service({plan.key: plan for plan in waiting}, copies))
+    with contextlib.ExitStack() as stack:
+        made = stack.enter_context(kernel.pairs(min(parallel, len(waiting)))) if setup.link == "kernel" else []
+        client = client_of(setup.client, setup.speed, made)
+        stack.callback(lambda: [service.stop() for service in services])
+        services.append(link_service(_link_plans(waiting, folders), client.pages(), setup.speed, made=made))
+        services.append(policy_service({plan.key: plan for plan in waiting}, copies, made=made))
         for service in services:
             service.wait_until_ready()
         with bar:
@@ -273,9 +253,6 @@ def _run(
 
             own = asyncio.run(_play_all(waiting, client, (services[0], services[1]), parallel, keep))
         return {"player": own, **{service.name: _lag(service) for service in services}}
-    finally:
-        for service in services:
-            service.stop()
 
 
 def _lag(service: Service) -> dict[str, float]:
@@ -284,12 +261,3 @@ def _lag(service: Service) -> dict[str, float]:
         return lag
     except (httpx.HTTPError, ValueError, KeyError):
         return {}
-
-
-def _client(setup: Setup) -> tuple[Any, dict[str, Any]]:
-    """Return the client, and the pages that the content server must offer it."""
-    if setup.client == "python":
-        return Python(setup), {}
-    from netllm_gym.testbed.browser import Browser, pages
-
-    return Browser(), pages()

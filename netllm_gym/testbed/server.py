@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import socket
+import struct
+import termios
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from netllm_gym.errors import ConfigError
+from netllm_gym.testbed import kernel
 from netllm_gym.testbed.content import Content
 from netllm_gym.testbed.link import Clock, LagMeter, Link, Sent, pacing_errors
 
@@ -94,6 +98,10 @@ async def _segment(request: web.Request) -> web.StreamResponse:
     chunk = _number(request, "number", video.chunks, first=1)
     sent = Sent(level, chunk, link.since_start())
     link.log.append(sent)
+    slots, address = request.app.get(SLOTS), _local_address(request)
+    shaped = slots is not None and address in slots.shapers
+    if slots is not None and shaped:
+        slots.follow(address, link)
     body = memoryview(served.content.segment(level, chunk))
     await link.arrive(sent)
     response = web.StreamResponse(headers={**OPEN_TO_PAGES, "Content-Length": str(len(body))})
@@ -105,9 +113,26 @@ async def _segment(request: web.Request) -> web.StreamResponse:
     # A player that gives a download up (abandonment, a closed page) closes its connection: nothing is wrong.
     with contextlib.suppress(ConnectionError):
         await response.prepare(request)
-        await link.pace(sent, len(body), write)
+        if shaped:
+            await kernel.hand_over(link, sent, len(body), write, lambda: _unsent(request))
+        else:
+            await link.pace(sent, len(body), write)
         await response.write_eof()
     return response
+
+
+def _local_address(request: web.Request) -> str:
+    name = request.transport.get_extra_info("sockname") if request.transport else None
+    return str(name[0]) if name else ""
+
+
+def _unsent(request: web.Request) -> int:
+    """Bytes of a connection that the client has not acknowledged."""
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError
+    waiting = struct.unpack("i", fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"1234"))[0]
+    return int(waiting) + int(transport.get_write_buffer_size())  # type: ignore[attr-defined]
 
 
 async def _log(request: web.Request) -> web.Response:
@@ -129,17 +154,30 @@ async def _metrics(request: web.Request) -> web.Response:
 SESSIONS: web.AppKey[dict[str, Served]] = web.AppKey("sessions", dict)
 PAGES: web.AppKey[dict[str, Page]] = web.AppKey("pages", dict)
 LAG: web.AppKey[LagMeter] = web.AppKey("lag", LagMeter)
+SLOTS: web.AppKey[kernel.Slots] = web.AppKey("slots", kernel.Slots)
 
 
 async def _measure_lag(app: web.Application) -> Any:
     task = asyncio.create_task(app[LAG].run())
     yield
     task.cancel()
+    if slots := app.get(SLOTS):
+        slots.close()
 
 
-def application(sessions: dict[str, Served], pages: Mapping[str, Page] | None = None) -> web.Application:
-    """Return the content server of `sessions` (by key), with the browser player's `pages` (by name)."""
+def application(
+    sessions: dict[str, Served], pages: Mapping[str, Page] | None = None, slots: kernel.Slots | None = None
+) -> web.Application:
+    """Return the content server of `sessions` (by key).
+
+    Args:
+        sessions: what is served.
+        pages: of the browser's player, by name.
+        slots: the kernel's links; what comes in over one of them is left to it.
+    """
     app = web.Application(client_max_size=2**16)
+    if slots is not None:
+        app[SLOTS] = slots
     app[SESSIONS], app[PAGES], app[LAG] = sessions, dict(pages or {}), LagMeter()
     app.cleanup_ctx.append(_measure_lag)
     app.add_routes(
