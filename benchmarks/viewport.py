@@ -5,7 +5,6 @@ python benchmarks/viewport.py crowd            with and without the crowd's heat
 python benchmarks/viewport.py motion           error by how far the head went
 python benchmarks/viewport.py canonical        canonical angles: great circle and tiles
 python benchmarks/viewport.py ship AGENT READING   train gru or track on published or canonical angles, keep the weights
-python benchmarks/viewport.py llm OUT          train the shipped language model into OUT
 python benchmarks/viewport.py losses OUT       the language model under either loss, a short training each, on valid
 python benchmarks/viewport.py speed            windows/s, with refits as the peer
 
@@ -22,7 +21,7 @@ import gymnasium as gym
 import numpy as np
 
 import netllm_gym  # noqa: F401 (registers the environments)
-from netllm_gym import make_agent, traces
+from netllm_gym import make_agent, traces, train
 from netllm_gym.agents.viewport import predictors as p
 from netllm_gym.agents.viewport.rules import LinearL1, Ridge
 from netllm_gym.envs.viewport.metrics import interval, mae_published, score
@@ -172,32 +171,12 @@ def ship(name: str, reading: str) -> None:
     print(agent.ship(_trained_on(reading)))
 
 
-def _language_model(out: str, **options: Any) -> None:
-    from netllm_gym.agents.llm import storage
-    from netllm_gym.agents.llm.config import LLMConfig
-    from netllm_gym.agents.llm.trainer import train
-    from netllm_gym.agents.viewport.llm import for_language_model
-    from netllm_gym.datasets.viewport_windows import window_experience
-
-    name = JIN + "/as-published"
-    data = for_language_model(window_experience(name, "train", stride=3, spacing=15, turns=3, mirror=True, future=30))
-    valid = for_language_model(window_experience(name, "valid", future=30))
-    config = LLMConfig(
-        objective="regression", context=1, layers=1, lora_rank=8, batch_size=256, warmup=20, patience=99, **options
-    )  # fmt: skip
-    storage.save(train(config, data, valid, out=f"{out}-run", progress=lambda line: print(line, flush=True)), out)
-
-
-def llm(out: str) -> None:
-    """Train the language model that the package ships, on the training part of Jin2022 (goes on if it was cut)."""
-    _language_model(out, regression_loss="absolute", steps=5000, eval_every=200)
-
-
 def losses(out: str) -> None:
     """The published error on the validation part of Jin2022 after a short training under either loss."""
     windows = cut(tuple(traces.load(JIN + "/as-published", "valid")), WindowProtocol())
     for loss in ("absolute", "squared"):
-        _language_model(f"{out}-{loss}", regression_loss=loss, steps=600, eval_every=100)
+        options = {"regression_loss": loss, "steps": 600, "eval_every": 100}
+        train("viewport-llm", out=f"{out}-{loss}", options=options, say=lambda line: print(line, flush=True))
         agent: Any = make_agent("viewport/llm", checkpoint=f"{out}-{loss}")
         print(loss, score(agent.predict(windows.history_deg, 20), windows)["mae_published_deg"], flush=True)
 
@@ -234,5 +213,5 @@ def _refit(history: np.ndarray, future: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    commands = {f.__name__: f for f in (table, crowd, motion, canonical, ship, llm, losses, speed)}
+    commands = {f.__name__: f for f in (table, crowd, motion, canonical, ship, losses, speed)}
     commands[sys.argv[1] if len(sys.argv) > 1 else "speed"](*sys.argv[2:])

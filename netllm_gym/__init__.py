@@ -25,7 +25,9 @@ _LAZY = {
     "CollectConfig": "netllm_gym.datasets.collect",
     "collect": "netllm_gym.datasets.collect",
     "load_experience": "netllm_gym.datasets.store",
-    "train": "netllm_gym.training",
+    "train": "netllm_gym.recipes",
+    "register_recipe": "netllm_gym.recipes",
+    "list_recipes": "netllm_gym.recipes",
     "evaluate": "netllm_gym.evaluation",
 }
 
@@ -49,4 +51,6 @@ if TYPE_CHECKING:
     from netllm_gym.datasets.collect import collect as collect
     from netllm_gym.datasets.store import load_experience as load_experience
     from netllm_gym.evaluation import evaluate as evaluate
-    from netllm_gym.training import train as train
+    from netllm_gym.recipes import list_recipes as list_recipes
+    from netllm_gym.recipes import register_recipe as register_recipe
+    from netllm_gym.recipes import train as train
