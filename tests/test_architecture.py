@@ -29,6 +29,7 @@ ORDER = (
     ("evaluation",),
     ("recipes",),
     ("training", "quickstart", "ablation", "reproduce", "matrix"),
+    ("testbed",),
     ("cli",),
 )
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from netllm_gym.cli import ablate, bench, datasets, evaluation, hub, reproduce, traces
+from netllm_gym.cli import ablate, bench, datasets, evaluation, hub, reproduce, testbed, traces
 from netllm_gym.cli.output import console, emit
 from netllm_gym.errors import NetLLMGymError
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.add_typer(traces.app, name="traces")
 app.add_typer(bench.app, name="bench")
+app.add_typer(testbed.app, name="testbed")
 app.command("collect")(datasets.collect_command)
 app.command("datasets")(datasets.datasets_command)
 app.command("train")(datasets.train_command)

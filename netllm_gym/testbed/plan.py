@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -103,6 +103,11 @@ def _shortened(video: VideoManifest, chunks: int | None) -> VideoManifest:
     return VideoManifest(f"{video.name}[:{chunks}]", video.bitrates_kbps, video.chunk_s, video.chunk_bytes[:chunks])
 
 
+def _naming(words: Sequence[str]) -> Callable[[NetworkTrace], bool]:
+    """Choose traces whose names hold one of `words`."""
+    return lambda trace: any(word in trace.name for word in words)
+
+
 def load_conditions(
     names: Sequence[str] = (), profile: str = "paper", traces: int = 8, videos: int = 1, chunks: int | None = None
 ) -> list[Condition]:
@@ -133,7 +138,7 @@ def load_conditions(
         told = profiles[profile]
         members: TraceSet[NetworkTrace] = trace_room.load(told["traces"], told.get("split", "test"))
         if words := told.get("only"):
-            members = members.filter(lambda trace, words=words: any(word in trace.name for word in words))
+            members = members.filter(_naming(words))
         chosen = excerpts(members, traces)
         if videos > len(told["videos"]):
             raise ConfigError(f"{name} has {len(told['videos'])} videos in profile {profile}, {videos} were asked for")

@@ -144,9 +144,19 @@ async def play(
             playback.advance(clock.now() - zero)
         measured.append(
             Measured(
-                chunk, level, size, asked, done - asked, (first or done) - asked, decision_s, stall, startup, sleep,
-                playback.buffer_s, playback.at_s,
-            )  # fmt: skip
+                chunk=chunk,
+                level=level,
+                size=size,
+                asked_s=asked,
+                delay_s=done - asked,
+                first_byte_s=(first or done) - asked,
+                decision_s=decision_s,
+                stall_s=stall,
+                startup_s=startup,
+                sleep_s=sleep,
+                buffer_s=playback.buffer_s,
+                wall_s=playback.at_s,
+            )
         )
     told = await desk.post("finish", {"last": asdict(measured[-1])})
     return Outcome(told, measured, desk.reason)

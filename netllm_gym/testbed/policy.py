@@ -1,9 +1,9 @@
 """The policy server: a player's measurements in, the agent's level out, under real time.
 
-Below ``/s/KEY/``: ``begin`` (the agent is reset; answers with what a player must know), ``decide`` (a measurement of the
-last segment, the number of the next; answers with its level), ``finish`` (answers with the evaluation's row). All are
-POST with JSON. Agents are built before anybody plays; each session has one to itself. Decisions are made one at a time
-in one thread, so that a slow one delays its own request, and the whole wait is what the player measures.
+Below ``/s/KEY/``: ``begin`` (the agent is reset; answers with what a player must know), ``decide`` (a measurement of
+the last segment, the number of the next; answers with its level), ``finish`` (answers with the evaluation's row). All
+are POST with JSON. Agents are built before anybody plays; each session has one to itself. Decisions are made one at a
+time in one thread, so that a slow one delays its own request, and the whole wait is what the player measures.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -25,6 +26,7 @@ from netllm_gym.testbed.link import LagMeter
 from netllm_gym.testbed.plan import SessionPlan
 from netllm_gym.testbed.server import LAG, OPEN_TO_PAGES
 from netllm_gym.testbed.session import Measured, Session
+from netllm_gym.testbed.store import write_record
 
 OWN_RULE = "dash.js/"
 
@@ -72,9 +74,18 @@ def _rehearse(agent: Agent, env: gym.Env, steps: int = 10) -> None:
 
 @dataclass
 class Desk:
-    """Everything the policy server knows."""
+    """Everything the policy server knows.
+
+    Attributes:
+        plans: the sessions by key.
+        folder: where finished sessions are kept; ``None`` when the client's owner keeps them.
+        content_port: of the content server on the same machine.
+    """
 
     plans: dict[str, SessionPlan]
+    folder: Path | None = None
+    content_port: int = 0
+    finished: set[str] = field(default_factory=set)
     pool: Pool = field(default_factory=Pool)
     sessions: dict[str, Session] = field(default_factory=dict)
     envs: dict[str, Any] = field(default_factory=dict)
@@ -148,6 +159,8 @@ async def _decide(request: web.Request) -> web.Response:
     loop = asyncio.get_running_loop()
     try:
         level = await loop.run_in_executor(request.app[DESK].deciding, session.decide, chunk, float(buffer_s))
+    except ConfigError:
+        raise
     except ValueError as error:
         return web.json_response({"reason": str(error)}, status=500)
     return web.json_response({"level": level})
@@ -163,8 +176,19 @@ async def _finish(request: web.Request) -> web.Response:
     if not isinstance(extra, dict) or not all(isinstance(v, int | float) for v in extra.values()):
         raise ConfigError("'extra' holds numbers by name")
     session.extra.update({str(name): float(value) for name, value in extra.items()})
-    request.app[DESK].close(request.match_info["key"])
-    return web.json_response(record(session))
+    desk = request.app[DESK]
+    desk.close(request.match_info["key"])
+    told = record(session)
+    if desk.folder is not None:
+        write_record(desk.folder, session.plan, told)
+    desk.finished.add(session.plan.key)
+    return web.json_response(told)
+
+
+async def _sessions(request: web.Request) -> web.Response:
+    desk = request.app[DESK]
+    waiting = [key for key in desk.plans if key not in desk.finished and key not in desk.sessions]
+    return web.json_response({"waiting": waiting, "playing": list(desk.sessions), "content_port": desk.content_port})
 
 
 async def _metrics(request: web.Request) -> web.Response:
@@ -188,9 +212,17 @@ async def _measure_lag(app: web.Application) -> Any:
     task.cancel()
 
 
-def application(plans: dict[str, SessionPlan], copies: int) -> web.Application:
-    """Return the policy server of `plans`, with `copies` of every agent built."""
-    desk = Desk(plans)
+def application(
+    plans: dict[str, SessionPlan], copies: int, folder: Path | None = None, content_port: int = 0
+) -> web.Application:
+    """Return the policy server of `plans`, with `copies` of every agent built.
+
+    Args:
+        plans: the sessions by key.
+        copies: agents of each kind that are built ahead.
+        folder, content_port: see :class:`Desk`.
+    """
+    desk = Desk(plans, folder, content_port)
     specs = {(plan.spec.label, plan.spec.training_seed): plan.spec for plan in plans.values()}
     if plans:
         desk.pool.stock(list(specs.values()), copies, next(iter(plans.values())).condition.recipe().make())
@@ -202,6 +234,7 @@ def application(plans: dict[str, SessionPlan], copies: int) -> web.Application:
             web.post(r"/s/{key:[0-9a-z-]+}/begin", _begin),
             web.post(r"/s/{key:[0-9a-z-]+}/decide", _decide),
             web.post(r"/s/{key:[0-9a-z-]+}/finish", _finish),
+            web.get("/sessions", _sessions),
             web.get("/metrics", _metrics),
         ]
     )

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import multiprocessing
 import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from multiprocessing.connection import Connection
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from netllm_gym.errors import ConfigError, NetLLMGymError
-from netllm_gym.testbed import kernel, policy, server
+from netllm_gym.testbed import kernel, server
 from netllm_gym.testbed.link import Clock
-from netllm_gym.testbed.plan import SessionPlan
+
+if TYPE_CHECKING:
+    from netllm_gym.testbed.plan import SessionPlan
 
 START_TIMEOUT_S = 600.0
 
@@ -36,20 +41,14 @@ def _link_app(
     return server.application(server.sessions_of(plans, clock), pages, slots)
 
 
-def _policy_app(plans: dict[str, SessionPlan], copies: int) -> web.Application:
-    return policy.application(plans, copies)
-
-
 async def _serve(app: web.Application, listeners: Sequence[socket.socket], pipe: Connection) -> None:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     for listener in listeners:
         await web.SockSite(runner, listener).start()
     pipe.send(None)
-    try:
+    with contextlib.suppress(EOFError):  # the parent has closed its end, or is gone
         await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
-    except EOFError:  # the parent has closed its end, or is gone
-        pass
     await runner.cleanup()
 
 
@@ -101,7 +100,15 @@ class Service:
         )
         self.process.start()
         there.close()
-        self.port = self._hear(int)
+
+    @cached_property
+    def port(self) -> int:
+        """Where it listens; known as soon as the process runs.
+
+        Raises:
+            ConfigError: it could not start.
+        """
+        return int(self._hear(int))
 
     def wait_until_ready(self) -> None:
         """Return when the server answers.
@@ -109,6 +116,7 @@ class Service:
         Raises:
             ConfigError: it could not start.
         """
+        assert self.port
         self._hear(type(None))
 
     def _hear(self, kind: type) -> Any:
@@ -157,7 +165,15 @@ def policy_service(
     host: str = "127.0.0.1",
     port: int = 0,
     made: Sequence[kernel.Pair] = (),
+    folder: Path | None = None,
+    content_port: int = 0,
 ) -> Service:
-    """Start the policy server with `copies` of every agent; it also listens in the client's namespaces, off the link."""
+    """Start the policy server with `copies` of every agent; it also listens in the clients' namespaces, off the link.
+
+    Args: see :class:`Service` and :func:`netllm_gym.testbed.policy.application`.
+    """
+    # Here, so that the content server's process does not import every agent.
+    from netllm_gym.testbed import policy
+
     inside = [(pair.client, "127.0.0.1", kernel.PORT) for pair in made]
-    return Service("policy", _policy_app, (plans, copies), host, port, inside)
+    return Service("policy", policy.application, (plans, copies, folder, content_port), host, port, inside)

@@ -132,7 +132,7 @@ def _unsent(request: web.Request) -> int:
     if transport is None or transport.is_closing():
         raise ConnectionResetError
     waiting = struct.unpack("i", fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"1234"))[0]
-    return int(waiting) + int(transport.get_write_buffer_size())  # type: ignore[attr-defined]
+    return int(waiting) + int(transport.get_write_buffer_size())
 
 
 async def _log(request: web.Request) -> web.Response:

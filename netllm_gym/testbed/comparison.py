@@ -63,7 +63,7 @@ class Comparison:
         error = (self.segments["replayed_s"] / self.segments["real_s"] - 1.0).abs()
         means = self.agents()
         played = means.dropna(subset=["twin"])
-        enough = len(played) > 1
+        enough = len(played) > 1 and played["real"].nunique() > 1 and played["twin"].nunique() > 1
         return {
             "condition": self.condition.name,
             "episodes": len(self.episodes),
@@ -103,7 +103,9 @@ def _replay(env: Any, episode: Any, levels: list[int]) -> tuple[list[dict[str, f
     rows = []
     rewards = []
     if inner.first_quality is not None:
-        rows.append({"replayed_s": info["startup_s"], "replayed_buffer_s": inner.buffer_s, "replayed_wall_s": inner.wall_time_s})
+        rows.append(
+            {"replayed_s": info["startup_s"], "replayed_buffer_s": inner.buffer_s, "replayed_wall_s": inner.wall_time_s}
+        )
         levels = levels[1:]
     for level in levels:
         _, reward, _, _, info = env.step(level)
@@ -153,7 +155,7 @@ def calibrate(condition: Condition, steps: pd.DataFrame, traces: Mapping[int, in
         return float(np.median(each) + 0.05 * np.minimum(each, 1.0).mean())
 
     begin = np.array([0.95, condition.rtt_s])
-    simplex = np.array([begin, begin + [0.02, 0.0], begin + [0.0, 0.02]])
+    simplex = begin + np.array([[0.0, 0.0], [0.02, 0.0], [0.0, 0.02]])
     best = optimize.minimize(
         cost, begin, method="Nelder-Mead", options={"initial_simplex": simplex, "xatol": 1e-5, "fatol": 1e-7}
     )
@@ -201,7 +203,9 @@ def compare_condition(
             continue
         levels = part["level"].astype(int).tolist()
         replayed, qoe = _replay(env, plans[key[2]], levels)
-        own = part.reset_index(drop=True).rename(columns={"delay_s": "real_s", "buffer_s": "real_buffer_s", "wall_s": "real_wall_s"})
+        own = part.reset_index(drop=True).rename(
+            columns={"delay_s": "real_s", "buffer_s": "real_buffer_s", "wall_s": "real_wall_s"}
+        )
         segments.append(pd.concat([own, pd.DataFrame(replayed)], axis=1))
         known = key in twin_rows.index
         again = twin_steps[key]["level"].astype(int).tolist() if known else []
@@ -213,13 +217,20 @@ def compare_condition(
                 "real": real_rows.loc[key, "qoe"],
                 "replay": qoe,
                 "twin": twin_rows.loc[key, "qoe"] if known else math.nan,
-                "same_levels": float(np.mean(np.array(again) == np.array(levels[-len(again) :]))) if known else math.nan,
+                "same_levels": float(np.mean(np.array(again) == np.array(levels[-len(again) :])))
+                if known
+                else math.nan,
             }
         )
     if not segments:
         raise DatasetError(f"{condition.name}: every episode failed")
     traces = {plan.index: int(plan.trace_index or 0) for plan in plans}
-    good = real.steps[[not failed[k] for k in zip(real.steps["agent"], real.steps["training_seed"], real.steps["episode"], strict=True)]]
+    good = real.steps[
+        [
+            not failed[k]
+            for k in zip(real.steps["agent"], real.steps["training_seed"], real.steps["episode"], strict=True)
+        ]
+    ]
     found = calibrate(condition, good, traces)
     return Comparison(condition, real, pd.concat(segments, ignore_index=True), pd.DataFrame(episodes), found)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +92,67 @@ def describe_agents(agents: Sequence[Any], setup: Setup) -> list[AgentSpec]:
     return specs
 
 
-def _link_plans(plans: Sequence[SessionPlan], folders: Mapping[str, Path]) -> dict[str, LinkPlan]:
-    return {
-        plan.key: LinkPlan(
-            folders[plan.condition.name],
-            plan.condition.video,
-            plan.trace,
-            plan.trace.start_s,
-            plan.condition.rtt_s,
-        )
-        for plan in plans
-    }
+@dataclass(frozen=True)
+class Game:
+    """Everything that is to be played.
+
+    Attributes:
+        setup, conditions, specs, plans: how, on what, by whom, and one by one.
+        call: the arguments that make it again.
+    """
+
+    setup: Setup
+    conditions: list[Condition]
+    specs: list[AgentSpec]
+    plans: list[SessionPlan]
+    call: dict[str, Any]
+
+    def links(self, plans: Sequence[SessionPlan], say: Callable[[str], None]) -> dict[str, LinkPlan]:
+        """Return what the content server needs of `plans`; content that is missing is encoded."""
+        folders = {c.name: content.build(c.video, say=say).folder for c in self.conditions}
+        return {
+            plan.key: LinkPlan(
+                folders[plan.condition.name],
+                plan.condition.video,
+                plan.trace,
+                plan.trace.start_s,
+                plan.condition.rtt_s,
+            )
+            for plan in plans
+        }
+
+    @staticmethod
+    def copies(plans: Sequence[SessionPlan], parallel: int) -> int:
+        """How many of each agent play at the same time, and one to spare."""
+        labels = {(plan.spec.label, plan.spec.training_seed) for plan in plans}
+        return min(-(-parallel // len(labels)) + 1, parallel)
+
+
+def prepare(
+    agents: Sequence[Any],
+    conditions: Sequence[str],
+    setup: Setup,
+    *,
+    traces: int,
+    videos: int,
+    chunks: int | None,
+    profile: str,
+    seed: int,
+) -> Game:
+    """Plan a run; arguments as of :func:`run`.
+
+    Raises:
+        UnknownNameError, ConfigError, DownloadError, MissingExtraError: what cannot be played.
+    """
+    setup.check()
+    chosen = load_conditions(conditions, profile, traces, videos, chunks)
+    specs = describe_agents(agents, setup)
+    how = {**asdict(setup), "versions": versions(), "code": code_digest()}
+    call = {
+        "agents": [spec.label for spec in specs], "conditions": list(conditions), "traces": traces, "videos": videos,
+        "chunks": chunks, "profile": profile, "seed": seed, **asdict(setup),
+    }  # fmt: skip
+    return Game(setup, chosen, specs, plan_sessions(chosen, specs, seed, how), call)
 
 
 async def _play_all(
@@ -181,20 +231,14 @@ def run(
     Raises:
         UnknownNameError, ConfigError, DownloadError, MissingExtraError: what cannot be played.
     """
-    setup = Setup(client, link, speed)
-    setup.check()
     if parallel < 1:
         raise ConfigError(f"parallel must be at least 1, got {parallel}")
-    chosen = load_conditions(conditions, profile, traces, videos, chunks)
-    specs = describe_agents(agents, setup)
-    how = {"client": client, "link": link, "speed": speed, "versions": versions(), "code": code_digest()}
-    plans = plan_sessions(chosen, specs, seed, how)
-    folder = Path(out)
-    call = {
-        "agents": [spec.label for spec in specs], "conditions": list(conditions), "traces": traces, "videos": videos,
-        "chunks": chunks, "parallel": parallel, "client": client, "link": link, "speed": speed, "profile": profile,
-        "seed": seed, "out": str(out),
-    }  # fmt: skip
+    game = prepare(
+        agents, conditions, Setup(client, link, speed), traces=traces, videos=videos, chunks=chunks, profile=profile,
+        seed=seed,
+    )  # fmt: skip
+    call = {**game.call, "parallel": parallel, "out": str(out)}
+    plans, folder = game.plans, Path(out)
     with store.alone_in(folder):
         records = {plan.key: found for plan in plans if (found := store.read_record(folder, plan))}
         if retry_failed:
@@ -202,23 +246,30 @@ def run(
         waiting = [plan for plan in plans if plan.key not in records]
         machine = Machine.load(folder / "machine.json")
         if waiting:
-            machine.add(_run(waiting, chosen, setup, parallel, folder, records, say, progress))
+            machine.add(_run(waiting, game, parallel, folder, records, say, progress))
             machine.save(folder / "machine.json")
-        say(machine.verdict([found["sent"] for found in records.values() if found.get("sent")], speed))
-        results = {}
-        told = {**call, "call": call, "machine": machine.describe()}
-        for condition in chosen:
-            own = [plan for plan in plans if plan.condition.name == condition.name]
-            result = store.result_of(condition, own, records, specs, BASELINE, FLOOR, told)
-            result.save(folder / condition.name)
-            results[condition.name] = result
+        say(
+            machine.verdict([found["sent"] for found in records.values() if found.get("sent")], speed, link == "kernel")
+        )
+        return save_results(game, records, folder, {**call, "call": call, "machine": machine.describe()})
+
+
+def save_results(
+    game: Game, records: Mapping[str, Any], folder: Path, told: Mapping[str, Any]
+) -> dict[str, EvaluationResult]:
+    """Write the evaluation result of every condition below `folder`; return them by name."""
+    results = {}
+    for condition in game.conditions:
+        own = [plan for plan in game.plans if plan.condition.name == condition.name]
+        result = store.result_of(condition, own, records, game.specs, BASELINE, FLOOR, told)
+        result.save(folder / condition.name)
+        results[condition.name] = result
     return results
 
 
 def _run(
     waiting: Sequence[SessionPlan],
-    conditions: Sequence[Condition],
-    setup: Setup,
+    game: Game,
     parallel: int,
     folder: Path,
     records: dict[str, Any],
@@ -226,9 +277,8 @@ def _run(
     progress: bool,
 ) -> dict[str, Any]:
     """Play what is waiting; return what the servers say of the machine."""
-    folders = {c.name: content.build(c.video, say=say).folder for c in conditions}
-    labels = {(plan.spec.label, plan.spec.training_seed) for plan in waiting}
-    copies = min(-(-parallel // len(labels)) + 1, parallel)
+    setup = game.setup
+    links, copies = game.links(waiting, say), game.copies(waiting, parallel)
     say(f"{len(waiting)} episodes to play, {min(parallel, len(waiting))} at a time")
     services: list[Service] = []
     bar = Progress(
@@ -238,9 +288,10 @@ def _run(
     with contextlib.ExitStack() as stack:
         made = stack.enter_context(kernel.pairs(min(parallel, len(waiting)))) if setup.link == "kernel" else []
         client = client_of(setup.client, setup.speed, made)
-        stack.callback(lambda: [service.stop() for service in services])
-        services.append(link_service(_link_plans(waiting, folders), client.pages(), setup.speed, made=made))
+        services.append(link_service(links, client.pages(), setup.speed, made=made))
+        stack.callback(services[-1].stop)
         services.append(policy_service({plan.key: plan for plan in waiting}, copies, made=made))
+        stack.callback(services[-1].stop)
         for service in services:
             service.wait_until_ready()
         with bar:
