@@ -27,6 +27,7 @@ _LAZY = {
     "load_experience": "netllm_gym.datasets.store",
     "train": "netllm_gym.recipes",
     "register_recipe": "netllm_gym.recipes",
+    "register_trace_kind": "netllm_gym.traces.catalog",
     "list_recipes": "netllm_gym.recipes",
     "evaluate": "netllm_gym.evaluation",
 }
@@ -38,6 +39,11 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'netllm_gym' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded yet or not."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 if TYPE_CHECKING:
@@ -54,3 +60,4 @@ if TYPE_CHECKING:
     from netllm_gym.recipes import list_recipes as list_recipes
     from netllm_gym.recipes import register_recipe as register_recipe
     from netllm_gym.recipes import train as train
+    from netllm_gym.traces.catalog import register_trace_kind as register_trace_kind

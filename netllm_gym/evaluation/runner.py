@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import gymnasium as gym
 import joblib
 import pandas as pd
 from rich.console import Console
@@ -23,8 +25,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from netllm_gym.agents.base import Agent
-from netllm_gym.errors import ConfigError
+from netllm_gym.agents.base import Agent, EnvInfo, check_serves
+from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
 from netllm_gym.evaluation import provenance
 from netllm_gym.evaluation.looks import count_looks, note_look
 from netllm_gym.evaluation.result import EvaluationResult
@@ -138,6 +140,24 @@ def _numbered(
     return number, play_block(recipe, unit.spec, unit.episodes, unit.traced, run, timeout_s)
 
 
+def _fits(spec: AgentSpec, env: gym.Env, episode: Episode) -> bool:
+    """Build an agent and let it begin an episode; return whether it is privileged.
+
+    A misspelt name, a broken checkpoint, a missing extra or an agent made for another environment is an error now and
+    not a failed episode later.
+    """
+    agent = spec.build()
+    check_serves(agent, env)
+    env.reset(seed=episode.env_seed, options=episode.options or None)
+    try:
+        agent.reset(EnvInfo.of(env, episode.agent_seed, agent.privileged))
+    except (CheckpointError, MissingExtraError):
+        raise
+    except Exception:  # of the agent or this episode alone: recorded as a failed episode when it is played
+        pass
+    return agent.privileged
+
+
 def evaluate(
     env: str = "netllm_gym/ABR-v0",
     agents: Sequence[str | Agent | Mapping[str, Any]] = (),
@@ -209,9 +229,6 @@ def evaluate(
     recipe = EnvRecipe.of(env, kwargs)
     specs = agent_specs(agents, (baseline, floor, oracle))
     baseline = baseline or specs[0].label
-    # Built once here, so that a misspelt name or a broken checkpoint is an error now and not a failed episode
-    # later.
-    privileged = sorted({spec.label for spec in specs if spec.build().privileged})
     probe = recipe.make()
     metric, terms = metric_of(probe), terms_of(probe)
     if clash := _OWN_COLUMNS & {metric["name"], *terms}:
@@ -222,6 +239,7 @@ def evaluate(
     plans = plan_episodes(episodes, count, seed)
     if wrong := [index for index in trace_steps if not 0 <= index < len(plans)]:
         raise ConfigError(f"trace_steps names episode {wrong[0]}, there are {len(plans)}")
+    privileged = sorted({spec.label for spec in specs if _fits(spec, probe, plans[0])})
     probe.close()
 
     folder = None if out is None else Path(out)
@@ -266,6 +284,8 @@ def evaluate(
         **provenance.record(call),
     }  # fmt: skip
     result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps), pd.DataFrame(courses))
+    for agent, reason in result.failures.items():
+        warnings.warn(f"{agent} failed in every episode: {reason}", stacklevel=2)
     if folder is not None:
         result.save(folder)
     return result

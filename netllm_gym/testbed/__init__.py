@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        from netllm_gym.testbed import tools
+        from netllm_gym.extras import require
 
-        tools.need_modules("aiohttp", "httpx")
+        require("testbed", "the testbed")
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'netllm_gym.testbed' has no attribute {name!r}")

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.specs import AgentSpec, agent_specs, code_digest
+from netllm_gym.extras import require
 from netllm_gym.testbed import content, kernel, store, tools
 from netllm_gym.testbed.clients import client_of
 from netllm_gym.testbed.link import Clock, LagMeter
@@ -63,9 +64,9 @@ class Setup:
         Clock(self.speed)
         if self.speed != 1.0 and (self.client != "python" or self.link != "embedded"):
             raise ConfigError("only the Python client on the embedded link can be faster than real time")
-        tools.need_modules("aiohttp", "httpx")
+        require("testbed", "the testbed")
         if self.client == "dash.js":
-            tools.need_modules("playwright")
+            require("testbed", "dash.js in a browser", "playwright")
             tools.chromium()
         if self.link == "kernel":
             tools.need_kernel()

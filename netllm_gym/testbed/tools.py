@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
-from netllm_gym.errors import ConfigError, MissingExtraError
+from netllm_gym.errors import ConfigError
 
 FFMPEG = "ffmpeg is missing: apt install ffmpeg, or pip install 'netllm-gym[testbed]', whose imageio-ffmpeg brings one"
 CHROMIUM = "Chromium is missing: apt install chromium (or set NETLLM_GYM_CHROMIUM to its path)"
 NPM = "npm is missing: apt install npm (it brings the dash.js player once)"
 ROOT = "the kernel link needs Linux, root and iproute2: run as root and apt install iproute2, or use --link embedded"
-MODULES = ("aiohttp", "httpx", "playwright")
 
 
 def ffmpeg() -> str:
@@ -58,17 +56,6 @@ def npm() -> str:
     if path := shutil.which("npm"):
         return path
     raise ConfigError(NPM)
-
-
-def need_modules(*names: str) -> None:
-    """Check that the extra's modules are installed.
-
-    Raises:
-        MissingExtraError: one is not.
-    """
-    for name in names:
-        if find_spec(name) is None:
-            raise MissingExtraError("testbed", f"the testbed ({name})")
 
 
 def need_kernel() -> None:

@@ -162,9 +162,9 @@ def test_what_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
     ):
         with pytest.raises(ConfigError, match=hint):
             call()
-    monkeypatch.setattr(tools, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
     with pytest.raises(MissingExtraError, match=r"netllm-gym\[testbed\]"):
-        tools.need_modules("aiohttp")
+        runner.Setup().check()
     assert any("missing" in row["value"] for row in tools.survey())
 
 
