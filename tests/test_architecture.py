@@ -30,6 +30,7 @@ ORDER = (
     ("evaluation",),
     ("recipes",),
     ("training", "quickstart", "ablation", "reproduce", "matrix"),
+    ("testbed",),
     ("cli", "__main__"),
 )
 # Modules of networks, which others import on use only: they may have torch at their top.
