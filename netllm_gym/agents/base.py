@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from netllm_gym.errors import ConfigError
+from netllm_gym.errors import ConfigError, NotResetError
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,12 @@ class Agent:
     notice: str = ""
     privileged: bool = False
     memoryless: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        """Explain what is missing: what an agent keeps over an episode (``_…``) is there only after ``reset``."""
+        if name.startswith("_") and not name.startswith("__"):
+            raise NotResetError(f"agent {self.name} has no {name} yet: call reset(env_info) before act")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def reset(self, env_info: EnvInfo) -> None:
         """Begin an episode."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +14,6 @@ from uuid import uuid4
 import gymnasium as gym
 import joblib
 import pandas as pd
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from netllm_gym.agents.base import Agent, EnvInfo, check_serves
 from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
@@ -43,6 +33,7 @@ from netllm_gym.evaluation.specs import (
     plan_episodes,
 )
 from netllm_gym.files import write_text
+from netllm_gym.progress import bar_of
 from netllm_gym.versions import versions
 
 _OWN_COLUMNS = frozenset(
@@ -249,10 +240,7 @@ def evaluate(
     tested: str | None = content if isinstance(content, str) and getattr(traces, "split", None) == "test" else None
     if tested and waiting:  # before playing: a run that is killed has looked too
         note_look(tested, str(getattr(traces, "name", "")), sorted({units[i].spec.label for i in waiting}))
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), console=Console(file=sys.stderr), disable=not progress,
-    )  # fmt: skip
+    bar = bar_of(progress)
     with bar:
         total = sum(len(unit.episodes) for unit in units)
         done = total - sum(len(units[i].episodes) for i in waiting)
