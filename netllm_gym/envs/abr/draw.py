@@ -49,9 +49,11 @@ def draw_timeline(
                 for axes in (rate, buffer):
                     axes.axvspan(max(end - stall, 0.0), end, color=RED, alpha=0.3, linewidth=0)
         buffer.set_title(
-            f"chunk {len(steps)}: {bitrate[-1]:.2f} Mbit/s, buffer {filled[-1]:.1f} s, stalled {stalled.sum():.1f} s (red)",
-            fontsize=9, loc="left",
-        )  # fmt: skip
+            f"chunk {len(steps)}: {bitrate[-1]:.2f} Mbit/s, buffer {filled[-1]:.1f} s, "
+            f"stalled {stalled.sum():.1f} s (red)",
+            fontsize=9,
+            loc="left",
+        )
         rate.legend(loc="upper left", fontsize=8, frameon=False, ncols=2)
     top = 1.15 * max(max(bitrates_mbps), float(np.percentile(told[:, 0], 95)) if len(steps) else 0.0)
     rate.set(ylabel="Mbit/s", ylim=(0.0, top), xlim=(0.0, max(length_s, float(time[-1]) if len(steps) else 0.0)))
