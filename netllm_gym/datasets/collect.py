@@ -26,6 +26,7 @@ from netllm_gym.datasets.rollout import Record, rollout
 from netllm_gym.datasets.store import Dataset, datasets_root, exists, write_dataset
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.files import atomic_path, digest, write_json
+from netllm_gym.progress import counted
 from netllm_gym.traces.protocol import refuse_test, training
 
 BLOCK = 16
@@ -139,7 +140,7 @@ def collect(
     config: CollectConfig,
     dataset: str,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: bool | Callable[[int, int], None] | None = True,
 ) -> Dataset:
     """Collect episodes and write the Minari dataset `dataset`.
 
@@ -147,7 +148,7 @@ def collect(
         config: what to collect.
         dataset: Minari id, e.g. ``netllm_gym/abr/robust_mpc-v0``. Datasets are never overwritten.
         workers: processes; the result does not depend on them.
-        progress: called with (episodes done, episodes in all).
+        progress: show a bar on stderr, or a function that is called with (episodes done, episodes in all).
 
     Returns:
         The dataset, ready to train on; it is also its id.
@@ -179,14 +180,13 @@ def collect(
     paths = [staging / f"{first:06d}.npz" for first, _ in blocks]
     missing = [(block, path) for block, path in zip(blocks, paths, strict=True) if not path.is_file()]
     done = total - sum(last - first for (first, last), _ in missing)
-    if progress:
-        progress(done, total)
     jobs = (delayed(_record_block)(config, *block, path) for block, path in missing)
-    finished = Parallel(n_jobs=min(workers, max(1, len(missing))), return_as="generator")(jobs)
-    for ((first, last), _), _none in zip(missing, finished, strict=True):
-        done += last - first
-        if progress:
-            progress(done, total)
+    with counted("collect", progress) as move:
+        move(done, total)
+        finished = Parallel(n_jobs=min(workers, max(1, len(missing))), return_as="generator")(jobs)
+        for ((first, last), _), _none in zip(missing, finished, strict=True):
+            done += last - first
+            move(done, total)
     records = [record for block, path in zip(blocks, paths, strict=True) for record in _load_block(path, *block)]
     write_dataset(dataset, config, records)
     shutil.rmtree(staging, ignore_errors=True)

@@ -17,6 +17,7 @@ from netllm_gym.envs.abr.observation import Memory, observation_space
 from netllm_gym.envs.abr.options import Fetched, Options, Player
 from netllm_gym.envs.abr.qoe import QoE
 from netllm_gym.envs.rendering import Rendered, check_render_mode
+from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
 
@@ -246,10 +247,7 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode; see the class for `options`."""
         super().reset(seed=seed)
-        options = options or {}
-        unknown = set(options) - {"trace", "start_s"}
-        if unknown:
-            raise ConfigError(f"unknown reset option {sorted(unknown)[0]!r}; known: trace, start_s")
+        options = reset_options(options, ("trace", "start_s"))
         # Always drawn, so that picking a trace does not change the noise that follows.
         drawn_trace = int(self.np_random.integers(len(self.traces)))
         drawn_start = float(self.np_random.random())
