@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "netllm_gym"
 # Lower rooms first. A module may import from its own room and from lower ones.
 ORDER = (
-    ("errors", "files", "versions", "compiled", "zoo"),
+    ("arrays", "errors", "files", "versions", "compiled", "zoo"),
     ("traces",),
     ("envs",),
     ("agents", "agents.base", "agents.registry"),

@@ -182,7 +182,7 @@ def _maps(traces: str, split: str, windows: Windows) -> NDArray[np.float32]:
     result = np.empty((len(windows), CELLS), np.float32)
     for n, (index, anchor) in enumerate(zip(windows.trace, windows.anchor, strict=True)):
         trace = members[int(index)]
-        start = (trace.start_s if trace.start_s < 30.0 else 0.0) + anchor / trace.hz
+        start = trace.video_start_s + anchor / trace.hz
         result[n] = crowd(trace.video, trace.user, start, start + future / trace.hz).ravel()
     return result
 

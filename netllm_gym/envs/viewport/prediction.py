@@ -188,7 +188,7 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
             "user": trace.user,
             "video": trace.video,
             "anchor": anchor,
-            "time_s": (trace.start_s if trace.start_s < 30.0 else 0.0) + anchor / trace.hz,
+            "time_s": trace.video_start_s + anchor / trace.hz,
         }
 
     def image_at(self, index: int, anchor: int) -> np.ndarray:
@@ -197,7 +197,7 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         if self.maps is None:
             raise ConfigError("the environment was made without image")
         trace = self.traces[index]
-        start = (trace.start_s if trace.start_s < 30.0 else 0.0) + anchor / trace.hz
+        start = trace.video_start_s + anchor / trace.hz
         return self.maps(trace.video, trace.user, start, start + self.protocol.future / trace.hz)
 
     def _observe(self) -> dict[str, Any]:
