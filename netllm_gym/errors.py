@@ -64,3 +64,11 @@ class DamagedError(TraceFormatError):
 
 class StorageError(NetLLMGymError):
     """A disk that is full or a folder that cannot be written."""
+
+
+class NotResetError(NetLLMGymError, AttributeError):
+    """An agent asked to act before the episode was begun with ``reset``."""
+
+
+class UnknownOptionError(UnknownNameError, ConfigError):
+    """An option of ``reset`` that an environment does not know; the message offers the nearest."""
