@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty, table
 from netllm_gym.evaluation.generalisation import generalisation_gap, meaning_of_standing
 from netllm_gym.evaluation.summary import summarise
-
-if TYPE_CHECKING:
-    from netllm_gym.reproduce import Outcome
+from netllm_gym.reproduce.plan import Outcome
 
 MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "undecided": "?"}
 LEGEND = (
