@@ -17,6 +17,7 @@ from gymnasium import spaces
 
 from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
 from netllm_gym.errors import ConfigError
+from netllm_gym.evaluation.rows import group_columns
 from netllm_gym.evaluation.specs import AgentSpec, EnvRecipe, Episode
 
 # Episodes of one unit of work. Fixed, because a batched forward pass may differ in its last bits between
@@ -149,6 +150,13 @@ class _Play:
             return values[-1]
         return math.fsum(values) / (len(values) if aggregate == "mean" else 1)
 
+    def _groups(self) -> dict[str, Any]:
+        """The crossed factors that the episode belongs to; an environment that names none has its recordings."""
+        named = self.first_info.get("groups")
+        if isinstance(named, dict) and named:
+            return named
+        return {"recording": self.first_info.get("trace_group", self.first_info.get("trace", self.episode.index))}
+
     def row(self, spec: AgentSpec, width: int) -> Row:
         """Return the finished episode as a row of the result; numbers of a failed one are NaN."""
         failed = bool(self.failure)
@@ -162,7 +170,7 @@ class _Play:
             "episode": self.episode.index,
             "trace_index": self.episode.trace_index,
             "trace": str(self.first_info.get("trace", self.episode.index)),
-            "group": str(self.first_info.get("trace_group", self.first_info.get("trace", self.episode.index))),
+            **group_columns(self._groups()),
             "seed": self.episode.env_seed,
             "steps": steps,
             "return": math.nan if failed else total,

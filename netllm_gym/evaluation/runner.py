@@ -201,7 +201,9 @@ def evaluate(
     baseline = baseline or specs[0].label
     # Built once here, so that a misspelt name or a broken checkpoint is an error now and not a failed episode
     # later.
-    privileged = sorted({spec.label for spec in specs if spec.build().privileged})
+    built = {spec.label: spec.build() for spec in specs}
+    privileged = sorted(label for label, agent in built.items() if agent.privileged)
+    trained = sorted({spec.label for spec in specs if spec.trained})
     probe = recipe.make()
     metric, terms = metric_of(probe), terms_of(probe)
     if clash := _OWN_COLUMNS & {metric["name"], *terms}:
@@ -248,7 +250,8 @@ def evaluate(
             **{name: getattr(traces, name, None) for name in ("name", "split", "licence", "citation")},
         },
         "agents": [spec.describe() for spec in specs],
-        "privileged": privileged,
+        "privileged": privileged, "trained": trained,
+        "margin": dict(setting.margin) if isinstance(setting, Setting) and setting.margin else None,
         "baseline": baseline, "floor": floor, "oracle": oracle,
         "metric": metric, "terms": terms,
         "seed": seed, "episodes": len(plans),

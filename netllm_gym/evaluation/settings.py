@@ -24,6 +24,7 @@ class Setting:
         kwargs: arguments of the environment.
         baseline, floor, oracle: agents that the comparison needs, ``None`` where a task has none.
         note: what differs from the default setting.
+        margin: ``share``, ``of`` and ``reason`` of the margin of equivalence; ``None`` for 2 % of the span.
     """
 
     task: str
@@ -35,6 +36,7 @@ class Setting:
     floor: str | None = None
     oracle: str | None = None
     note: str = ""
+    margin: Mapping[str, Any] | None = None
 
     def call(self) -> str:
         """Return the Python that makes this setting again."""
@@ -111,6 +113,7 @@ def load_setting(task: str, name: str = "default", profile: str = "embedded") ->
         floor=entry.get("floor"),
         oracle=entry.get("oracle"),
         note=entry["settings"][name].get("note", ""),
+        margin=entry.get("margin"),
     )
 
 
