@@ -55,7 +55,7 @@ def quickstart(
     from netllm_gym.datasets.collect import CollectConfig, collect
     from netllm_gym.datasets.store import describe
     from netllm_gym.evaluation import evaluate
-    from netllm_gym.training import train
+    from netllm_gym.recipes import recipe_of, train
 
     if minutes < 2:
         raise ConfigError(f"the chain needs at least 2 minutes, got {minutes:g}")
@@ -101,7 +101,10 @@ def quickstart(
             say(f"  {name}: kept")
             return str(folder)
         started = time.monotonic()
-        train(recipe, data, folder, valid, minutes * LLM_SHARE, seed, options, say=lambda line: say(f"    {line}"))
+        known = recipe_of(recipe)
+        chosen_by = valid if known.valid == "needed" else None
+        limit = minutes * LLM_SHARE if known.timed else None
+        train(recipe, data, folder, chosen_by, limit, seed, options, say=lambda line: say(f"    {line}"))
         write_json(marker, about)
         say(f"  {name}: trained in {time.monotonic() - started:.0f} s")
         return str(folder)

@@ -10,10 +10,12 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "netllm_gym"
 # Lower rooms first. A module may import from its own room and from lower ones.
 ORDER = (
-    ("errors", "files", "versions", "compiled", "zoo"),
+    ("errors", "plugins", "files", "versions", "compiled", "zoo"),
     ("traces",),
+    ("settings",),
     ("envs",),
     ("agents", "agents.base", "agents.registry"),
+    ("play",),
     ("datasets",),
     (
         "agents.abr",
@@ -26,6 +28,7 @@ ORDER = (
         "agents.run_state",
     ),
     ("evaluation",),
+    ("recipes",),
     ("training", "quickstart", "ablation", "reproduce", "matrix"),
     ("cli",),
 )

@@ -22,7 +22,7 @@ import netllm_gym
 from netllm_gym import zoo
 from netllm_gym.datasets.continuation import require_continuation
 from netllm_gym.datasets.rollout import Record, rollout
-from netllm_gym.datasets.store import datasets_root, exists, write_dataset
+from netllm_gym.datasets.store import Dataset, datasets_root, exists, write_dataset
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.files import atomic_path, digest, write_json
 from netllm_gym.traces.protocol import refuse_test, training
@@ -139,7 +139,7 @@ def collect(
     dataset: str,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
-) -> str:
+) -> Dataset:
     """Collect episodes and write the Minari dataset `dataset`.
 
     Args:
@@ -149,7 +149,7 @@ def collect(
         progress: called with (episodes done, episodes in all).
 
     Returns:
-        The dataset's id.
+        The dataset, ready to train on; it is also its id.
 
     Raises:
         ConfigError: an unusable configuration, or a dataset of that name with other content.
@@ -158,7 +158,7 @@ def collect(
     from joblib import Parallel, delayed
 
     if exists(dataset, config.key):
-        return dataset
+        return Dataset(dataset)
     env = _make(config)
     total = config.episodes or len(getattr(env.unwrapped, "traces", ())) * len(config.agents)
     if not total:
@@ -186,4 +186,4 @@ def collect(
     records = [record for block, path in zip(blocks, paths, strict=True) for record in _load_block(path, *block)]
     write_dataset(dataset, config, records)
     shutil.rmtree(staging, ignore_errors=True)
-    return dataset
+    return Dataset(dataset)

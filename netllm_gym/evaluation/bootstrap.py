@@ -21,7 +21,6 @@ Numpy only. Shapes: S training seeds, N episodes, B draws, L levels of a factor.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,29 +29,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from netllm_gym.errors import ConfigError, DatasetError
-
-Floats = NDArray[np.float64]
+from netllm_gym.evaluation.moments import Design, Floats, Part, moments
 
 DRAWS = 20_000
-CHUNK = 1024  # draws held in memory at a time
+CHUNK = 2048  # draws held in memory at a time
 _HUGE = 1e300
-
-
-@dataclass(frozen=True)
-class Part:
-    """A ratio of sums over episodes, as one term of a statistic.
-
-    Attributes:
-        x: numerators, ``[S, N]``: one row per training seed.
-        y: denominators, ``[N]``; ones make a mean of the ratio.
-        sign: what the term is multiplied by.
-        who: names the agent: parts of one agent share the draws of its training seeds.
-    """
-
-    x: Floats
-    y: Floats
-    sign: float = 1.0
-    who: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +65,8 @@ class Estimate:
 
     def p_value(self, null: float = 0.0) -> float:
         """Two-sided p value of the statistic being `null`: below 1 - level when the interval leaves it out."""
-        return min(1.0, 2.0 * min(self.p_below(null), self.p_above(null)))
+        one_sided = min(self.p_below(null), self.p_above(null))
+        return one_sided if math.isnan(one_sided) else min(1.0, 2.0 * one_sided)
 
     def p_below(self, null: float) -> float:
         """One-sided p value of the statistic being at most `null`: small when it is larger."""
@@ -172,12 +154,7 @@ class Bootstrap:
             name: np.array([0 if strata_of is None else strata_of[code == level][0] for level in range(code.max() + 1)])
             for name, code in self.crossed.items()
         }
-        self._subsets = [
-            subset
-            for size in range(1, len(self.crossed) + 1)
-            for subset in itertools.combinations(self.crossed, size)
-        ]
-        self._maps = {subset: self._membership(subset) for subset in self._subsets}
+        self._design = Design(self.crossed, self._strata)
         self._counts: dict[int, dict[str, Floats]] = {}
         least = min((int(np.bincount(stratum).min()) for stratum in self._strata.values()), default=0)
         self._stretch = math.sqrt((least + 1) / (least - 1)) if least > 1 else 1.0
@@ -186,19 +163,6 @@ class Bootstrap:
     def smallest(self) -> tuple[str, int]:
         """The factor with the fewest levels, and how many: what the data can say about others."""
         return min(self.levels.items(), key=lambda item: item[1])
-
-    def _membership(self, subset: tuple[str, ...]) -> tuple[Floats, Floats, list[NDArray[np.int64]]]:
-        """Episodes × cells of `subset`, m/(m - 1) of each cell, and each cell's level of every factor of it."""
-        codes = [self.crossed[name] for name in subset]
-        cell = _cells(codes) if len(codes) > 1 else codes[0]
-        count = int(cell.max()) + 1
-        first = np.array([np.flatnonzero(cell == c)[0] for c in range(count)])
-        if len(subset) == 1:
-            stratum = self._strata[subset[0]]
-            sizes = np.bincount(stratum)[stratum]
-        else:
-            sizes = np.full(count, count)
-        return np.eye(count)[cell], sizes / np.maximum(sizes - 1, 1), [code[first] for code in codes]
 
     # -- draws ---------------------------------------------------------------------------------------------------------
 
@@ -243,28 +207,48 @@ class Bootstrap:
         Raises:
             DatasetError: parts of other episodes, or one agent with different numbers of training seeds.
         """
+        seeds = self._checked(parts)
+        value, variance = self._here(parts, seeds)
+        if not self.crossed and max(seeds.values()) == 1:
+            return Estimate(value, math.nan, np.empty(0))
+        if variance == 0.0:
+            return Estimate(value, 0.0, np.zeros(self.draws))
+        counts = self.counts()
+        drawn = {who: self.seed_counts(size, who) for who, size in seeds.items()}
+        ratios = []
+        for begin in range(0, self.draws, CHUNK):
+            here = slice(begin, begin + CHUNK)
+            values, variances = moments(
+                self._design, parts, {k: v[here] for k, v in counts.items()}, {k: v[here] for k, v in drawn.items()}
+            )
+            ratios.append(_studentised(values - value, variances, variance))
+        flat = self._stretch * np.concatenate(ratios)
+        return Estimate(value, math.sqrt(variance), np.sort(flat[~np.isnan(flat)]))
+
+    def _checked(self, parts: Sequence[Part]) -> dict[str, int]:
+        """Return agent → number of training seeds."""
         seeds: dict[str, int] = {}
         for part in parts:
             if part.x.shape[1] != self.episodes or part.y.shape != (self.episodes,):
                 raise DatasetError(f"a statistic of {part.x.shape[1]} episodes on groups of {self.episodes}")
             if seeds.setdefault(part.who, len(part.x)) != len(part.x):
                 raise DatasetError(f"{part.who} has different numbers of training seeds")
-        once = {name: np.ones((1, size)) for name, size in self.levels.items() if name in self.crossed}
+        return seeds
+
+    def _here(self, parts: Sequence[Part], seeds: Mapping[str, int]) -> tuple[float, float]:
+        """Value and variance on the episodes as they are."""
+        once = {name: np.ones((1, self.levels[name])) for name in self.crossed}
         ones = {who: np.ones((1, size)) for who, size in seeds.items()}
-        (value,), (variance,) = self._moments(parts, once, ones)
-        if not self.crossed and max(seeds.values()) == 1:
-            return Estimate(float(value), math.nan, np.empty(0))
-        counts = self.counts()
-        drawn = {who: self.seed_counts(size, who) for who, size in seeds.items()}
-        ratios = []
-        for begin in range(0, self.draws, CHUNK):
-            here = slice(begin, begin + CHUNK)
-            values, variances = self._moments(
-                parts, {k: v[here] for k, v in counts.items()}, {k: v[here] for k, v in drawn.items()}
-            )
-            ratios.append(_studentised(values - value, variances, float(variance)))
-        flat = self._stretch * np.concatenate(ratios)
-        return Estimate(float(value), math.sqrt(max(float(variance), 0.0)), np.sort(flat[~np.isnan(flat)]))
+        (value,), (variance,) = moments(self._design, parts, once, ones)
+        # What rounding leaves of terms that cancel is no spread.
+        dust = 1e-13 * max(float(np.abs(part.x).max()) / abs(float(part.y.mean())) for part in parts)
+        return (float(value) if abs(value) > dust else 0.0), (float(variance) if variance > dust**2 else 0.0)
+
+    def variance(self, values: ArrayLike, who: str = "") -> float:
+        """Return the squared standard error of the mean of `values`, ``[N]`` or ``[S, N]``; no draws are made."""
+        x = _rows(values)
+        parts = [Part(x, np.ones(x.shape[1]), who=who)]
+        return self._here(parts, self._checked(parts))[1]
 
     @staticmethod
     def point(parts: Sequence[Part]) -> float:
@@ -285,65 +269,6 @@ class Bootstrap:
     def ratio(self, x: ArrayLike, y: ArrayLike, who: str = "") -> Estimate:
         """Return ``sum(x) / sum(y)`` for `x` of ``[N]`` or ``[S, N]`` and `y` of ``[N]``."""
         return self.estimate([Part(_rows(x), np.asarray(y, dtype=np.float64), who=who)])
-
-    def _moments(
-        self, parts: Sequence[Part], counts: Mapping[str, Floats], seeds: Mapping[str, Floats]
-    ) -> tuple[Floats, Floats]:
-        """Value and variance of the statistic in each draw, ``[b]`` each."""
-        weights = self.weights(counts)
-        draws = max(len(weights), *(len(drawn) for drawn in seeds.values()))
-        value = np.zeros(draws)
-        score = np.zeros((draws, self.episodes))  # what an episode adds to the deviation of the statistic
-        by_seed: dict[str, list[Floats]] = {}  # the same for each training seed, [b, S, N]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            for part in parts:
-                total = weights @ part.y
-                share = seeds[part.who] / len(part.x)
-                average = share @ part.x if len(part.x) > 1 else part.x
-                ratio = np.sum(weights * average, axis=1) / total
-                value = value + part.sign * ratio
-                score = score + part.sign * (average - ratio[:, None] * part.y) / total[:, None]
-                if len(part.x) > 1:
-                    apart = part.x[None] - (ratio[:, None] * part.y)[:, None, :]
-                    scale = part.sign / (len(part.x) * total)
-                    by_seed.setdefault(part.who, []).append(apart * scale[:, None, None])
-            variance, largest = self._variance(counts, weights, score, np.ones(draws)[:, None])
-            for who, found in by_seed.items():
-                own, drawn = sum(found), seeds[who]
-                size = drawn.shape[1]
-                alone = np.sum(drawn * np.sum(weights[:, None, :] * own, axis=2) ** 2, axis=1) * size / (size - 1)
-                inside = sum(
-                    self._variance(counts, weights, own[:, s, :], drawn[:, s, None])[0] for s in range(size)
-                )
-                variance = variance + alone - inside
-                largest = np.maximum(largest, alone)
-        # In small samples the difference may come out below a single factor's own share, which is part of it.
-        return value, np.maximum(variance, largest)
-
-    def _variance(
-        self, counts: Mapping[str, Floats], weights: Floats, score: Floats, times: Floats
-    ) -> tuple[Floats, Floats]:
-        """Sum over subsets of factors, with alternating sign, of squared cell sums; and the largest single one."""
-        total = np.zeros(len(score))
-        largest = np.zeros(len(score))
-        for subset in self._subsets:
-            member, correction, levels = self._maps[subset]
-            others = self.weights_of(counts, [name for name in self.crossed if name not in subset])
-            sums = (score if others is None else others * score) @ member
-            drawn = np.prod([counts[name][:, level] for name, level in zip(subset, levels, strict=True)], axis=0)
-            found = np.sum(times * drawn * correction * sums**2, axis=1)
-            total = total + found if len(subset) % 2 else total - found
-            if len(subset) == 1:
-                largest = np.maximum(largest, found)
-        return total, largest
-
-    def weights_of(self, counts: Mapping[str, Floats], names: Sequence[str]) -> Floats | None:
-        """Product of the counts of the factors `names` at each episode, ``[b, N]``; ``None`` for no factor."""
-        total = None
-        for name in names:
-            drawn = counts[name][:, self.crossed[name]]
-            total = drawn if total is None else total * drawn
-        return total
 
     # -- percentile intervals ------------------------------------------------------------------------------------------
 

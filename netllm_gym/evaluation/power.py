@@ -93,7 +93,7 @@ def power(
     target = (effect / factor) ** 2
 
     def per_episode(row: Floats) -> float:
-        return sample.mean(row).error ** 2 * episodes
+        return sample.variance(row) * episodes
 
     traces, rest, between = per_episode(values.mean(axis=0)), 0.0, 0.0
     if seeds > 1:

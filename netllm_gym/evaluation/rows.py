@@ -71,8 +71,7 @@ def check_paired(frame: pd.DataFrame, metric: str, terms: tuple[str, ...] = ()) 
         levels = frame.groupby("episode")[column].nunique()
         if (levels > 1).any():
             raise DatasetError(
-                f"episode {levels.idxmax()} belongs to a different {factor} (source recordings, videos, viewers …) "
-                "for different agents"
+                f"episode {levels.idxmax()} has a different {factor} for different agents"
             )
 
 

@@ -83,6 +83,7 @@ def _work(
     plans: Sequence[Episode],
     traced: Sequence[int],
     content: Any,
+    timeout_s: float | None,
 ) -> list[_Unit]:
     common = {
         "env": recipe.spec.id,
@@ -90,6 +91,7 @@ def _work(
         "traces": content,
         "versions": versions(),
         "code": code_digest(),
+        "timeout_s": timeout_s,
     }
     units = []
     for spec in specs:
@@ -106,7 +108,9 @@ def _work(
     return units
 
 
-def _play(recipe: EnvRecipe, units: Sequence[_Unit], workers: int, run: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _play(
+    recipe: EnvRecipe, units: Sequence[_Unit], workers: int, run: str, timeout_s: float | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (number of the unit, its block) as blocks finish, in any order."""
     here = [i for i, unit in enumerate(units) if workers == 1 or unit.spec.instance is not None]
     # Trained agents are named last and take longest: they begin, so that no core waits for them at the end.
@@ -120,16 +124,18 @@ def _play(recipe: EnvRecipe, units: Sequence[_Unit], workers: int, run: str) -> 
         with joblib.Parallel(n_jobs=workers, return_as=form, batch_size=1) as parallel:
             for begin in range(0, len(away), wave):
                 numbers = away[begin : begin + wave]
-                yield from parallel(joblib.delayed(_numbered)(i, recipe, units[i], run) for i in numbers)
+                yield from parallel(joblib.delayed(_numbered)(i, recipe, units[i], run, timeout_s) for i in numbers)
     try:
         for i in here:
-            yield _numbered(i, recipe, units[i], run)
+            yield _numbered(i, recipe, units[i], run, timeout_s)
     finally:
         forget()
 
 
-def _numbered(number: int, recipe: EnvRecipe, unit: _Unit, run: str) -> tuple[int, dict[str, Any]]:
-    return number, play_block(recipe, unit.spec, unit.episodes, unit.traced, run)
+def _numbered(
+    number: int, recipe: EnvRecipe, unit: _Unit, run: str, timeout_s: float | None
+) -> tuple[int, dict[str, Any]]:
+    return number, play_block(recipe, unit.spec, unit.episodes, unit.traced, run, timeout_s)
 
 
 def evaluate(
@@ -146,6 +152,7 @@ def evaluate(
     profile: str = "embedded",
     trace_steps: Sequence[int] = (),
     progress: bool = True,
+    timeout_s: float | None = None,
 ) -> EvaluationResult:
     """Compare agents on the same episodes.
 
@@ -169,6 +176,7 @@ def evaluate(
         profile: of a setting given by name: ``embedded`` or ``paper``.
         trace_steps: numbers of the episodes whose every step is recorded (for a timeline).
         progress: show a progress bar with the time left on stderr.
+        timeout_s: seconds for one decision; an episode in which an agent takes longer has failed.
 
     Returns:
         One row per (agent, episode) and what is needed to judge and repeat them.
@@ -180,10 +188,12 @@ def evaluate(
     """
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
+    if timeout_s is not None and not timeout_s > 0:
+        raise ConfigError(f"timeout_s must be positive, got {timeout_s}")
     call = {
         "env": env, "agents": list(agents), "setting": setting, "episodes": episodes, "seed": seed,
         "workers": workers, "baseline": baseline, "floor": floor, "oracle": oracle, "out": out,
-        "profile": profile, "trace_steps": list(trace_steps),
+        "profile": profile, "trace_steps": list(trace_steps), "timeout_s": timeout_s,
     }  # fmt: skip
     if isinstance(setting, str):
         setting = load_setting(task_of(env), setting, profile)
@@ -217,7 +227,7 @@ def evaluate(
     probe.close()
 
     folder = None if out is None else Path(out)
-    units = _work(recipe, specs, plans, trace_steps, content)
+    units = _work(recipe, specs, plans, trace_steps, content, timeout_s)
     blocks: list[dict[str, Any] | None] = [_read_block(unit.stored_in(folder), unit.key) for unit in units]
     waiting = [i for i, block in enumerate(blocks) if block is None]
     tested: str | None = content if isinstance(content, str) and getattr(traces, "split", None) == "test" else None
@@ -231,7 +241,7 @@ def evaluate(
         total = sum(len(unit.episodes) for unit in units)
         done = total - sum(len(units[i].episodes) for i in waiting)
         task = bar.add_task("evaluate", total=total, completed=done)
-        for number, block in _play(recipe, [units[i] for i in waiting], workers, uuid4().hex):
+        for number, block in _play(recipe, [units[i] for i in waiting], workers, uuid4().hex, timeout_s):
             unit = units[waiting[number]]
             blocks[waiting[number]] = block
             if path := unit.stored_in(folder):

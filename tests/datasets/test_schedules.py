@@ -15,7 +15,15 @@ from netllm_gym.datasets.store import load_experience
 from netllm_gym.errors import ConfigError, DatasetError
 
 AGENTS = ("cluster/fair", "cluster/fifo")
-KWARGS = {"split": "train", "jobs": 6, "executors": 8, "max_stages": 96, "max_jobs": 16, "max_edges": 256}
+KWARGS = {
+    "split": "train",
+    "jobs": 6,
+    "executors": 8,
+    "max_stages": 96,
+    "max_jobs": 16,
+    "max_edges": 256,
+    "may_wait": True,
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
+import copy
 import io
 import os
 import pickle
+import warnings
 from pathlib import Path
 
 import gymnasium as gym
@@ -15,9 +17,10 @@ from netllm_gym.envs.cluster.bounds import mean_jct_bounds, srpt_completions
 from netllm_gym.envs.cluster.draw import draw_job
 from netllm_gym.envs.cluster.durations import level_weights
 from netllm_gym.envs.cluster.simulator import ClusterSimulator
-from netllm_gym.errors import ConfigError, NetLLMGymError, TraceFormatError
+from netllm_gym.errors import ConfigError, NetLLMGymError, TraceFormatError, UnknownNameError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.jobs.readers.tpch import _load_dict
+from netllm_gym.traces.jobs.statistics import mean_work_s
 from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile, Workload, synthetic_workload
 
 ID = "netllm_gym/ClusterScheduling-v0"
@@ -52,7 +55,7 @@ def test_same_seed_same_episode_and_other_seed_another():
 
 
 def test_an_agent_that_always_refuses_still_finishes():
-    env = gym.make(ID, jobs=3, executors=3, on_illegal="repair")
+    env = gym.make(ID, jobs=3, executors=3)
     _, info = env.reset(seed=0)
     over = False
     while not over:
@@ -61,16 +64,131 @@ def test_an_agent_that_always_refuses_still_finishes():
 
 
 def test_check_env_and_masks():
-    env = gym.make(ID, jobs=5, max_stages=64, max_jobs=8, max_edges=128, on_illegal="repair")
-    check_env(env.unwrapped, skip_render_check=True)
+    check_env(gym.make(ID, disable_env_checker=True).unwrapped, skip_render_check=True)
+    env = gym.make(ID, jobs=5, max_stages=64, max_jobs=8, max_edges=128)
     _, info = env.reset(seed=0)
     masks = env.unwrapped.action_masks()
     assert masks.dtype == bool and masks.size == 65 + 50
     assert info["action_mask"].dtype == np.int8 and (info["action_mask"] == masks).all()
 
 
+def test_stable_baselines_checks_it():
+    checker = pytest.importorskip("stable_baselines3.common.env_checker", reason="needs stable-baselines3")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice about images and normalised boxes
+        checker.check_env(gym.make(ID, jobs=5, disable_env_checker=True).unwrapped)
+
+
+def test_random_actions_play_an_episode_and_what_was_repaired_is_counted():
+    env = gym.make(ID, jobs=3, executors=5)
+    env.action_space.seed(0)
+    env.reset(seed=0)
+    over = False
+    while not over:
+        _, _, over, _, info = env.step(env.action_space.sample())
+    assert info["jobs_done"] == 3 and info["illegal_actions"] > 0
+
+
+def test_waiting_is_masked_unless_asked_for_and_obeyed_where_it_is_possible():
+    for may_wait in (False, True):
+        env = gym.make(ID, jobs=3, on_illegal="error", may_wait=may_wait).unwrapped
+        _, info = env.reset(seed=0)
+        assert info["action_mask"][env.max_stages] == may_wait
+        assert info["may_wait"]
+        _, _, _, _, info = env.step([env.max_stages, 0])
+        assert info["jobs_done"] == 0 and info["illegal_actions"] == 0
+
+
+def test_reset_refuses_options_it_does_not_know():
+    env = gym.make(ID, jobs=3)
+    with pytest.raises(UnknownNameError, match=r"trcae.*did you mean trace"):
+        env.reset(seed=0, options={"trcae": 1})
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+@pytest.mark.parametrize("durations", ["profile", "history"])
+def test_a_copy_in_mid_episode_goes_on_as_the_original(copied, durations):
+    env = gym.make(ID, jobs=8, executors=10, durations=durations, disable_env_checker=True).unwrapped
+    agent = netllm_gym.make_agent("cluster/strict-fair")
+    observation, info = env.reset(seed=2)
+    agent.reset(EnvInfo.of(env))
+    for _ in range(20):
+        observation, _, _, _, info = env.step(agent.act(observation, info))
+    other = copied(env)
+    assert other.sim.env.now == other.sim.now == env.sim.now
+    ends = []
+    for one in (other, env):
+        now, news, over = observation, info, False
+        while not over:
+            now, reward, over, _, news = one.step(agent.act(now, news))
+        ends.append((one.sim.finished, one.sim.now, reward))
+        assert one.sim.env.now == one.sim.now
+    assert ends[0] == ends[1]
+
+
+def test_simpy_processes_run_in_step_with_the_cluster():
+    env = gym.make(ID, jobs=5, executors=10)
+    observation, info = env.reset(seed=0)
+    sim, ticks = env.unwrapped.sim, []
+
+    def watch():
+        while True:
+            ticks.append((sim.env.now, sim.now))
+            yield sim.env.timeout(1.0)
+
+    sim.env.process(watch())
+    agent = netllm_gym.make_agent("cluster/fair")
+    agent.reset(EnvInfo.of(env))
+    over = False
+    while not over:
+        observation, _, over, _, info = env.step(agent.act(observation, info))
+        assert sim.env.now == sim.now == info["time_s"]
+    assert [at for at, _ in ticks] == [float(k) for k in range(len(ticks))] and len(ticks) > 10
+
+
+def test_durations_by_history_show_only_what_has_ended():
+    job = JobTemplate("chain", (stage(3, 3.0), stage(1, 4.0)), ((0, 1),))
+    env = gym.make(ID, traces=Workload("w", (job,)), jobs=1, executors=1, warmup_s=0.0, durations="history")
+    observation, _ = env.reset(seed=0)
+    assert observation["stages"][:2, 1].tolist() == [1.0, 1.0]  # nothing has ended yet
+    observation, _, _, _, _ = env.step([0, 0])
+    assert observation["stages"][0, 1] == 3.0  # the job's own, for a stage that has not run
+    known = gym.make(ID, traces=Workload("w", (job,)), jobs=1, executors=1)
+    assert known.reset(seed=0)[0]["stages"][:2, 1].tolist() == [3.0, 4.0]
+
+
+def test_rewards_sum_to_the_objective():
+    for objective, name in (("makespan", "makespan_s"), ("p99_jct", "p99_jct_s")):
+        env = gym.make(ID, jobs=6, executors=10, objective=objective)
+        total, info = play(env, "cluster/fair", 0)
+        assert total == pytest.approx(-info[name]) and env.unwrapped.metadata["metric"]["name"] == name
+        times = [end - at for _, at, end in env.unwrapped.sim.finished]
+        assert info["p99_jct_s"] == pytest.approx(np.percentile(times, 99))
+
+
+def test_arrivals_by_gap_or_by_load():
+    def gap(**kwargs):
+        env = gym.make(ID, jobs=400, executors=20, **kwargs)
+        env.reset(seed=0, options={"trace": 0})
+        return np.mean(np.diff([at for at, _ in env.unwrapped.sim.arrivals]))
+
+    assert gap(gap_s=7.0) == pytest.approx(7.0, rel=0.15)
+    work = mean_work_s(traces.load("cluster/synthetic", "test")[0].workload)
+    assert gap(load=0.5) == pytest.approx(work / 20 / 0.5, rel=0.15)
+    for wrong in ({"gap_s": 1.0, "load": 1.0}, {"load": 0.0}):
+        with pytest.raises(ConfigError):
+            gap(**wrong)
+
+
+def test_rows_grow_with_the_workload_and_a_wide_stage_front_is_shown():
+    wide = JobTemplate("wide", tuple(stage(1, 1.0) for _ in range(3000)), ())
+    env = gym.make(ID, traces=Workload("w", (wide,)), jobs=1, executors=4, disable_env_checker=True)
+    observation, _ = env.reset(seed=0)
+    assert observation["stage_mask"].sum() == 3000 <= env.unwrapped.max_stages
+
+
 def test_time_limit_truncates_and_does_not_terminate():
-    env = gym.make(ID, jobs=50, time_limit_s=30.0, on_illegal="repair")
+    env = gym.make(ID, jobs=50, time_limit_s=30.0)
     env.reset(seed=0)
     for _ in range(10_000):
         _, _, terminated, truncated, _ = env.step(env.action_space.sample())
@@ -80,7 +198,7 @@ def test_time_limit_truncates_and_does_not_terminate():
 
 
 def test_render_is_an_image():
-    env = gym.make(ID, jobs=2, render_mode="rgb_array", on_illegal="repair")
+    env = gym.make(ID, jobs=2, render_mode="rgb_array")
     env.reset(seed=0)
     env.step(env.action_space.sample())
     assert env.render().shape == (320, 720, 3)
@@ -93,7 +211,7 @@ def test_a_bound_that_is_exceeded_names_its_option():
 
 @pytest.mark.parametrize("action", [[5000, 0], [-1, 0], [0, 50]])
 def test_illegal_actions_are_errors(action):
-    env = gym.make(ID, jobs=3).unwrapped
+    env = gym.make(ID, jobs=3, on_illegal="error").unwrapped
     env.reset(seed=0)
     with pytest.raises(ConfigError):
         env.step(action)
@@ -136,7 +254,7 @@ def test_broken_jobs(stages, edges):
 
 
 def test_bad_input_says_what_is_wrong_in_one_line():
-    env = gym.make(ID, jobs=3).unwrapped
+    env = gym.make(ID, jobs=3, on_illegal="error").unwrapped
     env.reset(seed=0)
     for wrong, reason in (
         (lambda: JobTemplate("j", (stage(), stage()), ((0, 1), (1, 0))), "depend on each other in a cycle"),

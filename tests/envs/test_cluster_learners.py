@@ -28,7 +28,7 @@ def make(**kwargs):
 
 def test_maskable_ppo_learns_and_takes_legal_actions_only():
     sb3 = pytest.importorskip("sb3_contrib", reason="needs sb3-contrib")
-    env = Watched(make(on_illegal="repair"))
+    env = Watched(make())
     model = sb3.MaskablePPO("MultiInputPolicy", env, n_steps=48, batch_size=24, n_epochs=2, seed=0, device="cpu")
     before = [p.detach().clone() for p in model.policy.parameters()]
     model.learn(total_timesteps=144)

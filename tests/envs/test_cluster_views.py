@@ -73,9 +73,9 @@ def test_discrete_actions_come_back():
 
 
 def test_the_padded_environment_passes_the_checker_and_masks_are_obeyed():
-    env = PaddedGraph(make(jobs=3, on_illegal="repair"), max_candidates=32)
-    check_env(env, skip_render_check=True)
     env = PaddedGraph(make(jobs=3), max_candidates=32)
+    check_env(env, skip_render_check=True)
+    env = PaddedGraph(make(jobs=3, on_illegal="error"), max_candidates=32)
     rng = np.random.default_rng(0)
     _, info = env.reset(seed=0, options={"trace": 0})
     total, over = 0.0, False

@@ -70,7 +70,7 @@ class _Rule(Agent):
             if self.leftover_stays and own in hungry:
                 job = own
         if job < 0:
-            if info["action_mask"][self.end]:
+            if info.get("may_wait", True):
                 return np.array([self.end, 0])
             return np.array([observation["stage_mask"].argmax(), 0])  # the round may not be refused
         return np.array([self.stage(runnable[owner == job], stages), max(1, count) - 1])

@@ -28,10 +28,11 @@ class Agenda:
     Args:
         executors: how many there are.
         legacy: the published simulators' inverted choice of level (see `level_weights`).
+        history: durations are noted when tasks end, not when they begin.
     """
 
-    def __init__(self, executors: int, legacy: bool):
-        self.now = 0.0
+    def __init__(self, executors: int, legacy: bool, history: bool = False):
+        self.now, self.history = 0.0, history
         self.heap: list[tuple[float, int, int, Any]] = []
         self.entered = 0
         self.level_choices = [stretched(*level_weights(m, legacy)) for m in range(executors + 1)]
@@ -60,7 +61,10 @@ class Agenda:
         left, right, share, stretch, rest_stretch = self.level_choices[job.local]
         samples = wave[left if u < share else right]
         u = u * stretch if u < share else (u - share) * rest_stretch
-        duration = job.recent_s[s] = samples[int(u * len(samples))]
+        duration = samples[int(u * len(samples))]
+        executor.task_s, executor.until_s = duration, self.now + duration
+        if not self.history:
+            job.recent_s[s] = duration
         if k == job.promised[s]:  # its demand has just run out
             job.update(s)
         if self.gantt is not None:
@@ -69,13 +73,14 @@ class Agenda:
 
     def next_event(self, until: float = math.inf) -> tuple[int, Any] | None:
         """Run tasks after tasks, take the first other event up to `until`, and return its kind and what it concerns."""
-        heap, choices, replace, gantt, entered = (
+        heap, choices, gantt, entered, history = (
             self.heap,
             self.level_choices,
-            heapq.heapreplace,
             self.gantt,
             self.entered,
+            self.history,
         )
+        replace = heapq.heapreplace
         found = None
         while heap:
             at, _, kind, data = heap[0]
@@ -94,7 +99,11 @@ class Agenda:
                     else:
                         samples = job.tables[s].rest[right]
                         duration = samples[int((u - share) * rest_stretch * len(samples))]
-                    job.recent_s[s] = duration
+                    if history:
+                        job.ran(s, data.task_s)
+                    else:
+                        job.recent_s[s] = duration
+                    data.task_s, data.until_s = duration, at + duration
                     if k == job.promised[s]:
                         job.update(s)
                     if gantt is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_right
 from collections.abc import Collection
 from operator import itemgetter
@@ -12,15 +13,22 @@ import numpy as np
 from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
-from netllm_gym.envs.cluster.durations import StageTable
-from netllm_gym.envs.cluster.simulator import ClusterSimulator
+from netllm_gym.envs.cluster.simulator import ClusterSimulator, Tables
 from netllm_gym.envs.cluster.state import COMMON, Job
-from netllm_gym.errors import ConfigError
+from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.traces import TraceSet
-from netllm_gym.traces.jobs.trace import JobTrace, job_traces
+from netllm_gym.traces.jobs.trace import JobTrace, job_traces, paced
 from netllm_gym.traces.jobs.workload import Workload
 
 BIG = np.float32(3.4e38)
+
+
+ON_ILLEGAL = ("repair", "error")
+DURATIONS = ("profile", "history")
+# What an episode is judged by, in info and in the sum of rewards (with the opposite sign).
+OBJECTIVES = {"mean_jct": "mean_jct_s", "p99_jct": "p99_jct_s", "makespan": "makespan_s"}
+ROOM = 48  # jobs as large as the largest for which the observation has rows by default
+MOST_ROWS = 1 << 17
 
 
 class ClusterSchedulingEnv(gym.Env):
@@ -35,11 +43,21 @@ class ClusterSchedulingEnv(gym.Env):
         traces: catalog name (``cluster/synthetic``, ``cluster/tpch``), a trace set of job sequences, or a workload
             (its sequences of seeds 0 to 99).
         split: of the catalog entry. ``reset(options={"trace": i})`` picks a sequence, otherwise it is drawn at random.
+        gap_s: mean seconds between two arrivals, in place of the workload's own arrivals.
+        load: the same by the work that arrives over the work that `executors` can do; 1 leaves nothing idle.
         time_limit_s: truncate once this much simulated time has passed.
-        max_stages, max_jobs, max_edges: sizes of the padded observation; exceeding one is an error.
-        on_illegal: ``error`` raises on an action outside :meth:`action_masks`. ``repair`` takes the first runnable
-            stage and the nearest legal count instead and counts it in ``info["illegal_actions"]``: learners
-            without masks (and ``action_space.sample()``) need that.
+        max_stages, max_jobs, max_edges: sizes of the padded observation; exceeding one is an error. By default they
+            grow with the workload: 48 jobs as large as the largest fit.
+        on_illegal: ``repair`` takes the first runnable stage and the nearest legal count in place of an action outside
+            :meth:`action_masks`, and counts it in ``info["illegal_actions"]``; ``error`` raises.
+        may_wait: whether the masks allow to end a round while a stage is runnable. A learner that idles by accident is
+            the worst scheduler of all, so by default they do not. The action itself is always obeyed (rules with caps
+            mean it) wherever ``info["may_wait"]`` says so: not when nothing else would ever happen.
+        durations: ``profile`` shows the mean of a stage's profile until its first task has begun, as published
+            simulators do; ``history`` shows only what tasks that have ended took: of the stage, or else of its job, or
+            else of all.
+        objective: what the rewards sum up to, with the opposite sign: ``mean_jct`` (the sum of completion times),
+            ``makespan`` (the end of the last job) or ``p99_jct`` (the 99th percentile of completion times, at the end).
         legacy: as the published simulators: inverted interpolation of executor levels, a decision after each event.
     """
 
@@ -53,7 +71,9 @@ class ClusterSchedulingEnv(gym.Env):
             "stages": [100.0, 5.0, 1.0, 1.0, 50.0], "edges": 1.0, "jobs": [50.0, 1.0, 100.0],
             "stage_mask": 1.0, "executors": [50.0, 50.0, 50.0],
         },
-        "reward_terms": {"mean_jct_s": {"aggregate": "last", "unit": "s", "better": "lower"}},
+        "reward_terms": {
+            name: {"aggregate": "last", "unit": "s", "better": "lower"} for name in OBJECTIVES.values()
+        },
         "metric": {"name": "mean_jct_s", "aggregate": "last", "better": "lower"},
     }  # fmt: skip
 
@@ -66,23 +86,32 @@ class ClusterSchedulingEnv(gym.Env):
         moving_s: float = 2.0,
         warmup_s: float = 1.0,
         time_limit_s: float | None = None,
-        max_stages: int = 1024,
-        max_jobs: int = 256,
-        max_edges: int = 2048,
-        on_illegal: str = "error",
+        max_stages: int | None = None,
+        max_jobs: int | None = None,
+        max_edges: int | None = None,
+        on_illegal: str = "repair",
         legacy: bool = False,
         render_mode: str | None = None,
+        may_wait: bool = False,
+        durations: str = "profile",
+        gap_s: float | None = None,
+        load: float | None = None,
+        objective: str = "mean_jct",
     ):
         if executors < 1 or jobs < 1:
             raise ConfigError("executors and jobs must be at least 1")
-        if min(max_stages, max_jobs, max_edges) < 1:
+        if any(bound is not None and bound < 1 for bound in (max_stages, max_jobs, max_edges)):
             raise ConfigError("max_stages, max_jobs and max_edges must be at least 1")
         if time_limit_s is not None and not time_limit_s > 0:
             raise ConfigError("time_limit_s must be positive")
         if render_mode not in (None, "rgb_array"):
             raise ConfigError(f"render_mode is 'rgb_array' or None, got {render_mode!r}")
-        if on_illegal not in ("error", "repair"):
-            raise ConfigError(f"on_illegal is 'error' or 'repair', got {on_illegal!r}")
+        for name, value, known in (
+            ("on_illegal", on_illegal, ON_ILLEGAL), ("durations", durations, DURATIONS),
+            ("objective", objective, tuple(OBJECTIVES)),
+        ):  # fmt: skip
+            if value not in known:
+                raise UnknownNameError(name, str(value), known)
         if isinstance(traces, Workload):
             traces = job_traces(traces, range(100))
         self.traces: TraceSet[JobTrace] = trace_room.load(traces, split)
@@ -90,10 +119,14 @@ class ClusterSchedulingEnv(gym.Env):
             raise ConfigError(
                 f"{self.traces.name} holds {type(self.traces[0]).__name__}s, a cluster needs job sequences"
             )
-        self.on_illegal = on_illegal
-        self._tables: dict[int, list[StageTable]] = {}
+        self.traces = paced(self.traces, gap_s, load, executors)
+        self.on_illegal, self.may_wait, self.history = on_illegal, may_wait, durations == "history"
+        self.objective = OBJECTIVES[objective]
+        self.metadata = {**self.metadata, "metric": {**self.metadata["metric"], "name": self.objective}}
+        self._tables: Tables = {}
         self.jobs, self.executors, self.render_mode = jobs, executors, render_mode
         self.moving_s, self.warmup_s, self.legacy, self.time_limit_s = moving_s, warmup_s, legacy, time_limit_s
+        max_stages, max_jobs, max_edges = self._rows_for(max_stages, max_jobs, max_edges)
         self.max_stages, self.max_jobs, self.max_edges = max_stages, max_jobs, max_edges
         self.observation_space = spaces.Dict({
             # per stage: tasks to launch, recent duration s, runnable now, parents finished, row of its job
@@ -128,6 +161,18 @@ class ClusterSchedulingEnv(gym.Env):
             raise ConfigError("call reset() first")
         return self._sim
 
+    def _rows_for(self, stages: int | None, jobs: int | None, edges: int | None) -> tuple[int, int, int]:
+        """Return the sizes of the padded observation: those given, or else what the workload may need."""
+        workloads = {id(trace.workload): trace.workload for trace in self.traces}.values()
+        templates = [template for workload in workloads for template in workload.templates]
+        largest = max(len(t.stages) for t in templates), max(len(t.edges) for t in templates)
+        room = min(self.jobs, ROOM)
+        return (
+            stages or min(MOST_ROWS, max(1024, room * largest[0])),
+            jobs or max(256, min(self.jobs, MOST_ROWS)),
+            edges or min(4 * MOST_ROWS, max(2048, room * largest[1])),
+        )
+
     def static_info(self) -> dict[str, Any]:
         """Return what a deployed scheduler knows: the cluster and its delays, in seconds."""
         return {
@@ -138,6 +183,9 @@ class ClusterSchedulingEnv(gym.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Draw jobs and arrivals and run to the first decision."""
         super().reset(seed=seed)
+        for name in options or ():
+            if name != "trace":
+                raise UnknownNameError("option of reset", str(name), ["trace"])
         index = (options or {}).get("trace")
         if index is None:
             index = int(self.np_random.integers(len(self.traces)))
@@ -146,7 +194,7 @@ class ClusterSchedulingEnv(gym.Env):
         self._trace = self.traces[index]
         self._sim = ClusterSimulator(
             self._trace.jobs(self.jobs), self.executors, self.moving_s, self.warmup_s, self.legacy,
-            int(self.np_random.integers(2**62)), self._tables,
+            int(self.np_random.integers(2**62)), self._tables, self.history,
         )  # fmt: skip
         if self.render_mode:
             self._sim.agenda.gantt = []
@@ -165,7 +213,7 @@ class ClusterSchedulingEnv(gym.Env):
         if sim.done or self._truncated:
             raise ConfigError("the episode is over; call reset()")
         row, count = int(action[0]), int(action[1])
-        before = sim.job_seconds
+        before = self._cost()
         if row == self.max_stages and not sim.forced:
             sim.close_round()
         else:
@@ -182,7 +230,37 @@ class ClusterSchedulingEnv(gym.Env):
         sim.advance()
         self._truncated = not sim.done and self.time_limit_s is not None and sim.now >= self.time_limit_s
         observation = self._observe()
-        return observation, before - sim.job_seconds, sim.done, self._truncated, self._info()
+        return observation, before - self._cost(), sim.done, self._truncated, self._info()
+
+    def _cost(self) -> float:
+        """Return what the rewards so far sum up to, with the opposite sign."""
+        sim = self.sim
+        if self.objective == "makespan_s":
+            return sim.now
+        if self.objective == "p99_jct_s":
+            return self._p99() if sim.done else 0.0
+        return sim.job_seconds
+
+    def _p99(self) -> float:
+        return float(np.percentile([end - at for _, at, end in self.sim.finished], 99)) if self.sim.finished else 0.0
+
+    def fork(self) -> ClusterSchedulingEnv:
+        """Return an independent copy that goes on from here with the same future."""
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ClusterSchedulingEnv:
+        other = copy.copy(self)
+        memo[id(self)] = other
+        if self._sim is not None:
+            other._sim = self._sim.fork()
+            other._bases = [(base, other._sim.active[job.index]) for base, job in self._bases]
+        for name in ("_mask", "_np_random"):
+            if name in self.__dict__:
+                other.__dict__[name] = copy.deepcopy(self.__dict__[name], memo)
+        other.observation_space, other.action_space = (
+            copy.deepcopy(space, memo) for space in (self.observation_space, self.action_space)
+        )
+        return other
 
     def action_masks(self) -> np.ndarray:
         """Return the legal rows and counts, one after the other, as sb3-contrib's MaskablePPO wants them."""
@@ -192,7 +270,7 @@ class ClusterSchedulingEnv(gym.Env):
         end, sim = self.max_stages, self.sim
         legal = np.zeros(end + 1 + self.executors, np.int8)
         legal[:end] = self._mask
-        legal[end] = not sim.forced
+        legal[end] = sim.done or (self.may_wait and not sim.forced)
         legal[end + 1 : end + 1 + max(1, sim.committable)] = 1
         return legal
 
@@ -212,13 +290,15 @@ class ClusterSchedulingEnv(gym.Env):
         for position, job in enumerate(sim.active.values()):
             bases.append((base, job))
             supply, alive = job.local + job.incoming, job.alive
+            place, ends = job.layout()
             heads.append((supply, job is source, now - job.arrival_s))
-            links += [base + end for end in job.links]
+            links += [base + end for end in ends]
             runnable: Collection[int] = ()
             if deciding and job.ready and (job is source or supply < self.executors):
                 runnable = {s for s in job.ready if (job.index, s) not in picked} if picked else job.ready
-                runnable_rows += [base + alive.index(s) for s in runnable]
-            unlaunched, recent_s, open_parents = job.unlaunched, job.recent_s, job.open_parents
+                runnable_rows += [base + place[s] for s in runnable]
+            unlaunched, open_parents = job.unlaunched, job.open_parents
+            recent_s = sim.known_s(job) if self.history else job.recent_s
             for s in alive:
                 features += (unlaunched[s], recent_s[s], s in runnable, not open_parents[s], position)
             base += len(alive)
@@ -245,9 +325,14 @@ class ClusterSchedulingEnv(gym.Env):
         return {
             "trace": self._trace.name,
             "trace_group": self._trace.group,
+            "groups": {"sequence": self._trace.group},
             "action_mask": self._legal(),
             # over finished jobs; biased low when the episode was truncated
             "mean_jct_s": sim.completion_s / len(sim.finished) if sim.finished else 0.0,
+            # at the end of the episode
+            "p99_jct_s": self._p99() if sim.done or self._truncated else 0.0,
+            "makespan_s": sim.now,
+            "may_wait": not sim.forced and not sim.done,
             "illegal_actions": self._illegal,
             "jobs_done": len(sim.finished),
             "time_s": sim.now,

@@ -1,7 +1,9 @@
-"""Decima's Spark model: executors, commitments and rounds. SimPy carries the clock between decisions.
+"""Decima's Spark model: executors, commitments and rounds. SimPy carries the clock.
 
 Source: Mao et al., "Learning Scheduling Algorithms for Data Processing Clusters", SIGCOMM 2019, sections 5-6.
-Task events number about sixty a decision, so they stand on an agenda of our own and SimPy sees only the decisions.
+Task events number about sixty a decision, so they stand on an agenda of our own. SimPy's clock is moved to the instant
+of every other event before it is handled, so processes that a user adds to ``sim.env`` run in step with the cluster.
+No generator is alive between two events: a simulator can be copied and pickled at any decision.
 
 All events of an instant are handled before a decision is raised, so it sees all executors that are free by then and
 all jobs that have come. The pools that got free executors are then placed one after the other, a round each.
@@ -9,8 +11,10 @@ all jobs that have come. The pools that got free executors are then placed one a
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import simpy
 
@@ -20,6 +24,8 @@ from netllm_gym.envs.cluster.pools import Pools
 from netllm_gym.envs.cluster.state import COMMON, Executor, Job, Pool
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces.jobs.workload import JobTemplate
+
+Tables = dict[int, tuple[JobTemplate, list[StageTable]]]  # by ``id`` of the template, which is kept beside
 
 
 class ClusterSimulator:
@@ -33,7 +39,8 @@ class ClusterSimulator:
         legacy: as the published simulators: their inverted choice of level (see `level_weights`), and a decision
             after each single event.
         seed: of the uniform that each task is drawn with.
-        tables: what earlier episodes with the same templates and warm-up resolved, by ``id`` of the template.
+        tables: what earlier episodes with the same templates and warm-up resolved.
+        history: decisions are shown durations of finished tasks only (see :class:`~netllm_gym.envs.cluster.state.Job`).
     """
 
     def __init__(
@@ -44,7 +51,8 @@ class ClusterSimulator:
         warmup_s: float = 1.0,
         legacy: bool = False,
         seed: int = 0,
-        tables: dict[int, list[StageTable]] | None = None,
+        tables: Tables | None = None,
+        history: bool = False,
     ):
         if executors < 1:
             raise ConfigError(f"a cluster needs at least one executor, got {executors}")
@@ -56,33 +64,60 @@ class ClusterSimulator:
         self.arrivals, self.seed, self.moving_s, self.warmup_s = arrivals, seed, moving_s, warmup_s
         self.legacy = legacy
         self.executors = [Executor(i) for i in range(executors)]
-        self.agenda = Agenda(executors, legacy)
-        self._tables: dict[int, list[StageTable]] = {} if tables is None else tables
+        self.agenda = Agenda(executors, legacy, history)
+        self._tables: Tables = {} if tables is None else tables
         self._area = self._since = 0.0
         self.active: dict[int, Job] = {}
         self.finished: list[tuple[int, float, float]] = []  # (job, arrival, completion)
         self.completion_s = 0.0  # summed over finished jobs
+        self._ended, self._ended_sum = 0, 0.0  # tasks of finished jobs and their seconds, with `history`
         self.pools = Pools(self.executors)
         self.offers: dict[Pool, None] = {}  # pools that got free executors, in this order
         self.source: Pool | None = None  # the pool that this round places,
         self.committable = 0  # how many of its executors may still be promised,
         self.picked: set[tuple[int, int]] = set()  # and the stages that have got some in this round
         self.deciding = self.forced = self.done = False
+        self._closed = False  # a round has just ended
         self._await_job(0)
-        self._resume = self.env.event()
-        self.env.process(self._drive())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out SimPy's environment (its clock is the agenda's) and processes that a user added to it."""
+        return {name: value for name, value in self.__dict__.items() if name != "env"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.env = simpy.Environment(self.now)
+
+    def fork(self) -> ClusterSimulator:
+        """Return an independent copy that goes on from here with the same future; what never changes is shared."""
+        shared = [self.arrivals, self._tables, self.agenda.level_choices]
+        shared += [part for job in self.active.values() for part in (job.tables, job.draws, job.children)]
+        return copy.deepcopy(self, {id(part): part for part in shared})
 
     def tables_of(self, template: JobTemplate) -> list[StageTable]:
         """Return the duration tables of a template's stages, resolved once."""
-        tables = self._tables.get(id(template))
-        if tables is None:
-            tables = self._tables[id(template)] = [StageTable(s, self.warmup_s) for s in template.stages]
-        return tables
+        known = self._tables.get(id(template))
+        if known is None or known[0] is not template:  # ids come again after unpickling
+            known = self._tables[id(template)] = template, [StageTable(s, self.warmup_s) for s in template.stages]
+        return known[1]
 
     @property
     def job_seconds(self) -> float:
         """Seconds that jobs have spent in the system so far, summed over jobs."""
         return self._area + len(self.active) * (self.now - self._since)
+
+    def known_s(self, job: Job) -> list[float]:
+        """Return seconds a task for each stage of `job` by what has ended: of the stage, else its job, else all jobs.
+
+        1 s before any task of the episode has ended. Only for simulators with `history`.
+        """
+        if job.ended:
+            usual = job.ended_sum / job.ended
+        else:
+            ended = self._ended + sum(other.ended for other in self.active.values())
+            total = self._ended_sum + sum(other.ended_sum for other in self.active.values())
+            usual = total / ended if ended else 1.0
+        return [seconds if seconds >= 0 else usual for seconds in job.recent_s]
 
     def _account(self) -> None:
         self._area, self._since = self.job_seconds, self.now
@@ -99,27 +134,12 @@ class ClusterSimulator:
             at, template = self.arrivals[k]
             self.agenda.enter_first(at, k - len(self.arrivals), ARRIVAL, (k, template))
 
-    def _drive(self) -> Generator[simpy.Event, None, None]:
-        while True:
-            while self.offers and self._open_round():
-                if self.now > self.env.now:
-                    yield self.env.timeout(self.now - self.env.now)
-                self.deciding = True
-                yield self._resume
-                if not self.legacy:
-                    self._handle_events(until=self.now)  # those that the round's promises caused at once
-            if self.agenda.heap:
-                self._handle_events()
-            elif not self.active:
-                break
-            elif not self._force():
-                raise AssertionError("the cluster stands still with work left")
-        self.done = True
-
     def _handle_events(self, until: float = math.inf) -> None:
         """Handle what happens up to and including the first instant that may call for a decision."""
         while event := self.agenda.next_event(until):
             kind, data = event
+            if self.now > self.env.now:
+                self.env.run(until=self.now)
             if kind == DONE:
                 self._task_done(data)
             elif kind == READY:
@@ -132,9 +152,21 @@ class ClusterSimulator:
 
     def advance(self) -> bool:
         """Run to the next decision; return whether there is one (otherwise every job is done)."""
-        while not self.deciding and not self.done:
-            self.env.step()
-        return not self.done
+        if self.deciding or self.done:
+            return not self.done
+        if self._closed and not self.legacy:
+            self._handle_events(until=self.now)  # those that the round's promises caused at once
+        self._closed = False
+        while not (self.offers and self._open_round()):
+            if self.agenda.heap:
+                self._handle_events()
+            elif not self.active:
+                self.done = True
+                return False
+            elif not self._force():
+                raise AssertionError("the cluster stands still with work left")
+        self.deciding = True
+        return True
 
     # -- rounds ------------------------------------------------------------------------------------------------
     def _offer(self, pool: Pool) -> None:
@@ -221,9 +253,7 @@ class ClusterSimulator:
         self._end_round()
         for executor in self.pools.idle(source):
             self._follow(executor, source)
-        self.deciding = False
-        self._resume, old = self.env.event(), self._resume
-        old.succeed()
+        self.deciding, self._closed = False, True
 
     def _end_round(self) -> None:
         if self.source is not None:
@@ -236,7 +266,7 @@ class ClusterSimulator:
         k, template = data
         self._await_job(k + 1)
         self._account()
-        self.active[k] = Job(k, self.now, template, self.tables_of(template), self.seed)
+        self.active[k] = Job(k, self.now, template, self.tables_of(template), self.seed, self.agenda.history)
         if self.pools.members[COMMON]:
             self._offer(COMMON)
 
@@ -253,6 +283,8 @@ class ClusterSimulator:
         assert job is not None and s is not None
         job.running[s] -= 1
         executor.busy = False
+        if self.agenda.history:
+            job.ran(s, executor.task_s)
         frontier = False
         if not job.running[s]:
             job.finish(s)
@@ -277,6 +309,7 @@ class ClusterSimulator:
     def _complete(self, job: Job) -> None:
         self._account()
         del self.active[job.index]
+        self._ended, self._ended_sum = self._ended + job.ended, self._ended_sum + job.ended_sum
         self.finished.append((job.index, job.arrival_s, self.now))
         self.completion_s += self.now - job.arrival_s
         for executor in self.pools.idle((job.index, -1)):

@@ -21,19 +21,31 @@ def draw_tasks(seed: int, job: int, tasks: Sequence[int]) -> list[NDArray[np.flo
     return np.split(rng.random(sum(tasks)), np.cumsum(tasks)[:-1])
 
 
-class Job:
-    """A job in the system; lists are indexed by stage."""
+KEPT = 64  # durations of finished tasks that are kept of a stage, the latest
 
-    def __init__(self, index: int, arrival_s: float, template: JobTemplate, tables: list[StageTable], seed: int):
+
+class Job:
+    """A job in the system; lists are indexed by stage.
+
+    `recent_s` holds the duration of each stage's latest task, seconds: from the task's start on and, before the first,
+    the mean of the stage's profile; with `history` only from the task's end on, and -1 before the first.
+    """
+
+    def __init__(
+        self, index: int, arrival_s: float, template: JobTemplate, tables: list[StageTable], seed: int,
+        history: bool = False,
+    ):  # fmt: skip
         n = len(template.stages)
         self.index, self.arrival_s, self.template, self.tables = index, arrival_s, template, tables
         self.unlaunched = [s.tasks for s in template.stages]
         self.running = [0] * n
         self.promised = [0] * n  # executors committed or moving to the stage
-        self.recent_s = list(template.mean_s)
+        self.recent_s = [-1.0] * n if history else list(template.mean_s)
+        self.ended_s: list[list[float]] = [[] for _ in range(n)] if history else []
+        self.ended_sum = 0.0  # over all tasks of the job that have ended, with `history`,
+        self.ended = 0  # and how many
         self.alive = list(range(n))  # stages not finished
-        # Edges between them, by position in `alive`; both ends, one edge after the other.
-        self.links = [end for edge in template.edges for end in edge]
+        self._layout: tuple[dict[int, int], list[int]] | None = None
         self.children: list[list[int]] = [[] for _ in range(n)]
         self.open_parents = [0] * n  # parents not finished
         self.hungry_parents = [0] * n  # parents that still want executors
@@ -55,16 +67,32 @@ class Job:
     def finish(self, s: int) -> None:
         """Take stage `s` out of what is left of the job."""
         self.alive.remove(s)
-        at = {stage: i for i, stage in enumerate(self.alive)}
-        self.links = [at[end] for a, b in self.template.edges if a in at and b in at for end in (a, b)]
+        self._layout = None
+
+    def layout(self) -> tuple[dict[int, int], list[int]]:
+        """Return each unfinished stage's position in `alive`, and the edges between them by position.
+
+        Both ends of an edge, one edge after the other. Done anew only after a stage has finished.
+        """
+        if self._layout is None:
+            at = {stage: i for i, stage in enumerate(self.alive)}
+            links = [at[end] for a, b in self.template.edges if a in at and b in at for end in (a, b)]
+            self._layout = at, links
+        return self._layout
+
+    def ran(self, s: int, seconds: float) -> None:
+        """Note that a task of stage `s` has ended after so many seconds."""
+        self.recent_s[s] = seconds
+        self.ended_sum += seconds
+        self.ended += 1
+        kept = self.ended_s[s]
+        if len(kept) >= KEPT:
+            del kept[: KEPT // 2]
+        kept.append(seconds)
 
     def demand(self, s: int) -> int:
         """Tasks of stage `s` for which no executor has been promised yet."""
         return self.unlaunched[s] - self.promised[s]
-
-    def work_s(self) -> float:
-        """Remaining work: unlaunched tasks times the most recent duration, in executor-seconds."""
-        return sum(u * d for u, d in zip(self.unlaunched, self.recent_s, strict=True))
 
     def update(self, s: int) -> None:
         """Bring readiness up to date after the demand of stage `s` changed; costs its children."""
@@ -85,13 +113,17 @@ class Job:
 
 
 class Executor:
-    """One task slot. `job` is where it is local, `last` the stage of its last task (``None``: fresh)."""
+    """One task slot. `job` is where it is local, `last` the stage of its last task (``None``: fresh).
 
-    __slots__ = ("busy", "index", "job", "last", "pool")
+    `task_s` is how long its latest task takes, `until_s` when that ends.
+    """
+
+    __slots__ = ("busy", "index", "job", "last", "pool", "task_s", "until_s")
 
     def __init__(self, index: int):
         self.index = index
         self.job: Job | None = None
         self.last: int | None = None
         self.busy = False
+        self.task_s = self.until_s = 0.0
         self.pool: Pool | None = COMMON

@@ -134,7 +134,7 @@ def split_heads(traces: list[HeadTrace], entry: catalog.Entry) -> dict[str, tupl
     return {split: members for split, members in result.items() if members}
 
 
-@catalog.register_kind("head")
+@catalog.register_trace_kind("head", fetch=fetch_heads)
 def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     stored = _stored(name, entry, "published" if as_published else "canonical")
     if not stored.is_file():
@@ -142,7 +142,7 @@ def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[s
     return split_heads(load_heads(stored), entry)
 
 
-@catalog.register_kind("synthetic-head")
+@catalog.register_trace_kind("synthetic-head")
 def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     if as_published:
         raise ConfigError(f"{name} is synthetic: it has no as-published reading")

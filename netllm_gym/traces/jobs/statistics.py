@@ -45,9 +45,16 @@ def mean_gap_s(workload: Workload) -> float:
     return workload.mean_interarrival_s if times is None or len(times) < 2 else float(np.diff(times).mean())
 
 
+def mean_work_s(workload: Workload) -> float:
+    """Return the mean work of a job by mean durations, executor-seconds."""
+    return float(
+        np.mean([sum(m * s.tasks for m, s in zip(job.mean_s, job.stages, strict=True)) for job in workload.templates])
+    )
+
+
 def offered_load(workload: Workload, executors: int = 50) -> float:
     """Return the mean work of a job over what `executors` do between two arrivals (1: nothing is left idle)."""
-    return float(table(workload.templates)["work_s"].mean()) / (executors * mean_gap_s(workload))
+    return mean_work_s(workload) / (executors * mean_gap_s(workload))
 
 
 def summary(workload: Workload) -> dict[str, Any]:

@@ -67,17 +67,22 @@ class JobTemplate:
         object.__setattr__(self, "order", self._sort(n))
         object.__setattr__(self, "mean_s", tuple(means))
 
+    def __deepcopy__(self, memo: object) -> JobTemplate:
+        return self  # immutable, and large
+
     def _sort(self, n: int) -> tuple[int, ...]:
         waiting = [0] * n
         for _, b in self.edges:
             waiting[b] += 1
+        children: list[list[int]] = [[] for _ in range(n)]
+        for a, b in self.edges:
+            children[a].append(b)
         order = [i for i in range(n) if not waiting[i]]
         for a in order:
-            for x, b in self.edges:
-                if x == a:
-                    waiting[b] -= 1
-                    if not waiting[b]:
-                        order.append(b)
+            for b in children[a]:
+                waiting[b] -= 1
+                if not waiting[b]:
+                    order.append(b)
         if len(order) < n:
             raise TraceFormatError(self.name, "the stages depend on each other in a cycle")
         return tuple(order)
@@ -112,6 +117,9 @@ class Workload:
             not times or not np.isfinite(times).all() or times[0] < 0 or any(b < a for a, b in pairwise(times))
         ):
             raise TraceFormatError(self.name, "arrivals must be sorted, finite and at least 0 s")
+
+    def __deepcopy__(self, memo: object) -> Workload:
+        return self  # immutable, and large
 
     @cached_property
     def digest(self) -> str:
