@@ -99,7 +99,9 @@ def main() -> None:
     body = [[str(row["data"]), *(f"{100 * float(str(row[kind])):.1f} %" for kind in KINDS)] for row in rows]
     print("\n".join(table(["data", *KINDS], body)))
     if given.json:
-        given.json.write_text(json.dumps({"repeats": given.repeats, "draws": given.draws, "rows": rows}, indent=1) + "\n")
+        given.json.write_text(
+            json.dumps({"repeats": given.repeats, "draws": given.draws, "rows": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -41,6 +41,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'netllm_gym' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    """Return the public names, loaded yet or not."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+
+
 if TYPE_CHECKING:
     from netllm_gym.agents.base import Agent as Agent
     from netllm_gym.agents.base import BatchAgent as BatchAgent

@@ -53,3 +53,11 @@ class DatasetError(NetLLMGymError, ValueError):
 
 class ConfigError(NetLLMGymError, ValueError):
     """An argument out of range or in conflict with another."""
+
+
+class NotResetError(NetLLMGymError, AttributeError):
+    """An agent asked to act before the episode was begun with ``reset``."""
+
+
+class UnknownOptionError(UnknownNameError, ConfigError):
+    """An option of ``reset`` that an environment does not know; the message offers the nearest."""

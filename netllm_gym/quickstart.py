@@ -13,6 +13,7 @@ from typing import Any
 
 from netllm_gym import traces as trace_room
 from netllm_gym.errors import ConfigError, DownloadError
+from netllm_gym.extras import require
 from netllm_gym.files import write_json
 
 BEHAVIOUR = ("abr/robust-mpc", "abr/bba", "abr/oracle")
@@ -50,6 +51,7 @@ def quickstart(
 
     Raises:
         ConfigError: fewer than two minutes.
+        MissingExtraError: the packages that train its agents are not installed.
         UnknownNameError, DownloadError: a trace set that is unknown or cannot be had.
     """
     from netllm_gym.datasets.collect import CollectConfig, collect
@@ -59,6 +61,8 @@ def quickstart(
 
     if minutes < 2:
         raise ConfigError(f"the chain needs at least 2 minutes, got {minutes:g}")
+    for extra in ("llm", "rl"):  # before anything is collected for trainings that could not begin
+        require(extra, "quickstart")
     begin = time.monotonic()
     out = Path(out)
 
@@ -84,7 +88,7 @@ def quickstart(
             agents=agents, episodes=count, epsilon=epsilon, seed=seed, hindsight=True, env_kwargs=kwargs
         )
         name = f"netllm_gym/abr/quickstart_{split}_{config.key}-v0"
-        collect(config, name, workers)
+        collect(config, name, workers, progress=False)
         say(f"  {name}: {count} episodes, mean QoE {describe(name)['returns']['reward_mean']:.3f}")
         return name
 

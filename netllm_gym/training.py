@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 
-from netllm_gym.recipes import list_recipes, train
-
-__all__ = ["RECIPES", "train"]
-
-RECIPES = tuple(list_recipes())
+from netllm_gym.recipes import run
 
 warnings.warn("netllm_gym.training has moved: import train from netllm_gym", DeprecationWarning, stacklevel=2)
+# The same module under both names, so that what is patched here counts there too.
+sys.modules[__name__] = run

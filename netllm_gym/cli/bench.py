@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from netllm_gym.cli.output import emit, parse_settings, remarks
+from netllm_gym.extras import require
 
 app = typer.Typer(help="Measure costs, each beside what it is compared with.", no_args_is_help=True)
 
@@ -25,6 +26,7 @@ def llm_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare LoRA with full fine-tuning, training with the published loop, and a KV cache with recomputing."""
+    require("llm", "bench llm")
     from netllm_gym.agents.llm.config import LLMConfig
     from netllm_gym.agents.llm.cost import measure
     from netllm_gym.errors import ConfigError
@@ -47,6 +49,7 @@ def text_command(
     """Compare answers generated as text with a networking head: share of valid ones, latency, reward."""
     import gymnasium as gym
 
+    require("llm", "bench text")
     from netllm_gym import make_agent
     from netllm_gym.agents.llm.text import TextAgent, against_head
     from netllm_gym.errors import ConfigError
@@ -56,3 +59,16 @@ def text_command(
     head = make_agent(agent)
     made = gym.make(env, disable_env_checker=True, **parse_settings(set or []))
     emit(against_head(TextAgent(backbone), head, made, decisions), as_json)
+
+
+@app.command("gpu")
+def gpu_command(
+    out: Annotated[str, typer.Option(help="JSON file, written after every section.")] = "runs/gpu.json",
+    smoke: Annotated[bool, typer.Option("--smoke", help="Tiny sizes on whatever device is there.")] = False,
+    budget: Annotated[float, typer.Option(help="Seconds; what would not end within them is left out.")] = 600.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check and measure the LLM agent on a GPU: exactness, speed, and the paper's claims at the size of Llama-2-7B."""
+    from netllm_gym.agents.llm.gpu import measure_gpu, table
+
+    emit(table(measure_gpu(out, smoke, budget, lambda line: remarks.print(line, markup=False))), as_json)

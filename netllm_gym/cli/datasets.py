@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from netllm_gym.cli.output import console, emit, parse_settings, remarks
+from netllm_gym.cli.output import console, emit, parse_settings
 
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, may be repeated.")]
 
@@ -35,10 +34,7 @@ def collect_command(
     dataset_path(dataset)  # a bad name is an error before any bar is drawn
     kwargs |= parse_settings(set or [])
     config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs, values_of, teacher)
-    columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=remarks) as bar:
-        task = bar.add_task("collect", total=None)
-        collect(config, dataset, workers, lambda done, total: bar.update(task, completed=done, total=total))
+    collect(config, dataset, workers)
     about = describe(dataset)
     console.print(
         f"{dataset}: {len(about['episodes'])} episodes, {about['steps']} steps, mean reward per step "
@@ -89,7 +85,6 @@ def train_command(
         minutes=minutes,
         seed=seed,
         options=parse_settings(set or []),
-        say=lambda line: remarks.print(f"  {line}"),
     )
     console.print(f"trained {agent.name}; try: netllm-gym evaluate --agent {out}")
 

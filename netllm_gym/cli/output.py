@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from netllm_gym.errors import ConfigError
 
@@ -25,11 +26,17 @@ def emit(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
         console.print("none")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
+    least = 0
     for column in rows[0]:
-        table.add_column(str(column), overflow="fold")
+        # A column never gets narrower than its longest word, so that no word is cut in two.
+        words = (word for text in (column, *(_text(row[column]) for row in rows)) for word in str(text).split())
+        longest = min(24, max((len(word) for word in words), default=1))
+        least += longest + 2
+        table.add_column(str(column), overflow="fold", min_width=longest)
     for row in rows:
-        table.add_row(*(_text(value) for value in row.values()))
-    console.print(table)
+        table.add_row(*(Text(_text(value)) for value in row.values()))  # as it is: brackets are no markup
+    # Where even that is too wide, lines run on: nothing is left out.
+    console.print(table, width=max(console.width, least), crop=False, soft_wrap=False)
 
 
 def _text(value: Any) -> str:

@@ -80,6 +80,7 @@ def plot_command(
     name: Name,
     split: Annotated[str, typer.Option(help="Split.")] = "test",
     out: Annotated[Path, typer.Option(help="Figure to write (.png, .pdf, .svg).")] = Path("traces.png"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a figure that is there.")] = False,
 ) -> None:
     """Draw a few traces and how they are distributed: links by their means, workloads by their jobs."""
     from netllm_gym.traces.plot import plot_network, plot_workload
@@ -89,6 +90,8 @@ def plot_command(
         raise ConfigError(f"{name} holds neither network traces nor workloads")
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise ConfigError(f"cannot write {out.suffix or 'a file without suffix'}; use .png, .pdf or .svg")
+    if out.exists() and not overwrite:
+        raise ConfigError(f"{out} exists; name another with --out, or add --overwrite")
     if isinstance(traces[0], NetworkTrace):
         plot_network(traces, out)
     else:
@@ -146,7 +149,8 @@ def audit_command(name: Name, as_json: Json = False) -> None:
             splits[split] = room.load(name, split).traces
         except ConfigError:
             continue
-    found = room.audit(splits)
+    with remarks.status(f"comparing {sum(map(len, splits.values()))} traces of {name} with each other"):
+        found = room.audit(splits)
     emit(
         [
             {

@@ -20,11 +20,13 @@ import numpy as np
 
 import netllm_gym
 from netllm_gym import zoo
+from netllm_gym.agents.base import check_serves
 from netllm_gym.datasets.continuation import require_continuation
 from netllm_gym.datasets.rollout import Record, rollout
 from netllm_gym.datasets.store import Dataset, datasets_root, exists, write_dataset
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.files import atomic_path, digest, write_json
+from netllm_gym.progress import counted
 from netllm_gym.traces.protocol import refuse_test, training
 
 BLOCK = 16
@@ -138,7 +140,7 @@ def collect(
     config: CollectConfig,
     dataset: str,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: bool | Callable[[int, int], None] | None = True,
 ) -> Dataset:
     """Collect episodes and write the Minari dataset `dataset`.
 
@@ -146,7 +148,7 @@ def collect(
         config: what to collect.
         dataset: Minari id, e.g. ``netllm_gym/abr/robust_mpc-v0``. Datasets are never overwritten.
         workers: processes; the result does not depend on them.
-        progress: called with (episodes done, episodes in all).
+        progress: show a bar on stderr, or a function that is called with (episodes done, episodes in all).
 
     Returns:
         The dataset, ready to train on; it is also its id.
@@ -163,12 +165,13 @@ def collect(
     total = config.episodes or len(getattr(env.unwrapped, "traces", ())) * len(config.agents)
     if not total:
         raise ConfigError(f"{config.env} has no traces to play once each; say how many episodes")
-    for name in config.agents:  # a misspelt agent is found before any work is done
-        netllm_gym.make_agent(name)
     if config.values_of:
         require_continuation(env, netllm_gym.make_agent(config.values_of))
     if config.teacher and not netllm_gym.make_agent(config.teacher).memoryless:
         raise ConfigError(f"{config.teacher} remembers what it did, so it cannot teach states it did not come to")
+    for name in (*config.agents, config.values_of, config.teacher):  # refused before any work is done
+        if name:
+            check_serves(netllm_gym.make_agent(name), env)
     env.close()
     staging = datasets_root() / ".partial" / config.key
     staging.mkdir(parents=True, exist_ok=True)
@@ -178,11 +181,12 @@ def collect(
     missing = [(block, path) for block, path in zip(blocks, paths, strict=True) if not path.is_file()]
     done = total - sum(last - first for (first, last), _ in missing)
     jobs = (delayed(_record_block)(config, *block, path) for block, path in missing)
-    finished = Parallel(n_jobs=min(workers, max(1, len(missing))), return_as="generator")(jobs)
-    for ((first, last), _), _none in zip(missing, finished, strict=True):
-        done += last - first
-        if progress:
-            progress(done, total)
+    with counted("collect", progress) as move:
+        move(done, total)
+        finished = Parallel(n_jobs=min(workers, max(1, len(missing))), return_as="generator")(jobs)
+        for ((first, last), _), _none in zip(missing, finished, strict=True):
+            done += last - first
+            move(done, total)
     records = [record for block, path in zip(blocks, paths, strict=True) for record in _load_block(path, *block)]
     write_dataset(dataset, config, records)
     shutil.rmtree(staging, ignore_errors=True)

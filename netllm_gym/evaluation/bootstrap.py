@@ -88,7 +88,7 @@ class Estimate:
         return (beyond + 1) / (len(self.ratios) + 1)
 
 
-def independent_factors(factors: Mapping[str, Sequence[object]]) -> dict[str, NDArray[np.int64]]:
+def independent_factors(factors: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.int64]]:
     """Return factor → number of the level of each episode, ``[N]``, without the factors that add nothing.
 
     A factor whose every level lies within one cell of the others (a viewer who watched one video only, a link drawn
@@ -98,14 +98,12 @@ def independent_factors(factors: Mapping[str, Sequence[object]]) -> dict[str, ND
     Raises:
         DatasetError: no factor, or factors of different length.
     """
-    if not factors or not all(len(levels) for levels in factors.values()):
+    texts = {name: [str(level) for level in np.asarray(levels).ravel()] for name, levels in factors.items()}
+    if not texts or not all(texts.values()):
         raise DatasetError("no episodes to resample")
-    if len({len(levels) for levels in factors.values()}) != 1:
+    if len({len(levels) for levels in texts.values()}) != 1:
         raise DatasetError("the factors name levels for different numbers of episodes")
-    codes = {
-        name: np.unique([str(level) for level in levels], return_inverse=True)[1].astype(np.int64)
-        for name, levels in factors.items()
-    }
+    codes = {name: np.unique(levels, return_inverse=True)[1].astype(np.int64) for name, levels in texts.items()}
     for name in reversed(list(codes)):
         others = [code for other, code in codes.items() if other != name and code.max() > 0]
         if others and codes[name].max() > 0:
@@ -135,7 +133,7 @@ class Bootstrap:
 
     def __init__(
         self,
-        factors: Mapping[str, Sequence[object]] | Sequence[object],
+        factors: Mapping[str, ArrayLike] | ArrayLike,
         draws: int = DRAWS,
         seed: int = 0,
         strata: Sequence[object] | None = None,
@@ -272,9 +270,7 @@ class Bootstrap:
 
     # -- percentile intervals ------------------------------------------------------------------------------------------
 
-    def resampled(
-        self, samples: Mapping[str, ArrayLike], function: Callable[[dict[str, Floats]], Floats]
-    ) -> Floats:
+    def resampled(self, samples: Mapping[str, ArrayLike], function: Callable[[dict[str, Floats]], Floats]) -> Floats:
         """Draws of a statistic that is no ratio of sums, ``[B]``.
 
         Args:

@@ -128,7 +128,7 @@ def generalisation_gap(seen: EvaluationResult, unseen: EvaluationResult, draws: 
     }
     inside = np.concatenate(kept)
     sample = Bootstrap(
-        {factor: np.array(level)[inside] for factor, level in levels.items()},
+        {factor: np.array(level)[inside].tolist() for factor, level in levels.items()},
         draws,
         strata=None if paired else sides[inside],
     )

@@ -83,7 +83,8 @@ class Design:
         place = np.zeros(len(values), dtype=np.int64)
         for name, size in zip(self.names[:2], self.shape, strict=False):
             place = place * size + self.codes[name]
-        return np.bincount(place, values, rows * columns).reshape(rows, columns)
+        found = np.bincount(place, values, rows * columns).astype(np.float64).reshape(rows, columns)
+        return found
 
 
 def moments(

@@ -5,16 +5,16 @@ The pilot is a finished evaluation. Its paired differences d[s, n] of training s
 
     variance of the mean = A / S + (B + E / S) / N
 
-with A the variance of a, and B and E those of b and e per episode, clustered by the episodes' groups. More traces cannot
-buy back A / S: an unlucky training run stays unlucky on every trace. The normal approximation turns the variance into
-traces and seeds. Where groups are crossed (videos and viewers), all factors are taken to grow in the same proportion:
-more viewers of the same six videos do not buy back what the videos differ by.
+with A the variance of a, and B and E those of b and e per episode, clustered by the episodes' groups. More traces
+cannot buy back A / S: an unlucky training run stays unlucky on every trace. The normal approximation turns the
+variance into traces and seeds. Where groups are crossed (videos and viewers), all factors are taken to grow in the
+same proportion: more viewers of the same six videos do not buy back what the videos differ by.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
@@ -63,7 +63,7 @@ class Power:
 
 def power(
     differences: ArrayLike,
-    groups: Sequence[object] | Mapping[str, Sequence[object]],
+    groups: ArrayLike | Mapping[str, ArrayLike],
     effect: float,
     level: float = 0.05,
     wanted: float = 0.80,

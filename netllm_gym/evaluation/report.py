@@ -153,20 +153,18 @@ def _legend(result: EvaluationResult) -> str:
     facts = result.summary().attrs
     text = (
         f"Brackets: 95 % intervals of a studentised bootstrap over {facts['groups']} and training seeds, "
-        f"{facts['draws']:,} draws. P(improvement): of two episodes drawn independently, the agent's is better. Better or "
-        f"worse: the interval of the paired difference leaves out zero and p, corrected by Holm for {facts['family']} "
-        f"comparisons, is below 0.05 (the least p that can come out is {2 / (facts['draws'] + 1):.1g}). A trained agent's "
-        f"verdict speaks of its method from {MIN_TRAININGS} trainings on, else of the checkpoint. Fewer than {MIN_GROUPS} "
-        "of any group decide nothing. "
+        f"{facts['draws']:,} draws. P(improvement): of two episodes drawn independently, the agent's is better. "
+        "Better or worse: the interval of the paired difference leaves out zero and p, corrected by Holm for "
+        f"{facts['family']} comparisons, is below 0.05 (no p can fall below {2 / (facts['draws'] + 1):.1g}). "
+        f"A trained agent's verdict speaks of its method from {MIN_TRAININGS} trainings on, else of the checkpoint. "
+        f"Fewer than {MIN_GROUPS} of any group decide nothing. "
     )
     if facts["margin"] is not None:
         why = f" ({facts['margin_reason']})" if facts["margin_reason"] else ""
         text += f"Equivalent: two one-sided tests, corrected alike, within ±{number(facts['margin'])}{why}. "
     else:
         text += "Nothing can be equivalent: name a floor and an oracle, or a margin. "
-    text += (
-        "Half of it from: the least number of recordings that carry half of the difference. "
-    )
+    text += "Half of it from: the least number of recordings that carry half of the difference. "
     text += (
         "Bounds see the future and are not ranked. Repeats: share of actions equal to the one before. "
         "Decision time: medians over episodes of an agent playing alone. "

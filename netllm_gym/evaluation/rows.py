@@ -70,9 +70,7 @@ def check_paired(frame: pd.DataFrame, metric: str, terms: tuple[str, ...] = ()) 
             raise DatasetError(f"episode {row['episode']} of {row['agent']} names no {factor} that it belongs to")
         levels = frame.groupby("episode")[column].nunique()
         if (levels > 1).any():
-            raise DatasetError(
-                f"episode {levels.idxmax()} has a different {factor} for different agents"
-            )
+            raise DatasetError(f"episode {levels.idxmax()} has a different {factor} for different agents")
 
 
 def factors(frame: pd.DataFrame) -> dict[str, np.ndarray]:

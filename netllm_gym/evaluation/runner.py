@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import gymnasium as gym
 import joblib
 import pandas as pd
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from netllm_gym.agents.base import Agent
-from netllm_gym.errors import ConfigError
+from netllm_gym.agents.base import Agent, EnvInfo, check_serves
+from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
 from netllm_gym.evaluation import provenance
 from netllm_gym.evaluation.looks import count_looks, note_look
 from netllm_gym.evaluation.result import EvaluationResult
@@ -41,6 +33,7 @@ from netllm_gym.evaluation.specs import (
     plan_episodes,
 )
 from netllm_gym.files import write_text
+from netllm_gym.progress import bar_of
 from netllm_gym.versions import versions
 
 _OWN_COLUMNS = frozenset(
@@ -138,6 +131,24 @@ def _numbered(
     return number, play_block(recipe, unit.spec, unit.episodes, unit.traced, run, timeout_s)
 
 
+def _fits(spec: AgentSpec, env: gym.Env, episode: Episode) -> bool:
+    """Build an agent and let it begin an episode; return whether it is privileged.
+
+    A misspelt name, a broken checkpoint, a missing extra or an agent made for another environment is an error now and
+    not a failed episode later.
+    """
+    agent = spec.build()
+    check_serves(agent, env)
+    env.reset(seed=episode.env_seed, options=episode.options or None)
+    try:
+        agent.reset(EnvInfo.of(env, episode.agent_seed, agent.privileged))
+    except (CheckpointError, MissingExtraError):
+        raise
+    except Exception:  # of the agent or this episode alone: recorded as a failed episode when it is played
+        pass
+    return agent.privileged
+
+
 def evaluate(
     env: str = "netllm_gym/ABR-v0",
     agents: Sequence[str | Agent | Mapping[str, Any]] = (),
@@ -209,11 +220,6 @@ def evaluate(
     recipe = EnvRecipe.of(env, kwargs)
     specs = agent_specs(agents, (baseline, floor, oracle))
     baseline = baseline or specs[0].label
-    # Built once here, so that a misspelt name or a broken checkpoint is an error now and not a failed episode
-    # later.
-    built = {spec.label: spec.build() for spec in specs}
-    privileged = sorted(label for label, agent in built.items() if agent.privileged)
-    trained = sorted({spec.label for spec in specs if spec.trained})
     probe = recipe.make()
     metric, terms = metric_of(probe), terms_of(probe)
     if clash := _OWN_COLUMNS & {metric["name"], *terms}:
@@ -224,6 +230,8 @@ def evaluate(
     plans = plan_episodes(episodes, count, seed)
     if wrong := [index for index in trace_steps if not 0 <= index < len(plans)]:
         raise ConfigError(f"trace_steps names episode {wrong[0]}, there are {len(plans)}")
+    privileged = sorted({spec.label for spec in specs if _fits(spec, probe, plans[0])})
+    trained = sorted({spec.label for spec in specs if spec.trained})
     probe.close()
 
     folder = None if out is None else Path(out)
@@ -233,10 +241,7 @@ def evaluate(
     tested: str | None = content if isinstance(content, str) and getattr(traces, "split", None) == "test" else None
     if tested and waiting:  # before playing: a run that is killed has looked too
         note_look(tested, str(getattr(traces, "name", "")), sorted({units[i].spec.label for i in waiting}))
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), console=Console(file=sys.stderr), disable=not progress,
-    )  # fmt: skip
+    bar = bar_of(progress)
     with bar:
         total = sum(len(unit.episodes) for unit in units)
         done = total - sum(len(units[i].episodes) for i in waiting)
@@ -269,6 +274,8 @@ def evaluate(
         **provenance.record(call),
     }  # fmt: skip
     result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps), pd.DataFrame(courses))
+    for agent, reason in result.failures.items():
+        warnings.warn(f"{agent} failed in every episode: {reason}", stacklevel=2)
     if folder is not None:
         result.save(folder)
     return result

@@ -39,8 +39,8 @@ class Roles:
         floor, oracle: ends of the normalised score; without them there is none.
         privileged: agents that see the future: bounds, not rivals.
         trained: agents that come out of a training, whose verdict speaks of a checkpoint or of a method.
-        margin: ``share`` and ``of`` (``span`` from floor to oracle, or the ``baseline``'s mean) of the half-width of the
-            equivalence region, and the ``reason`` for it; by default 2 % of the span.
+        margin: ``share`` and ``of`` (``span`` from floor to oracle, or the ``baseline``'s mean) of the half-width of
+            the equivalence region, and the ``reason`` for it; by default 2 % of the span.
     """
 
     baseline: str | None = None

@@ -17,7 +17,7 @@ from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.evaluation import statistics as stats
 from netllm_gym.evaluation.bootstrap import Bootstrap, Estimate, percentile_interval
 
-# A sign test on five pairs cannot reach p < 0.05 (2 / 2**5 = 0.0625): below six levels of any factor no verdict is given.
+# A sign test on five pairs cannot reach p < 0.05 (2 / 2**5 = 0.0625): below six levels of any factor no verdict.
 MIN_GROUPS = 6
 # With fewer trainings than this a spread over trainings is hardly known: a verdict speaks of the checkpoint.
 MIN_TRAININGS = 5
@@ -207,9 +207,7 @@ def judge(
     each = margins if isinstance(margins, Sequence) else [margins] * len(comparisons)
     differ = stats.holm([c.p_value for c in comparisons])
     same = stats.holm([c.p_equivalent(m) for c, m in zip(comparisons, each, strict=True)])
-    return [
-        _verdict(c, float(p), float(q), better) for c, p, q in zip(comparisons, differ, same, strict=True)
-    ]
+    return [_verdict(c, float(p), float(q), better) for c, p, q in zip(comparisons, differ, same, strict=True)]
 
 
 def _verdict(found: Comparison, p: float, q: float, better: str) -> Verdict:
@@ -225,5 +223,7 @@ def _verdict(found: Comparison, p: float, q: float, better: str) -> Verdict:
     if p < LEVEL and not low <= 0.0 <= high:
         word = "better" if (found.difference > 0) == (better == "higher") else "worse"
         return Verdict(word, scope, p, q)
-    reason = "the interval holds zero" if low <= 0.0 <= high else "p, corrected for all that is claimed, is not below 5 %"
+    reason = (
+        "the interval holds zero" if low <= 0.0 <= high else "p, corrected for all that is claimed, is not below 5 %"
+    )
     return Verdict("undecided", scope, p, q, reason)

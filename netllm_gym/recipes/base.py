@@ -148,6 +148,7 @@ _RECIPES: Table[Recipe] = Table(
             "cluster_llm",
             "cluster_cql",
             "viewport_llm",
+            "viewport_crowd",
         )
     ),
 )

@@ -10,13 +10,18 @@ from typing import Any
 from netllm_gym.agents.base import Agent
 from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.datasets.store import load_experience
-from netllm_gym.errors import ConfigError, MissingExtraError
-from netllm_gym.recipes.base import Training, recipe_of
+from netllm_gym.errors import ConfigError
+from netllm_gym.extras import CORE_OF, guarded, require
+from netllm_gym.progress import teller
+from netllm_gym.randomness import borrowed_generators
+from netllm_gym.recipes.base import Training, list_recipes, recipe_of
 from netllm_gym.traces.protocol import training
 
 
-def _quiet(_line: str) -> None:
-    """Say nothing."""
+def __getattr__(name: str) -> Any:
+    if name == "RECIPES":  # of the first release
+        return tuple(list_recipes())
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def train(
@@ -27,7 +32,7 @@ def train(
     minutes: float | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] | None = None,
+    say: bool | Callable[[str], None] | None = True,
 ) -> Agent:
     """Train an agent and write its checkpoint folder.
 
@@ -40,7 +45,7 @@ def train(
         minutes: stop after about so long.
         seed: of everything random.
         options: fields of the recipe's configuration class.
-        say: receives a line of progress now and then.
+        say: print a line of progress now and then on stderr; or a function that receives it.
 
     Raises:
         UnknownNameError: no such recipe or option.
@@ -50,6 +55,8 @@ def train(
         MissingExtraError: the recipe needs a package that is not installed.
     """
     chosen = recipe_of(recipe)
+    if chosen.extra in CORE_OF:  # before any data is read
+        require(chosen.extra, f"recipe {recipe}", CORE_OF[chosen.extra])
     config = chosen.configure(options or {}, seed)
     if not str(out):
         raise ConfigError("say where the checkpoint goes: out=FOLDER")
@@ -67,12 +74,8 @@ def train(
         data = merge([_loaded(one) for one in datasets]) if datasets else None
         held_out = merge([_loaded(one) for one in valid]) if valid else None
         run = folder.with_name(f"{folder.name}.run")
-        try:
-            agent = chosen.run(Training(config, folder, run, data, held_out, minutes, say or _quiet))
-        except ModuleNotFoundError as error:
-            if chosen.extra and not isinstance(error, MissingExtraError):
-                raise MissingExtraError(chosen.extra, f"recipe {recipe}") from error
-            raise
+        with guarded(f"recipe {recipe}"), borrowed_generators():
+            agent = chosen.run(Training(config, folder, run, data, held_out, minutes, teller(say)))
     agent.name = str(out)
     return agent
 

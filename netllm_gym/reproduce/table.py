@@ -29,10 +29,10 @@ MARKS = {
 LEGEND = (
     "Brackets: 95 % intervals of a studentised bootstrap over the crossed groups of the episodes and over training "
     f"seeds. Against the baseline, on the same episodes, corrected by Holm over all agents and settings of a task "
-    f"({DRAWS:,} draws, so no p below {2 / (DRAWS + 1):.0e}): ▲ better, ▼ worse, = equivalent, ? undecided; △ and ▽ speak "
-    f"of one checkpoint, because the agent has fewer than {MIN_TRAININGS} trainings here. Fewer than {MIN_GROUPS} recordings, "
-    "videos or viewers decide nothing. Bounds see the future and are not ranked. Published numbers are on other episodes "
-    "and carry no verdict."
+    f"({DRAWS:,} draws, so no p below {2 / (DRAWS + 1):.0e}): ▲ better, ▼ worse, = equivalent, ? undecided; △ and ▽ "
+    f"speak of one checkpoint, as the agent has fewer than {MIN_TRAININGS} trainings here. Fewer than {MIN_GROUPS} "
+    "recordings, videos or viewers decide nothing. Bounds see the future and are not ranked. Published numbers are on "
+    "other episodes and carry no verdict."
 )
 
 
@@ -53,19 +53,19 @@ def columns(outcomes: Sequence[Outcome]) -> list[str]:
 def judged_together(assessments: Sequence[Assessment], better: str) -> list[dict[str, Verdict]]:
     """Return the verdicts of several settings, corrected over all of them: they are claimed together."""
     family = [
-        (number, agent)
-        for number, found in enumerate(assessments)
+        (place, agent)
+        for place, found in enumerate(assessments)
         for agent, said in found.verdicts.items()
         if agent in found.comparisons and said.p_difference == said.p_difference
     ]
     fresh = judge(
-        [assessments[number].comparisons[agent] for number, agent in family],
+        [assessments[place].comparisons[agent] for place, agent in family],
         better,
-        [assessments[number].margin for number, _ in family],
+        [assessments[place].margin for place, _ in family],
     )
     verdicts = [dict(found.verdicts) for found in assessments]
-    for (number, agent), said in zip(family, fresh, strict=True):
-        verdicts[number][agent] = said
+    for (place, agent), said in zip(family, fresh, strict=True):
+        verdicts[place][agent] = said
     return verdicts
 
 
@@ -226,7 +226,7 @@ def _rival_lines(outcomes: Sequence[Outcome]) -> list[str]:
     ]  # fmt: skip
     return [
         "Trained agents against the best classical agent of each setting, which was chosen on the same episodes: that "
-        "favours the classical side. *Half of it from*: the least number of recordings that carry half of the difference.",
+        "favours the classical side. *Half of it from*: the least number of recordings that carry half of it.",
         "", *table(head, body), "",
     ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
         UnknownNameError: no such set.
         DownloadError: a public set that has not been fetched.
         TraceFormatError: a file that cannot be read.
-        ConfigError: the set has no such split, or a test split is asked for by code that trains (see ``protocol``).
+        ConfigError: a path where nothing is, a set without such a split, or a test split asked for by code that trains
+            (see ``protocol``).
     """
     if isinstance(name, TraceSet):
         if name.split != "all" or catalog.split_name(name.name)[0] in catalog.entries():  # a path has no splits
@@ -77,8 +79,10 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
         if holds_workload(text):
             return workload_set(text)
         return read_path(Path(text))
-    check_opening(split)
     base, _ = catalog.split_name(text)
+    if base not in catalog.entries() and _is_path(text):
+        raise ConfigError(f"no such file or folder: {text}")
+    check_opening(split)
     entry = catalog.describe(base)
     if entry["kind"] == "video":
         raise ConfigError(f"{text} is a video, not a trace set; use load_video")
@@ -91,6 +95,14 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
         raise ConfigError(f"{text} has no split {split!r}; it has {', '.join(splits)}")
     source = f"{entry['repository']}@{entry['commit'][:10]}" if "repository" in entry else "drawn from a seed"
     return TraceSet(text, split, traces, entry["licence"], entry.get("citation", ""), source)
+
+
+def _is_path(text: str) -> bool:
+    """Whether a name that is in no catalog was meant as a path: it looks like one, or resembles no name."""
+    if text.startswith((".", "/", "~")) or text.endswith("/") or Path(text).suffix:
+        return True
+    kinds = {name.partition("/")[0] for name in catalog.entries()}
+    return text.partition("/")[0] not in kinds and not difflib.get_close_matches(text, catalog.entries(), cutoff=0.6)
 
 
 def fetch(name: str, progress: bool = False) -> None:

@@ -96,9 +96,9 @@ def slow_weighted(values, video, viewer, counts, drawn, b):
     cv, cu, ks = counts["video"][b], counts["viewer"][b], drawn[b]
     seeds, episodes = values.shape
     total = sum(cv[video[i]] * cu[viewer[i]] for i in range(episodes))
-    mean = sum(
-        ks[s] * cv[video[i]] * cu[viewer[i]] * values[s, i] for s in range(seeds) for i in range(episodes)
-    ) / (seeds * total)
+    mean = sum(ks[s] * cv[video[i]] * cu[viewer[i]] * values[s, i] for s in range(seeds) for i in range(episodes)) / (
+        seeds * total
+    )
 
     def part(s, i):
         return (values[s, i] - mean) / (seeds * total)
@@ -148,16 +148,23 @@ def test_the_interval_is_made_of_the_draws_quantiles(rng):
     gap = values - other
     ratios = []
     for drawn in counts:
-        picked = np.concatenate([np.flatnonzero(groups == n) for n, k in zip(names, drawn, strict=True) for _ in range(int(k))])
+        picked = np.concatenate(
+            [np.flatnonzero(groups == n) for n, k in zip(names, drawn, strict=True) for _ in range(int(k))]
+        )
         mean = gap[picked].mean()
         sums = [np.sum(gap[groups == n] - mean) for n in names]
         error = np.sqrt(np.sum(drawn * np.square(sums)) * 5 / 4) / len(picked)
-        ratios.append((mean - gap.mean()) / error if error > 1e-12 else 0.0 if abs(mean - gap.mean()) < 1e-12 else np.inf)
+        ratios.append(
+            (mean - gap.mean()) / error if error > 1e-12 else 0.0 if abs(mean - gap.mean()) < 1e-12 else np.inf
+        )
     ratios = np.sort(ratios) * np.sqrt(6 / 4)  # stretched for five groups
     low, high = np.quantile(found.ratios, [0.025, 0.975])
     finite = np.isfinite(ratios)
     np.testing.assert_allclose(found.ratios[finite], ratios[finite], atol=1e-12)
-    assert found.interval() == (pytest.approx(found.value - high * found.error), pytest.approx(found.value - low * found.error))
+    assert found.interval() == (
+        pytest.approx(found.value - high * found.error),
+        pytest.approx(found.value - low * found.error),
+    )
     assert found.p_value() >= 2 / 401
 
 

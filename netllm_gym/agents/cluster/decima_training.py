@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from netllm_gym import extras
 from netllm_gym.agents import run_state
 from netllm_gym.agents.cluster.decima import Decima, decide
 from netllm_gym.agents.cluster.decima_episodes import Moment, advantages, in_slots, play
@@ -39,7 +40,7 @@ from netllm_gym.agents.cluster.decima_network import (
     read_states,
 )
 from netllm_gym.envs.cluster.env import ClusterSchedulingEnv
-from netllm_gym.errors import ConfigError, MissingExtraError
+from netllm_gym.errors import ConfigError
 from netllm_gym.play import Play, lockstep
 from netllm_gym.traces import TraceSet
 from netllm_gym.traces.protocol import refuse_test
@@ -182,10 +183,7 @@ class Trainer:
     def __init__(
         self, config: DecimaTraining, train: TraceSet, valid: TraceSet, run: str | Path, start: Decima | None = None
     ) -> None:
-        try:
-            import torch
-        except ImportError:
-            raise MissingExtraError("llm", "training the cluster scheduler") from None
+        torch = extras.load("torch", "training the cluster scheduler")
         for sequences in (train, valid):
             refuse_test(sequences.split, "training the cluster scheduler")
         self.config, self.run, self.shape = config, Path(run), DecimaConfig(config.embedding, config.hidden)

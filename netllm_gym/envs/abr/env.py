@@ -16,6 +16,7 @@ from netllm_gym.envs.abr.kernel import download, link_arrays
 from netllm_gym.envs.abr.observation import Memory, observation_space
 from netllm_gym.envs.abr.options import Fetched, Options, Player
 from netllm_gym.envs.abr.qoe import QoE
+from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
 
@@ -57,7 +58,8 @@ class ABREnv(gym.Env[dict[str, Any], int]):
     2. Truncation: never. A trace shorter than the video starts again from its beginning.
 
     ## Information
-    `reset`: `trace`, `trace_group`, `groups`, `video`, `startup_s`. Both: `action_mask` (int8 [L], all ones), `wall_time_s`.
+    `reset`: `trace`, `trace_group`, `groups`, `video`, `startup_s`.
+    Both: `action_mask` (int8 [L], all ones), `wall_time_s`.
     `step`: the reward's terms `quality`, `stall_s`, `switch`, and `reward`, `bitrate_mbps`, `level`, `buffer_s`,
     `sleep_s`, `download_time_s`, `throughput_mbps`, `chunk`.
 
@@ -242,10 +244,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode; see the class for `options`."""
         super().reset(seed=seed)
-        options = options or {}
-        unknown = set(options) - {"trace", "start_s"}
-        if unknown:
-            raise ConfigError(f"unknown reset option {sorted(unknown)[0]!r}; known: trace, start_s")
+        options = reset_options(options, ("trace", "start_s"))
         # Always drawn, so that picking a trace does not change the noise that follows.
         drawn_trace = int(self.np_random.integers(len(self.traces)))
         drawn_start = float(self.np_random.random())

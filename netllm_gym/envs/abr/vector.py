@@ -33,6 +33,7 @@ from netllm_gym.envs.abr.vector_arrays import (
     blank_state,
     flat_links,
 )
+from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -86,9 +87,9 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
     traces does not depend on ``num_envs``.
 
     An episode that has ended begins anew at the next step (Gymnasium's next-step autoreset): that step ignores its
-    action, pays 0 and returns the first observation of the new episode, with ``trace``, ``trace_group``, ``groups``, ``video``
-    and ``startup_s`` in the infos, marked by ``_trace`` and so on. ``reset`` takes ``seed`` (an int, or one per
-    environment) and ``options={"trace": ..., "start_s": ...}``, each a number for all or one per environment.
+    action, pays 0 and returns the first observation of the new episode, with ``trace``, ``trace_group``, ``groups``,
+    ``video`` and ``startup_s`` in the infos, marked by ``_trace`` and so on. ``reset`` takes ``seed`` (an int, or one
+    per environment) and ``options={"trace": ..., "start_s": ...}``, each a number for all or one per environment.
 
     Every call returns fresh arrays.
 
@@ -178,10 +179,7 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode in every environment; see the class for `seed` and `options`."""
-        options = options or {}
-        unknown = set(options) - {"trace", "start_s"}
-        if unknown:
-            raise ConfigError(f"unknown reset option {sorted(unknown)[0]!r}; known: trace, start_s")
+        options = reset_options(options, ("trace", "start_s"))
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
         generators = self.np_randoms
         if seeds is not None:
