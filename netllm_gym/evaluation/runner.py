@@ -39,7 +39,7 @@ from netllm_gym.versions import versions
 _OWN_COLUMNS = frozenset(
     {
         "agent", "training_seed", "episode", "trace_index", "trace", "group", "seed", "steps", "mean_reward",
-        "repeat_rate", "latency_p50_ms", "latency_p99_ms", "lockstep", "failed", "reason",
+        "repeat_rate", "latency_p50_ms", "latency_p99_ms", "lockstep", "failed", "reason", "notice",
     }
 )  # fmt: skip
 
@@ -276,6 +276,8 @@ def evaluate(
     result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps), pd.DataFrame(courses))
     for agent, reason in result.failures.items():
         warnings.warn(f"{agent} failed in every episode: {reason}", stacklevel=2)
+    for agent, notice in result.notices.items():
+        warnings.warn(f"{agent} plays outside what it was trained on: {notice}", stacklevel=2)
     if folder is not None:
         result.save(folder)
     return result
