@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from netllm_gym.datasets.flat import FlatView
 
 
-class Flat(gym.ObservationWrapper):
+class Flat(gym.ObservationWrapper, gym.utils.RecordConstructorArgs):
     """Observations as one vector: each key divided by its typical magnitude, categories one-hot, keys in order.
 
     Args:
@@ -23,7 +23,8 @@ class Flat(gym.ObservationWrapper):
     """
 
     def __init__(self, env: gym.Env, limit: float = 20.0) -> None:
-        super().__init__(env)
+        gym.utils.RecordConstructorArgs.__init__(self, limit=limit)
+        gym.ObservationWrapper.__init__(self, env)
         self.view = FlatView(env.observation_space, env.unwrapped.metadata.get("scales", {}))
         self.limit = limit
         self.observation_space = gym.spaces.Box(-limit, limit, (self.view.size,), np.float32)
