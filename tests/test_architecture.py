@@ -21,7 +21,7 @@ ORDER = (
     ("datasets",),
     ("agents.abr", "agents.viewport", "agents.cluster", "agents.offline", "agents.llm", "agents.anything",
      "agents.run_state"),
-    ("evaluation",),
+    ("evaluation", "wrappers"),
     ("recipes",),
     ("training", "quickstart", "ablation", "reproduce", "matrix"),
     ("testbed",),
