@@ -9,12 +9,17 @@ import numpy as np
 from netllm_gym.compiled import njit
 from netllm_gym.envs.cluster.kernel import (
     ACTIVE,
-    CLOSED,
     COMMITTABLE,
     EXECUTORS,
     FORCED,
+    J_ACTIVE,
+    J_INCOMING,
+    J_LOCAL,
     JOBS,
     NOBODY,
+    S_DONE,
+    S_OPEN_PARENTS,
+    S_UNLAUNCHED,
     World,
     advance,
     close_round,
@@ -31,11 +36,11 @@ TUNED, STRICT_FAIR, FAIR = range(3)
 def work_left(w, work):
     """Write each active job's tasks to launch times their latest duration, as agents read it from observations."""
     for i in range(w.n[ACTIVE]):
-        j = w.active[i]
+        j = w.job[J_ACTIVE, i]
         total = 0.0
         for g in range(w.job_first[j], w.job_first[j + 1]):
-            if not w.done[g]:
-                total += np.float64(np.float32(w.unlaunched[g]) * np.float32(w.recent[g]))
+            if not w.stage[S_DONE, g]:
+                total += np.float64(np.float32(w.stage[S_UNLAUNCHED, g]) * np.float32(w.recent[g]))
         work[i] = total
 
 
@@ -72,32 +77,32 @@ def decide(w, rule, whole, floor, work, caps, order):
     own, chosen, shortest = NOBODY, NOBODY, NOBODY
     own_hungry = False
     for i in range(active):
-        j = w.active[i]
+        j = w.job[J_ACTIVE, i]
         if j == own_job:
             own = i
         hungry = False
         for g in range(w.job_first[j], w.job_first[j + 1]):
-            if schedulable(w, g, own_job) and (rule != TUNED or w.open_parents[g] == 0 or j == own_job):
+            if schedulable(w, g, own_job) and (rule != TUNED or w.stage[S_OPEN_PARENTS, g] == 0 or j == own_job):
                 hungry = True
                 break
         if not hungry:
             continue
         if j == own_job:
             own_hungry = True
-        supply = w.job_local[j] + w.job_incoming[j]
+        supply = w.job[J_LOCAL, j] + w.job[J_INCOMING, j]
         if supply < caps[i] and (chosen < 0 or (rule == TUNED and work[i] < work[chosen])):
             chosen = i
         if rule != FAIR and (shortest < 0 or work[i] < work[shortest]):
             shortest = i
     job, count = NOBODY, free
     if own_hungry:
-        supply = w.job_local[own_job] + w.job_incoming[own_job]
+        supply = w.job[J_LOCAL, own_job] + w.job[J_INCOMING, own_job]
         room = free if rule == FAIR else min(free, int(caps[own] - supply) + free)
         if room > 0:
             job, count = own, room
     if job < 0 and chosen >= 0:
-        j = w.active[chosen]
-        job, count = chosen, min(free, int(caps[chosen] - w.job_local[j] - w.job_incoming[j]))
+        j = w.job[J_ACTIVE, chosen]
+        job, count = chosen, min(free, int(caps[chosen] - w.job[J_LOCAL, j] - w.job[J_INCOMING, j]))
     if job < 0 and shortest >= 0:
         job, count = shortest, free
         if rule == TUNED and own_hungry:
@@ -106,15 +111,15 @@ def decide(w, rule, whole, floor, work, caps, order):
         if not w.n[FORCED]:
             return WAIT, 0
         for i in range(active):
-            j = w.active[i]
+            j = w.job[J_ACTIVE, i]
             for g in range(w.job_first[j], w.job_first[j + 1]):
                 if schedulable(w, g, own_job):
                     return g, 1
-    j = w.active[job]
+    j = w.job[J_ACTIVE, job]
     first = NOBODY
     for g in range(w.job_first[j], w.job_first[j + 1]):
         if schedulable(w, g, own_job):
-            if w.open_parents[g] == 0:
+            if w.stage[S_OPEN_PARENTS, g] == 0:
                 return g, max(1, count)
             if first < 0 and (rule != TUNED or j == own_job):
                 first = g
@@ -159,14 +164,8 @@ def play_on(w, d, seed, moving_s, until, rule, whole, floor):
 def copy_world(w):
     """Return a world of its own; what no event changes is shared."""
     return World(
-        w.clock.copy(), w.n.copy(), w.heap_at.copy(), w.heap_order.copy(), w.heap_kind.copy(), w.heap_data.copy(),
-        w.ex_job.copy(), w.ex_last.copy(), w.ex_busy.copy(), w.ex_pool.copy(), w.ex_stamp.copy(), w.ex_target.copy(),
-        w.job_first, w.job_local.copy(), w.job_incoming.copy(), w.job_alive.copy(), w.job_unlaunched.copy(),
-        w.job_arrival, w.active.copy(), w.stage_job, w.unlaunched.copy(), w.running.copy(), w.promised.copy(),
-        w.recent.copy(), w.open_parents.copy(), w.hungry_parents.copy(), w.hungry.copy(), w.done.copy(), w.table, w.draw,
-        w.child_first, w.child, w.pool_size.copy(), w.pool_promised.copy(), w.pool_born.copy(), w.promise_pool.copy(),
-        w.promise_stage.copy(), w.promise_count.copy(), w.offers.copy(), w.picked.copy(), w.picked_list.copy(),
-        w.scratch.copy(), w.draws,
+        w.clock.copy(), w.n.copy(), w.heap_at.copy(), w.heap.copy(), w.ex.copy(), w.job.copy(), w.job_first,
+        w.stage.copy(), w.recent.copy(), w.fixed, w.child, w.pool.copy(), w.promise.copy(), w.draws,
     )  # fmt: skip
 
 
@@ -185,4 +184,4 @@ def next_decision(w, d, seed, moving_s):
     return advance(w, d, seed, moving_s, np.inf) == 1
 
 
-__all__ = ["CLOSED", "FAIR", "STRICT_FAIR", "TUNED", "WAIT", "candidate_costs", "decide", "next_decision", "play_on"]
+__all__ = ["FAIR", "STRICT_FAIR", "TUNED", "WAIT", "candidate_costs", "decide", "next_decision", "play_on"]

@@ -9,6 +9,7 @@ ends of running tasks given how long they have run, arrivals at the rate so far,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from netllm_gym.compiled import njit
 from netllm_gym.envs.cluster import kernel
 from netllm_gym.envs.cluster.agenda import ARRIVAL, DONE, READY
 from netllm_gym.envs.cluster.durations import LEVELS
-from netllm_gym.envs.cluster.kernel import Durations, World, push
+from netllm_gym.envs.cluster.kernel import F_TABLE, X_LAST, Durations, World, pack, push
 from netllm_gym.envs.cluster.state import COMMON, Job, Pool
 from netllm_gym.traces.jobs.workload import JobTemplate
 
@@ -51,8 +52,8 @@ def draw_ends(w, d, elapsed, wave, level, now, seed):
     for e in range(len(elapsed)):
         if elapsed[e] < 0:
             continue
-        g = w.ex_last[e]
-        t, begin = w.table[g], 0
+        g = w.ex[X_LAST, e]
+        t, begin = w.fixed[F_TABLE, g], 0
         offset, count = d.offset[t, wave[e], level[e]], d.count[t, wave[e], level[e]]
         longer = 0
         for k in range(count):
@@ -109,6 +110,19 @@ class ClusterModel:
     def _arrived(self) -> list[JobTemplate]:
         count = len(self._sim.finished) + len(self._sim.active)
         return [template for _, template in self._sim.arrivals[:count]]
+
+    def places(self, rows: Sequence[int]) -> NDArray[np.int64]:
+        """Return the stages in a world that stand in these rows of the observation; -1 stays -1."""
+        first, starts, place = 0, [], 0
+        for job in self._sim.active.values():
+            starts.append((first, place, job))
+            first, place = first + len(job.alive), place + len(job.unlaunched)
+        found = np.full(len(rows), -1, np.int64)
+        for k, row in enumerate(rows):
+            if row >= 0:
+                base, at, job = next(start for start in reversed(starts) if start[0] <= row)
+                found[k] = at + job.alive[row - base]
+        return found
 
     # -- durations -------------------------------------------------------------------------------------------------
     def _shape(self, template: JobTemplate) -> _Shape:
@@ -219,10 +233,13 @@ class ClusterModel:
         else:
             durations = self.durations()
         slot = {job.index: j for j, job in enumerate(jobs)}
-        # Pools of jobs that are over, whose executors wait to be placed: each is the pool of a job without stages.
-        ghosts = list(dict.fromkeys(p for p in (*sim.pools.members, *sim.offers) if p != COMMON and p[0] not in slot))
+        # Jobs that are over and still matter: executors wait in their pools, or are promised or on their way to them.
+        places: list[Pool] = [*sim.pools.members, *sim.offers]
+        places += [(to[0].index, to[1]) for book in sim.pools.promises.values() for to in book if to is not None]
+        places += [(data[1].index, data[2]) for _, _, kind, data in sim.agenda.heap if kind == READY]
+        ghosts = list(dict.fromkeys(place for place in places if place != COMMON and place[0] not in slot))
         active, count, executors = len(jobs), len(shapes) + len(ghosts), len(sim.executors)
-        sizes = np.array([len(shape.tasks) for shape in shapes] + [0] * len(ghosts))
+        sizes = np.array([len(shape.tasks) for shape in shapes] + [1] * len(ghosts))
         first = np.concatenate([[0], np.cumsum(sizes)])
         stages = int(first[-1])
         pools = 1 + count + stages
@@ -230,18 +247,19 @@ class ClusterModel:
 
         def column(name: str, fresh: str) -> NDArray[np.int64]:
             parts = [np.array(getattr(job, name), np.int64) for job in jobs]
-            return np.concatenate([*parts, *(getattr(shape, fresh) for shape in shapes[active:])]).astype(np.int64)
+            parts += [getattr(shape, fresh) for shape in shapes[active:]]
+            return np.concatenate([*parts, zeros(len(ghosts))]).astype(np.int64)
 
         def zeros(n: int) -> NDArray[np.int64]:
             return np.zeros(n, np.int64)
 
-        fresh = int(stages - first[active])
+        fresh, gone = int(stages - first[active]) - len(ghosts), len(ghosts)
         recent = [np.array(sim.known_s(job) if sim.agenda.history else job.recent_s) for job in jobs]
         unlaunched = column("unlaunched", "tasks")
         done = np.ones(stages, np.int64)
         for j, job in enumerate(jobs):
             done[first[j] + np.array(job.alive)] = 0
-        done[first[active] :] = 0
+        done[first[active] : stages - gone] = 0
         draws = [part for job in jobs for part in job.draws] if true else []
         if true:
             from netllm_gym.envs.cluster.state import draw_tasks
@@ -251,10 +269,10 @@ class ClusterModel:
                 draws += draw_tasks(sim.seed, begin + k, [s.tasks for s in template.stages])
         lengths = np.array([len(part) for part in draws], np.int64)
         room = executors + count + 8
-        world = World(
+        columns = SimpleNamespace(
             clock=np.array([self.now, 0.0, self.now]),
             n=zeros(14),
-            heap_at=np.zeros(room), heap_order=zeros(room), heap_kind=zeros(room), heap_data=zeros(room),
+            heap_at=np.zeros(room), heap_order=zeros(room), heap_kind=zeros(0), heap_data=zeros(0),
             ex_job=np.full(executors, -1), ex_last=np.full(executors, -1), ex_busy=zeros(executors),
             ex_pool=np.full(executors, -1), ex_stamp=zeros(executors), ex_target=np.full(executors, -1),
             job_first=first.astype(np.int64),
@@ -266,16 +284,18 @@ class ClusterModel:
             active=np.arange(count),
             stage_job=np.repeat(np.arange(count), sizes),
             unlaunched=unlaunched,
-            running=np.concatenate([*(np.array(job.running, np.int64) for job in jobs), zeros(fresh)]),
-            promised=np.concatenate([*(np.array(job.promised, np.int64) for job in jobs), zeros(fresh)]),
-            recent=np.concatenate([*recent, *(shape.mean_s for shape in shapes[active:])]),
+            running=np.concatenate([*(np.array(job.running, np.int64) for job in jobs), zeros(fresh + gone)]),
+            promised=np.concatenate(
+                [*(np.array(job.promised, np.int64) for job in jobs), zeros(fresh), np.full(gone, executors)]
+            ),
+            recent=np.concatenate([*recent, *(shape.mean_s for shape in shapes[active:]), np.zeros(gone)]),
             open_parents=column("open_parents", "parents"),
             hungry_parents=column("hungry_parents", "parents"),
-            hungry=np.concatenate([*(np.array(job.hungry, np.int64) for job in jobs), np.ones(fresh, np.int64)]),
+            hungry=np.concatenate([*(np.array(job.hungry, np.int64) for job in jobs), np.ones(fresh, np.int64), zeros(gone)]),
             done=done,
-            table=np.concatenate([start + np.arange(n) for start, n in zip(first_table, sizes, strict=False)]),
-            draw=np.cumsum(lengths) - lengths if true else np.full(stages, -1),
-            child_first=np.concatenate([[0], np.cumsum(np.concatenate([shape.degree for shape in shapes]))]),
+            table=np.concatenate([start + np.arange(n) for start, n in zip(first_table, sizes, strict=False)] + [zeros(gone)]),
+            draw=np.concatenate([np.cumsum(lengths) - lengths, zeros(gone)]) if true else np.full(stages, -1),
+            child_first=np.concatenate([[0], np.cumsum(np.concatenate([*(shape.degree for shape in shapes), zeros(gone)]))]),
             child=np.concatenate([at + shape.child for at, shape in zip(first, shapes, strict=False)]).astype(np.int64),
             pool_size=zeros(pools), pool_promised=zeros(pools), pool_born=zeros(pools),
             promise_pool=zeros(executors + 8), promise_stage=zeros(executors + 8), promise_count=zeros(executors + 8),
@@ -283,14 +303,17 @@ class ClusterModel:
             picked=zeros(stages), picked_list=zeros(stages), scratch=zeros(executors),
             draws=np.concatenate(draws) if true and draws else np.zeros(1),
         )  # fmt: skip
-        self._occupy(world, slot, first, active, len(coming), ghosts)
+        events = self._occupy(columns, slot, first, active, len(coming), ghosts)
+        world = pack(vars(columns))
+        for event in events:
+            push(world, *event)
         return world, durations
 
     def _occupy(
-        self, world: World, slot: dict[int, int], first: NDArray[np.int64], active: int, coming: int,
+        self, world: SimpleNamespace, slot: dict[int, int], first: NDArray[np.int64], active: int, coming: int,
         ghosts: Sequence[Pool],
-    ) -> None:  # fmt: skip
-        """Put executors, promises, offers and the events that a scheduler knows of into a world."""
+    ) -> list[tuple[float, int, int, int]]:  # fmt: skip
+        """Put executors, promises and offers into the columns of a world; return the events that a scheduler knows of."""
         sim, count = self._sim, len(first) - 1
         numbers = {COMMON: 0} | {pool: 1 + active + coming + i for i, pool in enumerate(ghosts)}
 
@@ -299,6 +322,9 @@ class ClusterModel:
                 return numbers[pool]
             job, s = pool
             return 1 + slot[job] if s < 0 else 1 + count + int(first[slot[job]]) + s
+
+        def row(job: int, s: int) -> int:
+            return int(first[slot[job]]) + s if job in slot else int(first[numbers[job, s] - 1])
 
         stamp = 0
         for pool, members in sim.pools.members.items():
@@ -321,7 +347,7 @@ class ClusterModel:
         k = 0
         for pool, book in sim.pools.promises.items():
             for target, amount in book.items():
-                stage = -1 if target is None else int(first[slot[target[0].index]]) + target[1]
+                stage = -1 if target is None else row(target[0].index, target[1])
                 world.promise_pool[k], world.promise_stage[k], world.promise_count[k] = number(pool), stage, amount
                 world.pool_promised[number(pool)] += amount
                 k += 1
@@ -332,16 +358,17 @@ class ClusterModel:
         world.n[kernel.SOURCE] = -1 if sim.source is None else number(sim.source)
         world.n[kernel.COMMITTABLE], world.n[kernel.FORCED] = sim.committable, sim.forced
         for i, (index, s) in enumerate(sim.picked):
-            world.picked_list[i] = first[slot[index]] + s
+            world.picked_list[i] = row(index, s)
             world.picked[world.picked_list[i]] = 1
         world.n[kernel.PICKED] = len(sim.picked)
         world.n[kernel.ACTIVE], world.n[kernel.STAMP] = active, stamp + 1
         world.n[kernel.JOBS], world.n[kernel.EXECUTORS] = count, len(sim.executors)
-        for k in range(coming):
-            push(world, world.job_arrival[active + k], k - coming, ARRIVAL, active + k)
+        arrivals = world.job_arrival[active : active + coming]
+        events = [(float(at), k - coming, ARRIVAL, active + k) for k, at in enumerate(arrivals)]
         for at, order, kind, data in sim.agenda.heap:
             if kind == READY:
                 executor, job, s = data
-                world.ex_target[executor.index] = first[slot[job.index]] + s
-                push(world, at, order, READY, executor.index)
+                world.ex_target[executor.index] = row(job.index, s)
+                events.append((at, order, READY, executor.index))
                 world.n[kernel.ENTERED] = max(world.n[kernel.ENTERED], order)
+        return events
