@@ -18,7 +18,7 @@ import gymnasium as gym
 import numpy as np
 
 import netllm_gym
-from netllm_gym.agents.base import EnvInfo
+from netllm_gym import play
 from netllm_gym.envs.cluster.bounds import mean_jct_bounds
 
 
@@ -51,15 +51,11 @@ def main() -> None:
     for name in args.agents:
         agent, jct, tail, seconds, decisions = netllm_gym.make_agent(name), [], [], [], 0
         for episode in range(args.episodes):
-            begin, over = time.process_time(), False
-            observation, info = env.reset(seed=episode, options={"trace": episode % len(env.unwrapped.traces)})
-            agent.reset(EnvInfo.of(env, episode))
-            while not over:
-                observation, _, terminated, truncated, info = env.step(agent.act(observation, info))
-                over = terminated or truncated
-                decisions += 1
+            begin = time.process_time()
+            played = play(env, agent, episode, {"trace": episode % len(env.unwrapped.traces)}).run()
+            decisions += played.steps
             seconds.append(time.process_time() - begin)
-            jct.append(info["mean_jct_s"])
+            jct.append(played.info["mean_jct_s"])
             if name == args.agents[0]:
                 bounds.append(mean_jct_bounds(env.unwrapped.sim))
             tail.append(float(np.percentile([end - at for _, at, end in env.unwrapped.sim.finished], 99)))

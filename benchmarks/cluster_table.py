@@ -24,9 +24,10 @@ from scipy.stats import t as student
 
 import netllm_gym
 from netllm_gym import traces
-from netllm_gym.agents.base import BatchAgent, EnvInfo
+from netllm_gym.agents.base import BatchAgent
 from netllm_gym.envs.cluster.bounds import combine_bounds, job_bounds
 from netllm_gym.evaluation import load_setting
+from netllm_gym.play import Play, lockstep
 from netllm_gym.traces.jobs.statistics import offered_load
 from netllm_gym.traces.jobs.trace import job_traces
 from netllm_gym.traces.jobs.workload import Workload
@@ -62,28 +63,15 @@ def split(args: argparse.Namespace) -> dict[str, Any]:
 
 def play(envs: Sequence[gym.Env], agent: Any, episodes: Sequence[int]) -> list[dict[str, Any]]:
     """Play `episodes` in lock-step and describe each: its jobs' completion times and what deciding cost."""
-    began, decisions = time.process_time(), 0
-    seen, infos, told = [], [], []
-    for env, episode in zip(envs, episodes, strict=False):
-        observation, info = env.reset(seed=episode, options={"trace": episode})
-        seen.append(observation)
-        infos.append(info)
-        told.append(EnvInfo.of(env, episode))
-    batched = isinstance(agent, BatchAgent)
-    agent.reset_batch(told) if batched else agent.reset(told[0])
-    while any(observation is not None for observation in seen):
-        chosen = agent.act_batch(seen, infos) if batched else [agent.act(seen[0], infos[0])]
-        for i, action in enumerate(chosen):
-            if seen[i] is None:
-                continue
-            decisions += 1
-            seen[i], _, terminated, truncated, infos[i] = envs[i].step(action)
-            if terminated or truncated:
-                seen[i] = None
-    cost = (time.process_time() - began) / len(told)
+    began = time.process_time()
+    plays = [Play(env, seed=episode, options={"trace": episode}) for env, episode in zip(envs, episodes, strict=False)]
+    for _ in lockstep(plays, agent):
+        pass
+    cost = (time.process_time() - began) / len(plays)
+    decisions = sum(one.steps for one in plays) / len(plays)
     return [
-        {"jobs": sorted(env.unwrapped.sim.finished), "decisions": decisions / len(told), "cpu_s": cost}
-        for env, _ in zip(envs, episodes, strict=False)
+        {"jobs": sorted(one.env.unwrapped.sim.finished), "decisions": decisions, "cpu_s": cost}  # type: ignore[attr-defined]
+        for one in plays
     ]
 
 

@@ -5,7 +5,6 @@ python benchmarks/viewport.py crowd            with and without the crowd's heat
 python benchmarks/viewport.py motion           error by how far the head went
 python benchmarks/viewport.py canonical        canonical angles: great circle and tiles
 python benchmarks/viewport.py ship AGENT READING   train gru or track on published or canonical angles, keep the weights
-python benchmarks/viewport.py llm OUT          train the shipped language model into OUT
 python benchmarks/viewport.py losses OUT       the language model under either loss, a short training each, on valid
 python benchmarks/viewport.py speed            windows/s, with refits as the peer
 
@@ -22,13 +21,13 @@ import gymnasium as gym
 import numpy as np
 
 import netllm_gym  # noqa: F401 (registers the environments)
-from netllm_gym import make_agent, traces
-from netllm_gym.agents.base import EnvInfo
+from netllm_gym import make_agent, traces, train
 from netllm_gym.agents.viewport import predictors as p
 from netllm_gym.agents.viewport.rules import LinearL1, Ridge
 from netllm_gym.envs.viewport.metrics import interval, mae_published, score
 from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import SETTINGS, WindowProtocol, Windows, cut
+from netllm_gym.play import Play
 
 JIN = "viewport/jin2022"
 SEEDS = (0, 1, 2)
@@ -106,6 +105,7 @@ def crowd() -> None:
     agents: dict[str, Any] = {
         name: make_agent(f"viewport/{name}") for name in ("hold-last", "gru", "crowd-knn", "track")
     }
+    others = {key: agent for key, agent in agents.items() if key != "hold-last"}
     blind = network("track", "canonical")
     for name in ("default", "unseen2"):
         env: Any = gym.make(
@@ -114,18 +114,23 @@ def crowd() -> None:
         errors: dict[str, list[float]] = {agent: [] for agent in (*agents, "track without the crowd")}
         viewer = []
         for trace in range(len(env.traces)):
-            observation, info = env.reset(seed=0, options={"trace": trace})
-            for agent in agents.values():
-                agent.reset(EnvInfo.of(env))
-            over = False
-            while not over:
-                answers = {key: agent.act(observation, info) for key, agent in agents.items()}
-                history = observation["history_deg"].astype(np.float64)
-                answers["track without the crowd"] = (blind.predict(history[None], 20)[0] - history[-1]).astype("f4")
-                last = history[-1]
-                observation, _, over, _, info = env.step(answers["hold-last"])
-                for key, answer in answers.items():
-                    errors[key].append(float(mae_published(last + answer, info["truth_deg"]).mean()))
+            answers: list[dict[str, Any]] = []
+
+            def ask(played: Play, action: Any, answers: list[dict[str, Any]] = answers) -> Any:
+                """Note what every agent answers; hold-last is the one that plays."""
+                history = played.observation["history_deg"].astype(np.float64)
+                given = {key: agent.act(played.observation, played.info) for key, agent in others.items()}
+                given["track without the crowd"] = (blind.predict(history[None], 20)[0] - history[-1]).astype("f4")
+                answers.append({"hold-last": action, **given})
+                return action
+
+            played = Play(env, agents["hold-last"], 0, {"trace": trace}, override=ask)
+            for agent in others.values():
+                agent.reset(played.env_info())
+            for step in played:
+                last = step.observation["history_deg"].astype(np.float64)[-1]
+                for key, answer in answers[-1].items():
+                    errors[key].append(float(mae_published(last + answer, step.next_info["truth_deg"]).mean()))
                 viewer.append(trace)
         cluster = np.array(viewer)
         for agent, values in errors.items():
@@ -166,32 +171,12 @@ def ship(name: str, reading: str) -> None:
     print(agent.ship(_trained_on(reading)))
 
 
-def _language_model(out: str, **options: Any) -> None:
-    from netllm_gym.agents.llm import storage
-    from netllm_gym.agents.llm.config import LLMConfig
-    from netllm_gym.agents.llm.trainer import train
-    from netllm_gym.agents.viewport.llm import for_language_model
-    from netllm_gym.datasets.viewport_windows import window_experience
-
-    name = JIN + "/as-published"
-    data = for_language_model(window_experience(name, "train", stride=3, spacing=15, turns=3, mirror=True, future=30))
-    valid = for_language_model(window_experience(name, "valid", future=30))
-    config = LLMConfig(
-        objective="regression", context=1, layers=1, lora_rank=8, batch_size=256, warmup=20, patience=99, **options
-    )  # fmt: skip
-    storage.save(train(config, data, valid, out=f"{out}-run", progress=lambda line: print(line, flush=True)), out)
-
-
-def llm(out: str) -> None:
-    """Train the language model that the package ships, on the training part of Jin2022 (goes on if it was cut)."""
-    _language_model(out, regression_loss="absolute", steps=5000, eval_every=200)
-
-
 def losses(out: str) -> None:
     """The published error on the validation part of Jin2022 after a short training under either loss."""
     windows = cut(tuple(traces.load(JIN + "/as-published", "valid")), WindowProtocol())
     for loss in ("absolute", "squared"):
-        _language_model(f"{out}-{loss}", regression_loss=loss, steps=600, eval_every=100)
+        options = {"regression_loss": loss, "steps": 600, "eval_every": 100}
+        train("viewport-llm", out=f"{out}-{loss}", options=options, say=lambda line: print(line, flush=True))
         agent: Any = make_agent("viewport/llm", checkpoint=f"{out}-{loss}")
         print(loss, score(agent.predict(windows.history_deg, 20), windows)["mae_published_deg"], flush=True)
 
@@ -228,5 +213,5 @@ def _refit(history: np.ndarray, future: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    commands = {f.__name__: f for f in (table, crowd, motion, canonical, ship, llm, losses, speed)}
+    commands = {f.__name__: f for f in (table, crowd, motion, canonical, ship, losses, speed)}
     commands[sys.argv[1] if len(sys.argv) > 1 else "speed"](*sys.argv[2:])

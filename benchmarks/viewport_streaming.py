@@ -22,9 +22,9 @@ import numpy as np
 
 import netllm_gym  # noqa: F401 (registers the environments)
 from netllm_gym import make_agent
-from netllm_gym.agents.base import EnvInfo
 from netllm_gym.envs.viewport.metrics import interval
 from netllm_gym.files import write_json
+from netllm_gym.play import Play
 from netllm_gym.traces.head.geometry import great_circle_deg
 
 PREDICTORS = ("linear-regression", "velocity", "history-mean", "hold-last", "damped-velocity", "linear-l1", "gru")
@@ -43,19 +43,21 @@ def _play(env: Any, agent: Any, viewers: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {key: [] for key in ("qoe", "error_deg", *TERMS)}
     for viewer in range(viewers):
         options = {"trace": viewer % len(env.traces), "network": viewer % len(env.networks)}
-        observation, info = env.reset(seed=viewer, options=options)
-        agent.reset(EnvInfo.of(env, viewer, agent.privileged))
-        over, sums, errors = False, dict.fromkeys(("qoe", *TERMS), 0.0), []
-        while not over:
+        sums, errors = dict.fromkeys(("qoe", *TERMS), 0.0), []
+
+        def look(played: Play, action: Any, errors: list[float] = errors) -> Any:
+            """Note how far off the prediction is that the agent decided by."""
             if hasattr(agent, "angles") and not agent.privileged:
-                expected = agent.angles(observation, info)
+                expected = agent.angles(played.observation, played.info)
                 first = env.chunk * round(env.traces[0].hz)
                 truth = env.trace.angles_deg[first : first + len(expected)]
                 errors.append(float(great_circle_deg(expected[: len(truth)], truth).mean()))
-            observation, reward, over, _, info = env.step(agent.act(observation, info))
-            sums["qoe"] += reward
+            return action
+
+        for step in Play(env, agent, viewer, options, override=look):
+            sums["qoe"] += step.reward
             for key in TERMS:
-                sums[key] += info[key]
+                sums[key] += step.next_info[key]
         for key, value in sums.items():
             found[key].append(value / env.chunks)
         found["error_deg"].append(float(np.mean(errors)) if errors else 0.0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import netllm_gym.envs  # noqa: F401 (registers the ids)
 from netllm_gym.errors import NetLLMGymError
+from netllm_gym.play import play  # eagerly: the module of this name would hide the function
 
 __version__ = "0.1.0"
 
@@ -24,17 +25,25 @@ _LAZY = {
     "CollectConfig": "netllm_gym.datasets.collect",
     "collect": "netllm_gym.datasets.collect",
     "load_experience": "netllm_gym.datasets.store",
-    "train": "netllm_gym.training",
+    "train": "netllm_gym.recipes",
+    "register_recipe": "netllm_gym.recipes",
+    "register_trace_kind": "netllm_gym.traces.catalog",
+    "list_recipes": "netllm_gym.recipes",
     "evaluate": "netllm_gym.evaluation",
 }
 
-__all__ = ["NetLLMGymError", "__version__", *sorted(_LAZY)]
+__all__ = ["NetLLMGymError", "__version__", "play", *sorted(_LAZY)]
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'netllm_gym' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded yet or not."""
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
 
 
 if TYPE_CHECKING:
@@ -48,4 +57,7 @@ if TYPE_CHECKING:
     from netllm_gym.datasets.collect import collect as collect
     from netllm_gym.datasets.store import load_experience as load_experience
     from netllm_gym.evaluation import evaluate as evaluate
-    from netllm_gym.training import train as train
+    from netllm_gym.recipes import list_recipes as list_recipes
+    from netllm_gym.recipes import register_recipe as register_recipe
+    from netllm_gym.recipes import train as train
+    from netllm_gym.traces.catalog import register_trace_kind as register_trace_kind

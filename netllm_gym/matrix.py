@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pandas as pd
 
 from netllm_gym import traces as trace_room
@@ -24,8 +25,6 @@ from netllm_gym.evaluation.runner import evaluate
 from netllm_gym.evaluation.settings import Setting, load_families
 from netllm_gym.files import atomic_path, write_text
 
-# What data a recipe needs beyond observations and actions.
-_HINDSIGHT = ("regret-mlp", "llm")
 SHARED = "*"
 
 
@@ -170,8 +169,14 @@ def _train(
 ) -> Path:
     """Collect from the family's own train and valid splits, train, and return the checkpoint folder."""
     from netllm_gym.datasets.collect import CollectConfig, collect
-    from netllm_gym.training import train
+    from netllm_gym.recipes import recipe_of, train
 
+    known = recipe_of(recipe)
+    if not known.data:
+        raise ConfigError(f"recipe {recipe} brings its own data; a matrix trains on each family's")
+    creator = gym.make(setting.env, disable_env_checker=True, **setting.kwargs)
+    values = known.values and hasattr(creator.unwrapped, "action_values")
+    creator.close()
     names = {}
     behaviour = tuple(name for name in (setting.baseline, setting.oracle) if name)
     start = {"random_start": True} if setting.env == "netllm_gym/ABR-v0" else {}
@@ -182,7 +187,7 @@ def _train(
             episodes=episodes,
             epsilon=0.15,
             seed=seed,
-            hindsight=recipe in _HINDSIGHT,
+            hindsight=values,
             env_kwargs={**setting.kwargs, "split": split, **start},
         )
         names[split] = f"netllm_gym/matrix/{split}_{config.key}-v0"
@@ -191,7 +196,8 @@ def _train(
     note = folder.with_suffix(".txt")  # which data and options the finished agent comes from
     about = f"{recipe} {sorted(options.items())} {names['train']} {names['valid']} seed {seed}"
     if not (folder / "agent.json").is_file() or not note.is_file() or note.read_text(encoding="utf-8") != about:
-        train(recipe, [names["train"]], folder, [names["valid"]], seed=seed, options=options, say=say)
+        valid = [names["valid"]] if known.valid == "needed" else None
+        train(recipe, [names["train"]], folder, valid, seed=seed, options=options, say=say)
         write_text(note, about)
     return folder
 

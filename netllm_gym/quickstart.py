@@ -13,6 +13,7 @@ from typing import Any
 
 from netllm_gym import traces as trace_room
 from netllm_gym.errors import ConfigError, DownloadError
+from netllm_gym.extras import require
 from netllm_gym.files import write_json
 
 BEHAVIOUR = ("abr/robust-mpc", "abr/bba", "abr/oracle")
@@ -50,15 +51,18 @@ def quickstart(
 
     Raises:
         ConfigError: fewer than two minutes.
+        MissingExtraError: the packages that train its agents are not installed.
         UnknownNameError, DownloadError: a trace set that is unknown or cannot be had.
     """
     from netllm_gym.datasets.collect import CollectConfig, collect
     from netllm_gym.datasets.store import describe
     from netllm_gym.evaluation import evaluate
-    from netllm_gym.training import train
+    from netllm_gym.recipes import recipe_of, train
 
     if minutes < 2:
         raise ConfigError(f"the chain needs at least 2 minutes, got {minutes:g}")
+    for extra in ("llm", "rl"):  # before anything is collected for trainings that could not begin
+        require(extra, "quickstart")
     begin = time.monotonic()
     out = Path(out)
 
@@ -101,7 +105,10 @@ def quickstart(
             say(f"  {name}: kept")
             return str(folder)
         started = time.monotonic()
-        train(recipe, data, folder, valid, minutes * LLM_SHARE, seed, options, say=lambda line: say(f"    {line}"))
+        known = recipe_of(recipe)
+        chosen_by = valid if known.valid == "needed" else None
+        limit = minutes * LLM_SHARE if known.timed else None
+        train(recipe, data, folder, chosen_by, limit, seed, options, say=lambda line: say(f"    {line}"))
         write_json(marker, about)
         say(f"  {name}: trained in {time.monotonic() - started:.0f} s")
         return str(folder)

@@ -9,6 +9,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from netllm_gym.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class EnvInfo:
@@ -69,9 +71,12 @@ class Agent:
             and are never ranked among them.
         memoryless: whether an action depends on nothing but the present observation and mask, so that the agent can
             take over an episode at any step.
+        serves: ids of the environments that the agent decides in, empty: any. It also serves environments of other
+            ids that are made of the same class (or a subclass).
     """
 
     name: str = "agent"
+    serves: tuple[str, ...] = ()
     privileged: bool = False
     memoryless: bool = False
 
@@ -81,6 +86,24 @@ class Agent:
     def act(self, observation: Any, info: dict[str, Any]) -> Any:
         """Return a member of the action space."""
         raise NotImplementedError
+
+
+def check_serves(agent: Agent, env: gym.Env) -> None:
+    """Refuse an agent in an environment that it does not serve, before anything is played.
+
+    Raises:
+        ConfigError: see :attr:`Agent.serves`.
+    """
+    inner = env.unwrapped
+    here = inner.spec.id if inner.spec else type(inner).__name__
+    if not agent.serves or here in agent.serves:
+        return
+    for known in agent.serves:
+        entry: Any = gym.registry[known].entry_point if known in gym.registry else None
+        creator = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+        if isinstance(creator, type) and isinstance(inner, creator):
+            return
+    raise ConfigError(f"agent {agent.name} serves {' and '.join(agent.serves)}, not {here}")
 
 
 class BatchAgent(Agent):

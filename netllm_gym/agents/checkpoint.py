@@ -17,7 +17,9 @@ from typing import Any
 
 import netllm_gym
 from netllm_gym.agents.base import Agent
+from netllm_gym.agents.registry import call
 from netllm_gym.errors import CheckpointError
+from netllm_gym.extras import guarded
 
 FORMAT = 1
 LOADERS = {
@@ -25,7 +27,9 @@ LOADERS = {
     "regret-mlp": "netllm_gym.agents.offline.checkpoint:load",
     "d3rlpy": "netllm_gym.agents.offline.checkpoint:load",
     "actor-critic": "netllm_gym.agents.abr.actor_critic:load",
+    "abr-rows": "netllm_gym.agents.abr.row_agent:load",
     "decima": "netllm_gym.agents.cluster.decima:load",
+    "crowd": "netllm_gym.agents.viewport.crowd:load",
 }
 
 
@@ -92,7 +96,12 @@ def load_checkpoint(folder: str | Path, **kwargs: Any) -> Agent:
 
     Raises:
         CheckpointError: the folder is incomplete, corrupt or of another version.
+        MissingExtraError: its kind needs a package that is not installed.
+        ConfigError: a keyword that its kind does not take.
     """
     about = read_description(folder)
     module, _, function = LOADERS[about["kind"]].partition(":")
-    return getattr(importlib.import_module(module), function)(Path(folder), about, **kwargs)
+    with guarded(f"the {about['kind']} agent of {folder}"):
+        loader = getattr(importlib.import_module(module), function)
+    agent: Agent = call(loader, f"agent {folder}", Path(folder), about, **kwargs)
+    return agent

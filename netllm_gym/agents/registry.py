@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError, UnknownNameError
 
 _FACTORIES: dict[str, Callable[..., Agent]] = {}
+_SERVES: dict[str, tuple[str, ...]] = {}  # name -> what register_agent was told
+_BROKEN: dict[str, str] = {}  # entry point of another package -> why it could not be loaded
 
 # Modules that register this package's own agents, imported on the first look-up. None of them imports torch.
 _BUILTIN_MODULES = (
@@ -26,6 +30,8 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.viewport.streaming",
     "netllm_gym.agents.viewport.learned",
     "netllm_gym.agents.viewport.llm",
+    "netllm_gym.agents.viewport.crowd",
+    "netllm_gym.agents.viewport.crowd_rules",
     "netllm_gym.agents.cluster.rules",
     "netllm_gym.agents.cluster.packing",
     "netllm_gym.agents.cluster.tuned",
@@ -35,11 +41,30 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.cluster.llm",
     "netllm_gym.agents.llm",
 )
+# Environments that this package's own agents of a task decide in; a task not listed: any environment.
+_OWN_ENVS = {
+    "abr": ("netllm_gym/ABR-v0",),
+    "viewport": ("netllm_gym/ViewportPrediction-v0",),
+    "streaming": ("netllm_gym/ViewportStreaming-v0",),
+    "cluster": ("netllm_gym/ClusterScheduling-v0",),
+}
 _loaded = False
 
 
-def register_agent(name: str) -> Callable[[Callable[..., Agent]], Callable[..., Agent]]:
+def _is_own(factory: Callable[..., Agent]) -> bool:
+    return str(getattr(factory, "__module__", "")).startswith("netllm_gym.")
+
+
+def register_agent(name: str, serves: Sequence[str] = ()) -> Callable[[Callable[..., Agent]], Callable[..., Agent]]:
     """Register a class or factory under ``task/name``; its keyword arguments become those of :func:`make_agent`.
+
+    A second registration of a name replaces the first with a warning, as Gymnasium's do; an agent of this package
+    never replaces a user's.
+
+    Args:
+        name: ``task/name``.
+        serves: ids of the environments that the agent decides in; an agent asked to play another one is refused
+            before the first step. By default what the class declares (:attr:`Agent.serves`).
 
     Example:
         >>> from netllm_gym import Agent, register_agent
@@ -52,7 +77,14 @@ def register_agent(name: str) -> Callable[[Callable[..., Agent]], Callable[..., 
         raise ConfigError(f"an agent's name is 'task/name', got {name!r}")
 
     def add(factory: Callable[..., Agent]) -> Callable[..., Agent]:
+        known = _FACTORIES.get(name)
+        if known is not None and known is not factory:
+            if _is_own(factory) and not _is_own(known):
+                warnings.warn(f"agent {name} is your own: the one of this package is not available", stacklevel=2)
+                return factory
+            warnings.warn(f"agent {name} was registered before; the new registration replaces it", stacklevel=2)
         _FACTORIES[name] = factory
+        _SERVES[name] = tuple(serves) or (_OWN_ENVS.get(name.partition("/")[0], ()) if _is_own(factory) else ())
         return factory
 
     return add
@@ -62,16 +94,43 @@ def _load_all() -> None:
     global _loaded
     if _loaded:
         return
-    _loaded = True
     for module in _BUILTIN_MODULES:
         importlib.import_module(module)
+    _loaded = True
     for point in entry_points(group="netllm_gym.agents"):
-        point.load()
+        try:
+            point.load()
+        except Exception as error:  # another package's fault must not hide everybody's agents
+            _BROKEN[f"{point.name} = {point.value}"] = f"{type(error).__name__}: {error}"
+
+
+def _report_broken() -> None:
+    for point, reason in _BROKEN.items():
+        warnings.warn(f"the agents of entry point {point!r} are missing: it failed with {reason}", stacklevel=3)
+
+
+def call(function: Callable[..., Any], subject: str, *arguments: Any, **keywords: Any) -> Any:
+    """Call `function`; keywords that it does not take are the caller's mistake, everything else raises as it is.
+
+    Raises:
+        ConfigError: a keyword that `function` does not take, or one it lacks.
+    """
+    try:
+        inspect.signature(function).bind(*arguments, **keywords)
+    except ValueError:  # no signature to be had (a builtin)
+        pass
+    except TypeError as error:
+        raise ConfigError(f"{subject}: {error}") from None
+    return function(*arguments, **keywords)
 
 
 def list_agents(task: str | None = None) -> list[str]:
-    """Return the registered names, of one task (``"abr"``) or of all."""
+    """Return the registered names, of one task (``"abr"``) or of all.
+
+    A package whose agents cannot be loaded is named in a warning; everybody else's are listed.
+    """
     _load_all()
+    _report_broken()
     return sorted(name for name in _FACTORIES if task is None or name.startswith(f"{task}/"))
 
 
@@ -89,11 +148,10 @@ def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
     name = str(name)
     _load_all()
     if name in _FACTORIES:
-        try:
-            agent = _FACTORIES[name](**kwargs)
-        except TypeError as error:
-            raise ConfigError(f"agent {name}: {error}") from None
+        agent: Agent = call(_FACTORIES[name], f"agent {name}", **kwargs)
         agent.name = name
+        if _SERVES.get(name):
+            agent.serves = _SERVES[name]
         return agent
     folder = Path(name)
     if name.startswith("hf://"):
@@ -103,12 +161,10 @@ def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
     if (folder / "agent.json").is_file():
         from netllm_gym.agents.checkpoint import load_checkpoint
 
-        try:
-            agent = load_checkpoint(folder, **kwargs)
-        except TypeError as error:
-            raise ConfigError(f"agent {name}: {error}") from None
+        agent = load_checkpoint(folder, **kwargs)
         agent.name = str(name)
         return agent
+    _report_broken()
     raise UnknownNameError("agent", str(name), _FACTORIES)
 
 

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 
-from netllm_gym.cli import ablate, bench, datasets, evaluation, hub, reproduce, traces
-from netllm_gym.cli.output import console, emit
+from netllm_gym.cli import ablate, backbone, bench, datasets, evaluation, hub, reproduce, traces
+from netllm_gym.cli.output import console, emit, remarks
 from netllm_gym.errors import NetLLMGymError
+from netllm_gym.extras import explain
+
+STOPPED = "stopped; the same command goes on from here"
+# What the machine refuses rather than what this package got wrong: a full disk, a folder one may not write to.
+_REFUSALS = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+)  # fmt: skip
 
 app = typer.Typer(
     help="Train and compare agents that run networks.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(traces.app, name="traces")
 app.add_typer(bench.app, name="bench")
+app.add_typer(backbone.app, name="backbone")
 app.command("collect")(datasets.collect_command)
 app.command("datasets")(datasets.datasets_command)
 app.command("train")(datasets.train_command)
+app.command("recipes")(datasets.recipes_command)
 app.command("evaluate")(evaluation.evaluate_command)
 app.command("ablate")(ablate.ablate_command)
 app.command("push")(hub.push_command)
@@ -30,6 +41,23 @@ app.command("report")(evaluation.report_command)
 app.command("power")(evaluation.power_command)
 app.command("reproduce")(reproduce.reproduce_command)
 app.command("matrix")(reproduce.matrix_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import netllm_gym
+
+        print(f"netllm-gym {netllm_gym.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Train and compare agents that run networks."""
 
 
 @app.command("envs")
@@ -57,8 +85,8 @@ def agents_command(
 
     rows = []
     for name in list_agents(task):
-        about = (inspect.getdoc(factory(name)) or "").splitlines()
-        rows.append({"name": name, "about": about[0] if about else ""})
+        text = (inspect.getdoc(factory(name)) or "").splitlines()
+        rows.append({"name": name, "about": text[0] if text else ""})
     emit(rows, as_json)
 
 
@@ -98,20 +126,48 @@ def doctor_command() -> None:
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Entry point of the console script: run a command and exit with its code.
+
+    0: done. 1: done, but nothing could be compared. 2: a user's mistake, in one line. 130: stopped by Ctrl-C.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        sys.exit(_run())
+
+
+def _run() -> int:
     try:
-        app(standalone_mode=False)
+        # Typer answers Ctrl-C by returning 130 here, and an Exit by returning its code.
+        code = app(standalone_mode=False)
     except NetLLMGymError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        return _fail(error)
     except (typer.Abort, KeyboardInterrupt):
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        code = 130
+    except ModuleNotFoundError as error:
+        missing = explain(error, "this command")
+        if missing is None:
+            raise
+        return _fail(missing)
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        return _fail(f"{error.filename or 'this machine'}: {error.strerror}")
     except Exception as error:
         # Typer reports usage errors through click's exceptions, which carry their own message and exit code.
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            print(f"error: {error.format_message()}", file=sys.stderr)
-            sys.exit(2)
-        raise
+        if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
+            raise
+        # A group without a command: its help has been printed, and that is the answer.
+        return 0 if type(error).__name__ == "NoArgsIsHelpError" else _fail(error.format_message())
+    if code == 130:
+        print(f"\n{STOPPED}", file=sys.stderr)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(reason: object) -> int:
+    print(f"error: {reason}", file=sys.stderr)
+    return 2
+
+
+def _show_warning(message: Any, category: type, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+    """Print a warning as one line: where in the code it arose says nothing to who typed a command."""
+    remarks.print(f"warning: {message}", markup=False, soft_wrap=True)

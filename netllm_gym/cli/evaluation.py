@@ -9,11 +9,6 @@ import typer
 
 from netllm_gym.cli.output import console, emit, parse_settings, remarks
 
-COLUMNS = (
-    "agent", "mean", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "win_rate", "score",
-    "verdict",
-)  # fmt: skip
-
 
 def evaluate_command(
     agent: Annotated[list[str], typer.Option(help="Agent name or checkpoint folder, may be repeated.")],
@@ -25,23 +20,30 @@ def evaluate_command(
     workers: Annotated[int, typer.Option(help="Processes; the numbers do not depend on them.")] = 1,
     out: Annotated[str, typer.Option(help="Folder for results and report.")] = "runs/evaluation",
     set: Annotated[list[str] | None, typer.Option("--set", help="Replace an argument of the environment.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds for one decision; an episode that needs longer has failed.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare agents on the same episodes and write a report; the same command resumes a stopped run."""
     from dataclasses import replace
 
     from netllm_gym.evaluation import evaluate, load_setting
+    from netllm_gym.evaluation.brief import brief
 
     chosen = load_setting(task, setting, profile)
     chosen = replace(chosen, kwargs={**chosen.kwargs, **parse_settings(set or [])})
     result = evaluate(
-        agents=agent, setting=chosen, episodes=episodes, seed=seed, workers=workers, out=out, trace_steps=(0,)
-    )
-    rows = result.summary().reset_index().to_dict("records")
-    emit(rows if as_json else [{k: row[k] for k in COLUMNS if k in row} for row in rows], as_json)
+        agents=agent, setting=chosen, episodes=episodes, seed=seed, workers=workers, out=out, trace_steps=(0,),
+        timeout_s=timeout,
+    )  # fmt: skip
+    emit(result.summary().to_dict("records") if as_json else brief(result), as_json)
     page = result.report(out)
     if not as_json:
-        console.print(f"report: {page}")
+        console.print(f"report: {page}", soft_wrap=True, markup=False)
+    if not result.comparable:
+        remarks.print("nothing is left to compare: see the reasons above", markup=False)
+        raise typer.Exit(1)
 
 
 def report_command(folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.")]) -> None:

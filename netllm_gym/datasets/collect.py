@@ -20,9 +20,10 @@ import numpy as np
 
 import netllm_gym
 from netllm_gym import zoo
+from netllm_gym.agents.base import check_serves
 from netllm_gym.datasets.continuation import require_continuation
 from netllm_gym.datasets.rollout import Record, rollout
-from netllm_gym.datasets.store import datasets_root, exists, write_dataset
+from netllm_gym.datasets.store import Dataset, datasets_root, exists, write_dataset
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.files import atomic_path, digest, write_json
 from netllm_gym.traces.protocol import refuse_test, training
@@ -139,7 +140,7 @@ def collect(
     dataset: str,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
-) -> str:
+) -> Dataset:
     """Collect episodes and write the Minari dataset `dataset`.
 
     Args:
@@ -149,7 +150,7 @@ def collect(
         progress: called with (episodes done, episodes in all).
 
     Returns:
-        The dataset's id.
+        The dataset, ready to train on; it is also its id.
 
     Raises:
         ConfigError: an unusable configuration, or a dataset of that name with other content.
@@ -158,17 +159,18 @@ def collect(
     from joblib import Parallel, delayed
 
     if exists(dataset, config.key):
-        return dataset
+        return Dataset(dataset)
     env = _make(config)
     total = config.episodes or len(getattr(env.unwrapped, "traces", ())) * len(config.agents)
     if not total:
         raise ConfigError(f"{config.env} has no traces to play once each; say how many episodes")
-    for name in config.agents:  # a misspelt agent is found before any work is done
-        netllm_gym.make_agent(name)
     if config.values_of:
         require_continuation(env, netllm_gym.make_agent(config.values_of))
     if config.teacher and not netllm_gym.make_agent(config.teacher).memoryless:
         raise ConfigError(f"{config.teacher} remembers what it did, so it cannot teach states it did not come to")
+    for name in (*config.agents, config.values_of, config.teacher):  # refused before any work is done
+        if name:
+            check_serves(netllm_gym.make_agent(name), env)
     env.close()
     staging = datasets_root() / ".partial" / config.key
     staging.mkdir(parents=True, exist_ok=True)
@@ -177,6 +179,8 @@ def collect(
     paths = [staging / f"{first:06d}.npz" for first, _ in blocks]
     missing = [(block, path) for block, path in zip(blocks, paths, strict=True) if not path.is_file()]
     done = total - sum(last - first for (first, last), _ in missing)
+    if progress:
+        progress(done, total)
     jobs = (delayed(_record_block)(config, *block, path) for block, path in missing)
     finished = Parallel(n_jobs=min(workers, max(1, len(missing))), return_as="generator")(jobs)
     for ((first, last), _), _none in zip(missing, finished, strict=True):
@@ -186,4 +190,4 @@ def collect(
     records = [record for block, path in zip(blocks, paths, strict=True) for record in _load_block(path, *block)]
     write_dataset(dataset, config, records)
     shutil.rmtree(staging, ignore_errors=True)
-    return dataset
+    return Dataset(dataset)

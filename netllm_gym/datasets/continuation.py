@@ -8,7 +8,7 @@ improvement; Sutton & Barto, 2nd ed., section 4.2).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -16,6 +16,7 @@ import numpy as np
 
 from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
 from netllm_gym.errors import ConfigError
+from netllm_gym.play import Decide, Play, lockstep
 
 
 def require_continuation(env: gym.Env, agent: Agent) -> None:
@@ -49,28 +50,24 @@ def continuation_values(env: gym.Env, info: Mapping[str, Any], agent: Agent) -> 
     count = int(inner.action_space.n)
     values = np.full(count, np.nan)
     legal = [int(a) for a in np.flatnonzero(info.get("action_mask", np.ones(count)))]
-    forks = [inner.fork() for _ in legal]
-    about = EnvInfo.of(env)
-    if isinstance(agent, BatchAgent):
-        agent.reset_batch([about] * len(forks))
-    else:
-        agent.reset(about)
-    observations: list[Any] = [None] * len(forks)
-    infos: list[Any] = [None] * len(forks)
-    totals = np.zeros(len(forks))
-    choices = [inner.action_space.start + action for action in legal]
-    running = list(range(len(forks)))
-    while running:
-        for i in running:
-            observations[i], reward, terminated, truncated, infos[i] = forks[i].step(choices[i])
-            totals[i] += reward
-            if terminated or truncated:
-                observations[i] = None
-        running = [i for i in running if observations[i] is not None]
-        if running and isinstance(agent, BatchAgent):
-            choices = agent.act_batch(observations, infos)
-        else:
-            for i in running:
-                choices[i] = agent.act(observations[i], infos[i])
-    values[legal] = totals
+    plays = [Play.going_on(inner.fork(), None, {}) for _ in legal]
+    for play, action in zip(plays, legal, strict=True):
+        play.advance(inner.action_space.start + action)
+    for _ in lockstep(plays, _follower(agent, EnvInfo.of(env), len(plays))):
+        pass
+    values[legal] = [play.total_reward for play in plays]
     return values
+
+
+def _follower(agent: Agent, env_info: EnvInfo, forks: int) -> Decide:
+    """Let an agent that remembers nothing decide in `forks` copies of one episode."""
+    if isinstance(agent, BatchAgent):
+        agent.reset_batch([env_info] * forks)
+        return agent.act_batch
+    agent.reset(env_info)
+
+    def decide(observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
+        pairs = zip(observations, infos, strict=True)
+        return [None if observation is None else agent.act(observation, info) for observation, info in pairs]
+
+    return decide

@@ -10,6 +10,7 @@ import numpy as np
 
 from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.datasets.continuation import continuation_values
+from netllm_gym.play import Play
 
 # Purpose keys: one independent stream per use, so that a draw more in one changes no other.
 _ENV, _AGENT, _NOISE, _START, _TEACHER = range(5)
@@ -105,50 +106,50 @@ def rollout(
             watches, so it must not remember; it may be privileged.
     """
     inner: Any = env.unwrapped
-    options = None if trace is None else {"trace": trace}
-    observation, info = env.reset(seed=episode_seed(seed, episode, _ENV), options=options)
-    agent.reset(EnvInfo.of(env, episode_seed(seed, episode, _AGENT), agent.privileged))
-    if teacher is not None:
-        teacher.reset(EnvInfo.of(env, episode_seed(seed, episode, _TEACHER), teacher.privileged))
     noise = np.random.default_rng(episode_seed(seed, episode, _NOISE))
-    observations = [observation]
-    actions: list[Any] = []
-    rewards, propensity, values, masks, taught = [], [], [], [], []
-    trace_name = info.get("trace", f"episode {episode}")
-    group = info.get("trace_group", trace_name)
-    terminated = truncated = False
-    while not (terminated or truncated):
+    propensity, values, masks, taught = [], [], [], []
+
+    def watch(play: Play, chosen: Any) -> Any:
+        """Note what belongs to the state that the agent decided on, and explore."""
         if hindsight:
             values.append(inner.action_values())
         elif followed is not None:
-            values.append(continuation_values(env, info, followed))
+            values.append(continuation_values(env, play.info, followed))
         if teacher is not None:
-            taught.append(teacher.act(observation, info))
-        if "action_mask" in info:
-            masks.append(np.asarray(info["action_mask"], bool).ravel())
-        chosen = action = agent.act(observation, info)
-        if epsilon > 0:
-            discrete: Any = inner.action_space
-            legal = discrete.start + np.flatnonzero(info.get("action_mask", np.ones(discrete.n)))
-            if noise.random() < epsilon:
-                action = int(noise.choice(legal))
-            propensity.append(epsilon / len(legal) + (1 - epsilon) * (action == chosen))
-        else:
+            taught.append(teacher.act(play.observation, play.info))
+        if "action_mask" in play.info:
+            masks.append(np.asarray(play.info["action_mask"], bool).ravel())
+        if epsilon <= 0:
             propensity.append(1.0)
-        observation, reward, terminated, truncated, info = env.step(action)
-        observations.append(observation)
-        actions.append(action)
-        rewards.append(float(reward))
+            return chosen
+        discrete: Any = inner.action_space
+        legal = discrete.start + np.flatnonzero(play.info.get("action_mask", np.ones(discrete.n)))
+        action = int(noise.choice(legal)) if noise.random() < epsilon else chosen
+        propensity.append(epsilon / len(legal) + (1 - epsilon) * (action == chosen))
+        return action
+
+    options = None if trace is None else {"trace": trace}
+    played = Play(
+        env, agent, episode_seed(seed, episode, _ENV), options,
+        agent_seed=episode_seed(seed, episode, _AGENT), override=watch,
+    )  # fmt: skip
+    if teacher is not None:
+        teacher.reset(EnvInfo.of(env, episode_seed(seed, episode, _TEACHER), teacher.privileged))
+    observations, actions = [played.observation], []
+    for step in played:
+        observations.append(step.next_observation)
+        actions.append(step.action)
+    trace_name = played.first_info.get("trace", f"episode {episode}")
     return Record(
         {key: np.stack([np.asarray(o[key]) for o in observations]) for key in observations[0]},
         np.stack([np.asarray(a) for a in actions]),
-        np.array(rewards),
-        terminated,
+        np.array(played.rewards),
+        played.terminated,
         np.stack(values) if values else None,
         np.array(propensity),
         agent.name,
         trace_name,
-        group,
+        played.first_info.get("trace_group", trace_name),
         np.stack(masks) if len(masks) == len(actions) else None,
         np.stack([np.asarray(a) for a in taught]) if taught else None,
     )

@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +187,34 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
         (written / "netllm_gym.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         (written / "README.md").write_text(render_card(dataset, description), encoding="utf-8")
         os.replace(written, target)
+
+
+class Dataset(str):
+    """A dataset on this machine: its id, through which everything of its :class:`Experience` is at hand.
+
+    It can be given wherever an id or experience is wanted; the data are read when something of them is asked for.
+
+    Example: ``collect(config, "me/mix-v0").steps``.
+    """
+
+    @cached_property
+    def experience(self) -> Experience:
+        """The data in memory."""
+        return load_experience(str(self))
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return dataset_path(str(self))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what this package recorded about it; see :func:`describe`."""
+        return describe(str(self))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.experience, name)
 
 
 def load_experience(dataset: str) -> Experience:

@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
+from netllm_gym.evaluation.brief import Summary
 from netllm_gym.evaluation.power import Power, power
 from netllm_gym.evaluation.specs import digest_of
 from netllm_gym.evaluation.summary import check_paired, summarise, table
@@ -78,8 +79,32 @@ class EvaluationResult:
         )
 
     def summary(self) -> pd.DataFrame:
-        """One row per agent; the columns are explained at :func:`netllm_gym.evaluation.summary.summarise`."""
-        return self._summary.copy()
+        """One row per agent; the columns are explained at :func:`netllm_gym.evaluation.summary.summarise`.
+
+        It prints the six that matter; ``pandas.DataFrame(summary)`` prints all.
+        """
+        summary = Summary(self._summary)
+        summary.attrs, summary._headings = dict(self._summary.attrs), (self.metric["name"], self.manifest["baseline"])
+        return summary
+
+    @cached_property
+    def failures(self) -> dict[str, str]:
+        """Agents that failed in every episode, each with its most frequent reason."""
+        found = {}
+        for agent, rows in self.frame.groupby("agent", sort=False):
+            if rows["failed"].astype(bool).all():
+                found[str(agent)] = str(rows["reason"].mode().iat[0])
+        return found
+
+    @property
+    def comparable(self) -> bool:
+        """Whether anything is left to compare: the baseline finished an episode, and so did another of the agents."""
+        aside = {self.manifest["floor"], self.manifest["oracle"], *self.manifest["privileged"]}
+        baseline = self.manifest["baseline"]
+        named = [agent for agent in self.agents if agent != baseline and agent not in aside]
+        if not named:
+            named = [agent for agent in self.agents if agent != baseline]
+        return baseline not in self.failures and (not named or any(agent not in self.failures for agent in named))
 
     def power(self, agent: str, effect: float, relative: bool = True) -> Power:
         """How many traces and training seeds are needed to see that `agent` differs from the baseline by `effect`?

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 
-from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
+from netllm_gym.agents.base import Agent, BatchAgent
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.specs import AgentSpec, EnvRecipe, Episode
+from netllm_gym.play import Play, Step, lockstep
 
 # Episodes of one unit of work. Fixed, because a batched forward pass may differ in its last bits between
 # batch sizes: with fixed blocks the numbers depend neither on the number of workers nor on their order.
@@ -41,35 +40,6 @@ def terms_of(env: gym.Env) -> dict[str, dict[str, str]]:
     return {name: {"aggregate": "mean", "unit": "", "better": "higher", **term} for name, term in terms.items()}
 
 
-def legal_action(space: spaces.Space, action: Any, info: dict[str, Any]) -> Any:
-    """Return `action` as the space wants it.
-
-    Raises:
-        ValueError: it is not in the space, or masked out by ``info["action_mask"]``.
-    """
-    if isinstance(space, spaces.Box):
-        action = np.asarray(action, dtype=space.dtype)
-    if not space.contains(action):
-        raise ValueError(f"illegal action {_short(action)}: not in {_short(space)}")
-    mask = info.get("action_mask")
-    if isinstance(space, spaces.Discrete) and mask is not None and not mask[int(action) - int(space.start)]:
-        raise ValueError(f"illegal action {_short(action)}: masked out")
-    return action
-
-
-def _short(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 80 else text[:77] + "…"
-
-
-def _reason(error: Exception) -> str:
-    return (
-        _short(error)
-        if isinstance(error, ValueError) and str(error).startswith("illegal")
-        else (f"{type(error).__name__}: {_short(error)}")
-    )
-
-
 def _same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return all(_same(a[key], b[key]) for key in a)
@@ -82,18 +52,24 @@ def _scalar(value: Any) -> bool:
     return isinstance(value, bool | int | float | np.generic) and not isinstance(value, np.str_ | np.bytes_)
 
 
-class _Play:
-    """The course of one episode."""
+class _Account:
+    """What is noted of one episode while it is played, and its row of the result."""
 
-    def __init__(self, env: gym.Env, episode: Episode, metric: dict[str, str], terms: dict[str, Any], trace: bool):
-        self.env, self.episode, self.metric, self.terms = env, episode, metric, terms
-        self.observation, self.info = env.reset(seed=episode.env_seed, options=episode.options or None)
-        self.first_info = dict(self.info)
-        self.done = False
-        self.failure = ""
-        self.rewards: list[float] = []
+    def __init__(
+        self,
+        env: gym.Env,
+        episode: Episode,
+        metric: dict[str, str],
+        terms: dict[str, Any],
+        trace: bool,
+        timeout_s: float | None,
+    ) -> None:
+        self.episode, self.metric, self.terms = episode, metric, terms
+        self.play = Play(
+            env, seed=episode.env_seed, options=episode.options or None,
+            agent_seed=episode.agent_seed, record_errors=True, timeout_s=timeout_s,
+        )  # fmt: skip
         self.sums: dict[str, list[float]] = {name: [] for name in (*terms, metric["name"])}
-        self.latencies: list[float] = []
         self.repeats = 0
         self.previous: Any = None
         self.history: list[Row] | None = [] if trace else None
@@ -107,39 +83,25 @@ class _Play:
         if self.history is not None and hasattr(self.inner, "course"):
             self.course = self.inner.course()
 
-    def describe(self, privileged: bool) -> EnvInfo:
-        return EnvInfo.of(self.env, self.episode.agent_seed, privileged)
-
-    def fail(self, error: Exception) -> None:
-        self.done, self.failure = True, _reason(error)
-
-    def step(self, action: Any, seconds: float) -> None:
-        """Apply `action`, which took the agent `seconds`."""
-        self.latencies.append(seconds * 1000.0)
-        try:
-            action = legal_action(self.env.action_space, action, self.info)
-            self.observation, reward, terminated, truncated, self.info = self.env.step(action)
-            if not math.isfinite(reward):
-                raise ValueError(f"the reward became {reward}")
-        except Exception as error:  # an agent's mistake may surface in its action or only inside the environment
-            self.fail(error)
-            return
-        self.rewards.append(float(reward))
+    def note(self, step: Step) -> None:
+        """Add up what one decision brought."""
+        info, observation = step.next_info, step.next_observation
         for name, values in self.sums.items():
-            if name in self.info:
-                values.append(float(self.info[name]))
-        self.repeats += bool(self.previous is not None and _same(action, self.previous))
-        self.previous = action
-        self.done = bool(terminated or truncated)
+            if name in info:
+                values.append(float(info[name]))
+        self.repeats += bool(self.previous is not None and _same(step.action, self.previous))
+        self.previous = step.action
         if self.history is not None:
-            numbers = {key: float(value) for key, value in self.info.items() if _scalar(value)}
-            seen = {
+            numbers = {key: float(value) for key, value in info.items() if _scalar(value)}
+            shown = {
                 key: float(np.asarray(value).item())
-                for key, value in (self.observation.items() if isinstance(self.observation, dict) else ())
-                if np.size(value) == 1 and key not in numbers
+                for key, value in (observation.items() if isinstance(observation, dict) else ())
+                if isinstance(value, np.ndarray | np.generic | int | float) and np.size(value) == 1
+                if key not in numbers
             }
-            chosen = {"action": float(action)} if np.size(action) == 1 else {}
-            self.history.append({"step": len(self.rewards) - 1, "reward": float(reward), **chosen, **seen, **numbers})
+            single = isinstance(step.action, np.ndarray | np.generic | int | float) and np.size(step.action) == 1
+            chosen = {"action": float(np.asarray(step.action).item())} if single else {}
+            self.history.append({"step": step.index, "reward": step.reward, **chosen, **shown, **numbers})
 
     def _value(self, name: str, aggregate: str, fallback: list[float] | None = None) -> float:
         values = self.sums[name] or fallback or []
@@ -151,22 +113,22 @@ class _Play:
 
     def row(self, spec: AgentSpec, width: int) -> Row:
         """Return the finished episode as a row of the result; numbers of a failed one are NaN."""
-        failed = bool(self.failure)
+        play = self.play
+        failed = bool(play.failure)
         sign = -1.0 if self.metric["better"] == "lower" else 1.0
-        own = [sign * reward for reward in self.rewards]
-        total = math.fsum(self.rewards)
-        steps = len(self.rewards)
+        own = [sign * reward for reward in play.rewards]
+        steps = play.steps
         row: Row = {
             "agent": spec.label,
             "training_seed": spec.training_seed,
             "episode": self.episode.index,
             "trace_index": self.episode.trace_index,
-            "trace": str(self.first_info.get("trace", self.episode.index)),
-            "group": str(self.first_info.get("trace_group", self.first_info.get("trace", self.episode.index))),
+            "trace": str(play.first_info.get("trace", self.episode.index)),
+            "group": str(play.first_info.get("trace_group", play.first_info.get("trace", self.episode.index))),
             "seed": self.episode.env_seed,
             "steps": steps,
-            "return": math.nan if failed else total,
-            "mean_reward": math.nan if failed or not steps else total / steps,
+            "return": math.nan if failed else play.total_reward,
+            "mean_reward": math.nan if failed or not steps else play.total_reward / steps,
         }
         if self.metric["name"] != "return":
             value = self._value(self.metric["name"], self.metric["aggregate"], own)
@@ -175,51 +137,20 @@ class _Play:
             row[name] = math.nan if failed else self._value(name, term["aggregate"])
         row["repeat_rate"] = self.repeats / (steps - 1) if steps > 1 and not failed else math.nan
         for percent in (50, 99):
-            value = float(np.percentile(self.latencies, percent)) if self.latencies else math.nan
+            value = 1000.0 * float(np.percentile(play.seconds, percent)) if play.seconds else math.nan
             row[f"latency_p{percent}_ms"] = value
         row["lockstep"] = width
         row["failed"] = failed
-        row["reason"] = self.failure
+        row["reason"] = play.failure
         return row
 
 
-def _play_alone(agent: Agent, play: _Play) -> None:
-    try:
-        agent.reset(play.describe(agent.privileged))
-    except Exception as error:  # recorded as this episode's failure
-        play.fail(error)
-    while not play.done:
-        begin = time.perf_counter()
-        try:
-            action = agent.act(play.observation, play.info)
-        except Exception as error:  # recorded as this episode's failure
-            play.fail(error)
-            return
-        play.step(action, time.perf_counter() - begin)
-
-
-def _play_together(agent: BatchAgent, plays: Sequence[_Play]) -> None:
-    """Play in lock-step. Nobody knows which episode broke a batched call: all open ones fail."""
-    try:
-        agent.reset_batch([play.describe(agent.privileged) for play in plays])
-        while not all(play.done for play in plays):
-            open_plays = [not play.done for play in plays]
-            begin = time.perf_counter()
-            actions = agent.act_batch(
-                [None if play.done else play.observation for play in plays],
-                [None if play.done else play.info for play in plays],
-            )
-            # The cost of a decision in a batch is its share of the batch.
-            seconds = (time.perf_counter() - begin) / sum(open_plays)
-            if len(actions) != len(plays):
-                raise ValueError(f"illegal batch: {len(actions)} actions for {len(plays)} episodes")
-            for play, action, alive in zip(plays, actions, open_plays, strict=True):
-                if alive:
-                    play.step(action, seconds)
-    except Exception as error:  # recorded as the failure of every episode still open
-        for play in plays:
-            if not play.done:
-                play.fail(error)
+def _play(agent: Agent, accounts: Sequence[_Account]) -> None:
+    for steps in lockstep([account.play for account in accounts], agent):
+        for step in steps:
+            accounts[step.slot].note(step)
+    for account in accounts:
+        account.keep_course()  # before the next episode begins in the same environment
 
 
 # What a process keeps between units of work: loading a language model or a trace set anew for each would cost
@@ -243,7 +174,12 @@ def _asked(recipe: EnvRecipe) -> str:
 
 
 def play_block(
-    recipe: EnvRecipe, spec: AgentSpec, episodes: Sequence[Episode], traced: Sequence[int], run: str
+    recipe: EnvRecipe,
+    spec: AgentSpec,
+    episodes: Sequence[Episode],
+    traced: Sequence[int],
+    run: str,
+    timeout_s: float | None = None,
 ) -> dict[str, list[Row]]:
     """Play `episodes` with the agent of `spec`.
 
@@ -252,6 +188,7 @@ def play_block(
         spec: the agent.
         episodes: at most ``BLOCK``.
         traced: numbers of the episodes whose steps are recorded too.
+        timeout_s: seconds for a decision; an episode in which one takes longer has failed.
         run: a word that changes from evaluation to evaluation, so that nothing kept outlives its own.
 
     Returns:
@@ -279,24 +216,20 @@ def play_block(
         metric, terms = metric_of(envs[0]), terms_of(envs[0])
         alone = [e for e in episodes if not batched or e.index == 0]
         together = [e for e in episodes if batched and e.index != 0]
-        plays = []
-        for episode in alone:
-            play = _Play(envs[0], episode, metric, terms, episode.index in traced)
-            _play_alone(agent, play)
-            play.keep_course()  # before the next episode begins in the same environment
-            plays.append((play, 1))
-        if together:
-            group = [_Play(env, e, metric, terms, e.index in traced) for env, e in zip(envs, together, strict=False)]
-            _play_together(agent, group)
-            for play in group:
-                play.keep_course()
-            plays += [(play, len(group)) for play in group]
+        accounts: list[tuple[_Account, int]] = []
+        for group in [[e] for e in alone] + ([together] if together else []):
+            played = [
+                _Account(env, e, metric, terms, e.index in traced, timeout_s)
+                for env, e in zip(envs, group, strict=False)
+            ]
+            _play(agent, played)
+            accounts += [(account, len(group)) for account in played]
     finally:
         if torch:
             torch.set_num_threads(threads)
     own = {"agent": spec.label, "training_seed": spec.training_seed}
     return {
-        "rows": [play.row(spec, width) for play, width in plays],
-        "steps": [{**own, "episode": play.episode.index, **step} for play, _ in plays for step in play.history or ()],
-        "courses": [{**own, "episode": play.episode.index, **stay} for play, _ in plays for stay in play.course],
+        "rows": [account.row(spec, width) for account, width in accounts],
+        "steps": [{**own, "episode": a.episode.index, **step} for a, _ in accounts for step in a.history or ()],
+        "courses": [{**own, "episode": a.episode.index, **stay} for a, _ in accounts for stay in a.course],
     }

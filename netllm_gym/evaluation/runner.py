@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import gymnasium as gym
 import joblib
 import pandas as pd
 from rich.console import Console
@@ -23,8 +25,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from netllm_gym.agents.base import Agent
-from netllm_gym.errors import ConfigError
+from netllm_gym.agents.base import Agent, EnvInfo, check_serves
+from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
 from netllm_gym.evaluation import provenance
 from netllm_gym.evaluation.looks import count_looks, note_look
 from netllm_gym.evaluation.result import EvaluationResult
@@ -83,6 +85,7 @@ def _work(
     plans: Sequence[Episode],
     traced: Sequence[int],
     content: Any,
+    timeout_s: float | None,
 ) -> list[_Unit]:
     common = {
         "env": recipe.spec.id,
@@ -90,6 +93,7 @@ def _work(
         "traces": content,
         "versions": versions(),
         "code": code_digest(),
+        "timeout_s": timeout_s,
     }
     units = []
     for spec in specs:
@@ -106,7 +110,9 @@ def _work(
     return units
 
 
-def _play(recipe: EnvRecipe, units: Sequence[_Unit], workers: int, run: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _play(
+    recipe: EnvRecipe, units: Sequence[_Unit], workers: int, run: str, timeout_s: float | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (number of the unit, its block) as blocks finish, in any order."""
     here = [i for i, unit in enumerate(units) if workers == 1 or unit.spec.instance is not None]
     # Trained agents are named last and take longest: they begin, so that no core waits for them at the end.
@@ -120,16 +126,36 @@ def _play(recipe: EnvRecipe, units: Sequence[_Unit], workers: int, run: str) -> 
         with joblib.Parallel(n_jobs=workers, return_as=form, batch_size=1) as parallel:
             for begin in range(0, len(away), wave):
                 numbers = away[begin : begin + wave]
-                yield from parallel(joblib.delayed(_numbered)(i, recipe, units[i], run) for i in numbers)
+                yield from parallel(joblib.delayed(_numbered)(i, recipe, units[i], run, timeout_s) for i in numbers)
     try:
         for i in here:
-            yield _numbered(i, recipe, units[i], run)
+            yield _numbered(i, recipe, units[i], run, timeout_s)
     finally:
         forget()
 
 
-def _numbered(number: int, recipe: EnvRecipe, unit: _Unit, run: str) -> tuple[int, dict[str, Any]]:
-    return number, play_block(recipe, unit.spec, unit.episodes, unit.traced, run)
+def _numbered(
+    number: int, recipe: EnvRecipe, unit: _Unit, run: str, timeout_s: float | None
+) -> tuple[int, dict[str, Any]]:
+    return number, play_block(recipe, unit.spec, unit.episodes, unit.traced, run, timeout_s)
+
+
+def _fits(spec: AgentSpec, env: gym.Env, episode: Episode) -> bool:
+    """Build an agent and let it begin an episode; return whether it is privileged.
+
+    A misspelt name, a broken checkpoint, a missing extra or an agent made for another environment is an error now and
+    not a failed episode later.
+    """
+    agent = spec.build()
+    check_serves(agent, env)
+    env.reset(seed=episode.env_seed, options=episode.options or None)
+    try:
+        agent.reset(EnvInfo.of(env, episode.agent_seed, agent.privileged))
+    except (CheckpointError, MissingExtraError):
+        raise
+    except Exception:  # of the agent or this episode alone: recorded as a failed episode when it is played
+        pass
+    return agent.privileged
 
 
 def evaluate(
@@ -146,6 +172,7 @@ def evaluate(
     profile: str = "embedded",
     trace_steps: Sequence[int] = (),
     progress: bool = True,
+    timeout_s: float | None = None,
 ) -> EvaluationResult:
     """Compare agents on the same episodes.
 
@@ -169,6 +196,7 @@ def evaluate(
         profile: of a setting given by name: ``embedded`` or ``paper``.
         trace_steps: numbers of the episodes whose every step is recorded (for a timeline).
         progress: show a progress bar with the time left on stderr.
+        timeout_s: seconds for one decision; an episode in which an agent takes longer has failed.
 
     Returns:
         One row per (agent, episode) and what is needed to judge and repeat them.
@@ -180,10 +208,12 @@ def evaluate(
     """
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
+    if timeout_s is not None and not timeout_s > 0:
+        raise ConfigError(f"timeout_s must be positive, got {timeout_s}")
     call = {
         "env": env, "agents": list(agents), "setting": setting, "episodes": episodes, "seed": seed,
         "workers": workers, "baseline": baseline, "floor": floor, "oracle": oracle, "out": out,
-        "profile": profile, "trace_steps": list(trace_steps),
+        "profile": profile, "trace_steps": list(trace_steps), "timeout_s": timeout_s,
     }  # fmt: skip
     if isinstance(setting, str):
         setting = load_setting(task_of(env), setting, profile)
@@ -199,9 +229,6 @@ def evaluate(
     recipe = EnvRecipe.of(env, kwargs)
     specs = agent_specs(agents, (baseline, floor, oracle))
     baseline = baseline or specs[0].label
-    # Built once here, so that a misspelt name or a broken checkpoint is an error now and not a failed episode
-    # later.
-    privileged = sorted({spec.label for spec in specs if spec.build().privileged})
     probe = recipe.make()
     metric, terms = metric_of(probe), terms_of(probe)
     if clash := _OWN_COLUMNS & {metric["name"], *terms}:
@@ -212,10 +239,11 @@ def evaluate(
     plans = plan_episodes(episodes, count, seed)
     if wrong := [index for index in trace_steps if not 0 <= index < len(plans)]:
         raise ConfigError(f"trace_steps names episode {wrong[0]}, there are {len(plans)}")
+    privileged = sorted({spec.label for spec in specs if _fits(spec, probe, plans[0])})
     probe.close()
 
     folder = None if out is None else Path(out)
-    units = _work(recipe, specs, plans, trace_steps, content)
+    units = _work(recipe, specs, plans, trace_steps, content, timeout_s)
     blocks: list[dict[str, Any] | None] = [_read_block(unit.stored_in(folder), unit.key) for unit in units]
     waiting = [i for i, block in enumerate(blocks) if block is None]
     tested: str | None = content if isinstance(content, str) and getattr(traces, "split", None) == "test" else None
@@ -229,7 +257,7 @@ def evaluate(
         total = sum(len(unit.episodes) for unit in units)
         done = total - sum(len(units[i].episodes) for i in waiting)
         task = bar.add_task("evaluate", total=total, completed=done)
-        for number, block in _play(recipe, [units[i] for i in waiting], workers, uuid4().hex):
+        for number, block in _play(recipe, [units[i] for i in waiting], workers, uuid4().hex, timeout_s):
             unit = units[waiting[number]]
             blocks[waiting[number]] = block
             if path := unit.stored_in(folder):
@@ -256,6 +284,8 @@ def evaluate(
         **provenance.record(call),
     }  # fmt: skip
     result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps), pd.DataFrame(courses))
+    for agent, reason in result.failures.items():
+        warnings.warn(f"{agent} failed in every episode: {reason}", stacklevel=2)
     if folder is not None:
         result.save(folder)
     return result

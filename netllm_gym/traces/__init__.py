@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import netllm_gym.traces.jobs.sets  # noqa: F401 (registers the kinds of job sets)
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.head.readers import read_head_csv
-from netllm_gym.traces.head.sets import fetch_heads, read_head_folder
+from netllm_gym.traces.head.sets import read_head_folder
 from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.head.user import holds_head_logs, import_heads, imported_heads, is_imported, read_heads
-from netllm_gym.traces.jobs.sets import fetch_workload
 from netllm_gym.traces.jobs.user import holds_workload, workload_set
 from netllm_gym.traces.network.published import PublishedLog, published_logs
-from netllm_gym.traces.network.sets import fetch_network, fetch_video, load_video
+from netllm_gym.traces.network.sets import fetch_video, load_video
 from netllm_gym.traces.network.trace import NetworkTrace
 from netllm_gym.traces.network.user import import_traces, read_path, user_set
 from netllm_gym.traces.protocol import check_opening, training
@@ -103,12 +103,8 @@ def fetch(name: str, progress: bool = False) -> None:
     entry = catalog.describe(base)
     if entry["kind"] == "video":
         fetch_video(base.removeprefix("video/"), progress)
-    elif entry["kind"] in FETCHERS:
-        FETCHERS[entry["kind"]](base, progress)
+    elif bring := catalog.fetcher(entry["kind"]):
+        bring(base, progress)
         for video in entry.get("videos", ()):
             fetch_video(video, progress)
         catalog.build.cache_clear()
-
-
-# How each kind of public set is brought here; synthetic kinds need no fetching.
-FETCHERS: dict[str, Any] = {"network": fetch_network, "head": fetch_heads, "workload": fetch_workload}

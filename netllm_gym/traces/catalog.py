@@ -1,6 +1,7 @@
 """The catalog: what trace sets and videos exist, as data (``catalog/*.toml``), and how an entry becomes traces.
 
-An entry's ``kind`` names its builder. Packages that add a kind register it with :func:`register_kind`.
+An entry's ``kind`` names its builder. Other packages add entries as a TOML file under the entry-point group
+``netllm_gym.catalog``, and kinds with :func:`register_trace_kind` in a module under ``netllm_gym.trace_kinds``.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from importlib.resources import files
 from typing import Any
 
 from netllm_gym.errors import UnknownNameError
+from netllm_gym.plugins import Table, toml_tables
 
 Entry = dict[str, Any]
 # kind -> builder(name, entry, as_published) returning {split: traces}
 Builder = Callable[[str, Entry, bool], dict[str, tuple]]
-_BUILDERS: dict[str, Builder] = {}
+# fetcher(name, progress) brings a public set onto this machine
+Fetcher = Callable[[str, bool], object]
+_KINDS: Table[tuple[Builder, Fetcher | None]] = Table("kind of traces", "netllm_gym.trace_kinds")
 
 AS_PUBLISHED = "/as-published"
 
@@ -28,17 +32,36 @@ def entries() -> dict[str, Entry]:
     for resource in sorted(files("netllm_gym.traces").joinpath("catalog").iterdir(), key=lambda item: item.name):
         if resource.name.endswith(".toml"):
             found.update(tomllib.loads(resource.read_text(encoding="utf-8")))
+    for name, entry in toml_tables("netllm_gym.catalog").items():
+        found.setdefault(name, {"licence": "unknown", **entry})
     return found
 
 
-def register_kind(kind: str) -> Callable[[Builder], Builder]:
-    """Register the builder of entries of one ``kind``."""
+def register_trace_kind(kind: str, fetch: Fetcher | None = None) -> Callable[[Builder], Builder]:
+    """Register the builder of the catalog's entries of one ``kind``.
+
+    The builder is called with (name, entry, as_published) and returns the traces of every split,
+    ``{"train": (…), "valid": (…), "test": (…)}``; the entry is the table of the catalog's TOML file.
+
+    Args:
+        kind: as entries name it.
+        fetch: called with (name, progress) to bring a public set here; ``None`` where there is nothing to fetch.
+    """
 
     def add(builder: Builder) -> Builder:
-        _BUILDERS[kind] = builder
+        _KINDS.register(kind, (builder, fetch), builder)
         return builder
 
     return add
+
+
+def fetcher(kind: str) -> Fetcher | None:
+    """Return what fetches sets of this kind, ``None`` where there is nothing to fetch.
+
+    Raises:
+        UnknownNameError: nobody registered this kind.
+    """
+    return _KINDS[kind][1]
 
 
 def names(prefix: str = "") -> list[str]:
@@ -69,4 +92,4 @@ def build(name: str) -> dict[str, tuple]:
     """Return all splits of `name` (built once per process)."""
     base, as_published = split_name(name)
     entry = describe(base)
-    return _BUILDERS[entry["kind"]](base, entry, as_published)
+    return _KINDS[entry["kind"]][0](base, entry, as_published)

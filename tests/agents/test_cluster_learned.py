@@ -80,7 +80,7 @@ def test_cql_is_trained_on_the_padded_view_and_acts_legally(raw, tmp_path):
 def test_wrong_checkpoints_are_named(tmp_path):
     with pytest.raises(CheckpointError, match="no agent"):
         netllm_gym.make_agent("cluster/llm", checkpoint=tmp_path)
-    with pytest.raises(ConfigError, match="train_cluster_cql"):
+    with pytest.raises(ConfigError, match="train cluster-cql"):
         netllm_gym.make_agent("cluster/cql")
 
 

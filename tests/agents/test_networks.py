@@ -10,14 +10,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from netllm_gym import EnvInfo, make_agent
+from netllm_gym import EnvInfo, make_agent, train
 from netllm_gym.agents.offline.checkpoint import save
 from netllm_gym.agents.offline.regret_mlp import RegretMLPConfig, gaps, train_regret_mlp
 from netllm_gym.datasets.collect import CollectConfig, collect
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.datasets.store import load_experience
 from netllm_gym.errors import CheckpointError, DatasetError
-from netllm_gym.training import train
 
 pytestmark = pytest.mark.llm
 

@@ -34,7 +34,9 @@ def play(env, agent, trace=0, **options):
     [
         (PREDICT, {}),
         (PREDICT, {"image": "crowd", "tiles": True}),
+        (PREDICT, {"crowd": 3, "crowd_gap_s": 1.0}),
         (STREAM, {"max_chunks": 5}),
+        (STREAM, {"max_chunks": 5, "crowd": 3}),
         (STREAM, {"action_mode": "pair", "max_chunks": 5}),
         (STREAM, {"action_mode": "view", "max_chunks": 5, "render_mode": "rgb_array"}),
     ],

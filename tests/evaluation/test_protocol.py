@@ -69,7 +69,7 @@ def test_nothing_opens_test_inside_training():
 
 def test_the_train_command_trains_under_the_rule(monkeypatch, capsys, tmp_path):
     """Whatever a recipe does while it trains, the test split stays shut to it."""
-    from netllm_gym import training
+    from netllm_gym.recipes import run as training
 
     monkeypatch.setattr(training, "load_experience", lambda name: traces.load("abr/synthetic", "test"))
     arguments = ["netllm-gym", "train", "cql", "--dataset", "x-v0", "--out", str(tmp_path / "out")]

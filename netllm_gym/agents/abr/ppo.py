@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from netllm_gym import extras
 from netllm_gym.agents import run_state
 from netllm_gym.agents.abr.actor_critic import ActorConfig, ActorCritic
 from netllm_gym.agents.abr.curriculum import Curriculum
 from netllm_gym.agents.abr.playground import AHEAD_S, HISTORY, Playground, measured
-from netllm_gym.errors import ConfigError, MissingExtraError, UnknownNameError
+from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.traces import NetworkTrace, VideoManifest, synthetic_video
 from netllm_gym.traces.protocol import refuse_test
 
@@ -168,10 +169,7 @@ class Trainer:
         video: VideoManifest,
         run: str | Path,
     ) -> None:
-        try:
-            import torch
-        except ImportError:
-            raise MissingExtraError("llm", "training the ABR policy") from None
+        torch = extras.load("torch", "training the ABR policy")
         for traces in (train, valid):
             refuse_test(getattr(traces, "split", None), "training the ABR policy")
         self.config, self.run = config, Path(run)

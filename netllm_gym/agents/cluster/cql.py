@@ -21,12 +21,12 @@ class ClusterCQL(BatchAgent):
 
     Args:
         checkpoint: folder of a d3rlpy agent trained on :func:`netllm_gym.datasets.schedules.padded` experience
-            (``python benchmarks/train_cluster_cql.py OUT``); none is in the package.
+            (``netllm-gym train cluster-cql --out FOLDER``); none is in the package.
     """
 
     def __init__(self, checkpoint: str | Path | None = None) -> None:
         if checkpoint is None:
-            raise ConfigError("cluster/cql needs checkpoint=FOLDER; train one by benchmarks/train_cluster_cql.py")
+            raise ConfigError("cluster/cql needs checkpoint=FOLDER; netllm-gym train cluster-cql makes one")
         model: Any = make_agent(str(checkpoint))
         if getattr(model, "kind", "") != "d3rlpy" or "candidates" not in model.view.space.spaces:
             raise CheckpointError(f"{checkpoint} was not trained on the padded view of a cluster")

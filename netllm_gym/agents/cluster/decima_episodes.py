@@ -19,6 +19,7 @@ from netllm_gym.agents.cluster.decima_network import (
 )
 from netllm_gym.agents.registry import make_agent
 from netllm_gym.envs.cluster.env import ClusterSchedulingEnv
+from netllm_gym.play import Play, lockstep
 
 
 @dataclass
@@ -50,44 +51,43 @@ def play(
     Returns:
         The moments in order, and the mean job completion time, s.
     """
-    observations: list[Any] = []
-    infos: list[Any] = []
+    plays = [Play(env, seed=seed, options={"trace": trace}) for env, (seed, trace) in zip(envs, starts, strict=True)]
     teachers: list[Agent] = []
-    for env, (seed, trace) in zip(envs, starts, strict=True):
-        observation, info = env.reset(seed=seed, options={"trace": trace})
-        observations.append(observation)
-        infos.append(info)
-        if teacher:
-            rule = make_agent(teacher)
-            rule.reset(EnvInfo.of(env))
-            teachers.append(rule)
-    open_slots, moments = list(range(len(envs))), []
-    while open_slots:
+    for episode in plays if teacher else ():
+        teachers.append(make_agent(teacher))
+        teachers[-1].reset(EnvInfo.of(episode.env))
+    moments: list[Moment] = []
+
+    def choose(observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
+        """Decide in every open episode and note the moment; the rewards follow."""
+        open_slots = [i for i, observation in enumerate(observations) if observation is not None]
         states = read_states([observations[i] for i in open_slots])
         picked, number = decide(network, states, [rng] * len(open_slots))
-        rows = states.row[picked]
-        now = np.array([infos[i]["time_s"] for i in open_slots])
-        slots = np.array(open_slots)
-        reward = np.zeros(len(slots))
+        noted, amount = picked, number
         if teacher:
-            told = np.array([teachers[i].act(observations[i], infos[i]) for i in open_slots])
+            wanted = np.array([teachers[i].act(observations[i], infos[i]) for i in open_slots])
             # A rule may end the round, which the network cannot: it is not imitated there.
             owner = states.choice_state
-            match = np.flatnonzero(states.row == told[owner, 0])
+            match = np.flatnonzero(states.row == wanted[owner, 0])
             known = owner[match]
-            noted = picked.copy()
+            noted, amount = picked.copy(), number.copy()
             noted[known] = match
-            amount = number.copy()
-            amount[known] = np.minimum(told[known, 1] + 1, states.limit[match])
-        else:
-            noted, amount = picked, number
-        for k, i in enumerate(list(open_slots)):
-            action = (rows[k], number[k] - 1)
-            observations[i], reward[k], over, _, infos[i] = envs[i].step(action)
-            if over:
-                open_slots.remove(i)
-        moments.append(Moment(states, slots, noted, amount, now, reward))
-    return moments, float(np.mean([info["mean_jct_s"] for info in infos]))
+            amount[known] = np.minimum(wanted[known, 1] + 1, states.limit[match])
+        now = np.array([infos[i]["time_s"] for i in open_slots])
+        moments.append(Moment(states, np.array(open_slots), noted, amount, now, np.zeros(len(open_slots))))
+        return in_slots(len(plays), open_slots, states.row[picked], number)
+
+    for steps in lockstep(plays, choose):
+        moments[-1].reward[:] = [step.reward for step in steps]
+    return moments, float(np.mean([episode.info["mean_jct_s"] for episode in plays]))
+
+
+def in_slots(count: int, open_slots: Sequence[int], rows: Integers, number: Integers) -> list[Any]:
+    """Return the actions (stage, count - 1) of the open episodes at their places among `count`."""
+    actions: list[Any] = [None] * count
+    for slot, row, amount in zip(open_slots, rows, number, strict=True):
+        actions[slot] = np.array([row, amount - 1], dtype=np.int64)
+    return actions
 
 
 def backlog(states: States) -> NDArray[np.float64]:

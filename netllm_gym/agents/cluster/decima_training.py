@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from netllm_gym import extras
 from netllm_gym.agents import run_state
 from netllm_gym.agents.cluster.decima import Decima, decide
-from netllm_gym.agents.cluster.decima_episodes import Moment, advantages, play
+from netllm_gym.agents.cluster.decima_episodes import Moment, advantages, in_slots, play
 from netllm_gym.agents.cluster.decima_network import (
     DecimaConfig,
     Integers,
@@ -39,7 +40,8 @@ from netllm_gym.agents.cluster.decima_network import (
     read_states,
 )
 from netllm_gym.envs.cluster.env import ClusterSchedulingEnv
-from netllm_gym.errors import ConfigError, MissingExtraError
+from netllm_gym.errors import ConfigError
+from netllm_gym.play import Play, lockstep
 from netllm_gym.traces import TraceSet
 from netllm_gym.traces.protocol import refuse_test
 
@@ -151,19 +153,17 @@ def judge(network: Network, states: States, picked: Integers, number: Integers) 
 def score(agent: Decima, envs: Sequence[ClusterSchedulingEnv], starts: Sequence[tuple[int, int]]) -> float:
     """Return the mean job completion time (s) of one episode in each environment; lower is better."""
     rngs = [np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x5C0, trace))) for seed, trace in starts]
-    observations: list[Any] = [
-        env.reset(seed=seed, options={"trace": trace})[0] for env, (seed, trace) in zip(envs, starts, strict=True)
-    ]
-    open_slots, found = list(range(len(envs))), np.zeros(len(envs))
-    while open_slots:
+    plays = [Play(env, seed=seed, options={"trace": trace}) for env, (seed, trace) in zip(envs, starts, strict=True)]
+
+    def choose(observations: Sequence[Any], _infos: Sequence[Any]) -> list[Any]:
+        open_slots = [i for i, observation in enumerate(observations) if observation is not None]
         states = read_states([observations[i] for i in open_slots])
         picked, number = decide(agent.network, states, None if agent.greedy else [rngs[i] for i in open_slots])
-        for i, row, count in zip(list(open_slots), states.row[picked], number, strict=True):
-            observations[i], _, over, _, info = envs[i].step((row, count - 1))
-            if over:
-                open_slots.remove(i)
-                found[i] = info["mean_jct_s"]
-    return float(found.mean())
+        return in_slots(len(plays), open_slots, states.row[picked], number)
+
+    for _ in lockstep(plays, choose):
+        pass
+    return float(np.mean([episode.info["mean_jct_s"] for episode in plays]))
 
 
 class Trainer:
@@ -183,10 +183,7 @@ class Trainer:
     def __init__(
         self, config: DecimaTraining, train: TraceSet, valid: TraceSet, run: str | Path, start: Decima | None = None
     ) -> None:
-        try:
-            import torch
-        except ImportError:
-            raise MissingExtraError("llm", "training the cluster scheduler") from None
+        torch = extras.load("torch", "training the cluster scheduler")
         for sequences in (train, valid):
             refuse_test(sequences.split, "training the cluster scheduler")
         self.config, self.run, self.shape = config, Path(run), DecimaConfig(config.embedding, config.hidden)

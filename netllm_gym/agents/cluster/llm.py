@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from netllm_gym import zoo
+from netllm_gym import extras, zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.envs.cluster.view import ScheduleView
-from netllm_gym.errors import CheckpointError, MissingExtraError
+from netllm_gym.errors import CheckpointError
 
 ZOO = zoo.ROOT / "cluster-llm"
 ENV = "netllm_gym/ClusterScheduling-v0"
@@ -33,6 +33,7 @@ class ClusterLLM(BatchAgent):
     """
 
     def __init__(self, checkpoint: str | Path = ZOO, temperature: float = 0.0) -> None:
+        extras.require("llm", "cluster/llm")
         self.folder, self.temperature = Path(checkpoint), temperature
         about = read_description(self.folder)
         if about["kind"] != "llm" or about["env_id"] != ENV or "cluster" not in about.get("modalities", {}):
@@ -44,12 +45,10 @@ class ClusterLLM(BatchAgent):
         """Return the network for the sizes of `view`; its weights are the same for all."""
         size = (view.max_stages, view.max_jobs, view.max_edges)
         if size not in self._models:
-            try:
-                from minari.serialization import serialize_space
+            from minari.serialization import serialize_space
 
-                from netllm_gym.agents.llm.storage import load
-            except ImportError:
-                raise MissingExtraError("llm", self.name) from None
+            from netllm_gym.agents.llm.storage import load
+
             spaces = {
                 key: json.loads(serialize_space(getattr(view, key))) for key in ("observation_space", "action_space")
             }

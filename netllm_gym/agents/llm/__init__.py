@@ -4,8 +4,8 @@ from typing import Any
 
 from netllm_gym.agents.base import Agent
 from netllm_gym.agents.llm.config import LLMConfig
-from netllm_gym.agents.registry import register_agent
-from netllm_gym.errors import MissingExtraError
+from netllm_gym.agents.registry import call, register_agent
+from netllm_gym.extras import guarded
 
 __all__ = ["LLMConfig"]
 
@@ -13,8 +13,7 @@ __all__ = ["LLMConfig"]
 @register_agent("any/llm-text")
 def _text(**options: Any) -> Agent:
     """A language model asked in words, untrained: what the networking head is compared with."""
-    try:
+    with guarded("any/llm-text"):
         from netllm_gym.agents.llm.text import TextAgent
-    except ImportError:
-        raise MissingExtraError("llm", "any/llm-text") from None
-    return TextAgent(**options)
+    agent: Agent = call(TextAgent, "agent any/llm-text", **options)
+    return agent

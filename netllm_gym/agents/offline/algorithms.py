@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from netllm_gym import extras
 from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.datasets.flat import FlatView
-from netllm_gym.errors import ConfigError, MissingExtraError, UnknownNameError
+from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.randomness import borrowed_generators
 
 # name -> (class of d3rlpy's configuration, whether it is a transformer)
 ALGORITHMS = {
@@ -61,23 +63,24 @@ class OfflineConfig:
 
 @contextlib.contextmanager
 def _quiet():
-    """Silence d3rlpy's structured log and legacy Gym's notice."""
-    import structlog
-
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    """Silence d3rlpy's structured log and legacy Gym's notice; the user's configuration of structlog comes back."""
+    structlog = extras.load("structlog", "d3rlpy's algorithms")
+    before = structlog.get_config() if structlog.is_configured() else None
     # Legacy Gym prints its notice straight to stderr on import.
     with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         warnings.simplefilter("ignore")
-        yield
+        try:
+            structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+            yield
+        finally:
+            structlog.reset_defaults()
+            if before is not None:
+                structlog.configure(**before)
 
 
 def _import() -> Any:
-    try:
-        with _quiet():
-            import d3rlpy
-    except ImportError:
-        raise MissingExtraError("rl", "d3rlpy's algorithms") from None
-    return d3rlpy
+    with _quiet():
+        return extras.load("d3rlpy", "d3rlpy's algorithms")
 
 
 def _algorithm(config: OfflineConfig, size: int, actions: int, longest: int) -> Any:
@@ -187,6 +190,7 @@ class TransformerAgent(Agent):
         return _modules(self.algorithm)
 
 
+@borrowed_generators()  # d3rlpy draws from the global generators
 def train_offline(
     config: OfflineConfig, experience: Experience, progress: Callable[[str], None] | None = None
 ) -> QAgent | TransformerAgent:
@@ -243,7 +247,9 @@ def rebuild(
 ) -> QAgent | TransformerAgent:
     """Build the agent of a checkpoint from its description and tensors."""
     settings = OfflineConfig(**config)
-    algorithm = _algorithm(settings, view.size, about["actions"], about["longest"])
+    _import()
+    with borrowed_generators():
+        algorithm = _algorithm(settings, view.size, about["actions"], about["longest"])
     modules = algorithm.impl.modules
     for name in {key.partition(".")[0] for key in tensors}:
         prefix = f"{name}."

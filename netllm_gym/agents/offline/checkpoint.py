@@ -8,11 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from netllm_gym import extras
 from netllm_gym.agents.base import Agent
 from netllm_gym.agents.checkpoint import write_checkpoint
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.datasets.flat import FlatView
-from netllm_gym.errors import CheckpointError, MissingExtraError, NetLLMGymError
+from netllm_gym.errors import CheckpointError, NetLLMGymError
 
 WEIGHTS = "weights.safetensors"
 
@@ -55,12 +56,10 @@ def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> Agent:
     """
     if kwargs:
         raise CheckpointError(f"{folder}: a {about['kind']} checkpoint takes no option {next(iter(kwargs))!r}")
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError:
-        raise MissingExtraError("llm", "this checkpoint") from None
+    extras.require("llm", f"the {about['kind']} agent of {folder}", "torch")
     from minari.serialization import deserialize_space
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
     try:
         view = FlatView(deserialize_space(json.dumps(about["observation_space"])), about["scales"])

@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from netllm_gym import extras
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.datasets.flat import FlatView
-from netllm_gym.errors import ConfigError, DatasetError, MissingExtraError
+from netllm_gym.errors import ConfigError, DatasetError
+from netllm_gym.randomness import borrowed_generators
 
 # Beyond this loss an action is simply bad; how bad no longer matters (stalls cost 4.3 per second without end).
 GAP_FLOOR = -8.0
@@ -136,10 +138,7 @@ def train_regret_mlp(
         DatasetError: a dataset without hindsight action values.
         MissingExtraError: torch is not installed.
     """
-    try:
-        import torch
-    except ImportError:
-        raise MissingExtraError("llm", "regret-mlp") from None
+    torch = extras.load("torch", "regret-mlp")
     view = FlatView(experience.observation_space, experience.scales)
     inputs, targets = (torch.from_numpy(array) for array in _stack(experience, view))
     valid_inputs, valid_targets = (torch.from_numpy(array) for array in _stack(valid, view))
@@ -181,7 +180,8 @@ def rebuild(config: dict[str, Any], about: dict[str, Any], view: FlatView, tenso
     settings = RegretMLPConfig(**config)
     networks = []
     for i in range(settings.ensemble):
-        network = _network(view.size, settings.hidden, about["actions"])
+        with borrowed_generators():  # the first weights are drawn, then replaced
+            network = _network(view.size, settings.hidden, about["actions"])
         prefix = f"network.{i}."
         network.load_state_dict(
             {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

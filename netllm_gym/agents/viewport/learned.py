@@ -22,6 +22,7 @@ from netllm_gym.agents.viewport.rules import PredictorAgent, training_set, train
 from netllm_gym.envs.viewport.crowd import MAP_SHAPE, Crowd
 from netllm_gym.envs.viewport.windows import Windows, displacements, turned
 from netllm_gym.errors import ConfigError
+from netllm_gym.randomness import borrowed_generators
 from netllm_gym.traces.head.geometry import unwrap_to_last
 
 CELLS = MAP_SHAPE[0] * MAP_SHAPE[1]
@@ -47,6 +48,7 @@ class _NetworkAgent(PredictorAgent):
     report: Callable[[int, float], None] | None = None  # told each epoch's error on the validation split
 
     def __init__(self, traces: str | None, future: int, seed: int, **training: Any) -> None:
+        networks.require_torch()  # refused when it is built, not in the first episode
         options = {**training, "seed": seed}
         whole = [options[key] for key in ("stride", "hidden", "epochs", "batch")]
         if min(*whole, future) < 1 or options["turns"] < 0 or options["learning_rate"] <= 0:
@@ -74,9 +76,13 @@ class _NetworkAgent(PredictorAgent):
         wanted = (traces, min(history, REACH), image)
         if wanted == self._ready:
             return
-        torch = networks.require_torch()
+        networks.require_torch()
+        with borrowed_generators(self._options["seed"]):
+            self._fit(wanted)
+
+    def _fit(self, wanted: tuple[str, int, bool]) -> None:
+        traces, _, image = wanted
         options = self._options
-        torch.manual_seed(options["seed"])
         self._network = self._build(image)
         self._ready = wanted
         if networks.shipped(self._shipped(), self._network):
@@ -138,9 +144,10 @@ class _NetworkAgent(PredictorAgent):
         path = self._shipped()
         if path is None:
             raise ConfigError("the package ships weights for the default arguments on Jin2022 only")
-        networks.require_torch().manual_seed(self._options["seed"])
-        self._network = self._build(False)
-        self._train()
+        networks.require_torch()
+        with borrowed_generators(self._options["seed"]):
+            self._network = self._build(False)
+            self._train()
         networks.ship(path, self._network)
         return path.with_suffix(".safetensors")
 
@@ -182,7 +189,7 @@ def _maps(traces: str, split: str, windows: Windows) -> NDArray[np.float32]:
     result = np.empty((len(windows), CELLS), np.float32)
     for n, (index, anchor) in enumerate(zip(windows.trace, windows.anchor, strict=True)):
         trace = members[int(index)]
-        start = (trace.start_s if trace.start_s < 30.0 else 0.0) + anchor / trace.hz
+        start = trace.start_s + anchor / trace.hz
         result[n] = crowd(trace.video, trace.user, start, start + future / trace.hz).ravel()
     return result
 

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from netllm_gym import extras
 from netllm_gym.envs.viewport.windows import MIRROR
-from netllm_gym.errors import CheckpointError, MissingExtraError
+from netllm_gym.errors import CheckpointError
 from netllm_gym.files import atomic_path, cache_dir
 
 SCALE_DEG = 30.0
@@ -29,11 +30,7 @@ def require_torch() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        import torch
-    except ImportError:
-        raise MissingExtraError("llm", "a viewport network") from None
-    return torch
+    return extras.load("torch", "a viewport network")
 
 
 def motion_features(history_deg: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from netllm_gym.agents.registry import make_agent, register_agent
 from netllm_gym.agents.viewport.rules import PredictorAgent
 from netllm_gym.envs.viewport.allocate import inside_outside, knapsack, region
 from netllm_gym.errors import ConfigError
+from netllm_gym.traces.head.geometry import lonlat_to_vector
 
 ALLOCATORS = ("region", "knapsack", "in-out")
 
@@ -198,6 +199,72 @@ class Predictive(Agent):
         if self.allocator == "region":
             return region(interest, sizes, self._utility, budget, self._variation) + 1
         return knapsack(interest, sizes, self._utility, budget, -1 if self.skip_outside else 0) + 1
+
+
+@register_agent("streaming/crowd")
+class CrowdStreaming(Predictive):
+    """Spend the budget where a forecast *and* the earlier viewers who looked alike will look.
+
+    The interest in a tile is the forecast's, blurred, mixed with the views that the nearest earlier viewers had while
+    the chunk played. Where nobody else is known, only the forecast is left. Needs an environment with ``crowd=N``.
+
+    Args:
+        predictor: a viewport agent; the default reads the crowd too.
+        neighbours: how many earlier viewers count.
+        share: weight of their views, between 0 and 1, after one second of horizon and more.
+        kernel_deg: how fast a viewer's weight falls with his distance over the shown history.
+        safety, blur_deg, budget: of :class:`Predictive`.
+    """
+
+    def __init__(
+        self,
+        predictor: str | PredictorAgent = "crowd/attention",
+        neighbours: int = 12,
+        share: float = 0.6,
+        kernel_deg: float = 20.0,
+        safety: float = 0.9,
+        blur_deg: float = 12.0,
+        budget: str = "rate",
+    ) -> None:
+        if neighbours < 1 or not 0 <= share <= 1 or kernel_deg <= 0:
+            raise ConfigError("neighbours ≥ 1, 0 ≤ share ≤ 1 and kernel_deg > 0 are needed")
+        super().__init__(predictor, "region", budget, safety, blur_deg)
+        self.neighbours, self.share, self.kernel_deg = neighbours, share, kernel_deg
+
+    def act(self, observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.int64]:
+        """Return a level per tile (0 = skip)."""
+        self._crowd = self._views(observation)
+        return super().act(observation, info)
+
+    def _views(self, observation: dict[str, Any]) -> NDArray[np.float64] | None:
+        """Share of the view per tile of the nearest earlier viewers while the chunk plays, ``[T]``."""
+        if "crowd_deg" not in observation:
+            raise ConfigError("streaming/crowd follows a crowd: make the environment with crowd=N")
+        history = np.asarray(observation["history_deg"], np.float64)
+        crowd, known = np.asarray(observation["crowd_deg"], np.float64), observation["crowd_mask"].astype(bool)
+        past = len(history)
+        last, first = (int(x) for x in observation["horizon_steps"])
+        wanted = past - 1 + np.array([first, (first + last) // 2, last])
+        wanted = np.minimum(wanted, crowd.shape[1] - 1)
+        there = known[:, :past].all(axis=1) & known[:, wanted].all(axis=1)
+        if not there.any():
+            return None
+        ours = lonlat_to_vector(history[:, 0], history[:, 1])
+        theirs = lonlat_to_vector(crowd[there, :past, 0], crowd[there, :past, 1])
+        apart = np.degrees(np.arccos(np.clip(np.einsum("uhx,hx->uh", theirs, ours), -1.0, 1.0))).mean(axis=1)
+        near = np.argsort(apart, kind="stable")[: self.neighbours]
+        weight = np.exp(-apart[near] / self.kernel_deg)
+        views = crowd[there][near][:, wanted]
+        views[..., 1] = np.clip(views[..., 1], -90.0, 90.0)
+        shares = self._view.weights(views.reshape(-1, 3)).reshape(len(near), len(wanted), -1).mean(axis=1)
+        return weight @ shares / weight.sum()
+
+    def _interest(self, angles: NDArray[np.float64], horizon: int) -> NDArray[np.float64]:
+        own = super()._interest(angles, horizon)
+        if self._crowd is None:
+            return own
+        share = self.share * min(horizon / self._hz, 1.0)
+        return (1.0 - share) * own + share * self._crowd
 
 
 @register_agent("streaming/oracle")

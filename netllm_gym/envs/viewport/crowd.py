@@ -46,8 +46,7 @@ class Crowd:
         if not traces:
             raise ConfigError(f"the crowd has not watched video {video}")
         hz = traces[0].hz
-        # Some published logs begin minutes late by a clock error; they are read from their first sample.
-        starts = [round(t.start_s * hz) if t.start_s < 30.0 else 0 for t in traces]
+        starts = [round(trace.start_s * hz) for trace in traces]
         table = np.full((len(traces), max(s + len(t) for s, t in zip(starts, traces, strict=True)), 3), np.nan)
         for i, (start, trace) in enumerate(zip(starts, traces, strict=True)):
             angles = trace.angles_deg

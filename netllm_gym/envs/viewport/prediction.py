@@ -12,6 +12,7 @@ from gymnasium import spaces
 from netllm_gym import traces as trace_room
 from netllm_gym.envs.viewport import metrics
 from netllm_gym.envs.viewport.crowd import Crowd, FolderMaps
+from netllm_gym.envs.viewport.crowd_paths import CrowdPaths
 from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import WindowProtocol
 from netllm_gym.errors import ConfigError, NetLLMGymError
@@ -33,18 +34,28 @@ def load_head_traces(traces: str | Path | TraceSet, split: str) -> TraceSet[Head
     return found
 
 
-def crowd_of(traces: TraceSet[HeadTrace]) -> Crowd:
-    """Return the training users' logs for the videos of a set: its own traces for ``train``, else part
-    ``crowd``.
+def other_viewers(traces: TraceSet[HeadTrace]) -> tuple[HeadTrace, ...]:
+    """Return logs of other viewers of a set's videos.
+
+    Of a set with splits: the training users' logs (``train`` itself, else part ``crowd``). Of a user's own set
+    without them: all its logs; whoever is being predicted is left out of his own crowd later.
 
     Raises:
         ConfigError: the set knows no other viewers of its videos.
     """
+    if traces.split in ("train", "all"):
+        return tuple(traces)
     try:
-        others = traces if traces.split == "train" else trace_room.load(traces.name, "crowd")
+        return tuple(trace_room.load(traces.name, "crowd"))
     except NetLLMGymError:
+        if traces.name.startswith("user/"):  # imported without a crowd: the other viewers of the same split
+            return tuple(traces)
         raise ConfigError(f"{traces.name} has no training users who watched the same videos") from None
-    return Crowd(tuple(others))
+
+
+def crowd_of(traces: TraceSet[HeadTrace]) -> Crowd:
+    """Return the heatmaps of :func:`other_viewers`."""
+    return Crowd(other_viewers(traces))
 
 
 class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
@@ -68,6 +79,8 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
     |---|---|---|---|
     | `history_deg` | [history, 3] | degrees | the last samples, newest last, continuous (whole turns added) |
     | `motion_deg` | [history, 3] | degrees | the same, relative to the newest sample |
+    | `crowd_deg` | [crowd, history + future, 3] | degrees | only with `crowd`: earlier viewers, same moments |
+    | `crowd_mask` | [crowd, history + future] | | 1 where a sample of `crowd_deg` is known, else both are 0 |
     | `image` | [H, W] | | only with `image`: the crowd's heatmap over the future, or a map from disk |
 
     The three angles are (lon, lat, roll), or (roll, pitch, yaw) in a set's `as-published` reading.
@@ -91,6 +104,8 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
     | `split` | `"test"` | split of the entry |
     | `history`, `future`, `stride` | 10, 20, 15 | samples seen, predicted, and between windows |
     | `image` | None | `"crowd"`, or a folder of `<video>.npy` maps. Never compare agents with and without |
+    | `crowd` | 0 | how many earlier viewers of the video to show. Never compare agents with and without |
+    | `crowd_gap_s` | 0.0 | seconds between viewers' starts: the i-th has looked i gaps ahead; 0: all have finished |
     | `tiles` | False | also score tiles: rectilinear 100° × 100° on 8 × 8 |
 
     `reset(options={"trace": i, "start_s": t})` picks a trace and the first window at or after t.
@@ -101,8 +116,14 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's convention)
         "render_modes": [],
-        "modalities": {"history_deg": "series", "motion_deg": "series", "image": "image"},
-        "scales": {"history_deg": 90.0, "motion_deg": 20.0, "image": 1.0},
+        "modalities": {
+            "history_deg": "series",
+            "motion_deg": "series",
+            "image": "image",
+            "crowd_deg": "series",
+            "crowd_mask": "image",
+        },
+        "scales": {"history_deg": 90.0, "motion_deg": 20.0, "image": 1.0, "crowd_deg": 90.0, "crowd_mask": 1.0},
         "metric": {"name": "mae_deg", "aggregate": "mean", "better": "lower"},
         "reward_terms": {
             "mae_deg": {"aggregate": "mean", "unit": "°", "better": "lower"},
@@ -119,6 +140,8 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         future: int = 20,
         stride: int = 15,
         image: str | Path | None = None,
+        crowd: int = 0,
+        crowd_gap_s: float = 0.0,
         tiles: bool = False,
     ) -> None:
         self.traces = load_head_traces(traces, split)
@@ -133,6 +156,9 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
             self.crowd = self.maps = crowd_of(self.traces)
         elif image is not None:
             self.maps = FolderMaps(image)
+        if crowd < 0:
+            raise ConfigError(f"crowd is a number of viewers, got {crowd}")
+        self.paths = CrowdPaths(other_viewers(self.traces), crowd, crowd_gap_s) if crowd else None
         self.view = TileView() if tiles else None
         space: dict[str, spaces.Space] = {
             "history_deg": spaces.Box(-np.inf, np.inf, (history, 3), np.float32),
@@ -140,6 +166,8 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         }
         if self.maps is not None:
             space["image"] = spaces.Box(-np.inf, np.inf, self.maps.shape, np.float32)
+        if self.paths is not None:
+            space |= self.paths.spaces(history + future)
         self.observation_space = spaces.Dict(space)
         self.action_space = spaces.Box(-MAX_MOTION_DEG, MAX_MOTION_DEG, (future, 3), np.float32)
         self.metadata = {
@@ -188,7 +216,7 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
             "user": trace.user,
             "video": trace.video,
             "anchor": anchor,
-            "time_s": (trace.start_s if trace.start_s < 30.0 else 0.0) + anchor / trace.hz,
+            "time_s": trace.start_s + anchor / trace.hz,
         }
 
     def image_at(self, index: int, anchor: int) -> np.ndarray:
@@ -197,7 +225,7 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         if self.maps is None:
             raise ConfigError("the environment was made without image")
         trace = self.traces[index]
-        start = (trace.start_s if trace.start_s < 30.0 else 0.0) + anchor / trace.hz
+        start = trace.start_s + anchor / trace.hz
         return self.maps(trace.video, trace.user, start, start + self.protocol.future / trace.hz)
 
     def _observe(self) -> dict[str, Any]:
@@ -210,6 +238,9 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         }
         if self.maps is not None:
             observation["image"] = self.image_at(self.trace_index, anchor)
+        if self.paths is not None:
+            now = anchor + round(self.trace.start_s * self.trace.hz)
+            observation |= self.paths.observe(self.trace, now, self.protocol.history, self.protocol.future)
         return observation
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:

@@ -13,7 +13,8 @@ from gymnasium import spaces
 from netllm_gym import traces as trace_room
 from netllm_gym.envs.abr.kernel import download, link_arrays
 from netllm_gym.envs.viewport.allocate import inside_outside, knapsack
-from netllm_gym.envs.viewport.prediction import load_head_traces
+from netllm_gym.envs.viewport.crowd_paths import CrowdPaths
+from netllm_gym.envs.viewport.prediction import load_head_traces, other_viewers
 from netllm_gym.envs.viewport.qoe import ViewQoE
 from netllm_gym.envs.viewport.tiles import TileGrid, TileView
 from netllm_gym.envs.viewport.windows import WindowProtocol
@@ -79,6 +80,7 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
     | `history` | 10 | head samples shown |
     | `rtt_s` | 0.05 | latency of a request |
     | `max_chunks` | None | play only the first so many chunks |
+    | `crowd`, `crowd_gap_s` | 0, 0.0 | show earlier viewers, as `ViewportPrediction-v0` does |
 
     `reset(options={"trace": i, "network": j, "start_s": t})` picks viewer, network trace and its start.
 
@@ -99,6 +101,8 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
             "tile_bytes": "image",
             "last_levels": "series",
             "chunks_left": "scalar",
+            "crowd_deg": "series",
+            "crowd_mask": "image",
         },
         "scales": {
             "history_deg": 90.0,
@@ -110,6 +114,8 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
             "tile_bytes": 5e4,
             "last_levels": 5.0,
             "chunks_left": 60.0,
+            "crowd_deg": 90.0,
+            "crowd_mask": 1.0,
         },
         "metric": {"name": "qoe", "aggregate": "sum", "better": "higher"},
         "reward_terms": {
@@ -134,6 +140,8 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
         history: int = 10,
         rtt_s: float = 0.05,
         max_chunks: int | None = None,
+        crowd: int = 0,
+        crowd_gap_s: float = 0.0,
         render_mode: str | None = None,
     ) -> None:
         self.traces = load_head_traces(traces, split)
@@ -188,6 +196,17 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
                 "chunks_left": box(0, np.inf, (1,), np.float32),
             }
         )
+        if crowd < 0:
+            raise ConfigError(f"crowd is a number of viewers, got {crowd}")
+        self.paths = CrowdPaths(other_viewers(self.traces), crowd, crowd_gap_s) if crowd else None
+        if self.paths is not None:
+            self.observation_space.spaces.update(self.paths.spaces(history + self.protocol.future))
+            self.observation_space = spaces.Dict(self.observation_space.spaces)
+        self.metadata = {
+            **self.metadata,
+            "modalities": {key: self.metadata["modalities"][key] for key in self.observation_space.spaces},
+            "scales": {key: self.metadata["scales"][key] for key in self.observation_space.spaces},
+        }
         self.action_space: spaces.Space = {
             "tiles": spaces.MultiDiscrete(np.full(count, levels + 1)),
             "pair": spaces.Discrete((levels + 1) * levels),
@@ -316,6 +335,10 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
         over = self.chunk >= self.chunks
         shape = (self.manifest.levels, self.manifest.tiles)
         last = self.levels[self.chunk - 1] if self.chunk else np.full(shape[1], -1)
+        crowd = {}
+        if self.paths is not None:
+            now = self.playhead + 1 + round(self.trace.start_s * self.hz)
+            crowd = self.paths.observe(self.trace, now, self.protocol.history, self.protocol.future)
         return {
             "history_deg": history.astype(np.float32),
             "motion_deg": (history - history[-1]).astype(np.float32),
@@ -326,6 +349,7 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
             "tile_bytes": (np.zeros(shape) if over else self.manifest.tile_bytes[self.chunk]).astype(np.float32),
             "last_levels": last.astype(np.float32),
             "chunks_left": np.array([self.chunks - self.chunk], np.float32),
+            **crowd,
         }
 
     def _tile_levels(self, action: Any) -> np.ndarray:

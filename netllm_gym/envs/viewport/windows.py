@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.settings import list_settings, load_setting
+from netllm_gym.traces.catalog import split_name
 from netllm_gym.traces.head.geometry import published_to_quaternion, wrap_deg
 from netllm_gym.traces.head.trace import HeadTrace
 
@@ -65,15 +67,18 @@ class Setting:
     protocol: WindowProtocol
 
 
-# The paper's four: trained on the first, tested on all (the history and horizon of the others are 2 s
-# longer).
-_LONG = WindowProtocol(history=20, future=30)
-SETTINGS = {
-    "default": Setting("viewport/jin2022", WindowProtocol()),
-    "unseen1": Setting("viewport/jin2022", _LONG),
-    "unseen2": Setting("viewport/wu2017", WindowProtocol()),
-    "unseen3": Setting("viewport/wu2017", _LONG),
-}
+def _published() -> dict[str, Setting]:
+    """Return the catalog's settings that differ by trace set, history and horizon alone, as the paper's four do."""
+    found = {}
+    for task, name, profile in list_settings("viewport"):
+        kwargs = load_setting(task, name, profile).kwargs
+        if profile == "paper" and set(kwargs) <= {"traces", "split", "history", "future"}:
+            window = {key: kwargs[key] for key in ("history", "future") if key in kwargs}
+            found[name] = Setting(split_name(kwargs["traces"])[0], WindowProtocol(**window))
+    return found
+
+
+SETTINGS = _published()
 
 
 def setting(name: str) -> Setting:

@@ -134,15 +134,32 @@ def split_heads(traces: list[HeadTrace], entry: catalog.Entry) -> dict[str, tupl
     return {split: members for split, members in result.items() if members}
 
 
-@catalog.register_kind("head")
+@catalog.register_trace_kind("head", fetch=fetch_heads)
 def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     stored = _stored(name, entry, "published" if as_published else "canonical")
     if not stored.is_file():
         raise DownloadError(f"{name} is not on this machine yet: netllm-gym traces fetch {name}")
-    return split_heads(load_heads(stored), entry)
+    return split_heads(on_video_clock(load_heads(stored), entry.get("first_stamp_below_s")), entry)
 
 
-@catalog.register_kind("synthetic-head")
+def on_video_clock(traces: list[HeadTrace], below_s: float | None) -> list[HeadTrace]:
+    """Let logs whose first stamp is `below_s` or later begin with their video; others keep their stamps.
+
+    Only a catalog entry may ask for this (Jin2022: some of its logs are stamped with the time of a session).
+    """
+    if below_s is None:
+        return traces
+    return [
+        trace
+        if trace.start_s < below_s
+        else HeadTrace(
+            trace.user, trace.video, trace.hz, trace.angles_deg, trace.reading, 0.0, trace.valid, trace.dataset
+        )
+        for trace in traces
+    ]
+
+
+@catalog.register_trace_kind("synthetic-head")
 def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     if as_published:
         raise ConfigError(f"{name} is synthetic: it has no as-published reading")

@@ -101,7 +101,7 @@ def _sequences(workload: Workload, entry: catalog.Entry, split: str) -> tuple[Jo
     return tuple(JobTrace(workload, seed) for seed in range(first, first + count))
 
 
-@catalog.register_kind("workload")
+@catalog.register_trace_kind("workload", fetch=fetch_workload)
 def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     path = _cached(entry)
     if not path.is_file():
@@ -122,7 +122,7 @@ def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[s
     return splits
 
 
-@catalog.register_kind("synthetic-workload")
+@catalog.register_trace_kind("synthetic-workload")
 def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     if as_published:
         raise ConfigError(f"{name} is synthetic: it has no as-published split")

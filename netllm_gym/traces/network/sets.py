@@ -101,7 +101,7 @@ def fetch_network(name: str, progress: bool = False) -> dict[str, tuple[NetworkT
     return result
 
 
-@catalog.register_kind("network")
+@catalog.register_trace_kind("network", fetch=fetch_network)
 def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     stored = _cached(name, entry)
     if not stored.is_file():
@@ -114,7 +114,7 @@ def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[s
     return published if as_published else leak_free(published)
 
 
-@catalog.register_kind("synthetic-network")
+@catalog.register_trace_kind("synthetic-network")
 def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
     if as_published:
         raise ConfigError(f"{name} is synthetic: it has no as-published split")

@@ -29,8 +29,6 @@ MEGABITS = {
     "kB/s": 8e-3,
     "MB/s": 8.0,
 }
-# A field of a trace is a number; csv would otherwise take a whole broken file as one field.
-csv.field_size_limit(131_072)
 
 _TIME = re.compile(r"(time|timestamp|ts)[ _(\[]*(s|ms|us|ns)[)\]]?", re.IGNORECASE)
 _RATE = re.compile(r"(throughput|bandwidth|rate|bitrate|capacity)[ _(\[]*([kmg]?bps|[km]?b/s)[)\]]?", re.IGNORECASE)

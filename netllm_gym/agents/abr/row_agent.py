@@ -1,0 +1,103 @@
+"""Small learned ABR policies for any ladder: `abr/actor-critic` (PPO) and `abr/regret-mlp` (regressed values).
+
+Both are one network (:mod:`netllm_gym.agents.abr.rows`) over one view (:mod:`netllm_gym.envs.abr.view`) and play the
+row that scores highest. Playing needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from netllm_gym.agents.abr.rows import RowConfig, RowNetwork
+from netllm_gym.agents.base import BatchAgent, EnvInfo
+from netllm_gym.agents.checkpoint import write_checkpoint
+from netllm_gym.envs.abr.ranges import Ranges
+from netllm_gym.envs.abr.view import CONTEXT_FEATURES, ROW_FEATURES, Episode
+from netllm_gym.errors import CheckpointError, ConfigError
+
+KIND = "abr-rows"
+WEIGHTS = "weights.safetensors"
+
+
+class RowAgent(BatchAgent):
+    """Plays the level whose row scores highest.
+
+    Args:
+        network: scores the rows.
+        ranges: what it was trained on; an episode outside is played, and said so in :attr:`notice`.
+    """
+
+    kind = KIND
+    memoryless = True
+
+    def __init__(self, network: RowNetwork, ranges: Ranges) -> None:
+        self.network, self.ranges = network, ranges
+
+    def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
+        """Lay out the videos; nothing is remembered between steps.
+
+        Raises:
+            ConfigError: an environment without a video.
+        """
+        shared: dict[tuple[int, int], Episode] = {}  # episodes of one environment share their facts
+        self._episodes = []
+        for info in env_infos:
+            if "video" not in info.static or "qoe" not in info.static:
+                raise ConfigError(f"{self.name} plays netllm_gym/ABR-v0, not {info.env_id}")
+            key = id(info.static["video"]), id(info.static["qoe"])
+            if key not in shared:
+                shared[key] = Episode(info.static)
+            self._episodes.append(shared[key])
+        self.notice = self.ranges.outside(env_infos[0].static)
+
+    def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
+        """Return the best level for each episode still running."""
+        alive = [i for i, observation in enumerate(observations) if observation is not None]
+        levels = max(self._episodes[i].levels for i in alive)
+        rows = np.empty((len(alive), levels, ROW_FEATURES), np.float32)
+        context = np.empty((len(alive), CONTEXT_FEATURES), np.float32)
+        mask = np.zeros((len(alive), levels), np.bool_)
+        for k, i in enumerate(alive):
+            self._episodes[i].see(observations[i], rows[k], context[k])
+            mask[k, : self._episodes[i].levels] = True
+        best = self.network.scores(rows, context, mask).argmax(axis=1)
+        actions: list[Any] = [0] * len(observations)
+        for i, level in zip(alive, best.tolist(), strict=True):
+            actions[i] = level
+        return actions
+
+
+def save(agent: RowAgent, folder: str | Path, recipe: dict[str, Any], card: str) -> Path:
+    """Write the checkpoint folder: weights, description with ranges and the training `recipe`, `card` as its README."""
+
+    def fill(target: Path) -> None:
+        save_file(agent.network.weights, target / WEIGHTS)
+        (target / "README.md").write_text(card, encoding="utf-8")
+
+    about = {"kind": KIND, "env_id": "netllm_gym/ABR-v0", "config": asdict(agent.network.config)}
+    return write_checkpoint(folder, {**about, "ranges": agent.ranges.to_json(), "recipe": recipe}, fill)
+
+
+def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> RowAgent:
+    """Rebuild the agent of a checkpoint folder.
+
+    Raises:
+        CheckpointError: the weights are missing, corrupt or do not fit the description.
+    """
+    if kwargs:
+        raise CheckpointError(f"{folder}: an {KIND} checkpoint takes no option {next(iter(kwargs))!r}")
+    try:
+        ranges = Ranges.from_json(about["ranges"])
+        return RowAgent(RowNetwork(RowConfig(**about["config"]), load_file(folder / WEIGHTS)), ranges)
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: {WEIGHTS} is missing") from None
+    except (ConfigError, SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{folder}: the weights do not fit agent.json ({reason})") from None

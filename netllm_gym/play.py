@@ -1,0 +1,394 @@
+"""One episode: the only loop of the package in which an agent decides and an environment answers.
+
+Collecting, evaluating, labelling and the learners that play all use it, so latency, failures and what is refused mean
+the same everywhere. :func:`play` is the door for one episode and one agent; :func:`lockstep` plays several episodes at
+once, for agents that decide in batches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
+from netllm_gym.errors import NetLLMGymError
+
+# Observations and infos of all episodes (None where an episode is over) -> an action for each.
+Decide = Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
+
+
+class ObservationError(NetLLMGymError, ValueError):
+    """An environment that shows a number which is not finite; the message names the observation's key."""
+
+
+class IllegalActionError(NetLLMGymError, ValueError):
+    """An action that is not in the space, or that the mask forbids."""
+
+
+class DecisionTimeoutError(NetLLMGymError):
+    """An agent that took longer for a decision than it was given."""
+
+
+@dataclass(slots=True)
+class Step:
+    """One decision and what came of it.
+
+    Attributes:
+        slot: number of the episode among those played in lock-step; 0 when it is played alone.
+        index: number of the decision in its episode, from 0.
+        observation, info: what the agent decided on.
+        chosen: what the agent answered.
+        action: what was played; it differs from `chosen` where an override replaced it.
+        reward: what it brought.
+        terminated, truncated: as the environment returned them.
+        next_observation, next_info: what the environment shows now.
+        seconds: wall-clock time of the decision; a batch is shared by the episodes in it.
+    """
+
+    slot: int
+    index: int
+    observation: Any
+    info: dict[str, Any]
+    chosen: Any
+    action: Any
+    reward: float
+    terminated: bool
+    truncated: bool
+    next_observation: Any
+    next_info: dict[str, Any]
+    seconds: float
+
+
+class Play:
+    """An episode in progress, and its record when it is over.
+
+    Iterating plays it to its end and yields each :class:`Step`; :meth:`run` does so in one call. Whoever stops
+    iterating leaves the episode where it stands.
+
+    Args:
+        env: reset here, with `seed` and `options`.
+        agent: who decides; ``None`` when the caller decides through :func:`lockstep` or :meth:`advance`.
+        seed: of the environment's draws.
+        options: of ``env.reset``.
+        agent_seed: of the agent's draws; by default `seed`, or 0.
+        override: called with this episode and the agent's action before each step; returns the action to be played.
+        record_errors: write what goes wrong into `failure` and end the episode, instead of raising it.
+        timeout_s: seconds that a decision may take. A decision is broken off in the main thread; elsewhere it is
+            refused when it comes too late.
+
+    Attributes:
+        observation, info: the latest.
+        first_info: of the reset.
+        steps: decisions so far.
+        rewards: float of each decision.
+        seconds: wall-clock time of each decision.
+        terminated, truncated: how the episode ended.
+        over: whether it has ended, by itself or by a failure.
+        failure: why it could not go on, as one line; empty when nothing went wrong.
+        error: the exception behind `failure`.
+
+    Raises:
+        ObservationError: the first observation is not finite (unless `record_errors`).
+    """
+
+    def __init__(
+        self,
+        env: gym.Env,
+        agent: Agent | None = None,
+        seed: int | None = None,
+        options: dict[str, Any] | None = None,
+        *,
+        agent_seed: int | None = None,
+        override: Callable[[Play, Any], Any] | None = None,
+        record_errors: bool = False,
+        timeout_s: float | None = None,
+    ) -> None:
+        observation, info = env.reset(seed=seed, options=options)
+        self._begin(env, agent, observation, info, override, record_errors, timeout_s)
+        self.agent_seed = agent_seed if agent_seed is not None else (seed or 0)
+        with self._recorded():
+            require_finite(observation)
+
+    @classmethod
+    def going_on(cls, env: gym.Env, observation: Any, info: dict[str, Any], agent: Agent | None = None) -> Play:
+        """Take up an episode that somebody else began: `env` now shows `observation` and `info`."""
+        play = cls.__new__(cls)
+        play._begin(env, agent, observation, info, None, False, None)
+        return play
+
+    def _begin(
+        self,
+        env: gym.Env,
+        agent: Agent | None,
+        observation: Any,
+        info: dict[str, Any],
+        override: Callable[[Play, Any], Any] | None,
+        record_errors: bool,
+        timeout_s: float | None,
+    ) -> None:
+        self.env, self.agent = env, agent
+        self.observation, self.info, self.first_info = observation, info, dict(info)
+        self.override, self.record_errors, self.timeout_s = override, record_errors, timeout_s
+        self.agent_seed = 0
+        self.rewards: list[float] = []
+        self.seconds: list[float] = []
+        self.terminated = self.truncated = self.over = False
+        self.failure = ""
+        self.error: Exception | None = None
+        self.slot = 0
+
+    @property
+    def steps(self) -> int:
+        """Number of decisions so far."""
+        return len(self.rewards)
+
+    @property
+    def total_reward(self) -> float:
+        """Undiscounted return so far."""
+        return math.fsum(self.rewards)
+
+    def env_info(self, privileged: bool = False) -> EnvInfo:
+        """Describe the episode for an agent; privileged ones are handed the simulator."""
+        return EnvInfo.of(self.env, self.agent_seed, privileged)
+
+    def fail(self, error: Exception) -> None:
+        """End the episode for this reason."""
+        self.over, self.failure, self.error = True, reason_of(error), error
+
+    @contextlib.contextmanager
+    def _recorded(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # whatever an agent or an environment does wrong is this episode's failure
+            if not self.record_errors:
+                raise
+            self.fail(error)
+
+    def advance(self, chosen: Any, seconds: float = 0.0) -> Step | None:
+        """Play one action; ``None`` when it failed and `record_errors` is set.
+
+        Raises:
+            IllegalActionError: the action is not in the space, or forbidden by ``info["action_mask"]``.
+            ObservationError: the environment's answer is not finite.
+        """
+        self.seconds.append(seconds)
+        observation, info = self.observation, self.info
+        with self._recorded():
+            action = chosen if self.override is None else self.override(self, chosen)
+            action = legal_action(self.env.action_space, action, info)
+            self.observation, reward, terminated, truncated, self.info = self.env.step(action)
+            if not math.isfinite(reward):
+                raise ObservationError(f"the reward became {reward}")
+            self.rewards.append(float(reward))
+            self.terminated, self.truncated = bool(terminated), bool(truncated)
+            self.over = self.terminated or self.truncated
+            require_finite(self.observation)
+            return Step(
+                self.slot, len(self.rewards) - 1, observation, info, chosen, action, float(reward),
+                self.terminated, self.truncated, self.observation, self.info, seconds,
+            )  # fmt: skip
+        return None
+
+    def __iter__(self) -> Iterator[Step]:
+        if self.agent is None:
+            raise ValueError("this episode has no agent; play it with lockstep")
+        for steps in lockstep([self], self.agent):
+            yield from steps
+
+    def run(self) -> Play:
+        """Play to the end and return this record."""
+        for _ in self:
+            pass
+        return self
+
+
+def play(
+    env: gym.Env,
+    agent: Agent,
+    seed: int | None = None,
+    options: dict[str, Any] | None = None,
+    *,
+    agent_seed: int | None = None,
+    override: Callable[[Play, Any], Any] | None = None,
+    record_errors: bool = False,
+    timeout_s: float | None = None,
+) -> Play:
+    """Begin one episode of `agent` in `env`; iterate over the result, or call its :meth:`~Play.run`.
+
+    Args: see :class:`Play`.
+
+    Example:
+        >>> import gymnasium, netllm_gym
+        >>> env = gymnasium.make("netllm_gym/ABR-v0")
+        >>> episode = netllm_gym.play(env, netllm_gym.make_agent("abr/bba"), seed=1)
+        >>> for step in episode:
+        ...     pass
+        >>> len(episode.rewards) == episode.steps
+        True
+    """
+    return Play(
+        env, agent, seed, options,
+        agent_seed=agent_seed, override=override, record_errors=record_errors, timeout_s=timeout_s,
+    )  # fmt: skip
+
+
+def lockstep(plays: Sequence[Play], agent: Agent | Decide) -> Iterator[list[Step]]:
+    """Play several episodes at once; yield, after each round of decisions, the steps of the episodes still open.
+
+    Args:
+        plays: episodes just begun (or gone on with). Their slots are set to their places here.
+        agent: a :class:`BatchAgent`, which is reset first; a plain agent when there is one episode; or a function of
+            (observations, infos) that returns one action per episode, with ``None`` in place of those that are over.
+
+    Nobody knows which episode broke a batched decision: all open ones fail with it.
+    """
+    decide, decided = _decider(plays, agent)
+    for slot, play in enumerate(plays):
+        play.slot = slot
+    while decided and (running := [play for play in plays if not play.over]):
+        begin = time.perf_counter()
+        try:
+            with time_limit(running[0].timeout_s, len(running)):
+                actions = decide(
+                    [None if play.over else play.observation for play in plays],
+                    [None if play.over else play.info for play in plays],
+                )
+            if len(actions) != len(plays):
+                raise IllegalActionError(f"illegal batch: {len(actions)} actions for {len(plays)} episodes")
+        except Exception as error:  # the failure of every episode still open
+            if not all(play.record_errors for play in running):
+                raise
+            for play in running:
+                play.fail(error)
+            return
+        seconds = (time.perf_counter() - begin) / len(running)  # the cost of a decision is its share of the batch
+        chosen = [(play, action) for play, action in zip(plays, actions, strict=True) if not play.over]
+        steps = [play.advance(action, seconds) for play, action in chosen]
+        yield [step for step in steps if step is not None]
+
+
+def _decider(plays: Sequence[Play], agent: Agent | Decide) -> tuple[Decide, bool]:
+    """Reset the agent; return how it decides, and whether it can (a recorded failure of its reset says no)."""
+    if not isinstance(agent, Agent):
+        return agent, True
+    single = not isinstance(agent, BatchAgent)
+    if single and len(plays) != 1:
+        raise ValueError(f"{agent.name} plays one episode at a time")
+
+    def alone(observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
+        return [agent.act(observations[0], infos[0])]
+
+    running = [play for play in plays if not play.over]
+    try:
+        if isinstance(agent, BatchAgent) and len(plays) > 1:
+            agent.reset_batch([play.env_info(agent.privileged) for play in plays])
+            return agent.act_batch, True
+        for play in plays:
+            agent.reset(play.env_info(agent.privileged))
+    except Exception as error:
+        if not all(play.record_errors for play in running):
+            raise
+        for play in running:
+            play.fail(error)
+        return alone, False
+    return alone, True
+
+
+def legal_action(space: spaces.Space, action: Any, info: dict[str, Any]) -> Any:
+    """Return `action` as the space wants it.
+
+    Raises:
+        IllegalActionError: it is not in the space, or masked out by ``info["action_mask"]``.
+    """
+    if isinstance(space, spaces.Box):
+        action = np.asarray(action, dtype=space.dtype)
+    if not space.contains(action):
+        raise IllegalActionError(f"illegal action {short(action)}: not in {short(space)}")
+    mask = info.get("action_mask")
+    if isinstance(space, spaces.Discrete) and mask is not None and not mask[int(action) - int(space.start)]:
+        raise IllegalActionError(f"illegal action {short(action)}: masked out")
+    return action
+
+
+def require_finite(observation: Any, key: str = "") -> None:
+    """Refuse numbers that are not finite, wherever they stand in a nested observation.
+
+    Raises:
+        ObservationError: naming the key, with ``/`` between levels.
+    """
+    if isinstance(observation, dict):
+        for name, value in observation.items():
+            require_finite(value, f"{key}/{name}" if key else str(name))
+    elif isinstance(observation, tuple | list):
+        for name, value in zip(getattr(observation, "_fields", range(len(observation))), observation, strict=True):
+            require_finite(value, f"{key}/{name}" if key else str(name))
+    elif isinstance(observation, np.ndarray | np.generic | float):
+        values = np.asarray(observation)
+        if values.dtype.kind in "fc" and not np.isfinite(values).all():
+            bad = values[~np.isfinite(values)].flat[0]
+            raise ObservationError(f"observation{f' {key!r}' if key else ''} is not finite: it holds {bad}")
+
+
+class _Late(BaseException):
+    """Breaks off a decision; not an Exception, so that an agent's ``except Exception`` does not swallow it."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float | None, decisions: int = 1) -> Iterator[None]:
+    """Give the block `seconds` for each of `decisions`; ``None`` waits for ever.
+
+    In the main thread of a Unix process the block is broken off by a timer; elsewhere it is refused afterwards.
+
+    Raises:
+        DecisionTimeoutError: it took longer.
+    """
+    if seconds is None:
+        yield
+        return
+    whole = seconds * decisions
+    late = DecisionTimeoutError(f"no decision within {seconds:g} s")
+    begin = time.perf_counter()
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        if time.perf_counter() - begin > whole:
+            raise late
+        return
+
+    def break_off(_number: int, _frame: FrameType | None) -> None:
+        raise _Late
+
+    before = signal.signal(signal.SIGALRM, break_off)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, whole)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except _Late:
+        raise late from None
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def short(value: Any) -> str:
+    """Return `value` as one line of at most 80 characters."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def reason_of(error: Exception) -> str:
+    """Describe why an episode failed, in one line."""
+    if isinstance(error, IllegalActionError | ObservationError | DecisionTimeoutError):
+        return " ".join(str(error).split())
+    return f"{type(error).__name__}: {short(error)}"

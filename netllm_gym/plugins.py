@@ -1,0 +1,148 @@
+"""Tables of names that other packages extend: by a decorator, or by an entry point that is loaded on first use.
+
+| entry-point group | value |
+|---|---|
+| ``netllm_gym.envs`` | a module that registers environments with Gymnasium |
+| ``netllm_gym.agents`` | a module that calls :func:`netllm_gym.register_agent` |
+| ``netllm_gym.recipes`` | a module that calls :func:`netllm_gym.register_recipe` |
+| ``netllm_gym.trace_kinds`` | a module that calls :func:`netllm_gym.register_trace_kind` |
+| ``netllm_gym.catalog`` | ``package:file.toml``: entries of trace sets |
+| ``netllm_gym.settings`` | ``package:file.toml``: what a task is tested on |
+| ``netllm_gym.headline`` | ``package:file.toml``: the task's part of the headline table |
+| ``netllm_gym.llm`` | a module that registers encoders, heads or objectives of the LLM agent |
+"""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
+from typing import Any, Generic, TypeVar
+
+from netllm_gym.errors import ConfigError, UnknownNameError
+
+T = TypeVar("T")
+OWN = "netllm_gym."
+
+
+def is_own(thing: Any) -> bool:
+    """Whether this package defines `thing`."""
+    return str(getattr(thing, "__module__", "")).startswith(OWN)
+
+
+def _failed(point: EntryPoint, error: BaseException) -> None:
+    warnings.warn(
+        f"entry point {point.name} = {point.value} of {point.group} failed and is left out: "
+        f"{type(error).__name__}: {error}",
+        stacklevel=4,
+    )
+
+
+def load_group(group: str) -> None:
+    """Import what other packages offer under an entry-point group; one that fails is named in a warning each time."""
+    for point in entry_points(group=group):
+        try:
+            point.load()
+        except Exception as error:  # another package's fault must not hide everybody else's names
+            _failed(point, error)
+
+
+@cache
+def toml_tables(group: str) -> Mapping[str, Any]:
+    """Return the top-level tables of the TOML files that other packages offer under `group`, joined.
+
+    A file that cannot be read is left out with a warning; a name that stands twice belongs to the first.
+    """
+    found: dict[str, Any] = {}
+    for point in entry_points(group=group):
+        try:
+            text = files(point.module).joinpath(point.attr).read_text(encoding="utf-8")
+            tables = tomllib.loads(text)
+        except Exception as error:  # see load_group
+            _failed(point, error)
+            continue
+        for name, table in tables.items():
+            if name in found:
+                warnings.warn(f"{point.value}: {name!r} of {group} exists already and is left out", stacklevel=3)
+            else:
+                found[name] = table
+    return found
+
+
+class Table(Generic[T]):
+    """Names and what stands behind them; a mapping that is filled on first look-up.
+
+    Args:
+        what: one entry in words, for messages, e.g. ``recipe``.
+        group: entry-point group of other packages' modules that register entries.
+        modules: this package's modules that register entries when they are imported.
+    """
+
+    def __init__(self, what: str, group: str = "", modules: tuple[str, ...] = ()) -> None:
+        self.what, self.group, self.modules = what, group, modules
+        self._entries: dict[str, T] = {}
+        self._loaded = False
+
+    def register(self, name: str, entry: T, source: Any = None) -> None:
+        """Add an entry; a second of the same name replaces the first with a warning, but never a user's by our own.
+
+        Args:
+            name: what it is called.
+            entry: what stands behind the name.
+            source: function or class whose module says who registers; by default `entry`.
+        """
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"the name of a {self.what} is a text, got {name!r}")
+        own = is_own(entry if source is None else source)
+        if name in self._entries:
+            if own:
+                warnings.warn(f"{self.what} {name} is your own: the one of this package is not available", stacklevel=3)
+                return
+            warnings.warn(f"{self.what} {name} was registered before; the new one replaces it", stacklevel=3)
+        self._entries[name] = entry
+
+    def adder(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that registers what it decorates."""
+
+        def add(entry: T) -> T:
+            self.register(name, entry)
+            return entry
+
+        return add
+
+    def load(self) -> None:
+        """Import everything that registers entries, once."""
+        if self._loaded:
+            return
+        for module in self.modules:
+            importlib.import_module(module)
+        self._loaded = True
+        if self.group:
+            load_group(self.group)
+
+    def names(self) -> list[str]:
+        """Return all names in alphabetical order."""
+        self.load()
+        return sorted(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        self.load()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __getitem__(self, name: str) -> T:
+        """Return the entry.
+
+        Raises:
+            UnknownNameError: no such name; the message offers the nearest ones.
+        """
+        self.load()
+        if name not in self._entries:
+            raise UnknownNameError(self.what, str(name), self._entries)
+        return self._entries[name]

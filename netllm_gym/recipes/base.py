@@ -1,0 +1,207 @@
+"""What a recipe is, and the table of recipes."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from netllm_gym.agents.base import Agent
+from netllm_gym.datasets.experience import Experience
+from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.plugins import Table
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training that a recipe is asked for.
+
+    Attributes:
+        config: the recipe's configuration, filled from the caller's options and seed.
+        out: checkpoint folder to write; it must appear only when the training is finished.
+        run: folder beside it for a resumable state and logs.
+        data, valid: training and validation experience, where the recipe takes any.
+        minutes: stop after about so long, ``None`` for the configured length.
+        say: receives a line of progress now and then.
+    """
+
+    config: Any
+    out: Path
+    run: Path
+    data: Experience | None
+    valid: Experience | None
+    minutes: float | None
+    say: Callable[[str], None]
+
+    def experience(self) -> Experience:
+        """Return the training data, which recipes with ``data=True`` always get."""
+        assert self.data is not None
+        return self.data
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way to train an agent.
+
+    Attributes:
+        name: what it is called, e.g. ``cql`` or ``cluster-decima``.
+        run: trains, writes the checkpoint and returns the agent.
+        config: dataclass of its options; a field ``seed`` receives the caller's seed.
+        data: whether it learns from the datasets that the caller names; otherwise it brings its own.
+        valid: ``"needed"`` where it chooses its weights on validation data, ``"ignored"`` where it has no use for any.
+        timed: whether it can stop after a number of minutes.
+        values: whether it learns (also) from action values, so that data should be collected with them.
+        extra: optional extra that it needs.
+        fixed: options that belong to the name and cannot be chosen.
+    """
+
+    name: str
+    run: Callable[[Training], Agent]
+    config: type
+    data: bool = True
+    valid: str = "ignored"
+    timed: bool = False
+    values: bool = False
+    extra: str = ""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def about(self) -> str:
+        """The first line of its description."""
+        return (inspect.getdoc(self.run) or "").partition("\n")[0]
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that a caller may set, with their defaults (``None`` where there is none)."""
+        return {
+            f.name: None if f.default is dataclasses.MISSING else f.default
+            for f in fields(self.config)
+            if f.name != "seed" and f.name not in self.fixed
+        }
+
+    def configure(self, options: Mapping[str, Any], seed: int) -> Any:
+        """Return the configuration for `options`.
+
+        Raises:
+            UnknownNameError: an option that the recipe does not have.
+            ConfigError: an option that cannot be chosen, or a value of another kind or out of range.
+        """
+        if "seed" in options:
+            raise ConfigError("the seed is an argument of its own (seed=, --seed), not an option")
+        for name in options:
+            if name in self.fixed:
+                raise ConfigError(f"recipe {self.name} fixes {name} = {self.fixed[name]!r}; it is no option")
+            if name not in self.options():
+                raise UnknownNameError("training option", name, self.options())
+        hints = typing.get_type_hints(self.config)
+        given = {name: _fitting(self.name, name, value, hints.get(name, Any)) for name, value in options.items()}
+        if any(f.name == "seed" for f in fields(self.config)):
+            given["seed"] = seed
+        return self.config(**given, **self.fixed)
+
+
+def _fitting(recipe: str, name: str, value: Any, hint: Any) -> Any:
+    """Return `value` as the annotation `hint` wants it: lists become tuples, whole numbers floats."""
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for kind in kinds:
+        plain = typing.get_origin(kind) or kind
+        if plain is Any or (plain is type(None) and value is None):
+            return value
+        if plain is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        if plain is tuple and isinstance(value, list | tuple):
+            return tuple(value)
+        if plain is tuple and isinstance(value, int) and not isinstance(value, bool):
+            return (value,)
+        if plain is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if plain not in (int, float, tuple, type(None)) and isinstance(plain, type) and isinstance(value, plain):
+            return value
+        if not isinstance(plain, type):
+            return value
+    wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+    raise ConfigError(f"option {name} of recipe {recipe} takes {wanted}, got {value!r}")
+
+
+def narrowed(kind: type[C], options: Any) -> C:
+    """Return the `kind` among the fields of a configuration that extends it."""
+    return kind(**{f.name: getattr(options, f.name) for f in fields(kind)})  # type: ignore[arg-type]
+
+
+_RECIPES: Table[Recipe] = Table(
+    "recipe",
+    "netllm_gym.recipes",
+    tuple(
+        f"netllm_gym.recipes.{module}"
+        for module in (
+            "llm",
+            "regret_mlp",
+            "offline",
+            "abr_actor_critic",
+            "cluster_decima",
+            "cluster_llm",
+            "cluster_cql",
+            "viewport_llm",
+            "viewport_crowd",
+        )
+    ),
+)
+
+
+def register_recipe(
+    name: str,
+    config: type,
+    *,
+    data: bool = True,
+    valid: str = "ignored",
+    timed: bool = False,
+    values: bool = False,
+    extra: str = "",
+    fixed: Mapping[str, Any] | None = None,
+) -> Callable[[Callable[[Training], Agent]], Callable[[Training], Agent]]:
+    """Register a function that trains an agent, so that :func:`netllm_gym.train` and ``netllm-gym train`` run it.
+
+    The function receives a :class:`Training`, writes the checkpoint folder ``training.out`` and returns the agent. The
+    arguments are the attributes of :class:`Recipe`.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> import netllm_gym
+        >>> @dataclass(frozen=True)
+        ... class Nothing:
+        ...     seed: int = 0
+        >>> @netllm_gym.register_recipe("docs/nothing", Nothing, data=False)
+        ... def nothing(training):
+        ...     "Train nothing."
+        ...     return netllm_gym.make_agent("any/random")
+    """
+    if valid not in ("needed", "ignored"):
+        raise ConfigError(f"valid is 'needed' or 'ignored', got {valid!r}")
+    if not dataclasses.is_dataclass(config):
+        raise ConfigError(f"the configuration of recipe {name} must be a dataclass, got {config!r}")
+
+    def add(run: Callable[[Training], Agent]) -> Callable[[Training], Agent]:
+        _RECIPES.register(name, Recipe(name, run, config, data, valid, timed, values, extra, dict(fixed or {})), run)
+        return run
+
+    return add
+
+
+def list_recipes() -> list[str]:
+    """Return the names of all recipes."""
+    return _RECIPES.names()
+
+
+def recipe_of(name: str) -> Recipe:
+    """Return the recipe called `name`.
+
+    Raises:
+        UnknownNameError: no such recipe; the message offers the nearest names.
+    """
+    return _RECIPES[name]

@@ -1,0 +1,91 @@
+"""Train any learner by the name of its recipe."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from netllm_gym.agents.base import Agent
+from netllm_gym.datasets.experience import Experience, merge
+from netllm_gym.datasets.store import load_experience
+from netllm_gym.errors import ConfigError
+from netllm_gym.extras import CORE_OF, guarded, require
+from netllm_gym.randomness import borrowed_generators
+from netllm_gym.recipes.base import Training, list_recipes, recipe_of
+from netllm_gym.traces.protocol import training
+
+
+def __getattr__(name: str) -> Any:
+    if name == "RECIPES":  # of the first release
+        return tuple(list_recipes())
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _quiet(_line: str) -> None:
+    """Say nothing."""
+
+
+def train(
+    recipe: str,
+    datasets: Sequence[str | Experience] = (),
+    out: str | Path = "",
+    valid: Sequence[str | Experience] | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Agent:
+    """Train an agent and write its checkpoint folder.
+
+    Args:
+        recipe: one of :func:`netllm_gym.list_recipes`.
+        datasets: ids of the training datasets, or :class:`Experience` objects (joined). Recipes that bring their own
+            data take none.
+        out: checkpoint folder to write; a resumable state lies beside it in ``<out>.run`` where a recipe keeps one.
+        valid: ids of the validation datasets, or experience; some recipes choose their weights by them.
+        minutes: stop after about so long.
+        seed: of everything random.
+        options: fields of the recipe's configuration class.
+        say: receives a line of progress now and then.
+
+    Raises:
+        UnknownNameError: no such recipe or option.
+        DatasetError: a dataset that is missing or lacks what the recipe needs.
+        ConfigError: an option out of range or that the recipe would ignore, no validation data where they are needed,
+            or datasets for a recipe that brings its own.
+        MissingExtraError: the recipe needs a package that is not installed.
+    """
+    chosen = recipe_of(recipe)
+    if chosen.extra in CORE_OF:  # before any data is read
+        require(chosen.extra, f"recipe {recipe}", CORE_OF[chosen.extra])
+    config = chosen.configure(options or {}, seed)
+    if not str(out):
+        raise ConfigError("say where the checkpoint goes: out=FOLDER")
+    if chosen.data and not datasets:
+        raise ConfigError(f"recipe {recipe} learns from data; name a dataset")
+    if not chosen.data and (datasets or valid):
+        raise ConfigError(f"recipe {recipe} brings its own data; it takes no dataset")
+    if chosen.valid == "needed" and chosen.data and not valid:
+        raise ConfigError(f"{recipe} chooses its weights on validation data; name a dataset with --valid")
+    for given, used, what in ((valid, chosen.valid == "needed", "validation data"), (minutes, chosen.timed, "minutes")):
+        if given and not used:
+            warnings.warn(f"recipe {recipe} makes no use of {what}", stacklevel=2)
+    folder = Path(out)
+    with training(f"training {recipe}"):
+        data = merge([_loaded(one) for one in datasets]) if datasets else None
+        held_out = merge([_loaded(one) for one in valid]) if valid else None
+        run = folder.with_name(f"{folder.name}.run")
+        with guarded(f"recipe {recipe}"), borrowed_generators():
+            agent = chosen.run(Training(config, folder, run, data, held_out, minutes, say or _quiet))
+    agent.name = str(out)
+    return agent
+
+
+def _loaded(data: str | Experience) -> Experience:
+    if isinstance(data, Experience):
+        return data
+    if isinstance(data, str):
+        return load_experience(data)
+    raise ConfigError(f"training data are the ids of datasets or Experience objects, got {type(data).__name__}")

