@@ -21,12 +21,14 @@ from netllm_gym.envs.cluster.agenda import ARRIVAL, DONE, READY
 from netllm_gym.envs.cluster.durations import LEVELS
 from netllm_gym.envs.cluster.kernel import F_TABLE, X_LAST, Durations, World, pack, push
 from netllm_gym.envs.cluster.state import COMMON, Job, Pool
+from netllm_gym.traces.jobs.statistics import critical_path_s
 from netllm_gym.traces.jobs.workload import JobTemplate
 
 if TYPE_CHECKING:
     from netllm_gym.envs.cluster.simulator import ClusterSimulator
 
 WAVES = 3
+RECENT = 100  # jobs, the latest, that stand for those to come
 USUAL_LOAD = 0.7  # what is assumed of the arrivals before any have come, worth PRIOR of them
 PRIOR = 2.0
 LONGER = 0.3  # how much longer a task takes that has outrun every sample, as a share of what it has run, in the mean
@@ -41,6 +43,7 @@ class _Shape(NamedTuple):
     degree: NDArray[np.int64]
     child: NDArray[np.int64]
     mean_s: NDArray[np.float64]
+    path_s: float
 
 
 @njit(cache=True)
@@ -99,7 +102,16 @@ class ClusterModel:
     @property
     def work_s(self) -> float:
         """Mean work of the jobs that have come, by mean durations, executor-seconds."""
-        return float(np.mean([float(s.tasks @ s.mean_s) for s in map(self._shape, self._arrived())]))
+        return float(np.mean([float(s.tasks @ s.mean_s) for s in map(self._shape, self._arrived()[-RECENT:])]))
+
+    @property
+    def alone_s(self) -> float:
+        """What a mean job that has come would take alone: its longest way, its work on all executors and one move, seconds.
+
+        It is the unit in which horizons are given, so that they fit short jobs and long ones.
+        """
+        times = [self._shape(template).path_s for template in self._arrived()[-RECENT:]]
+        return float(np.mean(times)) + self.work_s / len(self._sim.executors) + self.moving_s
 
     @property
     def gap_s(self) -> float:
@@ -138,7 +150,7 @@ class ClusterModel:
             children[a].append(b)
         shape = _Shape(
             self._tables, np.array([s.tasks for s in template.stages]), parents, degree,
-            np.array([b for own in children for b in own], np.int64), np.array(template.mean_s),
+            np.array([b for own in children for b in own], np.int64), np.array(template.mean_s), critical_path_s(template),
         )  # fmt: skip
         offset, count = np.zeros((n, WAVES, len(LEVELS)), np.int64), np.zeros((n, WAVES, len(LEVELS)), np.int64)
         for s, table in enumerate(self._sim.tables_of(template)):
@@ -196,7 +208,7 @@ class ClusterModel:
             horizon_s: jobs arrive for so long from now on.
         """
         seed, gap, at = int(rng.integers(1 << 62)), self.gap_s, self.now
-        arrived, coming = self._arrived(), []
+        arrived, coming = self._arrived()[-RECENT:], []
         while (at := at + float(rng.exponential(gap))) < self.now + horizon_s:
             coming.append((at, arrived[int(rng.integers(len(arrived)))]))
         world, durations = self._build(coming)
