@@ -25,6 +25,7 @@ from netllm_gym.errors import DatasetError
 from netllm_gym.files import atomic_path
 from netllm_gym.traces.jobs.families import SHAPES, random_workload
 from netllm_gym.traces.jobs.statistics import mean_work_s
+from netllm_gym.traces.jobs.workload import Workload
 
 COLUMNS = ("stages", "jobs", "edges", "choices", "costs")
 
@@ -39,6 +40,8 @@ class Labels:
         costs: job-seconds that follow, in the mean over futures, less those after the rule's, and the standard error, ``[…, 2]``.
         ends: where each state ends in those five, ``[states, 5]``.
         executors: to be placed, idle, in all, ``[states, 3]``; moving_s ``[states]``.
+        world: what the state's workload is made of, a bit for each of the random shapes, 0 for a named workload
+            ``[states]``.
     """
 
     stages: NDArray[np.float32]
@@ -49,6 +52,18 @@ class Labels:
     ends: NDArray[np.int64]
     executors: NDArray[np.float32]
     moving_s: NDArray[np.float32]
+    world: NDArray[np.int32]
+
+    def select(self, kept: NDArray[np.bool_]) -> Labels:
+        """Return the states for which `kept` ``[states]`` is true."""
+        sizes = np.diff(self.ends, axis=0, prepend=np.zeros((1, 5), np.int64))
+        parts = {
+            name: getattr(self, name)[np.repeat(kept, sizes[:, column])] for column, name in enumerate(COLUMNS)
+        }
+        ends = np.cumsum(sizes[kept], axis=0)
+        return Labels(
+            **parts, ends=ends, executors=self.executors[kept], moving_s=self.moving_s[kept], world=self.world[kept]
+        )
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -102,17 +117,35 @@ class _Book:
     def __init__(self) -> None:
         self.rows: list[tuple[Any, ...]] = []
 
-    def note(self, observation: Any, moving_s: float, choices: Sequence[Choice], costs: NDArray[np.float64]) -> None:
+    def note(
+        self, observation: Any, moving_s: float, world: int, choices: Sequence[Choice], costs: NDArray[np.float64]
+    ) -> None:
+        """Keep a state, its choices and what they cost ``[futures, choices]``."""
         stages, jobs, edges = (part.copy() for part in used(observation))
         less = costs - costs[:, :1]
         error = less.std(0, ddof=1) / np.sqrt(len(less))
         table = np.column_stack([less.mean(0), error]).astype(np.float32)
-        self.rows.append((stages, jobs, edges, np.array(choices, np.int32), table, observation["executors"], moving_s))
+        self.rows.append((stages, jobs, edges, np.array(choices, np.int32), table, observation["executors"], moving_s, world))
 
     def labels(self) -> Labels:
-        *parts, executors, moving = zip(*self.rows, strict=True)
+        """Return what was noted.
+
+        Raises:
+            DatasetError: nothing was.
+        """
+        if not self.rows:
+            raise DatasetError("no state was labelled in the time given")
+        *parts, executors, moving, world = zip(*self.rows, strict=True)
         ends = np.cumsum([[len(part) for part in row[:5]] for row in self.rows], axis=0)
-        return Labels(*(np.concatenate(part) for part in parts), ends, np.array(executors), np.array(moving, np.float32))
+        joined = [np.concatenate(part) for part in parts]
+        last = np.array(executors), np.array(moving, np.float32), np.array(world, np.int32)
+        return Labels(*joined, ends, *last)
+
+
+def shapes_of(workload: Workload) -> int:
+    """Return a bit for each shape of :data:`SHAPES` that a random workload's jobs have; 0 for others."""
+    names = {template.name.rpartition("-")[0] for template in workload.templates}
+    return sum(1 << i for i, shape in enumerate(SHAPES) if shape in names) if workload.name == "random" else 0
 
 
 def random_world(rng: np.random.Generator, shapes: Sequence[str] = tuple(SHAPES)) -> dict[str, Any]:
@@ -161,6 +194,7 @@ def label(
     for episode in _forever():
         world = known_world(rng, traces) if rng.random() < known else random_world(rng, shapes)
         env = ClusterSchedulingEnv(**world, may_wait=True)
+        made_of = shapes_of(env.traces[0].workload)
         observation, info = env.reset(seed=int(rng.integers(1 << 31)))
         about = EnvInfo.of(env, seed=int(rng.integers(1 << 31)))
         teacher = make_agent(rule)
@@ -178,7 +212,7 @@ def label(
                 choices = propose(observation, info, (row, int(action[1]) + 1), candidates, env.max_stages)
                 if len(choices) > 1:
                     costs = look.costs(choices, futures, rng)
-                    book.note(observation, env.moving_s, choices, costs)
+                    book.note(observation, env.moving_s, made_of, choices, costs)
                     best = choices[int(costs.mean(0).argmin())]
                     if rng.random() < 0.05:
                         best = choices[int(rng.integers(len(choices)))]
