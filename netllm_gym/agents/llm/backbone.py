@@ -17,7 +17,17 @@ from torch import nn
 
 from netllm_gym.agents.llm import ladder
 from netllm_gym.agents.llm.config import LADDER, LLMConfig
-from netllm_gym.agents.llm.smollm2 import DEPTH, EMBEDDED, WHEEL, llama_config, smollm2
+from netllm_gym.agents.llm.gguf import GGUF
+from netllm_gym.agents.llm.smollm2 import (
+    DEPTH,
+    EMBEDDED,
+    EMBEDDING_RMS,
+    WHEEL,
+    embedded_file,
+    llama_config,
+    smollm2,
+)
+from netllm_gym.agents.llm.words import ByteWords, GGUFWords, TableWords, Words
 from netllm_gym.errors import ConfigError
 
 TINY = "tiny-random"
@@ -47,6 +57,14 @@ def device_of(config: LLMConfig) -> torch.device:
     return torch.device(name)
 
 
+def dtype_of(config: LLMConfig) -> torch.dtype:
+    """Resolve ``config.dtype``: bfloat16 where a CUDA device computes in it, unless told otherwise."""
+    if config.dtype == "auto" and not config.four_bit:
+        fast = device_of(config).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if config.dtype == "bf16" or config.four_bit else torch.float32
+
+
 def _four_bit() -> Any:
     from importlib.util import find_spec
 
@@ -66,7 +84,9 @@ def _from_transformers(config: LLMConfig, dtype: torch.dtype) -> nn.Module:
         else:
             options: dict[str, Any] = {"dtype": dtype}
             if config.four_bit:
-                options = {"quantization_config": _four_bit(), "device_map": {"": device_of(config)}}
+                options = {"quantization_config": _four_bit()}
+            if device_of(config).type == "cuda":
+                options["device_map"] = {"": device_of(config)}  # straight onto the device, never whole in memory here
             model = AutoModel.from_pretrained(config.backbone, use_safetensors=True, **options)
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise ConfigError(unreadable(config.backbone, error)) from None
@@ -98,11 +118,16 @@ def _decoder(model: Any, name: str) -> nn.Module:
         for block in model.block:
             block.layer = nn.ModuleList([block.layer[0], block.layer[-1]])
     try:
-        # The agent feeds embeddings, so one row stands in for the vocabulary's table.
         table = model.get_input_embeddings()
-        model.set_input_embeddings(nn.Embedding(1, table.weight.shape[1], dtype=table.weight.dtype))
+        begin = getattr(model.config, "decoder_start_token_id" if hasattr(model, "block") else "bos_token_id", None)
+        begin = begin[0] if isinstance(begin, list) else begin
+        begin = begin if begin is not None and begin < len(table.weight) else None
+        # The agent feeds embeddings, so one row stands in for the vocabulary's table.
+        row = nn.Embedding(1, table.weight.shape[1], dtype=table.weight.dtype, device=table.weight.device)
+        model.set_input_embeddings(row)
     except (AttributeError, NotImplementedError):
         raise ConfigError(f"backbone {name} ({type(model).__name__}) takes no embeddings as input") from None
+    model.words = TableWords(table, begin, name)
     return model
 
 
@@ -140,31 +165,69 @@ def load_backbone(config: LLMConfig) -> nn.Module:
     from transformers import LlamaModel
 
     device_of(config)  # a device that is not there is found before anything is loaded
-    dtype = torch.bfloat16 if config.dtype == "bf16" else torch.float32
+    dtype = torch.float32 if config.tuning == "full" else dtype_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         if config.backbone == TINY:
             model: Any = LlamaModel(llama_config(min(config.layers, 2) or 2, 32, 4, 2, 64, 4096, 1e4))
+            model.words = ByteWords(32, 0.1)
         elif config.backbone in LADDER:
             model = ladder.build(config.backbone, config.layers)
+            model.words = Words()
         elif config.backbone == EMBEDDED:
             if config.layers > DEPTH:
                 raise ConfigError(f"backbone {EMBEDDED} has {DEPTH} layers, {config.layers} were asked for")
             if config.four_bit:
                 raise ConfigError(f"four_bit reads backbones of the Hub or a folder; {EMBEDDED} is small enough")
-            model = smollm2(config.layers, config.weights != "random")
+            random = config.weights == "random"
+            model = smollm2(config.layers, not random)
+            words = (
+                ByteWords(width(model), EMBEDDING_RMS) if random else GGUFWords(GGUF(embedded_file()), EMBEDDING_RMS)
+            )
+            model.words = words
         else:
             model = _from_transformers(config, dtype)
             if config.layers:
                 _truncate(model, config.layers, config.backbone)
+            _probe(model.eval(), config.backbone)
         if config.weights == "shuffled":
             _shuffle(model)
     if not config.four_bit:
-        model = model.to(dtype)
+        for parameter in model.parameters():  # not the buffers: RoPE's frequencies must stay exact
+            parameter.data = parameter.data.to(dtype)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.requires_grad_(False)
     return model.eval()
+
+
+@torch.inference_mode()
+def _probe(model: Any, name: str) -> None:
+    """Refuse a model that sees later tokens, or whose cache does not give what a whole pass gives.
+
+    Raises:
+        ConfigError: it is no decoder that this agent can be built on.
+    """
+    from transformers import DynamicCache
+
+    kind = f"backbone {name} ({type(model).__name__})"
+    parameter = next(model.parameters())
+    tokens = torch.randn(1, 6, width(model), generator=torch.Generator().manual_seed(0))
+    tokens = (tokens * model.words.rms).to(parameter.device, parameter.dtype if parameter.is_floating_point() else None)
+    changed = torch.cat([tokens[:, :-1], -tokens[:, -1:]], dim=1)
+    cache = DynamicCache()
+    try:
+        whole, other = (model(inputs_embeds=x, use_cache=False).last_hidden_state for x in (tokens, changed))
+        for part in (tokens[:, :4], tokens[:, 4:]):
+            late = model(inputs_embeds=part, past_key_values=cache, use_cache=True).last_hidden_state
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigError(f"{kind} cannot be fed and cached step by step ({type(error).__name__}: {reason})") from None
+    slack = (1e-3 if parameter.dtype == torch.float32 else 0.1) * float(whole.abs().max())
+    if float((whole - other)[:, :-1].abs().max()) > slack:
+        raise ConfigError(f"{kind} sees later steps: an encoder cannot decide step by step; take a decoder")
+    if float((whole[:, 4:] - late).abs().max()) > slack or cache.get_seq_length() != tokens.shape[1]:
+        raise ConfigError(f"{kind} does not keep its past in a key–value cache; take a decoder with full attention")
 
 
 def lora_targets(model: nn.Module, config: LLMConfig) -> str | list[str]:
@@ -185,6 +248,21 @@ def lora_targets(model: nn.Module, config: LLMConfig) -> str | list[str]:
     if odd := [name for name in wanted if name.rpartition(".")[2] not in present]:
         raise ConfigError(f"backbone {config.backbone} has no module {odd[0]!r} to adapt; use lora_targets=all-linear")
     return wanted
+
+
+def blocks(model: Any) -> list[nn.Module]:
+    """The blocks of a decoder, under adapters too; empty for a stand-in without any."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    root = getattr(inner, "decoder", inner)
+    found = (getattr(root, attribute, None) for attribute in ("layers", "h", "block"))
+    return next((list(part) for part in found if isinstance(part, nn.ModuleList)), [])
+
+
+def final_norm(model: Any) -> nn.Module | None:
+    """The norm after the last block; ``None`` where there is none."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    root = getattr(inner, "decoder", inner)
+    return next((m for n in ("norm", "ln_f", "final_layer_norm") if (m := getattr(root, n, None)) is not None), None)
 
 
 def width(model: Any) -> int:

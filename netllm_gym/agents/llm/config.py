@@ -11,11 +11,17 @@ OBJECTIVES = ("return-conditioned", "regret", "regression", "cloning")
 TOKENS = ("fused", "per-key")
 WEIGHTS = ("pretrained", "random", "shuffled")
 TUNING = ("lora", "frozen", "full")
-DTYPES = ("fp32", "bf16")
+DTYPES = ("auto", "fp32", "bf16")
+STARTS = ("bos", "learnt", "none")
+INPUT_SCALES = ("unit", "embedding")
+FINAL_NORMS = ("frozen", "learnt")
 # Small stand-ins for a language model; see netllm_gym.agents.llm.ladder.
 LADDER = ("none", "linear", "attention", "transformer")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 REGRESSION_LOSSES = ("squared", "absolute")
+
+# What checkpoints did that were written before these options existed.
+BEFORE_START = {"start": "none", "input_scale": "unit", "final_norm": "frozen", "average": 0.0}
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,13 @@ class LLMConfig:
             ``cloning`` (imitate the actions) or ``regression`` (continuous actions).
         regression_loss: ``squared`` (each value standardised) or ``absolute`` (in the actions' own unit, so that
             values that vary more count more).
+        start: what stands before the first step, so that no step becomes the attention's sink: ``bos`` (the frozen
+            embedding of the token that the backbone's texts begin with; a family without one gets a learnt one),
+            ``learnt`` or ``none``.
+        input_scale: root mean square of the tokens that go in: ``unit``, or ``embedding`` (that of the backbone's own
+            word embeddings).
+        final_norm: the norm after the last block that is kept was trained after the last of all blocks: ``frozen``
+            leaves it, ``learnt`` trains it.
         tokens: ``fused`` (a step is one token) or ``per-key`` (one for each observation key, return and action).
         show_actions: whether a step's tokens include the previous action.
         context: how many steps the agent sees, this one included; 0 means the whole episode.
@@ -40,13 +53,17 @@ class LLMConfig:
         lora_alpha, lora_dropout: of peft's LoraConfig.
         lora_targets: ``all-linear``, ``attention`` (the projections of attention, whatever the family calls them),
             or names of modules.
-        dtype: of the frozen weights; encoder, head and adapters are always float32.
+        dtype: of the frozen weights: ``fp32``, ``bf16`` or ``auto`` (bf16 on a CUDA device that computes in it, else
+            fp32); encoder, head and adapters are always float32. With ``tuning="full"`` the weights stay float32 and
+            bf16 is what they are computed in.
         device: where to train and act; ``auto`` takes CUDA, else MPS, else the CPU.
         four_bit: keep the frozen weights in 4 bits (NF4 by bitsandbytes; CUDA only).
         gradient_checkpointing: recompute the backbone's activations in the backward pass, for less memory.
         target_quantile: quantile of the dataset's returns that a return-conditioned agent asks for.
         learning_rate, weight_decay, warmup, batch_size, steps: of AdamW; batches are whole episodes.
         eval_every, patience: steps between validations; validations without improvement before stopping.
+        average: decay of the running mean of the learnt weights, which is what is validated and kept; 0 keeps the
+            weights themselves.
         seed: of initial weights, batches and dropout.
     """
 
@@ -56,14 +73,17 @@ class LLMConfig:
     tuning: str = "lora"
     objective: str = "regret"
     regression_loss: str = "squared"
+    start: str = "bos"
+    input_scale: str = "unit"
+    final_norm: str = "frozen"
     tokens: str = "fused"
     show_actions: bool = False
     context: int = 0
     lora_rank: int = 16
     lora_alpha: float = 32.0
-    lora_dropout: float = 0.05
+    lora_dropout: float = 0.0
     lora_targets: str | tuple[str, ...] = "all-linear"
-    dtype: str = "fp32"
+    dtype: str = "auto"
     device: str = "auto"
     four_bit: bool = False
     gradient_checkpointing: bool = False
@@ -75,14 +95,18 @@ class LLMConfig:
     steps: int = 400
     eval_every: int = 25
     patience: int = 8
+    average: float = 0.98
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.lora_targets, str):
             object.__setattr__(self, "lora_targets", tuple(self.lora_targets) or "all-linear")
         if self.backbone in LADDER:
-            if self.four_bit or self.gradient_checkpointing or self.dtype != "fp32":
+            if self.four_bit or self.gradient_checkpointing or self.dtype == "bf16":
                 raise ConfigError(f"backbone {self.backbone} is small: bf16, 4 bits and checkpointing are for decoders")
+            object.__setattr__(self, "dtype", "fp32")
+            object.__setattr__(self, "start", "none")
+            object.__setattr__(self, "input_scale", "unit")
             object.__setattr__(self, "weights", "random")
             object.__setattr__(self, "tuning", "full")
         if self.lora_rank == 0 and self.tuning == "lora":
@@ -95,17 +119,22 @@ class LLMConfig:
             ("tuning", self.tuning, TUNING),
             ("dtype", self.dtype, DTYPES),
             ("device", self.device, DEVICES),
+            ("start", self.start, STARTS),
+            ("input scale", self.input_scale, INPUT_SCALES),
+            ("final norm", self.final_norm, FINAL_NORMS),
         ):
             if value not in known:
                 raise UnknownNameError(what, str(value), known)
-        if self.tuning == "full" and (self.dtype != "fp32" or self.four_bit):
-            raise ConfigError("tuning full needs float32 weights; bf16 and 4 bits are for weights that stay frozen")
+        if self.tuning == "full" and self.four_bit:
+            raise ConfigError("tuning full learns every weight; four_bit is for weights that stay frozen")
         if self.four_bit and self.weights != "pretrained":
             raise ConfigError("four_bit reads pretrained weights; random and shuffled ones are float32 or bf16")
         if min(self.batch_size, self.steps, self.eval_every, self.patience) < 1:
             raise ConfigError("batch_size, steps, eval_every and patience must be at least 1")
         if min(self.layers, self.lora_rank, self.warmup, self.context) < 0:
             raise ConfigError("layers, lora_rank, warmup and context must not be negative")
+        if not 0 <= self.average < 1:
+            raise ConfigError(f"average must lie in [0, 1), got {self.average:g}")
         if self.learning_rate <= 0 or not 0 <= self.target_quantile <= 1:
             raise ConfigError("learning_rate must be positive and target_quantile in [0, 1]")
 
@@ -113,6 +142,15 @@ class LLMConfig:
         """Return a JSON-able dict; :meth:`from_json` is its inverse."""
         targets = self.lora_targets if isinstance(self.lora_targets, str) else list(self.lora_targets)
         return {**asdict(self), "lora_targets": targets}
+
+    @classmethod
+    def of_checkpoint(cls, values: dict[str, Any]) -> LLMConfig:
+        """Rebuild the configuration of a checkpoint: options that did not exist yet keep what was done then.
+
+        Raises:
+            UnknownNameError, ConfigError: as :meth:`from_json`.
+        """
+        return cls.from_json({**BEFORE_START, **values})
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> LLMConfig:

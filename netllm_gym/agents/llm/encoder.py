@@ -32,7 +32,7 @@ class Scalar(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Project values and logarithms."""
-        return self.linear(_features(x.float().flatten(1) / self.scale).flatten(1))
+        return self.linear(_features(x.float().reshape(len(x), -1) / self.scale).flatten(1))
 
 
 class Series(nn.Module):

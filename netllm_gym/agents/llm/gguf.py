@@ -8,6 +8,7 @@ cost a fraction of the whole. Format: ggml's docs/gguf.md, version 3.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -84,6 +85,29 @@ class GGUF:
         if raw.size != count:
             raise CheckpointError(f"{self.path} is truncated at tensor {name}")
         return _dequantise(raw, kind).reshape(shape)
+
+    def rows(self, name: str, numbers: Sequence[int]) -> NDArray[np.float32]:
+        """Read and dequantise some rows of a matrix, ``[len(numbers), columns]``.
+
+        Raises:
+            CheckpointError: no such matrix, no such row, a type not read here, or a truncated file.
+        """
+        shape, kind, offset = self.tensors.get(name, ((), -1, 0))
+        if kind not in _BYTES or len(shape) != 2 or shape[1] % _BYTES[kind][0]:
+            raise CheckpointError(f"{self.path} holds no matrix {name} of a type that is read")
+        if odd := [number for number in numbers if not 0 <= number < shape[0]]:
+            raise CheckpointError(f"{self.path}: {name} has {shape[0]} rows, row {odd[0]} was asked for")
+        per_block, block_bytes = _BYTES[kind]
+        row_bytes = shape[1] // per_block * block_bytes
+        with self.path.open("rb") as handle:
+            parts = []
+            for number in numbers:
+                handle.seek(self._data + offset + number * row_bytes)
+                parts.append(handle.read(row_bytes))
+        raw = np.frombuffer(b"".join(parts), np.uint8)
+        if raw.size != row_bytes * len(numbers):
+            raise CheckpointError(f"{self.path} is truncated at tensor {name}")
+        return _dequantise(raw, kind).reshape(len(numbers), shape[1])
 
 
 def _string(handle: BinaryIO) -> str:

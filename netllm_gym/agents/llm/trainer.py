@@ -15,18 +15,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from netllm_gym.agents.llm.agent import LLMAgent
 from netllm_gym.agents.llm.backbone import device_of
 from netllm_gym.agents.llm.batches import ByLength, collate, windows
 from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.agents.llm.diagnostics import diagnose, gradient_shares
 from netllm_gym.agents.llm.model import DecisionModel
+from netllm_gym.agents.llm.runs import AVERAGED, WEIGHTS, choice, newest_complete, out_of_memory, tensor_cores
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.files import write_json
-
-_WEIGHTS = "trainable.safetensors"
 
 
 class _Trainer(Trainer):
@@ -37,6 +36,29 @@ class _Trainer(Trainer):
         self.decider: Any = self.model
         self.held_out: Any = self.eval_dataset
         self.minutes, self.began = minutes, time.monotonic()
+        self.averaged: dict[str, torch.Tensor] = {}
+        self.shares: dict[str, float] = {}
+
+    def learnt(self) -> dict[str, torch.nn.Parameter]:
+        """What the optimiser moves, by name."""
+        return {name: value for name, value in self.decider.named_parameters() if value.requires_grad}
+
+    @torch.no_grad()
+    def average(self) -> None:
+        """Move the running mean of the learnt weights; it follows closely at first, when they move most."""
+        decay = min(float(self.decider.llm_config.average), self.state.global_step / (self.state.global_step + 10))
+        for name, value in self.learnt().items():
+            mean = self.averaged.setdefault(name, value.detach().clone())
+            mean.lerp_(value.detach(), 1.0 - decay)
+
+    @torch.no_grad()
+    def exchange(self) -> None:
+        """Put the mean in the weights' place, or the weights back."""
+        for name, value in self.learnt().items():
+            if name in self.averaged:
+                kept = value.detach().clone()
+                value.copy_(self.averaged[name])
+                self.averaged[name] = kept
 
     def elapsed_share(self) -> float:
         """Share of the time limit that is used up (0 without one), by the first process's clock."""
@@ -68,32 +90,52 @@ class _Trainer(Trainer):
         return ByLength(lengths, self.args.train_batch_size * self.args.world_size, self.args.seed)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Mean loss and score over the validation decisions; every process goes through all of them, so that all agree
-        on when to stop.
+        """Mean loss, score and choice over the validation decisions; every process goes through all of them, so that
+        all agree on when to stop.
+
+        The score of few decisions jumps when an argmax changes; the loss does not, but weighs what nobody would play.
+        So weights are chosen by both: the geometric mean, in which each counts by its relative change.
         """
         model: Any = self.model
         model.eval()
-        totals, decisions = {"eval_loss": 0.0, "eval_score": 0.0}, 0
+        self.exchange()
+        totals, decisions, found_there = {"eval_loss": 0.0, "eval_score": 0.0}, 0, {}
         with torch.inference_mode():
-            for batch in DataLoader(self.held_out, self.args.eval_batch_size, collate_fn=self.data_collator):
+            for number, batch in enumerate(
+                DataLoader(self.held_out, self.args.eval_batch_size, collate_fn=self.data_collator)
+            ):
                 batch = self._prepare_inputs(batch)
                 found, count = model(**batch), int(batch["mask"].sum())
                 for key in ("loss", "score"):
                     totals[f"eval_{key}"] += float(found[key]) * count
                 decisions += count
+                if number == 0 and isinstance(self.decider, DecisionModel):
+                    found_there = diagnose(self.decider, batch)
+        self.exchange()
         metrics = {key: value / decisions for key, value in totals.items()}
-        self.log(metrics)
+        metrics["eval_choice"] = choice(metrics["eval_loss"], metrics["eval_score"])
+        self.log({**metrics, **found_there, **self.shares})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(str(output_dir or self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {key: value.contiguous().cpu() for key, value in self.decider.trainable().items()}
-        save_file(tensors, folder / _WEIGHTS)
+        wanted = self.decider.trainable()
+        if state_dict is not None:  # under FSDP the trainer gathers the shards first
+            wanted = {key: state_dict[key] for key in wanted if key in state_dict}
+        save_file({key: value.contiguous().cpu() for key, value in wanted.items()}, folder / WEIGHTS)
+        if self.averaged:
+            means = {key: value.contiguous().cpu() for key, value in self.averaged.items()}
+            save_file(means, folder / AVERAGED)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        (model or self.decider).load_state_dict(load_file(Path(resume_from_checkpoint) / _WEIGHTS), strict=False)
+        folder = Path(resume_from_checkpoint)
+        decider = model or self.decider
+        decider.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+        if (folder / AVERAGED).is_file():
+            device = next(decider.parameters()).device
+            self.averaged = {key: value.to(device) for key, value in load_file(folder / AVERAGED).items()}
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
@@ -108,6 +150,13 @@ class _Log(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
         """Record what the trainer reports."""
+        for key in ("loss", "eval_loss"):
+            if logs and not math.isfinite(float(logs.get(key, 0.0))):
+                if state.best_metric is None:
+                    raise ConfigError(
+                        f"the training diverged: {key} is {logs[key]} at step {state.global_step}; lower learning_rate"
+                    )
+                control.should_training_stop = True  # the best weights until now are kept
         if not state.is_world_process_zero:
             return
         with self.path.open("a", encoding="utf-8") as handle:
@@ -118,8 +167,15 @@ class _Log(TrainerCallback):
             if text:
                 self.progress(f"step {state.global_step}/{state.max_steps}: {text}")
 
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note where the gradient is, once for each validation."""
+        if self.trainer and args.eval_steps and (state.global_step + 1) % int(args.eval_steps) == 0:
+            self.trainer.shares = gradient_shares(self.trainer.decider)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Validate, save and stop when the time is up."""
+        """Average the weights; refuse to go on from a loss that is no number; stop when the time is up."""
+        if self.trainer and self.trainer.decider.llm_config.average and not self.trainer.is_fsdp_enabled:
+            self.trainer.average()
         if self.trainer and self.trainer.elapsed_share() >= 1:
             control.should_evaluate = control.should_save = control.should_training_stop = True
 
@@ -140,6 +196,15 @@ def check(config: LLMConfig, experience: Experience) -> None:
     """Refuse experience that an objective cannot learn from."""
     if not experience.episodes:
         raise DatasetError(f"dataset {experience.name} holds no episode")
+    for number, episode in enumerate(experience.episodes):
+        parts = {**episode.observations, "actions": episode.actions, "rewards": episode.rewards}
+        for key, array in parts.items():
+            if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+                step = int(np.argwhere(~np.isfinite(array.reshape(len(array), -1)).all(1))[0, 0])
+                raise DatasetError(
+                    f"dataset {experience.name}: {key} of episode {number}"
+                    f"{f' ({episode.trace})' if episode.trace else ''} is not a number at step {step}"
+                )
     if config.objective == "regret" and any(e.action_values is None for e in experience.episodes):
         raise DatasetError(
             f"dataset {experience.name} has no action values; collect it with --hindsight or --values-of"
@@ -204,13 +269,13 @@ def fit(
         save_steps=config.eval_every,
         save_total_limit=2,
         load_best_model_at_end=valid is not None,
-        metric_for_best_model="eval_score" if valid is not None else None,
+        metric_for_best_model="eval_choice" if valid is not None else None,
         greater_is_better=False,
         seed=config.seed,
         report_to="tensorboard" if find_spec("tensorboard") else "none",
         remove_unused_columns=False,
         disable_tqdm=True,
-        dataloader_pin_memory=False,
+        dataloader_pin_memory=device_of(config).type == "cuda",
         use_cpu=device_of(config).type == "cpu",
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one process, one device; `accelerate launch` starts several
@@ -229,17 +294,22 @@ def fit(
     )
     trainer.remove_callback(PrinterCallback)
     log.trainer = trainer
-    last = (
-        get_last_checkpoint(str(arguments.output_dir)) if resume and Path(str(arguments.output_dir)).is_dir() else None
-    )
-    trainer.train(resume_from_checkpoint=last)
+    where = Path(str(arguments.output_dir))
+    last = newest_complete(where) if resume and where.is_dir() else None
+    try:
+        with tensor_cores(device_of(config)):
+            trainer.train(resume_from_checkpoint=last)
+    except torch.OutOfMemoryError as error:
+        raise ConfigError(out_of_memory(config, error)) from None
+    trainer.exchange()  # what was validated is what is kept
     with torch.no_grad():  # checkpoints hold half precision: what is evaluated is what is stored
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.copy_(parameter.half().float())
     results: dict[str, Any] = {"steps": trainer.state.global_step}
     if valid is not None and trainer.state.best_metric is not None:
-        results["valid_score"] = trainer.state.best_metric
+        best = [log for log in trainer.state.log_history if log.get("eval_choice") == trainer.state.best_metric][-1]
+        results |= {"valid_score": best["eval_score"], "valid_loss": best["eval_loss"]}
     return results
 
 

@@ -16,6 +16,7 @@ from netllm_gym import traces as trace_room
 from netllm_gym.envs.cluster.model import ClusterModel
 from netllm_gym.envs.cluster.simulator import ClusterSimulator, Tables
 from netllm_gym.envs.cluster.state import COMMON, Job
+from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.traces import TraceSet
 from netllm_gym.traces.jobs.trace import JobTrace, job_traces, paced
@@ -184,10 +185,7 @@ class ClusterSchedulingEnv(gym.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         """Draw jobs and arrivals and run to the first decision."""
         super().reset(seed=seed)
-        for name in options or ():
-            if name != "trace":
-                raise UnknownNameError("option of reset", str(name), ["trace"])
-        index = (options or {}).get("trace")
+        index = reset_options(options, ("trace",)).get("trace")
         if index is None:
             index = int(self.np_random.integers(len(self.traces)))
         if not 0 <= index < len(self.traces):

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
+from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.envs.viewport import metrics
 from netllm_gym.envs.viewport.crowd import Crowd, FolderMaps
 from netllm_gym.envs.viewport.crowd_paths import CrowdPaths
@@ -193,10 +194,7 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode; see the class for `options`."""
         super().reset(seed=seed)
-        options = options or {}
-        unknown = set(options) - {"trace", "start_s"}
-        if unknown:
-            raise ConfigError(f"unknown reset option {sorted(unknown)[0]!r}; known: trace, start_s")
+        options = reset_options(options, ("trace", "start_s"))
         drawn = int(self.np_random.integers(len(self.traces)))
         index = int(options.get("trace", drawn))
         if not 0 <= index < len(self.traces):

@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
 from netllm_gym.envs.abr.kernel import download, link_arrays
+from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.envs.viewport.allocate import inside_outside, knapsack
 from netllm_gym.envs.viewport.crowd_paths import CrowdPaths
 from netllm_gym.envs.viewport.prediction import load_head_traces, other_viewers
@@ -269,10 +270,7 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode; see the class for `options`."""
         super().reset(seed=seed)
-        options = options or {}
-        unknown = set(options) - {"trace", "network", "start_s"}
-        if unknown:
-            raise ConfigError(f"unknown reset option {sorted(unknown)[0]!r}; known: network, start_s, trace")
+        options = reset_options(options, ("trace", "network", "start_s"))
         drawn = (
             int(self.np_random.integers(len(self.traces))),
             int(self.np_random.integers(len(self.networks))),

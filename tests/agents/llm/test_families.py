@@ -160,13 +160,13 @@ def test_mistakes_about_backbones_are_one_line(folders):
         assert "\n" not in str(caught.value)
 
     refused("has 3 layers, 4 were asked for", layers=4)
-    refused("context 20 is 80 tokens, backbone .* holds 64", context=20)
+    refused("context 20 is 80 tokens after 1 of start .* holds 64", context=20)
     refused("no module 'nothing' to adapt", lora_targets=("nothing",))
     if not torch.cuda.is_available():
         refused("device cuda is not available", device="cuda")
         refused("four_bit needs a CUDA device", four_bit=True)
-    with pytest.raises(ConfigError, match="tuning full needs float32"):
-        _config(folders["llama"], tuning="full", dtype="bf16")
+    with pytest.raises(ConfigError, match="tuning full learns every weight"):
+        _config(folders["llama"], tuning="full", four_bit=True)
     with pytest.raises(UnknownNameError, match="bf16"):
         _config(folders["llama"], dtype="fp16")
 

@@ -129,12 +129,14 @@ def test_batches_hold_episodes_of_like_length_and_every_episode_once():
 
 
 def test_training_stops_early_when_validation_does_not_improve_and_keeps_the_best(tmp_path):
-    config = dataclasses.replace(CONFIG, learning_rate=1.0, steps=200, eval_every=5, patience=2)
+    config = dataclasses.replace(CONFIG, learning_rate=0.2, steps=200, eval_every=5, patience=2)
     agent = train(config, toy(), toy(1), tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    scores = [line["eval_score"] for line in lines if "eval_score" in line]
-    assert agent.results["steps"] < 200 and agent.results["valid_score"] == min(scores)
-    assert min(scores[-2:]) >= min(scores[:-2])
+    found = [(line["eval_choice"], line["eval_score"]) for line in lines if "eval_choice" in line]
+    choices = [choice for choice, _ in found if choice == choice]
+    assert agent.results["steps"] < 200
+    assert agent.results["valid_score"] == found[choices.index(min(choices))][1]
+    assert min(choices[-2:]) >= min(choices[:-2])
 
 
 def test_training_writes_tensorboard_s_events(tmp_path):

@@ -87,6 +87,7 @@ def test_one_adapter_learns_two_tasks(tmp_path):
 
 def test_pushing_and_pulling_a_checkpoint(folders, tmp_path, monkeypatch):
     store = tmp_path / "hub"
+    revisions: list = []
 
     def create(repository, private, exist_ok):
         assert exist_ok and private
@@ -97,6 +98,7 @@ def test_pushing_and_pulling_a_checkpoint(folders, tmp_path, monkeypatch):
 
     def download(repository, revision, allow_patterns):
         assert not any("bin" in pattern or "py" in pattern for pattern in allow_patterns)
+        revisions.append(revision)
         if not (store / repository).exists():
             raise huggingface_hub.errors.LocalEntryNotFoundError(f"{repository} not found\nlong explanation")
         return str(store / repository)
@@ -108,6 +110,10 @@ def test_pushing_and_pulling_a_checkpoint(folders, tmp_path, monkeypatch):
     experience = toy()
     agent = make_agent("hf://somebody/agent")
     assert play(agent, experience, [0]) == play(make_agent(str(folders["choice"])), experience, [0])
+    make_agent("hf://somebody/agent@1a2b3c")
+    assert revisions == [None, "1a2b3c"]
+    with pytest.raises(ConfigError, match="asked for revision a and revision b"):
+        hub.pull("somebody/agent@a", "b")
     with pytest.raises(DownloadError, match=r"cannot be had from the Hub \(nobody/none not found\)$"):
         make_agent("hf://nobody/none")
     (store / "some" / "thing").mkdir(parents=True)

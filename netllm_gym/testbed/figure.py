@@ -1,0 +1,35 @@
+"""Real and simulated buffer over time, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+
+from netllm_gym.evaluation.canvas import COLOURS, canvas, styled
+from netllm_gym.testbed.comparison import Comparison
+
+
+@styled
+def buffers(comparisons: Mapping[str, Comparison], agent: str | None = None) -> Figure:
+    """Draw one episode a condition: the buffer after each segment, real and replayed with the same levels.
+
+    Args:
+        comparisons: as of :func:`netllm_gym.testbed.compare`.
+        agent: whose episode; by default the best agent's that an agent of ours played.
+    """
+    figure, axes = canvas(6.0, 1.9 * len(comparisons) + 0.4, rows=len(comparisons))
+    for axis, (name, found) in zip(axes, comparisons.items(), strict=True):
+        means = found.agents().dropna(subset=["twin"])
+        chosen = agent if agent in means.index else str(means.index[0])
+        own = found.segments[found.segments["agent"] == chosen]
+        episode = int(own["episode"].min())
+        part = own[(own["episode"] == episode) & (own["training_seed"] == own["training_seed"].min())]
+        part = part.sort_values("step")
+        axis.plot(part["real_wall_s"], part["real_buffer_s"], color=COLOURS[0], label="real")
+        axis.plot(part["replayed_wall_s"], part["replayed_buffer_s"], "--", color=COLOURS[1], label="simulated")
+        axis.set_ylabel("buffer (s)")
+        axis.set_title(f"{name}: {chosen}, {found.condition.traces[episode].name[:40]}", loc="left")
+    axes[0].legend(loc="upper left")
+    axes[-1].set_xlabel("time since the first request (s)")
+    return figure
