@@ -23,8 +23,8 @@ class EnvInfo:
         static: public facts of this episode that a deployed agent would know too (for ABR: the video's
             manifest, the QoE weights, the buffer cap).
         seed: entropy for the agent's own random draws in this episode.
-        model: what the environment lets everybody imagine of its future (``env.planning_model()``), for agents that look ahead;
-            ``None`` where it has no such model. It never holds the true future.
+        model: what the environment lets everybody imagine of its future (``env.planning_model()``), for agents that
+            look ahead; ``None`` where it has no such model. It never holds the true future.
         simulator: the environment itself, for agents that declare ``privileged = True`` (the oracles); ``None``
             for everybody else, so that nobody sees the future by accident.
     """

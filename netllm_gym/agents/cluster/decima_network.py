@@ -172,7 +172,8 @@ def read_states(observations: Sequence[Mapping[str, Any]], moving_s: Sequence[fl
         [
             free / total, releasing, supply / total, np.clip(room / 10.0, -3.0, 3.0), (room > 0).astype(float),
             np.log1p(crowd) / 3.0, np.log1p(work) / 7.0, np.log1p(age) / 5.0, rank / crowd, place / crowd, common,
-            np.log1p(shorter / total) / 4.0, np.log1p(work / np.maximum(held, 1.0)) / 6.0, np.log1p(critical) / 4.0, *more,
+            np.log1p(shorter / total) / 4.0, np.log1p(work / np.maximum(held, 1.0)) / 6.0, np.log1p(critical) / 4.0,
+            *more,
         ],
         axis=1,
     )  # fmt: skip

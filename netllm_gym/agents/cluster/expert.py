@@ -1,8 +1,8 @@
 """Students of the rollouts: Decima's network learns to take the decisions that cost least (expert iteration).
 
-The loss of a state is the mean cost of a decision that the network would draw among those compared: a sum that is linear in
-the costs, so that the noise of a label averages out over states instead of biasing the choice, as the best of noisy values
-would. Costs count in their own standard errors.
+The loss of a state is the mean cost of a decision that the network would draw among those compared: a sum that is
+linear in the costs, so that the noise of a label averages out over states instead of biasing the choice, as the best of
+noisy values would. Costs count in their own standard errors.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ExpertConfig:
 
 
 def scores(costs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a state's costs ``[k, 2]`` (mean, error) in standard errors, from the least on: ``[k]``, 0 for the best."""
+    """Return costs ``[k, 2]`` (mean, error) in standard errors above the least: ``[k]``, 0 for the best."""
     error = float(np.sqrt(np.mean(costs[1:, 1] ** 2))) if len(costs) > 1 else 1.0
     values = costs[:, 0] / max(error, 1e-6)
     return np.clip(values - values.min(), 0.0, CLIP).astype(np.float32)
@@ -73,7 +73,7 @@ class _Batch:
     copy: NDArray[np.int64]
 
 
-def _batch(labels: Labels, rows: Sequence[int]) -> _Batch:
+def _batch(labels: Labels, rows: Sequence[int] | NDArray[Any]) -> _Batch:
     """Read states for a network that never waits: waiting is left out."""
     found = [labels.state(int(k)) for k in rows]
     states = read_states([state for state, _, _ in found], [float(labels.moving_s[int(k)]) for k in rows])
@@ -171,11 +171,11 @@ def train_decima(
             schedule.step()
             losses.append(float(loss.detach()))
         with torch.no_grad():
-            values = [
-                (len(b.exists), float(objective(_chances(network, b), torch.from_numpy(b.score), torch.from_numpy(b.copy), 0.0)[1]))
-                for b in held
-            ]
-        score = float(np.average([v for _, v in values], weights=[n for n, _ in values]))
+            values = []
+            for b in held:
+                score_of, copied = torch.from_numpy(b.score), torch.from_numpy(b.copy)
+                values.append(float(objective(_chances(network, b), score_of, copied, 0.0)[1]))
+        score = float(np.average(values, weights=[len(b.exists) for b in held]))
         if score < least:
             least, kept = score, {name: value.detach().numpy().copy() for name, value in weights.items()}
         if say:

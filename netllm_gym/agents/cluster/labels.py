@@ -1,8 +1,8 @@
 """What each of several decisions would lead to, in states of many workloads: the lessons of expert iteration.
 
-Rollouts (:mod:`netllm_gym.agents.cluster.rollout`) tell for a decision and its alternatives how many job-seconds follow. A
-student learns from them where it came to itself, becomes the one that is followed, and is labelled again (Anthony, Tian &
-Barber, "Thinking fast and slow with deep learning and tree search", 2017).
+Rollouts (:mod:`netllm_gym.agents.cluster.rollout`) tell for a decision and its alternatives how many job-seconds
+follow. A student learns from them where it came to itself, becomes the one that is followed, and is labelled again
+(Anthony, Tian & Barber, "Thinking fast and slow with deep learning and tree search", 2017).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Labels:
     Attributes:
         stages, jobs, edges: rows in use of each observation.
         choices: row (-1 ends the round) and executors of each decision compared, the rule's first, ``[…, 2]``.
-        costs: job-seconds that follow, in the mean over futures, less those after the rule's, and the standard error, ``[…, 2]``.
+        costs: job-seconds that follow, in the mean over futures, less those after the rule's, and the standard error,
+            ``[…, 2]``.
         ends: where each state ends in those five, ``[states, 5]``.
         executors: to be placed, idle, in all, ``[states, 3]``; moving_s ``[states]``.
         world: what the state's workload is made of, a bit for each of the random shapes, 0 for a named workload
@@ -57,9 +58,7 @@ class Labels:
     def select(self, kept: NDArray[np.bool_]) -> Labels:
         """Return the states for which `kept` ``[states]`` is true."""
         sizes = np.diff(self.ends, axis=0, prepend=np.zeros((1, 5), np.int64))
-        parts = {
-            name: getattr(self, name)[np.repeat(kept, sizes[:, column])] for column, name in enumerate(COLUMNS)
-        }
+        parts = {name: getattr(self, name)[np.repeat(kept, sizes[:, column])] for column, name in enumerate(COLUMNS)}
         ends = np.cumsum(sizes[kept], axis=0)
         return Labels(
             **parts, ends=ends, executors=self.executors[kept], moving_s=self.moving_s[kept], world=self.world[kept]
@@ -125,7 +124,9 @@ class _Book:
         less = costs - costs[:, :1]
         error = less.std(0, ddof=1) / np.sqrt(len(less))
         table = np.column_stack([less.mean(0), error]).astype(np.float32)
-        self.rows.append((stages, jobs, edges, np.array(choices, np.int32), table, observation["executors"], moving_s, world))
+        self.rows.append(
+            (stages, jobs, edges, np.array(choices, np.int32), table, observation["executors"], moving_s, world)
+        )
 
     def labels(self) -> Labels:
         """Return what was noted.
@@ -137,9 +138,9 @@ class _Book:
             raise DatasetError("no state was labelled in the time given")
         *parts, executors, moving, world = zip(*self.rows, strict=True)
         ends = np.cumsum([[len(part) for part in row[:5]] for row in self.rows], axis=0)
-        joined = [np.concatenate(part) for part in parts]
+        stages, jobs, edges, choices, costs = (np.concatenate(part) for part in parts)
         last = np.array(executors), np.array(moving, np.float32), np.array(world, np.int32)
-        return Labels(*joined, ends, *last)
+        return Labels(stages, jobs, edges, choices, costs, ends, *last)
 
 
 def shapes_of(workload: Workload) -> int:
@@ -174,8 +175,8 @@ def label(
 ) -> Labels:  # fmt: skip
     """Play episodes for about so many seconds and label a share of the states.
 
-    A third of the episodes are played by the rule, a third by the best of what was labelled, a third by a student (by the
-    rule while there is none); one decision in twenty is any of the candidates.
+    A third of the episodes are played by the rule, a third by the best of what was labelled, a third by a student (by
+    the rule while there is none); one decision in twenty is any of the candidates.
 
     Args:
         seed: of everything drawn.
@@ -189,7 +190,8 @@ def label(
         rule: who plays on in the futures.
         limit: stop after so many states, whatever the time (then the same seed gives the same labels).
     """
-    began, book, rng = time.monotonic(), _Book(), np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x1AB,)))
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x1AB,)))
+    began, book = time.monotonic(), _Book()
     players = [make() for make in students]
     for episode in _forever():
         world = known_world(rng, traces) if rng.random() < known else random_world(rng, shapes)

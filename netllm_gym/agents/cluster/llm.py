@@ -75,15 +75,13 @@ class ClusterLLM(BatchAgent):
         """Return (row, count - 1) per episode."""
         view = self._view
         seen = [o if o is None else view(o) for o in observations]
-        known = [
-            info if o is None else {"action_mask": self._mask(info)} for o, info in zip(observations, infos, strict=True)
-        ]
+        pairs = list(zip(observations, infos, strict=True))
+        known = [info if o is None else {"action_mask": self._mask(info)} for o, info in pairs]
         chosen = self._network.act_batch(seen, known)
         if not isinstance(view, ClusterView):
             return chosen
-        return [
-            a if o is None else view.decode(a, int(o["executors"][0])) for a, o in zip(chosen, observations, strict=True)
-        ]
+        decided = zip(chosen, observations, strict=True)
+        return [a if o is None else view.decode(a, int(o["executors"][0])) for a, o in decided]
 
     def _mask(self, info: Any) -> Any:
         mask = self._view.mask(info["action_mask"], self._view.max_stages)

@@ -1,10 +1,10 @@
 """`cluster/rollout`: look ahead in sampled futures before every decision (policy improvement by rollout).
 
-A base policy proposes a decision. Others are tried beside it: each is taken in a copy of the cluster, a rule plays on, and the
-job-seconds until everything is done are compared (Bertsekas, Tsitsiklis & Wu, "Rollout algorithms for combinatorial
-optimization", 1997). Futures are drawn from what a scheduler knows (:mod:`netllm_gym.envs.cluster.model`), the same for all
-candidates, so that their differences are small against their spread. A candidate replaces the base's decision only if it is
-better by `margin` standard errors.
+A base policy proposes a decision. Others are tried beside it: each is taken in a copy of the cluster, a rule plays on,
+and the job-seconds until everything is done are compared (Bertsekas, Tsitsiklis & Wu, "Rollout algorithms for
+combinatorial optimization", 1997). Futures are drawn from what a scheduler knows
+(:mod:`netllm_gym.envs.cluster.model`), the same for all candidates, so that their differences are small against their
+spread. A candidate replaces the base's decision only if it is better by `margin` standard errors.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ class Lookahead:
         model: of the running cluster.
         rule: who plays on, as :func:`compiled_rule` gives it.
         horizon: jobs arrive for so long in a future; after that the door is closed.
-        until: a future is played for at most so long; what is left then is estimated. Both in what a mean job would take
-            alone.
+        until: a future is played for at most so long; what is left then is estimated. Both in what a mean job would
+            take alone.
     """
 
     def __init__(self, model: ClusterModel, rule: tuple[int, float, float], horizon: float, until: float) -> None:
@@ -131,7 +131,8 @@ class ClusterRollout(Agent):
         rule: who plays on in the futures: ``cluster/tuned``, ``cluster/strict-fair`` or ``cluster/fair``.
         candidates: how many decisions are compared, the base's among them.
         futures: how many futures, in two halves: candidates that are clearly worse after the first are dropped.
-        horizon: how long jobs go on arriving in a future, in what a mean job would take alone (TPC-H on 50 executors: 26 s).
+        horizon: how long jobs go on arriving in a future, in what a mean job would take alone (TPC-H on 50 executors:
+            26 s).
         until: after how long a future is cut off and the rest estimated, in the same unit.
         margin: standard errors by which a candidate must be better than the base's decision.
         seconds: at most about so long a decision; what has been compared by then decides.
@@ -196,4 +197,6 @@ class ClusterRollout(Agent):
 
 
 def _error(differences: Sequence[float]) -> float:
+    if len(differences) < 2:
+        return np.inf
     return float(np.std(differences, ddof=1) / np.sqrt(len(differences)))

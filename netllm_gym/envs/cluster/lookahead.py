@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from netllm_gym.compiled import njit
-from netllm_gym.envs.cluster.kernel import (
+from netllm_gym.envs.cluster.kernel import advance, close_round, commit
+from netllm_gym.envs.cluster.world import (
     ACTIVE,
     COMMITTABLE,
     EXECUTORS,
@@ -21,9 +22,6 @@ from netllm_gym.envs.cluster.kernel import (
     S_OPEN_PARENTS,
     S_UNLAUNCHED,
     World,
-    advance,
-    close_round,
-    commit,
     schedulable,
     source_job,
 )
@@ -46,7 +44,8 @@ def work_left(w, work):
 
 @njit(cache=True)
 def decide(w, rule, whole, floor, work, caps, order):
-    """Return (stage, executors) as the rule would decide: ``cluster/tuned``, ``cluster/strict-fair`` or ``cluster/fair``.
+    """Return (stage, executors) as the rule would decide: ``cluster/tuned``, ``cluster/strict-fair`` or
+    ``cluster/fair``.
 
     `work`, `caps` and `order` are scratch, one entry a job.
     """

@@ -1,9 +1,10 @@
 """What a scheduler may know of a running cluster, and the futures that it can imagine from it.
 
-A scheduler knows where its executors are, what they run and since when, which jobs have come and when, their stages and how
-many tasks are left. It does not know how long tasks take, nor which jobs come next. A :class:`ClusterModel` holds the
-first and draws the second: durations from the stages' profiles (or, under ``durations="history"``, from what has ended),
-ends of running tasks given how long they have run, arrivals at the rate so far, of jobs like those that have come.
+A scheduler knows where its executors are, what they run and since when, which jobs have come and when, their stages and
+how many tasks are left. It does not know how long tasks take, nor which jobs come next. A :class:`ClusterModel` holds
+the first and draws the second: durations from the stages' profiles (or, under ``durations="history"``, from what has
+ended), ends of running tasks given how long they have run, arrivals at the rate so far, of jobs like those that have
+come.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.compiled import njit
-from netllm_gym.envs.cluster import kernel
+from netllm_gym.envs.cluster import world as places
 from netllm_gym.envs.cluster.agenda import ARRIVAL, DONE, READY
 from netllm_gym.envs.cluster.durations import LEVELS
-from netllm_gym.envs.cluster.kernel import F_TABLE, X_LAST, Durations, World, pack, push
 from netllm_gym.envs.cluster.state import COMMON, Job, Pool
+from netllm_gym.envs.cluster.world import F_TABLE, X_LAST, Durations, World, pack, push
 from netllm_gym.traces.jobs.statistics import critical_path_s
 from netllm_gym.traces.jobs.workload import JobTemplate
 
@@ -57,11 +58,11 @@ def draw_ends(w, d, elapsed, wave, level, now, seed):
             continue
         g = w.ex[X_LAST, e]
         t, begin = w.fixed[F_TABLE, g], 0
-        offset, count = d.offset[t, wave[e], level[e]], d.count[t, wave[e], level[e]]
+        offset, count = d.offset[t, wave[e], level[e]], d.lengths[t, wave[e], level[e]]
         longer = 0
         for k in range(count):
             longer += d.samples[offset + k] > elapsed[e]
-        u = kernel.uniform(seed, 1 << 40, e)
+        u = places.uniform(seed, 1 << 40, e)
         if longer:
             rank = int(u * longer)
             for k in range(count):
@@ -71,8 +72,8 @@ def draw_ends(w, d, elapsed, wave, level, now, seed):
                     begin += 1
         else:
             duration = elapsed[e] * (1.0 - LONGER * np.log(1.0 - u)) + 1e-3
-        w.n[kernel.ENTERED] += 1
-        push(w, now + max(duration - elapsed[e], 0.0), w.n[kernel.ENTERED], DONE, e)
+        w.n[places.ENTERED] += 1
+        push(w, now + max(duration - elapsed[e], 0.0), w.n[places.ENTERED], DONE, e)
 
 
 class ClusterModel:
@@ -106,7 +107,8 @@ class ClusterModel:
 
     @property
     def alone_s(self) -> float:
-        """What a mean job that has come would take alone: its longest way, its work on all executors and one move, seconds.
+        """What a mean job that has come would take alone: its longest way, its work on all executors and one move,
+        seconds.
 
         It is the unit in which horizons are given, so that they fit short jobs and long ones.
         """
@@ -150,7 +152,8 @@ class ClusterModel:
             children[a].append(b)
         shape = _Shape(
             self._tables, np.array([s.tasks for s in template.stages]), parents, degree,
-            np.array([b for own in children for b in own], np.int64), np.array(template.mean_s), critical_path_s(template),
+            np.array([b for own in children for b in own], np.int64), np.array(template.mean_s),
+            critical_path_s(template),
         )  # fmt: skip
         offset, count = np.zeros((n, WAVES, len(LEVELS)), np.int64), np.zeros((n, WAVES, len(LEVELS)), np.int64)
         for s, table in enumerate(self._sim.tables_of(template)):
@@ -232,7 +235,7 @@ class ClusterModel:
             if executor.busy:
                 order = next(o for _, o, kind, data in sim.agenda.heap if kind == DONE and data is executor)
                 push(world, executor.until_s, order, DONE, executor.index)
-        world.n[kernel.ENTERED] = sim.agenda.entered
+        world.n[places.ENTERED] = sim.agenda.entered
         return world, durations, 0
 
     def _build(self, coming: Sequence[tuple[float, JobTemplate]], true: bool = False) -> tuple[World, Durations]:
@@ -272,7 +275,7 @@ class ClusterModel:
         for j, job in enumerate(jobs):
             done[first[j] + np.array(job.alive)] = 0
         done[first[active] : stages - gone] = 0
-        draws = [part for job in jobs for part in job.draws] if true else []
+        draws: list[Any] = [part for job in jobs for part in job.draws] if true else []
         if true:
             from netllm_gym.envs.cluster.state import draw_tasks
 
@@ -303,11 +306,15 @@ class ClusterModel:
             recent=np.concatenate([*recent, *(shape.mean_s for shape in shapes[active:]), np.zeros(gone)]),
             open_parents=column("open_parents", "parents"),
             hungry_parents=column("hungry_parents", "parents"),
-            hungry=np.concatenate([*(np.array(job.hungry, np.int64) for job in jobs), np.ones(fresh, np.int64), zeros(gone)]),
+            hungry=np.concatenate(
+                [*(np.array(job.hungry, np.int64) for job in jobs), np.ones(fresh, np.int64), zeros(gone)]
+            ),
             done=done,
-            table=np.concatenate([start + np.arange(n) for start, n in zip(first_table, sizes, strict=False)] + [zeros(gone)]),
+            table=np.concatenate(
+                [*(start + np.arange(n) for start, n in zip(first_table, sizes, strict=False)), zeros(gone)]
+            ),
             draw=np.concatenate([np.cumsum(lengths) - lengths, zeros(gone)]) if true else np.full(stages, -1),
-            child_first=np.concatenate([[0], np.cumsum(np.concatenate([*(shape.degree for shape in shapes), zeros(gone)]))]),
+            child_first=np.append(0, np.cumsum(np.concatenate([*(shape.degree for shape in shapes), zeros(gone)]))),
             child=np.concatenate([at + shape.child for at, shape in zip(first, shapes, strict=False)]).astype(np.int64),
             pool_size=zeros(pools), pool_promised=zeros(pools), pool_born=zeros(pools),
             promise_pool=zeros(executors + 8), promise_stage=zeros(executors + 8), promise_count=zeros(executors + 8),
@@ -325,7 +332,7 @@ class ClusterModel:
         self, world: SimpleNamespace, slot: dict[int, int], first: NDArray[np.int64], active: int, coming: int,
         ghosts: Sequence[Pool],
     ) -> list[tuple[float, int, int, int]]:  # fmt: skip
-        """Put executors, promises and offers into the columns of a world; return the events that a scheduler knows of."""
+        """Put executors, promises and offers into a world's columns; return the events that a scheduler knows of."""
         sim, count = self._sim, len(first) - 1
         numbers = {COMMON: 0} | {pool: 1 + active + coming + i for i, pool in enumerate(ghosts)}
 
@@ -363,24 +370,24 @@ class ClusterModel:
                 world.promise_pool[k], world.promise_stage[k], world.promise_count[k] = number(pool), stage, amount
                 world.pool_promised[number(pool)] += amount
                 k += 1
-        world.n[kernel.PROMISES] = k
+        world.n[places.PROMISES] = k
         for i, pool in enumerate(sim.offers):
             world.offers[i] = number(pool)
-        world.n[kernel.OFFERS] = len(sim.offers)
-        world.n[kernel.SOURCE] = -1 if sim.source is None else number(sim.source)
-        world.n[kernel.COMMITTABLE], world.n[kernel.FORCED] = sim.committable, sim.forced
+        world.n[places.OFFERS] = len(sim.offers)
+        world.n[places.SOURCE] = -1 if sim.source is None else number(sim.source)
+        world.n[places.COMMITTABLE], world.n[places.FORCED] = sim.committable, sim.forced
         for i, (index, s) in enumerate(sim.picked):
             world.picked_list[i] = row(index, s)
             world.picked[world.picked_list[i]] = 1
-        world.n[kernel.PICKED] = len(sim.picked)
-        world.n[kernel.ACTIVE], world.n[kernel.STAMP] = active, stamp + 1
-        world.n[kernel.JOBS], world.n[kernel.EXECUTORS] = count, len(sim.executors)
+        world.n[places.PICKED] = len(sim.picked)
+        world.n[places.ACTIVE], world.n[places.STAMP] = active, stamp + 1
+        world.n[places.JOBS], world.n[places.EXECUTORS] = count, len(sim.executors)
         arrivals = world.job_arrival[active : active + coming]
         events = [(float(at), k - coming, ARRIVAL, active + k) for k, at in enumerate(arrivals)]
-        for at, order, kind, data in sim.agenda.heap:
+        for when, order, kind, data in sim.agenda.heap:
             if kind == READY:
                 executor, job, s = data
                 world.ex_target[executor.index] = row(job.index, s)
-                events.append((at, order, READY, executor.index))
-                world.n[kernel.ENTERED] = max(world.n[kernel.ENTERED], order)
+                events.append((when, order, READY, executor.index))
+                world.n[places.ENTERED] = max(world.n[places.ENTERED], order)
         return events

@@ -161,8 +161,8 @@ def relative(observation: Mapping[str, Any]) -> tuple[dict[str, NDArray], float,
 class ClusterView(ScheduleView):
     """A :class:`ScheduleView` without units: one network schedules short tasks and long ones, ten executors and 200.
 
-    What it shows is :func:`relative`; `cluster` has two numbers more, the moving delay by the mean task and how large the
-    cluster really is. A count is a number of twentieths of the executors to be placed, rounded up.
+    What it shows is :func:`relative`; `cluster` has two numbers more, the moving delay by the mean task and how large
+    the cluster really is. A count is a number of twentieths of the executors to be placed, rounded up.
 
     Args:
         moving_s: of the environment.

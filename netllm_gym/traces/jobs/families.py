@@ -1,9 +1,9 @@
 """Random workloads for training: DAGs of many shapes, task counts and durations over decades.
 
-A scheduler that has only seen one workload learns its seconds by heart. Here every workload is drawn anew: the shape of its
-jobs (chains, forks, layers, map and reduce, trees, pipelines like the scientific workflows of Montage, Epigenomics and
-CyberShake, wide fronts of independent stages), how many tasks a stage has, how long they take, how much they scatter and how
-much slower fresh executors and high parallelism make them.
+A scheduler that has only seen one workload learns its seconds by heart. Here every workload is drawn anew: the shape of
+its jobs (chains, forks, layers, map and reduce, trees, pipelines like the scientific workflows of Montage, Epigenomics
+and CyberShake, wide fronts of independent stages), how many tasks a stage has, how long they take, how much they
+scatter and how much slower fresh executors and high parallelism make them.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ def random_workload(rng: np.random.Generator, shapes: Sequence[str] = tuple(SHAP
             tasks = 1 if single and rng.random() < 0.9 else int(np.clip(most * rng.pareto(1.5) * 0.3, 1, 300))
             base = job_s * rng.lognormal(0.0, 0.5) * rng.lognormal(0.0, within, size=SAMPLES)
             rest = {level: tuple(base * (1.0 + slower * i)) for i, level in enumerate(LEVELS)}
-            waves = ({level: tuple(np.array(xs) * factor) for level, xs in rest.items()} for factor in (fresh, first))
-            stages.append(StageProfile(tasks, *waves, rest))
+            begun, other = (
+                {level: tuple(np.array(xs) * factor) for level, xs in rest.items()} for factor in (fresh, first)
+            )
+            stages.append(StageProfile(tasks, begun, other, rest))
         jobs.append(JobTemplate(f"{shape}-{k}", tuple(stages), tuple(edges)))
     return Workload("random", tuple(jobs))
