@@ -17,12 +17,13 @@ from netllm_gym.envs.abr.kernel import download, link_arrays
 from netllm_gym.envs.abr.observation import Memory, observation_space
 from netllm_gym.envs.abr.options import REQUEST, Fetched, Options, Player
 from netllm_gym.envs.abr.qoe import QoE
+from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
 
 
-class ABREnv(gym.Env[dict[str, Any], Any]):
+class ABREnv(Rendered, gym.Env[dict[str, Any], Any]):
     """Adaptive bitrate streaming: choose the quality of each chunk of a video while the network changes.
 
     ## Description
@@ -105,7 +106,8 @@ class ABREnv(gym.Env[dict[str, Any], Any]):
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's convention)
-        "render_modes": [],
+        "render_modes": ["rgb_array", "human"],
+        "render_fps": 4,
         "modalities": {
             "throughput_mbps": "series",
             "download_time_s": "series",
@@ -154,7 +156,9 @@ class ABREnv(gym.Env[dict[str, Any], Any]):
         falling_weight: float | None = None,
         buffer_targets_s: Sequence[float] = (),
         throughput: str = REQUEST,
+        render_mode: str | None = None,
     ) -> None:
+        self.render_mode = check_render_mode(render_mode)
         self.traces: TraceSet[NetworkTrace] = trace_room.load(traces, split)
         if not isinstance(self.traces[0], NetworkTrace):
             raise ConfigError(f"{self.traces.name} holds {type(self.traces[0]).__name__}s, ABR needs network traces")
@@ -274,6 +278,7 @@ class ABREnv(gym.Env[dict[str, Any], Any]):
         self.wall_time_s = 0.0
         self._playing = self.options.startup_buffer_s <= 0.0
         self._memory.clear()
+        self._drawn: list[dict[str, Any]] = []
         self._link = self.link
         startup = 0.0
         if self.first_quality is not None:
@@ -291,6 +296,8 @@ class ABREnv(gym.Env[dict[str, Any], Any]):
             "action_mask": self._all_legal.copy(),
         }
         observation = self._memory.observe(self.chunk, self.buffer_s, self.last_quality)
+        if self.render_mode is not None:
+            self.show()
         self._returned = time.perf_counter()
         return observation, info
 
@@ -393,7 +400,16 @@ class ABREnv(gym.Env[dict[str, Any], Any]):
             "action_mask": self._all_legal.copy(),
         }
         observation = self._memory.observe(self.chunk, self.buffer_s, level)
+        if self.render_mode is not None:
+            self._drawn.append(info)
+            self.show()
         if more:
             info.update(more)
             self._returned = time.perf_counter()
         return observation, reward, self.chunk >= self._chunks, False, info
+
+    def frame(self) -> np.ndarray:
+        """Draw throughput, bitrate, buffer and stalls so far, RGB ``[400, 720, 3]``."""
+        from netllm_gym.envs.abr.draw import draw_timeline
+
+        return draw_timeline(self._drawn, self._mbps, self.buffer_cap_s, self._chunks * self._chunk_s)
