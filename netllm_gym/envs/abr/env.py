@@ -60,7 +60,8 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], Any]):
     2. Truncation: never. A trace shorter than the video starts again from its beginning.
 
     ## Information
-    `reset`: `trace`, `trace_group`, `video`, `startup_s`. Both: `action_mask` (int8 [L], all ones), `wall_time_s`.
+    `reset`: `trace`, `trace_group`, `groups`, `video`, `startup_s`.
+    Both: `action_mask` (int8 [L], all ones), `wall_time_s`.
     `step`: the reward's terms `quality`, `stall_s`, `switch`, and `reward`, `bitrate_mbps`, `level`, `buffer_s`,
     `sleep_s`, `download_time_s`, `throughput_mbps`, `chunk`.
 
@@ -290,6 +291,7 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], Any]):
         info = {
             "trace": trace.name,
             "trace_group": trace.group,
+            "groups": {"recording": trace.group},
             "video": self.video.name,
             "startup_s": startup,
             "wall_time_s": self.wall_time_s,

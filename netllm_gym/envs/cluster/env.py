@@ -325,6 +325,7 @@ class ClusterSchedulingEnv(Rendered, gym.Env):
         return {
             "trace": self._trace.name,
             "trace_group": self._trace.group,
+            "groups": {"sequence": self._trace.group},
             "action_mask": self._legal(),
             # over finished jobs; biased low when the episode was truncated
             "mean_jct_s": sim.completion_s / len(sim.finished) if sim.finished else 0.0,
