@@ -88,6 +88,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
     | `live_latency_s` | None | live: chunk n (from 0) can be had (n+1)·chunk − this many seconds after joining |
     | `latency_weight` | 0.0 | live: QoE lost per second behind the target latency, at each chunk |
     | `abandon` | False | Sabre's rule: a download that would take over 1.8 chunks is asked for again lower |
+    | `latency_on_trace` | False | the trace goes on during the request latency, as a real link does (docs/testbed.md) |
 
     With one of them on, `info` of `step` also carries `startup_s`, `wait_s`, `decision_latency_s`, `abandoned`,
     `wasted_bytes` and `penalty` (start-up and latency costs in the reward), live also `latency_s`; `level` is what
@@ -146,6 +147,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         live_latency_s: float | None = None,
         latency_weight: float = 0.0,
         abandon: bool = False,
+        latency_on_trace: bool = False,
     ) -> None:
         self.traces: TraceSet[NetworkTrace] = trace_room.load(traces, split)
         if not isinstance(self.traces[0], NetworkTrace):
@@ -166,7 +168,13 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         if latency_weight < 0 or (startup_weight is not None and startup_weight < 0):
             raise ConfigError("QoE weights must not be negative")
         self.options = Options(
-            rtt_s, initial_window_bytes, decision_latency_s, startup_buffer_s, live_latency_s, abandon
+            rtt_s,
+            initial_window_bytes,
+            decision_latency_s,
+            startup_buffer_s,
+            live_latency_s,
+            abandon,
+            latency_on_trace,
         )
         self._plain = self.options.plain
         self.startup_weight = self.qoe.stall_weight if startup_weight is None else startup_weight
