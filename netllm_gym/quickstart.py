@@ -88,7 +88,7 @@ def quickstart(
             agents=agents, episodes=count, epsilon=epsilon, seed=seed, hindsight=True, env_kwargs=kwargs
         )
         name = f"netllm_gym/abr/quickstart_{split}_{config.key}-v0"
-        collect(config, name, workers)
+        collect(config, name, workers, progress=False)
         say(f"  {name}: {count} episodes, mean QoE {describe(name)['returns']['reward_mean']:.3f}")
         return name
 

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from netllm_gym.errors import ConfigError
+from netllm_gym.errors import ConfigError, NotResetError
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,21 @@ class Agent:
             take over an episode at any step.
         serves: ids of the environments that the agent decides in, empty: any. It also serves environments of other
             ids that are made of the same class (or a subclass).
+        notice: what a reader of its results should know of the episode just begun, one phrase: that it lies outside
+            what the agent was trained on. Set by :meth:`reset`; empty where there is nothing to say.
     """
 
     name: str = "agent"
     serves: tuple[str, ...] = ()
+    notice: str = ""
     privileged: bool = False
     memoryless: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        """Explain what is missing: what an agent keeps over an episode (``_…``) is there only after ``reset``."""
+        if name.startswith("_") and not name.startswith("__"):
+            raise NotResetError(f"agent {self.name} has no {name} yet: call reset(env_info) before act")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def reset(self, env_info: EnvInfo) -> None:
         """Begin an episode."""

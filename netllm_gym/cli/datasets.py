@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from netllm_gym.cli.output import console, counted, emit, parse_settings, remarks
+from netllm_gym.cli.output import console, emit, parse_settings
 
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, may be repeated.")]
 
@@ -34,8 +34,7 @@ def collect_command(
     dataset_path(dataset)  # a bad name is an error before any bar is drawn
     kwargs |= parse_settings(set or [])
     config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs, values_of, teacher)
-    with counted("collect") as progress:
-        collect(config, dataset, workers, progress)
+    collect(config, dataset, workers)
     about = describe(dataset)
     console.print(
         f"{dataset}: {len(about['episodes'])} episodes, {about['steps']} steps, mean reward per step "
@@ -86,7 +85,6 @@ def train_command(
         minutes=minutes,
         seed=seed,
         options=parse_settings(set or []),
-        say=lambda line: remarks.print(f"  {line}"),
     )
     console.print(f"trained {agent.name}; try: netllm-gym evaluate --agent {out}")
 

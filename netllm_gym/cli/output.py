@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -17,27 +15,6 @@ from netllm_gym.errors import ConfigError
 console = Console(highlight=False)
 # Progress and remarks go to stderr, so that stdout stays what a script may read.
 remarks = Console(stderr=True, highlight=False)
-
-
-@contextmanager
-def counted(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, in all) that moves a bar on stderr; nothing is drawn before it is first called."""
-    bar = Progress(TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=remarks)
-    task = bar.add_task(what, total=None)
-    drawn = False
-
-    def move(done: int, total: int) -> None:
-        nonlocal drawn
-        bar.update(task, completed=done, total=total)
-        if not drawn:
-            bar.start()
-            drawn = True
-
-    try:
-        yield move
-    finally:
-        if drawn:
-            bar.stop()
 
 
 def emit(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
@@ -49,11 +26,17 @@ def emit(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
         console.print("none")
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
+    least = 0
     for column in rows[0]:
-        table.add_column(str(column), overflow="fold")
+        # A column never gets narrower than its longest word, so that no word is cut in two.
+        words = (word for text in (column, *(_text(row[column]) for row in rows)) for word in str(text).split())
+        longest = min(24, max((len(word) for word in words), default=1))
+        least += longest + 2
+        table.add_column(str(column), overflow="fold", min_width=longest)
     for row in rows:
         table.add_row(*(Text(_text(value)) for value in row.values()))  # as it is: brackets are no markup
-    console.print(table)
+    # Where even that is too wide, lines run on: nothing is left out.
+    console.print(table, width=max(console.width, least), crop=False, soft_wrap=False)
 
 
 def _text(value: Any) -> str:

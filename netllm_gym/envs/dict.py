@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium import spaces
 
+from netllm_gym.envs.leaves import WHOLE, LeafView
+from netllm_gym.envs.reset_options import reset_options as checked_options
 from netllm_gym.errors import ConfigError
+from netllm_gym.plugins import is_own
 
 
 def infer_modalities(space: gym.Space) -> dict[str, str]:
-    """Guess the modality of each key of a Dict space from its kind, shape and type.
+    """Guess the modality of each key of an observation space, flattened, from its kind, shape and type.
 
     Categories are ``category``; three axes, or two of bytes, are an ``image``; two axes of numbers are a ``series``
-    (time first); everything else is ``scalar``.
+    (time first); a Graph's parts are ``graph``; everything else is ``scalar``.
+
+    Raises:
+        ConfigError: a space without arrays; see :mod:`netllm_gym.envs.leaves`.
     """
-    found = {}
-    for key, member in space.spaces.items() if isinstance(space, spaces.Dict) else ():
-        if isinstance(member, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-            found[key] = "category"
-            continue
-        axes = len(member.shape or ())
-        if axes == 3 or (axes == 2 and member.dtype == np.uint8):
-            found[key] = "image"
-        else:
-            found[key] = "series" if axes == 2 else "scalar"
-    return found
+    return LeafView(space).modalities
 
 
 class DictEnv(gym.Env[dict[str, Any], Any]):
@@ -43,6 +39,8 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         key: name of the observation's only key.
         modalities: replaces the modalities inferred from the spaces, per key.
         scales: typical magnitude of each key.
+        reset_options: options that the inner environment's ``reset`` takes; by default what it declares in
+            ``metadata["reset_options"]``, else the bounds of Gymnasium's classic control.
 
     Raises:
         ConfigError: an id Gymnasium does not know or cannot make, or a modality for a key that is not there.
@@ -52,9 +50,10 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         self,
         env: str | gym.Env,
         env_kwargs: dict[str, Any] | None = None,
-        key: str = "observation",
+        key: str = WHOLE,
         modalities: dict[str, str] | None = None,
         scales: dict[str, Any] | None = None,
+        reset_options: Sequence[str] = ("low", "high", "x_init", "y_init"),
         render_mode: str | None = None,
     ) -> None:
         if isinstance(env, str):
@@ -63,7 +62,7 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
                 env = gym.make(env, **kwargs)
             except (gym.error.Error, ImportError, TypeError, ValueError) as error:
                 raise ConfigError(f"cannot make environment {env!r}: {str(error).splitlines()[0]}") from None
-        self.inner, self.key = env, key
+        self.inner, self.key, self.reset_options = env, key, tuple(reset_options)
         self.plain = not isinstance(env.observation_space, spaces.Dict)
         inside: Any = env.observation_space
         self.observation_space: Any = spaces.Dict({key: inside}) if self.plain else inside
@@ -85,8 +84,15 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Reset the inner environment."""
+        """Reset the inner environment.
+
+        Raises:
+            UnknownOptionError: an option that the inner environment does not declare, see `reset_options`.
+        """
         super().reset(seed=seed)
+        inner: Any = self.inner.unwrapped
+        if not is_own(type(inner)):  # environments of this package refuse what they do not know themselves
+            checked_options(options, tuple(inner.metadata.get("reset_options", self.reset_options)))
         observation, info = self.inner.reset(seed=seed, options=options)
         return self._wrap(observation), info
 

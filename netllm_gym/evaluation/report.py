@@ -231,6 +231,9 @@ def html_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
             for _, r in failed.iterrows()
         )
         failures = f"<h2>Failed episodes</h2>\n<ul>\n{items}</ul>\n"
+    if result.notices:
+        items = "".join(f"<li>{escape(agent)}: {escape(told)}</li>\n" for agent, told in result.notices.items())
+        failures += f"<h2>Outside their training</h2>\n<ul>\n{items}</ul>\n"
     verdicts = [f'<li><span class="{kind}">{kind}</span>: {escape(told)}</li>' for kind, told in sentences(result)]
     return _PAGE.format(
         title=escape(title),
@@ -266,6 +269,9 @@ def markdown_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str
     if len(failed := _failures(result)):
         lines += ["## Failed episodes", ""]
         lines += [f"- {safe(r['agent'])}: {r['count']} × {safe(r['reason'])}" for _, r in failed.iterrows()] + [""]
+    if result.notices:
+        lines += ["## Outside their training", ""]
+        lines += [f"- {safe(agent)}: {safe(told)}" for agent, told in result.notices.items()] + [""]
     lines += ["## Figures", ""]
     for name in figures:
         lines += [f"![{_CAPTIONS.get(name, 'One episode, step by step.')}](figures/{name}.png)", ""]

@@ -96,6 +96,16 @@ class EvaluationResult:
                 found[str(agent)] = str(rows["reason"].mode().iat[0])
         return found
 
+    @cached_property
+    def notices(self) -> dict[str, str]:
+        """Agents that played outside what they were trained on, each with what was new to it."""
+        if "notice" not in self.frame:  # an evaluation stored by an earlier version
+            return {}
+        told = self.frame[self.frame["notice"].fillna("").astype(str) != ""]
+        return {
+            str(agent): "; ".join(dict.fromkeys(rows["notice"])) for agent, rows in told.groupby("agent", sort=False)
+        }
+
     @property
     def comparable(self) -> bool:
         """Whether anything is left to compare: the baseline finished an episode, and so did another of the agents."""
@@ -209,7 +219,7 @@ class EvaluationResult:
         return write_report(self, Path(folder))
 
 
-_TEXT = frozenset({"agent", "trace", "group", "reason"})
+_TEXT = frozenset({"agent", "trace", "group", "reason", "notice"})
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

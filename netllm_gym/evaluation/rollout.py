@@ -71,6 +71,7 @@ class _Account:
         )  # fmt: skip
         self.sums: dict[str, list[float]] = {name: [] for name in (*terms, metric["name"])}
         self.repeats = 0
+        self.notice = ""
         self.previous: Any = None
         self.history: list[Row] | None = [] if trace else None
         self.course: list[Row] = []
@@ -142,6 +143,7 @@ class _Account:
         row["lockstep"] = width
         row["failed"] = failed
         row["reason"] = play.failure
+        row["notice"] = self.notice
         return row
 
 
@@ -223,6 +225,8 @@ def play_block(
                 for env, e in zip(envs, group, strict=False)
             ]
             _play(agent, played)
+            for account in played:
+                account.notice = agent.notice
             accounts += [(account, len(group)) for account in played]
     finally:
         if torch:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +14,6 @@ from uuid import uuid4
 import gymnasium as gym
 import joblib
 import pandas as pd
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from netllm_gym.agents.base import Agent, EnvInfo, check_serves
 from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
@@ -43,12 +33,13 @@ from netllm_gym.evaluation.specs import (
     plan_episodes,
 )
 from netllm_gym.files import write_text
+from netllm_gym.progress import bar_of
 from netllm_gym.versions import versions
 
 _OWN_COLUMNS = frozenset(
     {
         "agent", "training_seed", "episode", "trace_index", "trace", "group", "seed", "steps", "mean_reward",
-        "repeat_rate", "latency_p50_ms", "latency_p99_ms", "lockstep", "failed", "reason",
+        "repeat_rate", "latency_p50_ms", "latency_p99_ms", "lockstep", "failed", "reason", "notice",
     }
 )  # fmt: skip
 
@@ -249,10 +240,7 @@ def evaluate(
     tested: str | None = content if isinstance(content, str) and getattr(traces, "split", None) == "test" else None
     if tested and waiting:  # before playing: a run that is killed has looked too
         note_look(tested, str(getattr(traces, "name", "")), sorted({units[i].spec.label for i in waiting}))
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TimeRemainingColumn(), console=Console(file=sys.stderr), disable=not progress,
-    )  # fmt: skip
+    bar = bar_of(progress)
     with bar:
         total = sum(len(unit.episodes) for unit in units)
         done = total - sum(len(units[i].episodes) for i in waiting)
@@ -286,6 +274,8 @@ def evaluate(
     result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps), pd.DataFrame(courses))
     for agent, reason in result.failures.items():
         warnings.warn(f"{agent} failed in every episode: {reason}", stacklevel=2)
+    for agent, notice in result.notices.items():
+        warnings.warn(f"{agent} plays outside what it was trained on: {notice}", stacklevel=2)
     if folder is not None:
         result.save(folder)
     return result

@@ -12,6 +12,7 @@ from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.datasets.store import load_experience
 from netllm_gym.errors import ConfigError
 from netllm_gym.extras import CORE_OF, guarded, require
+from netllm_gym.progress import teller
 from netllm_gym.randomness import borrowed_generators
 from netllm_gym.recipes.base import Training, list_recipes, recipe_of
 from netllm_gym.traces.protocol import training
@@ -23,10 +24,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _quiet(_line: str) -> None:
-    """Say nothing."""
-
-
 def train(
     recipe: str,
     datasets: Sequence[str | Experience] = (),
@@ -35,7 +32,7 @@ def train(
     minutes: float | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] | None = None,
+    say: bool | Callable[[str], None] | None = True,
 ) -> Agent:
     """Train an agent and write its checkpoint folder.
 
@@ -48,7 +45,7 @@ def train(
         minutes: stop after about so long.
         seed: of everything random.
         options: fields of the recipe's configuration class.
-        say: receives a line of progress now and then.
+        say: print a line of progress now and then on stderr; or a function that receives it.
 
     Raises:
         UnknownNameError: no such recipe or option.
@@ -78,7 +75,7 @@ def train(
         held_out = merge([_loaded(one) for one in valid]) if valid else None
         run = folder.with_name(f"{folder.name}.run")
         with guarded(f"recipe {recipe}"), borrowed_generators():
-            agent = chosen.run(Training(config, folder, run, data, held_out, minutes, say or _quiet))
+            agent = chosen.run(Training(config, folder, run, data, held_out, minutes, teller(say)))
     agent.name = str(out)
     return agent
 

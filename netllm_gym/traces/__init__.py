@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,31 @@ import netllm_gym.traces.jobs.sets  # noqa: F401 (registers the kinds of job set
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.head.readers import read_head_csv
-from netllm_gym.traces.head.sets import read_head_folder
 from netllm_gym.traces.head.trace import HeadTrace
-from netllm_gym.traces.head.user import holds_head_logs, import_heads, imported_heads, is_imported, read_heads
-from netllm_gym.traces.jobs.user import holds_workload, workload_set
+from netllm_gym.traces.head.user import holds_head_logs
+from netllm_gym.traces.head.user import read_heads as read_head_folder
 from netllm_gym.traces.network.published import PublishedLog, published_logs
 from netllm_gym.traces.network.sets import fetch_video, load_video
 from netllm_gym.traces.network.trace import NetworkTrace
-from netllm_gym.traces.network.user import import_traces, read_path, user_set
 from netllm_gym.traces.protocol import check_opening, training
 from netllm_gym.traces.splits import audit
 from netllm_gym.traces.traceset import TraceSet
+from netllm_gym.traces.user import (
+    ImportOptions,
+    import_heads,
+    import_set,
+    import_traces,
+    imported,
+    keep,
+    load_imported,
+    read_user_path,
+    understand,
+)
 from netllm_gym.traces.video.manifest import VideoManifest, synthetic_video
 
 __all__ = [
     "HeadTrace",
+    "ImportOptions",
     "NetworkTrace",
     "PublishedLog",
     "TraceSet",
@@ -32,7 +43,10 @@ __all__ = [
     "fetch",
     "holds_head_logs",
     "import_heads",
+    "import_set",
     "import_traces",
+    "imported",
+    "keep",
     "load",
     "load_video",
     "names",
@@ -41,6 +55,7 @@ __all__ = [
     "read_head_folder",
     "synthetic_video",
     "training",
+    "understand",
 ]
 
 names = catalog.names
@@ -59,7 +74,8 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
         UnknownNameError: no such set.
         DownloadError: a public set that has not been fetched.
         TraceFormatError: a file that cannot be read.
-        ConfigError: the set has no such split, or a test split is asked for by code that trains (see ``protocol``).
+        ConfigError: a path where nothing is, a set without such a split, or a test split asked for by code that trains
+            (see ``protocol``).
     """
     if isinstance(name, TraceSet):
         if name.split != "all" or catalog.split_name(name.name)[0] in catalog.entries():  # a path has no splits
@@ -68,17 +84,13 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
     text = str(name)
     if text.startswith("user/"):
         check_opening(split)
-        if is_imported(text):
-            return imported_heads(text, split)
-        return user_set(text, split)
+        return load_imported(text, split)
     if text not in catalog.entries() and Path(text).exists():
-        if holds_head_logs(text):
-            return read_heads(text)
-        if holds_workload(text):
-            return workload_set(text)
-        return read_path(Path(text))
-    check_opening(split)
+        return read_user_path(text)
     base, _ = catalog.split_name(text)
+    if base not in catalog.entries() and _is_path(text):
+        raise ConfigError(f"no such file or folder: {text}")
+    check_opening(split)
     entry = catalog.describe(base)
     if entry["kind"] == "video":
         raise ConfigError(f"{text} is a video, not a trace set; use load_video")
@@ -91,6 +103,14 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
         raise ConfigError(f"{text} has no split {split!r}; it has {', '.join(splits)}")
     source = f"{entry['repository']}@{entry['commit'][:10]}" if "repository" in entry else "drawn from a seed"
     return TraceSet(text, split, traces, entry["licence"], entry.get("citation", ""), source)
+
+
+def _is_path(text: str) -> bool:
+    """Whether a name that is in no catalog was meant as a path: it looks like one, or resembles no name."""
+    if text.startswith((".", "/", "~")) or text.endswith("/") or Path(text).suffix:
+        return True
+    kinds = {name.partition("/")[0] for name in catalog.entries()}
+    return text.partition("/")[0] not in kinds and not difflib.get_close_matches(text, catalog.entries(), cutoff=0.6)
 
 
 def fetch(name: str, progress: bool = False) -> None:

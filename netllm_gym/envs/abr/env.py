@@ -16,11 +16,13 @@ from netllm_gym.envs.abr.kernel import download, link_arrays
 from netllm_gym.envs.abr.observation import Memory, observation_space
 from netllm_gym.envs.abr.options import Fetched, Options, Player
 from netllm_gym.envs.abr.qoe import QoE
+from netllm_gym.envs.rendering import Rendered, check_render_mode
+from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
 
 
-class ABREnv(gym.Env[dict[str, Any], int]):
+class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
     """Adaptive bitrate streaming: choose the quality of each chunk of a video while the network changes.
 
     ## Description
@@ -101,7 +103,8 @@ class ABREnv(gym.Env[dict[str, Any], int]):
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's convention)
-        "render_modes": [],
+        "render_modes": ["rgb_array", "human"],
+        "render_fps": 4,
         "modalities": {
             "throughput_mbps": "series",
             "download_time_s": "series",
@@ -148,7 +151,9 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         latency_weight: float = 0.0,
         abandon: bool = False,
         latency_on_trace: bool = False,
+        render_mode: str | None = None,
     ) -> None:
+        self.render_mode = check_render_mode(render_mode)
         self.traces: TraceSet[NetworkTrace] = trace_room.load(traces, split)
         if not isinstance(self.traces[0], NetworkTrace):
             raise ConfigError(f"{self.traces.name} holds {type(self.traces[0]).__name__}s, ABR needs network traces")
@@ -250,10 +255,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode; see the class for `options`."""
         super().reset(seed=seed)
-        options = options or {}
-        unknown = set(options) - {"trace", "start_s"}
-        if unknown:
-            raise ConfigError(f"unknown reset option {sorted(unknown)[0]!r}; known: trace, start_s")
+        options = reset_options(options, ("trace", "start_s"))
         # Always drawn, so that picking a trace does not change the noise that follows.
         drawn_trace = int(self.np_random.integers(len(self.traces)))
         drawn_start = float(self.np_random.random())
@@ -271,6 +273,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         self.wall_time_s = 0.0
         self._playing = self.options.startup_buffer_s <= 0.0
         self._memory.clear()
+        self._drawn: list[dict[str, Any]] = []
         self._link = self.link
         startup = 0.0
         if self.first_quality is not None:
@@ -288,6 +291,8 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "action_mask": self._all_legal.copy(),
         }
         observation = self._memory.observe(self.chunk, self.buffer_s, self.last_quality)
+        if self.render_mode is not None:
+            self.show()
         self._returned = time.perf_counter()
         return observation, info
 
@@ -376,6 +381,9 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "action_mask": self._all_legal.copy(),
         }
         observation = self._memory.observe(self.chunk, self.buffer_s, level)
+        if self.render_mode is not None:
+            self._drawn.append(info)
+            self.show()
         if more:
             info.update(more)
             self._returned = time.perf_counter()
@@ -398,3 +406,9 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             more["latency_s"] = self.wall_time_s + target - played
             penalty += self.latency_weight * max(more["latency_s"] - target, 0.0)
         return penalty, more | {"penalty": penalty}
+
+    def frame(self) -> np.ndarray:
+        """Draw throughput, bitrate, buffer and stalls so far, RGB ``[400, 720, 3]``."""
+        from netllm_gym.envs.abr.draw import draw_timeline
+
+        return draw_timeline(self._drawn, self._mbps, self.buffer_cap_s, self._chunks * self._chunk_s)

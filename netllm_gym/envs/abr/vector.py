@@ -33,6 +33,7 @@ from netllm_gym.envs.abr.vector_arrays import (
     blank_state,
     flat_links,
 )
+from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -178,10 +179,7 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode in every environment; see the class for `seed` and `options`."""
-        options = options or {}
-        unknown = set(options) - {"trace", "start_s"}
-        if unknown:
-            raise ConfigError(f"unknown reset option {sorted(unknown)[0]!r}; known: trace, start_s")
+        options = reset_options(options, ("trace", "start_s"))
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
         generators = self.np_randoms
         if seeds is not None:
