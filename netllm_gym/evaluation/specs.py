@@ -145,6 +145,11 @@ class AgentSpec:
         return registry.make_agent(self.name, **self.kwargs)
 
     @property
+    def trained(self) -> bool:
+        """Whether the agent comes out of a training: it has weights, or is a run with a seed of its own."""
+        return zoo.content(self.name) is not None or self.training_seed != 0
+
+    @property
     def key(self) -> dict[str, Any]:
         """What identifies the agent's behaviour: name, arguments, and the content of its weights."""
         own = {"name": self.name, "kwargs": canonical(self.kwargs), "checkpoint": zoo.content(self.name)}

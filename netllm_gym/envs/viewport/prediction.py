@@ -99,8 +99,8 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
     Termination after the last window of the trace. Never truncated.
 
     ## Information
-    Always: `trace`, `trace_group`, `user`, `video`, and of the window *shown*: `anchor` (first sample of its future)
-    and `time_s` (its place in the video). `step` adds, of the window just *scored*: `scored_anchor`, `mae_deg`,
+    Always: `trace`, `trace_group`, `groups`, `user`, `video`, and of the window *shown*: `anchor` (first sample of its
+    future) and `time_s` (its place in the video). `step` adds, of the window just *scored*: `scored_anchor`, `mae_deg`,
     `mae_published_deg` (NetLLM's fold, which forgives one turn only), `great_circle_deg`, `hold_last_mae_deg`,
     `truth_deg` [future, 3], and `hit_rate`, `tile_iou` (with `tiles`).
 
@@ -223,6 +223,7 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
         return {
             "trace": trace.name,
             "trace_group": trace.group,
+            "groups": {"video": trace.video, "viewer": trace.user},
             "user": trace.user,
             "video": trace.video,
             "anchor": anchor,

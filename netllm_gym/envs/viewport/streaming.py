@@ -68,7 +68,7 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         `stall_s`; also
     `played` (how many), `bytes`, `wasted_bytes` (fetched tiles never in view, of played chunks), `hit_rate`
     (share of the view that was fetched), `buffer_s`, `download_time_s`, `reward`, `wall_time_s`.
-    `reset`: `trace`, `trace_group`, `user`, `video`, `network`.
+    `reset`: `trace`, `trace_group`, `groups`, `user`, `video`, `network`.
 
     ## Arguments
     | name | default | meaning |
@@ -304,6 +304,7 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         info = {
             "trace": self.trace.name,
             "trace_group": self.trace.group,
+            "groups": {"video": self.trace.video, "viewer": self.trace.user, "link": link.group},
             "user": self.trace.user,
             "video": self.trace.video,
             "network": link.name,
