@@ -318,3 +318,19 @@ def test_the_planner_plans_for_quality_tables() -> None:
     assert sum(env.step(int(level))[1] for level in plan) == pytest.approx(value)
     with pytest.raises(ConfigError, match="plain player"):
         upper_bound(env)
+
+
+def test_latency_on_trace_lets_the_trace_go_on() -> None:
+    """A request's latency then costs link time: the transfer meets the trace where a real one would."""
+    trace = NetworkTrace("t", [1.0, 1.0], [8.0, 0.8])
+    video = VideoManifest("v", [1000], 1.0, [[95_000]] * 4)
+    kwargs = {"traces": TraceSet("t", "test", (trace,)), "video": video, "rtt_s": 0.5, "first_quality": None}
+    seen = {}
+    for on in (False, True):
+        env = gym.make("netllm_gym/ABR-v0", latency_on_trace=on, **kwargs)
+        env.reset(seed=0, options={"trace": 0, "start_s": 0.0})
+        seen[on] = [env.step(0)[4]["download_time_s"] for _ in range(3)]
+    # 95 kB take 0.1 s in the fast second and 1 s in the slow one.
+    assert seen[False] == pytest.approx([0.6, 0.6, 0.6])
+    # Asked at 0, on the link at 0.5 to 0.6; asked at 0.6, on the link at 1.1 for 0.9 slow seconds and 0.01 fast ones.
+    assert seen[True] == pytest.approx([0.6, 0.5 + 0.9 + 0.01, 0.5 + 0.1])

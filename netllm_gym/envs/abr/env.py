@@ -95,6 +95,7 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], Any]):
     | `falling_weight` | None | λ of changes for the worse; by default `switch_weight` serves for both |
     | `buffer_targets_s` | () | action `(level, i)`: wait before the request until the buffer is down to target i |
     | `throughput` | `"request"` | `"first-byte"`: counted without the request's latency, as deployed players do |
+    | `latency_on_trace` | False | the trace goes on during the request latency, as a real link does (docs/testbed.md) |
 
     With one of them on, `info` of `step` also carries `startup_s`, `wait_s`, `decision_latency_s`, `abandoned`,
     `wasted_bytes` and `penalty` (start-up and latency costs in the reward), live also `latency_s`; `level` is what
@@ -157,6 +158,7 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], Any]):
         falling_weight: float | None = None,
         buffer_targets_s: Sequence[float] = (),
         throughput: str = REQUEST,
+        latency_on_trace: bool = False,
         render_mode: str | None = None,
     ) -> None:
         self.render_mode = check_render_mode(render_mode)
@@ -180,7 +182,7 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], Any]):
             raise ConfigError("QoE weights must not be negative")
         self.options = Options(
             rtt_s, initial_window_bytes, decision_latency_s, startup_buffer_s, live_latency_s, abandon,
-            tuple(map(float, buffer_targets_s)), throughput,
+            tuple(map(float, buffer_targets_s)), throughput, latency_on_trace,
         )  # fmt: skip
         self._plain = self.options.plain
         self.startup_weight = self.qoe.stall_weight if startup_weight is None else startup_weight

@@ -141,6 +141,7 @@ class Options:
     abandon: bool = False
     buffer_targets_s: tuple[float, ...] = ()
     throughput: str = REQUEST
+    latency_on_trace: bool = False
 
     def __post_init__(self) -> None:
         latency, rtt = self.decision_latency_s, self.rtt_s
@@ -214,6 +215,8 @@ class Options:
         found = Fetched(level, sizes[level])
         while True:
             rtt = self.draw_rtt(rng)
+            if self.latency_on_trace:
+                player.offset_s = float(wrap(link[0][-1], player.offset_s + rtt))
             size = sizes[found.level]
             seconds = float(ramped_transfer_s(*link, player.offset_s, size, rtt, self.initial_window_bytes))
             lower = -1
