@@ -31,7 +31,7 @@ ORDER = (
 # checkpoint's kind and its loader, the modules that register agents. Nothing else may import by a name.
 TABLES = {"agents.checkpoint", "agents.registry", "recipes.base", "", "plugins"}
 # Modules of networks, which others import on use only: they may have torch at their top.
-NETWORKS = {"agents.viewport.crowd_network", "agents.viewport.crowd_training"}
+NETWORKS = {"agents.cluster.expert_llm", "agents.viewport.crowd_network", "agents.viewport.crowd_training"}
 # The package's own door offers names of every room; nobody inside goes through it.
 FACADE = {"", "__main__", "cli.app", "cli.bench", "agents.llm.gpu_sections"}
 
