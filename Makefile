@@ -8,12 +8,15 @@ ifneq ($(wildcard ../shared/mirror/INDEX.json),)
 export NETLLM_GYM_MIRROR ?= file://$(abspath ../shared/mirror)
 endif
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all lint clean
 demo: $(VENV)/.ready
 	$(BIN)/netllm-gym quickstart
 
 test: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-all: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

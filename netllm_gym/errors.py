@@ -55,6 +55,17 @@ class ConfigError(NetLLMGymError, ValueError):
     """An argument out of range or in conflict with another."""
 
 
+class DamagedError(TraceFormatError):
+    """A file this package wrote whose content does not fit its digest, or that was cut off."""
+
+    def __init__(self, message: str):
+        ValueError.__init__(self, message)
+
+
+class StorageError(NetLLMGymError):
+    """A disk that is full or a folder that cannot be written."""
+
+
 class NotResetError(NetLLMGymError, AttributeError):
     """An agent asked to act before the episode was begun with ``reset``."""
 

@@ -1,43 +1,174 @@
-"""Files that appear whole or not at all, the cache folder, and content digests."""
+"""Files that appear whole or not at all, seals that show damage, locks, the cache folder, and content digests.
+
+Everything this package keeps goes through here. A file is written beside its name and renamed over it; a *sealed* file
+also ends in the digest of what stands before, written last, so that a file cut off or with a flipped bit is known as
+such before anything in it is believed. :func:`watch` lets a test stop the process at every write boundary.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
+from netllm_gym.errors import ConfigError, DamagedError, StorageError
+
+SEAL = b"\nnetllm_gym seal sha256:"  # followed by 64 hexadecimal digits
+_SEAL_BYTES = len(SEAL) + 64
+# Leftovers of writers that died are swept when they are older; a writer that lives renames sooner.
+STALE_S = 24 * 3600.0
+_TEMPORARY = ".nlg-"
+
+_watcher: Callable[[str, Path], None] | None = None
+
+
+def watch(watcher: Callable[[str, Path], None] | None) -> None:
+    """Call `watcher` with ``(moment, path)`` at every write boundary: before, between and after renames (for tests)."""
+    global _watcher
+    _watcher = watcher
+
+
+def boundary(moment: str, path: Path) -> None:
+    """Mark a write boundary; whoever writes without :func:`atomic_path` calls it himself."""
+    if _watcher is not None:
+        _watcher(moment, path)
+
+
+@contextmanager
+def storage(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn a full disk, a read-only folder and the like into one line.
+
+    Raises:
+        StorageError: with the path and the reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(f"{path}: the disk is full; make room and run the same command again") from None
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
+            raise StorageError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
+        raise
+
 
 def cache_dir() -> Path:
-    """Folder for downloads and derived files: ``$NETLLM_GYM_CACHE`` or the user's cache folder."""
+    """Folder for downloads and derived files: ``$NETLLM_GYM_CACHE`` or the user's cache folder.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
     root = os.environ.get("NETLLM_GYM_CACHE") or platformdirs.user_cache_dir("netllm_gym")
     path = Path(root)
-    path.mkdir(parents=True, exist_ok=True)
+    with storage(path):
+        path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `target` (same suffix) that replaces it when the block succeeds."""
+    """Yield a temporary path beside `target` (same suffix) that replaces it when the block succeeds.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
+    """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        mask = os.umask(0)  # the only way to read it
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)  # mkstemp makes files private; a report is meant to be shared
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with storage(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        boundary("begin", target)
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f"{_TEMPORARY}{target.stem[:80]}-", suffix=target.suffix
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            mask = os.umask(0)  # the only way to read it
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)  # mkstemp makes files private; a report is meant to be shared
+            _flush(temporary)
+            boundary("written", target)
+            os.replace(temporary, target)
+            boundary("replaced", target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Bring a file's content to the disk before its name: after a power cut the name must not hold nothing."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside `target` that takes its place when the block succeeds.
+
+    An earlier folder of that name is moved aside first and removed last; :func:`sweep` puts it back if the process died
+    in between.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    target = Path(target)
+    with storage(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sweep_folder(target)
+        boundary("begin", target)
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{_TEMPORARY}{target.name}-"))
+        old = target.parent / f"{_TEMPORARY}{target.name}.old"
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            boundary("written", target)
+            if target.exists():
+                os.replace(target, old)
+                boundary("moved aside", target)
+            os.replace(temporary, target)
+            boundary("replaced", target)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep_folder(target: Path) -> None:
+    """Finish what an interrupted :func:`atomic_folder` left: put the earlier folder back if none took its place."""
+    old = target.parent / f"{_TEMPORARY}{target.name}.old"
+    if old.is_dir():
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.replace(old, target)
+
+
+def sweep(folder: Path, older_s: float = STALE_S) -> int:
+    """Remove temporary files and folders that writers who died left in `folder`; return how many.
+
+    Args:
+        folder: looked at itself, not below it.
+        older_s: spare what is younger: its writer may live.
+    """
+    count = 0
+    if not folder.is_dir():
+        return count
+    for member in folder.glob(f"{_TEMPORARY}*"):
+        try:
+            if member.name.endswith(".old") or time.time() - member.stat().st_mtime < older_s:
+                continue
+            shutil.rmtree(member) if member.is_dir() else member.unlink()
+            count += 1
+        except OSError:
+            continue  # another process was faster, or it is not ours
+    return count
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
@@ -49,6 +180,94 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
 def write_json(target: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as indented JSON by atomic rename."""
     write_text(target, json.dumps(value, indent=2) + "\n")
+
+
+# --- seals
+# -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def sealed_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Like :func:`atomic_path`; the digest of the content is appended to it before it is renamed."""
+    with atomic_path(target) as temporary:
+        yield temporary
+        sha = hashlib.sha256()
+        with temporary.open("rb") as file:
+            while piece := file.read(2**20):
+                sha.update(piece)
+        with temporary.open("ab") as file:
+            file.write(SEAL + sha.hexdigest().encode())
+
+
+def write_sealed(target: str | os.PathLike[str], data: bytes) -> None:
+    """Write `data` and its seal by atomic rename."""
+    with sealed_path(target) as path:
+        path.write_bytes(data)
+
+
+def read_sealed(path: str | os.PathLike[str], remedy: str = "delete it and run the same command again") -> bytes:
+    """Return the content of a sealed file without its seal.
+
+    Args:
+        path: of the file.
+        remedy: the way out, for the message.
+
+    Raises:
+        DamagedError: no seal (an earlier version, or cut off), or one that does not fit the content.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DamagedError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    content, seal = data[:-_SEAL_BYTES], data[-_SEAL_BYTES:]
+    if not seal.startswith(SEAL):
+        raise DamagedError(f"{path}: damaged, or of an earlier version (no seal at its end); {remedy}")
+    if seal[len(SEAL) :] != hashlib.sha256(content).hexdigest().encode():
+        raise DamagedError(f"{path}: damaged (its content does not fit its digest); {remedy}")
+    return content
+
+
+# --- one writer at a time
+# -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def lock(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Hold the lock of a dataset or output folder; it goes with the process, however that ends.
+
+    Args:
+        folder: what is locked; the lock is a file beside it.
+        what: for the message.
+
+    Raises:
+        ConfigError: another process holds it.
+        StorageError: the lock cannot be made.
+    """
+    folder = Path(folder)
+    path = folder.parent / f".{folder.name}.lock"
+    with storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("a+")
+    with handle:
+        if not _try_lock(handle.fileno()):
+            raise ConfigError(f"{what} is being written by another process; wait for it, or choose another name")
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # no advisory locks on this system: writers still appear whole or not at all
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+# --- digests
+# -------------------------------------------------------------------------------------------------
 
 
 def folder_digest(folder: Path) -> str:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import pandas as pd
 
 from netllm_gym import traces as trace_room
+from netllm_gym.envs.lookup import creator_of, spec_of
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation import canvas
 from netllm_gym.evaluation.formats import percent, percent_interval, table
@@ -174,9 +174,7 @@ def _train(
     known = recipe_of(recipe)
     if not known.data:
         raise ConfigError(f"recipe {recipe} brings its own data; a matrix trains on each family's")
-    creator = gym.make(setting.env, disable_env_checker=True, **setting.kwargs)
-    values = known.values and hasattr(creator.unwrapped, "action_values")
-    creator.close()
+    values = known.values and hasattr(creator_of(spec_of(setting.env)), "action_values")
     names = {}
     behaviour = tuple(name for name in (setting.baseline, setting.oracle) if name)
     start = {"random_start": True} if setting.env == "netllm_gym/ABR-v0" else {}

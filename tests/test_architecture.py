@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "netllm_gym"
 # Lower rooms first. A module may import from its own room and from lower ones.
 ORDER = (
-    ("errors", "plugins", "extras", "files", "progress", "randomness", "versions", "compiled", "zoo"),
+    ("arrays", "errors", "plugins", "extras", "files", "progress", "randomness", "versions", "compiled", "zoo"),
     ("traces",),
     ("settings",),
     ("envs",),

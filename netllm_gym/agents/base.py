@@ -69,10 +69,13 @@ class Agent:
             take over an episode at any step.
         serves: ids of the environments that the agent decides in, empty: any. It also serves environments of other
             ids that are made of the same class (or a subclass).
+        notice: what a reader of its results should know of the episode just begun, one phrase: that it lies outside
+            what the agent was trained on. Set by :meth:`reset`; empty where there is nothing to say.
     """
 
     name: str = "agent"
     serves: tuple[str, ...] = ()
+    notice: str = ""
     privileged: bool = False
     memoryless: bool = False
 

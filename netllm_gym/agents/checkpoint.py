@@ -27,6 +27,7 @@ LOADERS = {
     "regret-mlp": "netllm_gym.agents.offline.checkpoint:load",
     "d3rlpy": "netllm_gym.agents.offline.checkpoint:load",
     "actor-critic": "netllm_gym.agents.abr.actor_critic:load",
+    "abr-llm": "netllm_gym.agents.abr.llm:load",
     "abr-rows": "netllm_gym.agents.abr.row_agent:load",
     "decima": "netllm_gym.agents.cluster.decima:load",
     "crowd": "netllm_gym.agents.viewport.crowd:load",

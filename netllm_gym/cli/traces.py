@@ -9,14 +9,13 @@ import numpy as np
 import typer
 
 from netllm_gym import traces as room
+from netllm_gym.cli.imports import import_command
 from netllm_gym.cli.output import console, emit, remarks
 from netllm_gym.errors import ConfigError, DownloadError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.jobs.statistics import summary
 from netllm_gym.traces.jobs.trace import JobTrace
-from netllm_gym.traces.network.readers.columns import MEGABITS, SECONDS
 from netllm_gym.traces.network.trace import NetworkTrace, statistics
-from netllm_gym.traces.network.user import FORMATS, guess_path
 
 app = typer.Typer(help="Trace sets: what there is, what is in them, and how to bring your own.", no_args_is_help=True)
 
@@ -111,33 +110,7 @@ def fetch_command(name: Annotated[str, typer.Argument(help="Catalog name.")]) ->
     console.print(f"{name} is here; licence: {entry['licence']}")
 
 
-@app.command("import")
-def import_command(
-    path: Annotated[Path, typer.Argument(help="A trace file, a folder of them, or head logs VIDEO/USER.csv.")],
-    name: Annotated[str, typer.Option(help="Name of the set: it becomes user/NAME.")],
-    format: Annotated[str | None, typer.Option(help=f"One of {', '.join(FORMATS)}; guessed when not given.")] = None,
-    split: Annotated[str, typer.Option(help="Which split they are.")] = "test",
-    time: Annotated[str | None, typer.Option(help="CSV: name of the column of time.")] = None,
-    throughput: Annotated[str | None, typer.Option(help="CSV: name of the column of throughput.")] = None,
-    time_unit: Annotated[str, typer.Option(help=f"CSV: one of {', '.join(SECONDS)}.")] = "s",
-    throughput_unit: Annotated[str, typer.Option(help=f"CSV: one of {', '.join(MEGABITS)}.")] = "Mbps",
-) -> None:
-    """Keep your own traces on this machine under a name."""
-    if room.holds_head_logs(path):
-        heads = room.import_heads(path, name, format, split)
-        console.print(f"user/{name}, split {split}: {len(heads)} head traces")
-        return
-    if (time is None) != (throughput is None):
-        raise ConfigError("--time and --throughput go together")
-    columns = None
-    if time is not None and throughput is not None:
-        columns = {"time": time, "throughput": throughput, "time_unit": time_unit, "throughput_unit": throughput_unit}
-        format = format or "csv"
-    if format is None:
-        format = guess_path(path)
-        console.print(f"{path} looks like {format} (--format to say otherwise)")
-    found = room.import_traces(path, name, format, split, columns)
-    console.print(f"user/{name}, split {split}: {len(found)} traces")
+app.command("import")(import_command)
 
 
 @app.command("audit")

@@ -6,7 +6,6 @@ killed at any moment goes on from there with the same command. The finished data
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 import netllm_gym
 from netllm_gym import zoo
@@ -24,7 +24,9 @@ from netllm_gym.agents.base import check_serves
 from netllm_gym.datasets.continuation import require_continuation
 from netllm_gym.datasets.rollout import Record, rollout
 from netllm_gym.datasets.store import Dataset, datasets_root, exists, write_dataset
-from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.envs.leaves import LeafView, require_actions
+from netllm_gym.envs.lookup import creator_of, make_env, spec_of
+from netllm_gym.errors import ConfigError
 from netllm_gym.files import atomic_path, digest, write_json
 from netllm_gym.progress import counted
 from netllm_gym.traces.protocol import refuse_test, training
@@ -38,14 +40,7 @@ def has_split(env: str) -> bool:
     Raises:
         UnknownNameError: no such environment.
     """
-    module, _, name = env.rpartition(":")
-    if module:
-        importlib.import_module(module)
-    if name not in gym.registry:
-        raise UnknownNameError("environment", name, [key for key in gym.registry if key.startswith("netllm_gym/")])
-    entry: Any = gym.registry[name].entry_point
-    creator: Any = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
-    return "split" in inspect.signature(creator).parameters
+    return "split" in inspect.signature(creator_of(spec_of(env))).parameters
 
 
 @dataclass(frozen=True)
@@ -99,14 +94,14 @@ class CollectConfig:
         return digest([text.encode()])[:12]
 
 
-def _make(config: CollectConfig) -> gym.Env:
+def _make(config: CollectConfig, spec: EnvSpec | None = None) -> gym.Env:
     with training("collecting experience"):
-        return gym.make(config.env, disable_env_checker=True, **config.env_kwargs)
+        return make_env(spec or config.env, config.env_kwargs)
 
 
-def _record_block(config: CollectConfig, first: int, last: int, path: Path) -> None:
+def _record_block(config: CollectConfig, spec: EnvSpec, first: int, last: int, path: Path) -> None:
     """Record episodes `first` to `last` (exclusive) into one file."""
-    env = _make(config)
+    env = _make(config, spec)
     inner: Any = env.unwrapped
     if config.hindsight and not hasattr(inner, "action_values"):
         raise ConfigError(f"{config.env} offers no hindsight action values")
@@ -161,7 +156,10 @@ def collect(
 
     if exists(dataset, config.key):
         return Dataset(dataset)
-    env = _make(config)
+    spec = spec_of(config.env)
+    env = _make(config, spec)
+    LeafView(env.observation_space)  # refuses what no dataset can hold, before anything is played
+    require_actions(env.action_space)
     total = config.episodes or len(getattr(env.unwrapped, "traces", ())) * len(config.agents)
     if not total:
         raise ConfigError(f"{config.env} has no traces to play once each; say how many episodes")
@@ -180,7 +178,7 @@ def collect(
     paths = [staging / f"{first:06d}.npz" for first, _ in blocks]
     missing = [(block, path) for block, path in zip(blocks, paths, strict=True) if not path.is_file()]
     done = total - sum(last - first for (first, last), _ in missing)
-    jobs = (delayed(_record_block)(config, *block, path) for block, path in missing)
+    jobs = (delayed(_record_block)(config, spec, *block, path) for block, path in missing)
     with counted("collect", progress) as move:
         move(done, total)
         finished = Parallel(n_jobs=min(workers, max(1, len(missing))), return_as="generator")(jobs)

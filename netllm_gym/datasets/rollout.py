@@ -10,6 +10,8 @@ import numpy as np
 
 from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.datasets.continuation import continuation_values
+from netllm_gym.datasets.flat import flat_mask
+from netllm_gym.envs.leaves import LeafView
 from netllm_gym.play import Play
 
 # Purpose keys: one independent stream per use, so that a draw more in one changes no other.
@@ -94,7 +96,7 @@ def rollout(
     """Play one episode and record it.
 
     Args:
-        env: an environment with a Dict observation.
+        env: any environment; its observations are recorded flat (:class:`~netllm_gym.envs.leaves.LeafView`).
         agent: who decides.
         episode: index of the episode: keys every random draw together with `seed`.
         seed: of the collection.
@@ -118,7 +120,7 @@ def rollout(
         if teacher is not None:
             taught.append(teacher.act(play.observation, play.info))
         if "action_mask" in play.info:
-            masks.append(np.asarray(play.info["action_mask"], bool).ravel())
+            masks.append(flat_mask(play.info["action_mask"]))
         if epsilon <= 0:
             propensity.append(1.0)
             return chosen
@@ -135,13 +137,14 @@ def rollout(
     )  # fmt: skip
     if teacher is not None:
         teacher.reset(EnvInfo.of(env, episode_seed(seed, episode, _TEACHER), teacher.privileged))
-    observations, actions = [played.observation], []
+    view = LeafView(env.observation_space)
+    observations, actions = [view(played.observation)], []
     for step in played:
-        observations.append(step.next_observation)
+        observations.append(view(step.next_observation))
         actions.append(step.action)
     trace_name = played.first_info.get("trace", f"episode {episode}")
     return Record(
-        {key: np.stack([np.asarray(o[key]) for o in observations]) for key in observations[0]},
+        view.stack(observations),
         np.stack([np.asarray(a) for a in actions]),
         np.array(played.rewards),
         played.terminated,

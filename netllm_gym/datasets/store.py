@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
@@ -21,7 +22,8 @@ import netllm_gym
 from netllm_gym.datasets.card import render_card
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.datasets.rollout import Record
-from netllm_gym.envs.dict import infer_modalities
+from netllm_gym.envs.leaves import JOIN, LeafView, fill_of
+from netllm_gym.envs.lookup import importable, make_env
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.files import digest
 from netllm_gym.versions import versions
@@ -95,7 +97,34 @@ def _minari_root(path: Path):
             os.environ["MINARI_DATASETS_PATH"] = before
 
 
-def _buffer(index: int, record: Record) -> Any:
+def _bounds(records: Sequence[Record]) -> dict[str, tuple[int, int]]:
+    """Most (nodes, edges) that any record holds, by the key of the graph, rounded up so that later ones fit too."""
+    found: dict[str, tuple[int, int]] = {}
+    for record in records:
+        for name, nodes in record.observations.items():
+            key = name.removesuffix(f"{JOIN}nodes")
+            links = record.observations.get(f"{key}{JOIN}edge_links")
+            if key != name and links is not None:
+                most = found.get(key, (1, 1))
+                found[key] = (max(most[0], nodes.shape[1]), max(most[1], links.shape[1]))
+    return {key: (_rounded(nodes), _rounded(edges)) for key, (nodes, edges) in found.items()}
+
+
+def _rounded(count: int) -> int:
+    """Return the next power of two."""
+    return 1 << max(count - 1, 1).bit_length()
+
+
+def _fitted(key: str, values: np.ndarray, space: gym.Space) -> np.ndarray:
+    """Pad the rows of a graph, ``[T + 1, rows, …]``, to those of the space."""
+    missing = space.shape[0] - values.shape[1] if space.shape and values.ndim > 1 else 0
+    if missing <= 0:
+        return values
+    rest = np.full((len(values), missing, *values.shape[2:]), fill_of(key), values.dtype)
+    return np.concatenate([values, rest], axis=1)
+
+
+def _buffer(index: int, record: Record, view: LeafView) -> Any:
     from minari.data_collector import EpisodeBuffer
 
     steps = len(record.rewards)
@@ -117,7 +146,7 @@ def _buffer(index: int, record: Record) -> Any:
     truncations[-1] = not record.terminated
     return EpisodeBuffer(
         id=index,
-        observations=record.observations,
+        observations={key: _fitted(key, record.observations[key], space) for key, space in view.space.spaces.items()},
         actions=record.actions,
         rewards=list(record.rewards),
         terminations=list(terminations),
@@ -130,8 +159,13 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
     """Write records as the Minari dataset `dataset`, with ``netllm_gym.json`` and a dataset card beside the data."""
     import minari
 
-    env = gym.make(config.env, disable_env_checker=True, **config.env_kwargs)
+    env = make_env(config.env, config.env_kwargs)
     inner: Any = env.unwrapped
+    view = LeafView(env.observation_space, bounds=_bounds(records))
+    metadata = inner.metadata or {}
+    # A class that was registered as an object is stored by its address; one that has none is left out of the dataset.
+    spec = env.spec
+    address = None if spec is None else importable(spec)
     returns = np.array([record.rewards.sum() for record in records])
     means = np.array([record.rewards.mean() for record in records])
     content = digest(
@@ -145,8 +179,8 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
             key: getattr(getattr(inner, "traces", None), key, "")
             for key in ("name", "split", "digest", "licence", "citation")
         },
-        "modalities": inner.metadata.get("modalities") or infer_modalities(inner.observation_space),
-        "scales": inner.metadata.get("scales", {}),
+        "modalities": view.described(metadata.get("modalities", {}), view.modalities),
+        "scales": view.described(metadata.get("scales", {}), {}),
         "returns": {
             "mean": float(returns.mean()),
             "min": float(returns.min()),
@@ -167,8 +201,10 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
             warnings.simplefilter("ignore")  # that no separate evaluation environment was named
             minari.create_dataset_from_buffers(
                 dataset_id=dataset,
-                buffer=[_buffer(i, record) for i, record in enumerate(records)],
-                env=env,
+                buffer=[_buffer(i, record, view) for i, record in enumerate(records)],
+                env=env if address is spec else address,
+                observation_space=view.space,
+                action_space=env.action_space,
                 algorithm_name="+".join(config.agents),
                 code_permalink="https://pypi.org/project/netllm-gym",
                 author="netllm_gym",

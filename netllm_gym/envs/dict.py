@@ -6,31 +6,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium import spaces
 
+from netllm_gym.envs.leaves import WHOLE, LeafView
 from netllm_gym.envs.reset_options import reset_options as checked_options
 from netllm_gym.errors import ConfigError
 from netllm_gym.plugins import is_own
 
 
 def infer_modalities(space: gym.Space) -> dict[str, str]:
-    """Guess the modality of each key of a Dict space from its kind, shape and type.
+    """Guess the modality of each key of an observation space, flattened, from its kind, shape and type.
 
     Categories are ``category``; three axes, or two of bytes, are an ``image``; two axes of numbers are a ``series``
-    (time first); everything else is ``scalar``.
+    (time first); a Graph's parts are ``graph``; everything else is ``scalar``.
+
+    Raises:
+        ConfigError: a space without arrays; see :mod:`netllm_gym.envs.leaves`.
     """
-    found = {}
-    for key, member in space.spaces.items() if isinstance(space, spaces.Dict) else ():
-        if isinstance(member, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-            found[key] = "category"
-            continue
-        axes = len(member.shape or ())
-        if axes == 3 or (axes == 2 and member.dtype == np.uint8):
-            found[key] = "image"
-        else:
-            found[key] = "series" if axes == 2 else "scalar"
-    return found
+    return LeafView(space).modalities
 
 
 class DictEnv(gym.Env[dict[str, Any], Any]):
@@ -57,7 +50,7 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         self,
         env: str | gym.Env,
         env_kwargs: dict[str, Any] | None = None,
-        key: str = "observation",
+        key: str = WHOLE,
         modalities: dict[str, str] | None = None,
         scales: dict[str, Any] | None = None,
         reset_options: Sequence[str] = ("low", "high", "x_init", "y_init"),

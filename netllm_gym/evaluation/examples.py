@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from netllm_gym.evaluation.formats import number, pretty
-from netllm_gym.evaluation.summary import table
+from netllm_gym.evaluation.rows import table
 
 if TYPE_CHECKING:
     from netllm_gym.evaluation.result import EvaluationResult

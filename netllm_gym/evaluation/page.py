@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netllm_gym.evaluation import canvas, examples, player, report
+from netllm_gym.evaluation.verdicts import plain
 from netllm_gym.files import write_text
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _main_table(result: EvaluationResult) -> tuple[str, str]:
         cells = []
         for heading, cell, key in columns:
             value = "" if row[key] != row[key] or (key.startswith("latency") and row["privileged"]) else row[key]
-            kind = f' class="{escape(str(value))}"' if key == "verdict" else ""
+            kind = f' class="{escape(plain(str(value)))}"' if key == "verdict" else ""
             attributes = f'{kind} data-label="{escape(heading)}" data-value="{escape(str(value))}"'
             cells.append(_cell(cell(row), attributes=attributes))
         number = result.agents.index(row["agent"])
@@ -119,6 +120,9 @@ def html_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
             for _, r in failed.iterrows()
         )
         failures = f"<h2>Failed episodes</h2>\n<ul>\n{items}</ul>\n"
+    if result.notices:
+        items = "".join(f"<li>{escape(agent)}: {escape(told)}</li>\n" for agent, told in result.notices.items())
+        failures += f"<h2>Outside their training</h2>\n<ul>\n{items}</ul>\n"
     verdicts = [
         f'<li><span class="{kind}">{kind}</span>: {escape(told)}</li>' for kind, told in report.sentences(result)
     ]

@@ -40,7 +40,7 @@ from netllm_gym.versions import versions
 _OWN_COLUMNS = frozenset(
     {
         "agent", "training_seed", "episode", "trace_index", "trace", "group", "seed", "steps", "mean_reward",
-        "repeat_rate", "latency_p50_ms", "latency_p99_ms", "lockstep", "failed", "reason",
+        "repeat_rate", "latency_p50_ms", "latency_p99_ms", "lockstep", "failed", "reason", "notice",
     }
 )  # fmt: skip
 
@@ -262,6 +262,7 @@ def evaluate(
     if wrong := [index for index in traced if not 0 <= index < len(plans)]:
         raise ConfigError(f"trace_steps names episode {wrong[0]}, there are {len(plans)}")
     privileged = sorted({spec.label for spec in specs if _fits(spec, probe, plans[0])})
+    trained = sorted({spec.label for spec in specs if spec.trained})
     probe.close()
 
     folder = None if out is None else Path(out)
@@ -285,7 +286,8 @@ def evaluate(
             **{name: getattr(traces, name, None) for name in ("name", "split", "licence", "citation")},
         },
         "agents": [spec.describe() for spec in specs],
-        "privileged": privileged,
+        "privileged": privileged, "trained": trained,
+        "margin": dict(setting.margin) if isinstance(setting, Setting) and setting.margin else None,
         "baseline": baseline, "floor": floor, "oracle": oracle,
         "metric": metric, "terms": terms,
         "seed": seed, "episodes": len(plans),
@@ -305,6 +307,8 @@ def evaluate(
         result.courses = pd.DataFrame([stay for block in blocks for stay in block["courses"]])
     for agent, reason in result.failures.items():
         warnings.warn(f"{agent} failed in every episode: {reason}", stacklevel=2)
+    for agent, notice in result.notices.items():
+        warnings.warn(f"{agent} plays outside what it was trained on: {notice}", stacklevel=2)
     if folder is not None:
         result.save(folder)
     return result

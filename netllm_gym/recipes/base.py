@@ -144,6 +144,8 @@ _RECIPES: Table[Recipe] = Table(
             "regret_mlp",
             "offline",
             "abr_actor_critic",
+            "abr_llm",
+            "abr_regret_mlp",
             "cluster_decima",
             "cluster_llm",
             "cluster_cql",

@@ -10,21 +10,31 @@ import netllm_gym.traces.jobs.sets  # noqa: F401 (registers the kinds of job set
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.head.readers import read_head_csv
-from netllm_gym.traces.head.sets import read_head_folder
 from netllm_gym.traces.head.trace import HeadTrace
-from netllm_gym.traces.head.user import holds_head_logs, import_heads, imported_heads, is_imported, read_heads
-from netllm_gym.traces.jobs.user import holds_workload, workload_set
+from netllm_gym.traces.head.user import holds_head_logs
+from netllm_gym.traces.head.user import read_heads as read_head_folder
 from netllm_gym.traces.network.published import PublishedLog, published_logs
 from netllm_gym.traces.network.sets import fetch_video, load_video
 from netllm_gym.traces.network.trace import NetworkTrace
-from netllm_gym.traces.network.user import import_traces, read_path, user_set
 from netllm_gym.traces.protocol import check_opening, training
 from netllm_gym.traces.splits import audit
 from netllm_gym.traces.traceset import TraceSet
+from netllm_gym.traces.user import (
+    ImportOptions,
+    import_heads,
+    import_set,
+    import_traces,
+    imported,
+    keep,
+    load_imported,
+    read_user_path,
+    understand,
+)
 from netllm_gym.traces.video.manifest import VideoManifest, synthetic_video
 
 __all__ = [
     "HeadTrace",
+    "ImportOptions",
     "NetworkTrace",
     "PublishedLog",
     "TraceSet",
@@ -33,7 +43,10 @@ __all__ = [
     "fetch",
     "holds_head_logs",
     "import_heads",
+    "import_set",
     "import_traces",
+    "imported",
+    "keep",
     "load",
     "load_video",
     "names",
@@ -42,6 +55,7 @@ __all__ = [
     "read_head_folder",
     "synthetic_video",
     "training",
+    "understand",
 ]
 
 names = catalog.names
@@ -70,15 +84,9 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
     text = str(name)
     if text.startswith("user/"):
         check_opening(split)
-        if is_imported(text):
-            return imported_heads(text, split)
-        return user_set(text, split)
+        return load_imported(text, split)
     if text not in catalog.entries() and Path(text).exists():
-        if holds_head_logs(text):
-            return read_heads(text)
-        if holds_workload(text):
-            return workload_set(text)
-        return read_path(Path(text))
+        return read_user_path(text)
     base, _ = catalog.split_name(text)
     if base not in catalog.entries() and _is_path(text):
         raise ConfigError(f"no such file or folder: {text}")

@@ -42,6 +42,7 @@ class TraceSet(Sequence[T], Generic[T]):
         split: ``train``, ``valid``, ``test`` or ``all``.
         traces: the traces, in a fixed order.
         licence, citation, source: what a user must respect and cite, and where the data come from.
+        notes: what was guessed, converted, repaired or skipped while a user's files were read.
     """
 
     name: str
@@ -50,6 +51,7 @@ class TraceSet(Sequence[T], Generic[T]):
     licence: str = "unknown"
     citation: str = ""
     source: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.traces:

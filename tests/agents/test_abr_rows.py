@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from netllm_gym import evaluate
 from netllm_gym.agents.abr.lessons import Teacher, lessons, level_values
 from netllm_gym.agents.abr.row_agent import RowAgent, load, save
 from netllm_gym.agents.abr.rows import RowConfig, RowNetwork, to_torch
@@ -69,6 +70,14 @@ def test_one_agent_plays_any_ladder_and_says_what_is_new_to_it(tmp_path, levels:
     assert steps == 30
 
 
+def test_an_evaluation_outside_the_training_says_so(tmp_path) -> None:
+    folder = save(RowAgent(_network(), Ranges(levels=(7, 9))), tmp_path / "agent", {}, "")
+    with pytest.warns(UserWarning, match=r"outside what it was trained on: levels 6 \(trained on 7 to 9\)"):
+        result = evaluate(agents=[str(folder), "abr/bba"], setting="default", episodes=2, progress=False)
+    assert (result.frame["notice"] != "").sum() == 2
+    assert "Outside their training" in result.report(tmp_path / "report").read_text(encoding="utf-8")
+
+
 def test_a_damaged_checkpoint_is_refused_in_one_line(tmp_path) -> None:
     folder = save(RowAgent(_network(), Ranges()), tmp_path / "agent", {}, "")
     about = {"config": {"hidden": 8}, "ranges": Ranges().to_json()}
@@ -108,7 +117,7 @@ def test_a_world_pays_what_the_environment_pays() -> None:
         _, reward, over, _, _ = env.step(level)
         paid, ended = worlds.step(np.full(16, level) % stage.levels[lives.video])
         lives.noise[:] = 0.0
-        assert paid[i] == pytest.approx(max((reward - (env.qoe.quality[0])) / unit, -10.0), abs=1e-6)
+        assert paid[i] == pytest.approx(max((reward - (env.qoe.quality[0])) / unit, -60.0), abs=1e-6)
         assert ended[i] == over
 
 
@@ -145,7 +154,7 @@ def test_lessons_value_every_level_and_leave_the_world_alone() -> None:
 
 def test_a_training_ends_the_same_with_the_same_seed(tmp_path) -> None:
     pytest.importorskip("torch")
-    from netllm_gym.agents.abr.row_ppo import PPOConfig, Trainer
+    from netllm_gym.agents.abr.ppo import PPOConfig, Trainer
 
     config = PPOConfig(iterations=3, episodes=8, steps=6, epochs=1, batch_size=32, check_every=1, hidden=8, warmup=1)
     found = [Trainer(config, _worlds(8), tmp_path / name).train().weights for name in ("a", "b")]

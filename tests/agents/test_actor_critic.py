@@ -1,18 +1,21 @@
-"""The learned ABR policy: shipped, checkpointed, trained."""
+"""The shipped streaming policy, and the checkpoints of one ladder that came before it."""
 
 from __future__ import annotations
 
 import shutil
+from itertools import pairwise
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
-from netllm_gym import EnvInfo, evaluate, list_agents, make_agent
-from netllm_gym.agents.abr.actor_critic import ZOO, ActorConfig, ActorCritic, features
+from netllm_gym import EnvInfo, evaluate, list_agents, make_agent, zoo
+from netllm_gym.agents.abr.actor_critic import ActorConfig, ActorCritic, features, save
 from netllm_gym.errors import CheckpointError, ConfigError
-from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest, load, load_video
+from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
 from tests.damage import DAMAGES, damage
+
+ZOO = zoo.ROOT / "abr-actor-critic"
 
 
 def test_it_is_registered_and_beats_robust_mpc_on_the_embedded_traces() -> None:
@@ -37,29 +40,9 @@ def test_on_a_fast_link_it_plays_the_top_level(mbps: float) -> None:
     assert levels[5:].count(5) > 0.9 * len(levels[5:])
 
 
-def test_the_weights_are_small_and_nothing_else_is_shipped() -> None:
-    assert sorted(path.name for path in ZOO.iterdir()) == [
-        "README.md", "agent.json", "recipe.toml", "weights.safetensors",
-    ]  # fmt: skip
-    assert (ZOO / "weights.safetensors").stat().st_size < 1_000_000
-
-
-def test_features_are_finite_with_and_without_a_past() -> None:
-    config = ActorConfig()
-    nothing = np.zeros((1, 8), np.float32)
-    sizes = np.full((1, 6), 1e6, np.float32)
-    for past in (nothing, np.full((1, 8), 1e4, np.float32), np.full((1, 8), 1e-6, np.float32)):
-        found = features(past, past, np.zeros(1), np.zeros(1, int), sizes, np.full(1, 48.0))
-        assert found.shape == (1, config.inputs) and found.dtype == np.float32
-        assert np.isfinite(found).all()
-
-
-def test_another_ladder_is_refused() -> None:
-    video = VideoManifest("three", [300, 1200, 4300], 4.0, np.full((7, 3), [150e3, 600e3, 2150e3]))
-    env = gym.make("netllm_gym/ABR-v0", video=video, disable_env_checker=True)
-    env.reset(seed=0)
-    with pytest.raises(ConfigError, match="6 levels, the episode has 3"):
-        make_agent("abr/actor-critic").reset(EnvInfo.of(env))
+def test_the_weights_are_small_and_nothing_executable_ships() -> None:
+    assert {path.suffix for path in ZOO.iterdir()} == {".md", ".json", ".toml", ".safetensors"}
+    assert sum(path.stat().st_size for path in ZOO.iterdir()) < 1_000_000
 
 
 def test_a_broken_checkpoint_is_one_line(tmp_path) -> None:
@@ -74,43 +57,30 @@ def test_a_broken_checkpoint_is_one_line(tmp_path) -> None:
         make_agent(str(ZOO), temperature=1.0)
 
 
-def test_lock_step_training_physics_are_the_environments() -> None:
-    from netllm_gym.agents.abr.playground import Playground
-
-    traces, video = load("abr/synthetic", "valid"), load_video("synthetic")
-    ground = Playground(list(traces), [video])
-    ground.begin(np.arange(len(traces)), np.zeros(len(traces), int), ground.starts, np.ones((len(traces), 48)))
-    env = gym.make("netllm_gym/ABR-v0", split="valid", disable_env_checker=True)
-    rng = np.random.default_rng(0)
-    levels = rng.integers(0, 6, (47, len(traces)))
-    rewards = np.array([ground.play(row) for row in levels])
-    for i in (0, 7, 31):
-        env.reset(options={"trace": i})
-        own = [env.step(level)[1] for level in levels[:, i]]
-        np.testing.assert_allclose(rewards[:, i], own, rtol=0, atol=1e-9)
-    # Only the critic sees ahead: the mean of a steady link is its rate over every span, wrapped or not.
-    steady = Playground([NetworkTrace("t", [3.0, 4.0], [2.0, 2.0])], [video])
-    steady.begin(np.zeros(1, int), np.zeros(1, int), np.zeros(1), np.ones((1, 48)))
-    np.testing.assert_allclose(steady.ahead(), np.log(2.0 * 0.95 + 0.02), rtol=1e-5)
+def test_features_are_finite_with_and_without_a_past() -> None:
+    config = ActorConfig()
+    nothing = np.zeros((1, 8), np.float32)
+    sizes = np.full((1, 6), 1e6, np.float32)
+    for past in (nothing, np.full((1, 8), 1e4, np.float32), np.full((1, 8), 1e-6, np.float32)):
+        found = features(past, past, np.zeros(1), np.zeros(1, int), sizes, np.full(1, 48.0))
+        assert found.shape == (1, config.inputs) and found.dtype == np.float32
+        assert np.isfinite(found).all()
 
 
-def test_a_run_that_stops_and_goes_on_ends_where_an_unbroken_one_ends(tmp_path) -> None:
-    pytest.importorskip("torch")
-    from netllm_gym.agents.abr.ppo import PPOConfig, Trainer
-
-    config = PPOConfig(iterations=2, episodes=8, epochs=1, batch_size=128, check_every=1, hidden=16)
-    train, valid = list(load("abr/synthetic", "train"))[:6], list(load("abr/synthetic", "valid"))[:4]
-    video = load_video("synthetic")
-    whole = Trainer(config, train, valid, video, tmp_path / "whole")
-    agent = whole.train()
-    halted = Trainer(config, train, valid, video, tmp_path / "halted")
-    halted._store({**halted._iterate(), "valid_qoe": -1.0})
-    again = Trainer(config, train, valid, video, tmp_path / "halted")
-    assert again.iteration == 1
-    again.train()
-    for key, value in whole.actor.state_dict().items():
-        np.testing.assert_array_equal(value.numpy(), again.actor.state_dict()[key].numpy())
-    assert isinstance(agent, ActorCritic) and agent.config.hidden == 16
-    assert len((tmp_path / "whole" / "log.jsonl").read_text().splitlines()) == 2
-    with pytest.raises(ConfigError, match="other hyper-parameters"):
-        Trainer(PPOConfig(iterations=3), train, valid, video, tmp_path / "whole")
+def test_a_checkpoint_of_one_ladder_still_plays_it_and_refuses_others(tmp_path) -> None:
+    config, rng = ActorConfig(hidden=8), np.random.default_rng(0)
+    sizes = (config.inputs, 8, 8, 6)
+    weights = {}
+    for number, (before, after) in zip((0, 2, 4), pairwise(sizes), strict=True):
+        weights[f"{number}.weight"] = rng.standard_normal((after, before)).astype(np.float32)
+        weights[f"{number}.bias"] = np.zeros(after, np.float32)
+    agent = make_agent(str(save(ActorCritic(config, weights), tmp_path / "old", {}, "# old\n")))
+    env = gym.make("netllm_gym/ABR-v0", disable_env_checker=True)
+    observation, info = env.reset(seed=0)
+    agent.reset(EnvInfo.of(env))
+    assert env.action_space.contains(agent.act(observation, info))
+    video = VideoManifest("three", [300, 1200, 4300], 4.0, np.full((7, 3), [150e3, 600e3, 2150e3]))
+    env = gym.make("netllm_gym/ABR-v0", video=video, disable_env_checker=True)
+    env.reset(seed=0)
+    with pytest.raises(ConfigError, match="6 levels, the episode has 3"):
+        agent.reset(EnvInfo.of(env))

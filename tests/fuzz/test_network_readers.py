@@ -97,8 +97,24 @@ def _puffer(times: list[str], rates: list[str]) -> bytes:
     return b"time (ns GMT),session_id,delivery_rate\n" + _cooked(stamps, rates).replace(b" ", b",s,")
 
 
+def _iperf(times: list[str], rates: list[str]) -> bytes:
+    pairs = zip(["0", *times], times, rates, strict=False)
+    sums = [f'{{"sum": {{"start": {a}, "end": {b}, "bits_per_second": {r}}}}}' for a, b, r in pairs]
+    return f'{{"intervals": [{", ".join(sums)}]}}'.replace("nan", "NaN").encode()
+
+
+def _json(times: list[str], rates: list[str]) -> bytes:
+    samples = [f'{{"time_s": {t}, "throughput_mbps": {r}}}' for t, r in zip(times, rates, strict=True)]
+    return f"[{', '.join(samples)}]".replace("nan", "NaN").encode()
+
+
+def _table(times: list[str], rates: list[str]) -> bytes:
+    return b"Time [s];DL Throughput (Mbit/s)\n" + _cooked(times, rates).replace(b" ", b";")
+
+
 FILES = {
-    "cooked": _cooked, "csv": _csv, "gnettrack": _gnettrack, "mahimahi": _mahimahi, "puffer": _puffer, "sabre": _sabre,
+    "cooked": _cooked, "csv": _csv, "gnettrack": _gnettrack, "iperf": _iperf, "json": _json, "mahimahi": _mahimahi,
+    "puffer": _puffer, "sabre": _sabre, "table": _table,
 }  # fmt: skip
 # What is wrong -> times and rates of a file that has it.
 DEFECTS = {
@@ -114,6 +130,7 @@ DEFECTS = {
 FINE = {
     *(("mahimahi", defect) for defect in ("NaN rate", "negative rate", "one line")),
     *(("sabre", defect) for defect in ("time that goes back", "one line")),
+    *(("iperf", defect) for defect in ("one line",)),
 }
 
 

@@ -18,9 +18,12 @@ def run(*arguments: str) -> str:
 
 def test_import_says_what_it_guessed(tmp_path) -> None:
     (tmp_path / "a.csv").write_text("time_s,throughput_mbps\n0,1\n1,2\n2,2\n")
-    assert "looks like csv" in " ".join(run("import", str(tmp_path / "a.csv"), "--name", "cmd-a").split())
+    assert "read as network, csv: 1 network traces" in " ".join(
+        run("import", str(tmp_path / "a.csv"), "--name", "cmd-a").split()
+    )
     named = ("--time", "time_s", "--throughput", "throughput_mbps", "--throughput-unit", "kbps")
-    assert "looks like" not in run("import", str(tmp_path / "a.csv"), "--name", "cmd-b", *named)
+    assert "kept" in run("import", str(tmp_path / "a.csv"), "--name", "cmd-b", *named)
+    assert "nothing was kept" in run("import", str(tmp_path / "a.csv"), "--dry-run")
     assert traces.load("user/cmd-b", "test")[0].throughput_mbps.tolist() == [0.001, 0.002]
     with pytest.raises(ConfigError, match="go together"):
         run("import", str(tmp_path / "a.csv"), "--name", "cmd-c", "--time", "time_s")

@@ -162,5 +162,18 @@ def test_a_folder_of_logs_is_a_trace_set(tmp_path) -> None:
     (tmp_path / "lake" / "ann.csv").write_text("".join(f"{i / 5},{i % 90},0,0\n" for i in range(120)))
     found = traces.read_head_folder(tmp_path)
     assert found[0].video == "lake" and found[0].user == "ann" and len(found[0]) == 120
-    with pytest.raises(TraceFormatError, match="no file"):
-        traces.read_head_folder(tmp_path / "lake")
+    assert traces.read_head_folder(tmp_path / "lake")[0].user == "ann"
+    with pytest.raises(TraceFormatError, match="no such file"):
+        traces.read_head_folder(tmp_path / "sea")
+
+
+@pytest.mark.realdata
+def test_avtrack360_is_cut_by_video_and_viewer(fcc_hsdpa) -> None:
+    traces.fetch("viewport/avtrack360")
+    splits = {split: traces.load("viewport/avtrack360", split).traces for split in ("train", "valid", "test")}
+    assert {split: len(members) for split, members in splits.items()} == {"train": 336, "valid": 40, "test": 40}
+    for a, b in (("train", "valid"), ("train", "test"), ("valid", "test")):
+        for key in ("video", "user"):
+            assert not {getattr(t, key) for t in splits[a]} & {getattr(t, key) for t in splits[b]}
+    assert traces.audit(splits).certified
+    assert all(29 < t.duration_s < 31 for t in splits["test"])

@@ -100,7 +100,7 @@ def test_csv_columns_are_asked_for_when_their_unit_is_a_guess() -> None:
     [
         (b"0 1\n1 2", "cooked"),
         (b"\n3\n4", "mahimahi"),
-        (b' [{"a":1}]', "sabre"),
+        (b' [{"duration_ms":1,"bandwidth_kbps":2}]', "sabre"),
         (GNET.encode(), "gnettrack"),
         (PUFFER.encode(), "puffer"),
         (b"time_s,throughput_mbps\n", "csv"),

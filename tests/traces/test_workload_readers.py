@@ -165,3 +165,107 @@ def test_commands_describe_and_draw_a_workload(tmp_path):
     out = tmp_path / "jobs.png"
     run(app, ["plot", "cluster/synthetic-chain", "--out", str(out)], catch_exceptions=False)
     assert out.stat().st_size > 10_000
+
+
+def batch(rows: int) -> bytes:
+    first = "M1,1,j_{0},1,Terminated,{0},{1},1,1\n"
+    second = "R2_1,2,j_{0},1,Terminated,{1},{2},1,1\n"
+    return "".join((first + second).format(i, i + 5, i + 9) for i in range(rows)).encode()
+
+
+def test_a_bad_row_among_many_is_dropped_with_its_job_and_counted():
+    repairs: dict[str, int] = {}
+    data = batch(500).replace(b"R2_1,2,j_7,1,Terminated,12,16", b"R2_1,2,j_7,1,Terminated,12,2")
+    workload = read_alibaba(data, "f.csv", repairs)
+    assert len(workload.templates) == 499 and "j_7" not in {t.name for t in workload.templates}
+    assert list(repairs.values()) == [1] and all("dropped" in key for key in repairs)
+
+
+def test_the_earliest_jobs_of_a_long_table_are_kept(monkeypatch):
+    monkeypatch.setattr("netllm_gym.traces.jobs.readers.alibaba.MAX_JOBS", 10)
+    monkeypatch.setattr("netllm_gym.traces.jobs.readers.alibaba._CHUNK", 64)
+    shuffled = batch(300).splitlines(keepends=True)
+    random.Random(0).shuffle(shuffled)
+    repairs: dict[str, int] = {}
+    workload = read_alibaba(b"".join(shuffled), "f.csv", repairs)
+    assert [t.name for t in workload.templates] == [f"j_{i}" for i in range(10)]
+    assert [len(t.stages) for t in workload.templates] == [2] * 10
+    assert repairs == {"jobs after the first 10 left out": 290}
+
+
+def test_the_table_of_2017_has_jobs_of_independent_tasks():
+    data = b"41562,41618,120,686,1,Terminated,50,0.0078\n41561,41619,120,687,3,Terminated,50,0.007\n"
+    data += b"41600,,121,1,2,Failed,,\n"
+    (job,) = read_alibaba(data, "batch_task.csv").templates
+    assert job.name == "120" and sorted(s.tasks for s in job.stages) == [1, 3] and not job.edges
+
+
+def spark_log(jobs=2):
+    events = [{"Event": "SparkListenerLogStart", "Spark Version": "3.5.0"},
+              {"Event": "SparkListenerApplicationStart", "App Name": "etl", "App ID": "app-1"}]  # fmt: skip
+    for j in range(jobs):
+        first = 3 * j
+        infos = [
+            {"Stage ID": first, "Parent IDs": [], "Number of Tasks": 2},
+            {"Stage ID": first + 1, "Parent IDs": [first] + ([1] if j else []), "Number of Tasks": 1},
+            {"Stage ID": first + 2, "Parent IDs": [first + 1], "Number of Tasks": 1},
+        ]
+        events.append({"Event": "SparkListenerJobStart", "Job ID": j, "Submission Time": 1000 + 5000 * j,
+                       "Stage Infos": infos, "Stage IDs": [i["Stage ID"] for i in infos]})  # fmt: skip
+        for stage, seconds in ((first, 1.5), (first, 2.5), (first + 2, 4)):  # the middle stage is skipped
+            info = {"Launch Time": 1000, "Finish Time": int(1000 + seconds * 1000), "Failed": False, "Killed": False}
+            events.append({"Event": "SparkListenerTaskEnd", "Stage ID": stage, "Task Info": info,
+                           "Task End Reason": {"Reason": "Success"}})  # fmt: skip
+    return "\n".join(json.dumps(event) for event in events) + "\n"
+
+
+def test_spark_event_logs(tmp_path):
+    (tmp_path / "application_1_0001").write_text(spark_log() + '{"Event":"SparkListenerTa')
+    found = traces.load(tmp_path)
+    workload = found[0].workload
+    assert [t.name for t in workload.templates] == ["app-1-job0", "app-1-job1"]
+    assert workload.arrivals_s == (0.0, 5.0)
+    first = workload.templates[0]
+    assert [s.tasks for s in first.stages] == [2, 1] and first.edges == ((0, 1),)
+    assert first.stages[0].first[5] == [1.5, 2.5]
+    (tmp_path / "application_1_0001").write_text(spark_log()[:400] + "x\n" * 50)
+    with pytest.raises(TraceFormatError, match="no events of Spark"):
+        traces.load(tmp_path)
+
+
+def test_standard_workload_format(tmp_path):
+    rows = ["; Version: 2", *(f"{i} {i * 10} 5 {100 + i} 4 -1 -1 4 -1 -1 1 1 1 1 1 1 -1 -1" for i in range(1, 6)),
+            "6 60 5 -1 4 -1 -1 4 -1 -1 0 1 1 1 1 1 -1 -1"]  # fmt: skip
+    (tmp_path / "log.swf").write_text("\n".join(rows))
+    found = traces.load(tmp_path / "log.swf")
+    assert len(found[0].workload.templates) == 5 and found[0].workload.arrivals_s == (0.0, 10.0, 20.0, 30.0, 40.0)
+    assert found[0].workload.templates[0].stages[0].tasks == 4 and any("did not run" in n for n in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["execution"]["tasks"][0].__setitem__("runtimeInSeconds", "HUGE"), "too large|Overflow|digits"),
+        (lambda d: d["execution"]["tasks"][0].__setitem__("runtimeInSeconds", 1e300), "runs for"),
+        (lambda d: d["specification"]["tasks"][0].__setitem__("id", "9" * 5000), "at most 300"),
+        (lambda d: d["specification"]["tasks"][0].__setitem__("parents", [{}]), "must be text"),
+    ],
+)
+def test_absurd_numbers_and_names_are_refused(change, message):
+    document = json.loads(json.dumps(NEW))
+    change(document["workflow"])
+    for huge in ("1" + "0" * 350, "1" + "0" * 5000):
+        with pytest.raises(TraceFormatError, match=message):
+            read_wfcommons(json.dumps(document).replace('"HUGE"', huge).encode(), "x.json")
+
+
+@pytest.mark.realdata
+def test_workflows_of_a_public_archive_are_cut_by_application(fcc_hsdpa):
+    traces.fetch("cluster/wfcommons")
+    names = {
+        s: {t.name for t in traces.load("cluster/wfcommons", s)[0].workload.templates}
+        for s in ("train", "valid", "test")
+    }
+    assert sum(len(n) for n in names.values()) == 103
+    apps = {s: {n.rsplit("/", 1)[-1].split("-")[0] for n in members} for s, members in names.items()}
+    assert not apps["train"] & apps["test"] and not apps["valid"] & apps["test"] and not apps["train"] & apps["valid"]

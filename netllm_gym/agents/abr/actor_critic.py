@@ -1,10 +1,9 @@
-"""`abr/actor-critic`: a small policy network in the line of Pensieve (SIGCOMM 2017) and Genet (SIGCOMM 2022).
+"""Small policies for one ladder, in the line of Pensieve (SIGCOMM 2017) and Genet (SIGCOMM 2022): checkpoints of 0.3.
 
 The state is Pensieve's (past throughputs and delays, buffer, last level, sizes of the next chunk, chunks left) plus
 what a player would compute from it: a throughput forecast (harmonic mean of five) and how far the buffer would cover
-each level's download at that speed. The policy plays its most probable level. It is trained by PPO, see
-:mod:`netllm_gym.agents.abr.ppo`; the package ships one under ``zoo/abr-actor-critic``. Playing needs no torch:
-three small layers are faster in numpy.
+each level's download at that speed. Since then policies score a row per level, of any ladder
+(:mod:`netllm_gym.agents.abr.row_agent`); this module plays what was trained before.
 """
 
 from __future__ import annotations
@@ -20,15 +19,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from netllm_gym import zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
-from netllm_gym.agents.checkpoint import read_description, write_checkpoint
-from netllm_gym.agents.registry import register_agent
+from netllm_gym.agents.checkpoint import write_checkpoint
 from netllm_gym.errors import CheckpointError, ConfigError
 
 KIND = "actor-critic"
 WEIGHTS = "weights.safetensors"
-ZOO = zoo.ROOT / "abr-actor-critic"
 WINDOW = 5
 
 Floats = NDArray[np.float32]
@@ -191,9 +187,3 @@ def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> ActorCritic:
     except (ConfigError, SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{folder}: the weights do not fit agent.json ({reason})") from None
-
-
-@register_agent("abr/actor-critic")
-def shipped() -> ActorCritic:
-    """Return the trained agent that comes with the package (six levels, QoE lin)."""
-    return load(ZOO, read_description(ZOO))

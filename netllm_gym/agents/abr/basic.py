@@ -9,6 +9,7 @@ import numpy as np
 from netllm_gym.agents.abr.mpc import choose
 from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.agents.registry import register_agent
+from netllm_gym.envs.abr.forecast import WINDOW, harmonic_mean
 from netllm_gym.errors import ConfigError
 
 
@@ -95,8 +96,6 @@ class RobustMPC(Agent):
         robust: divide by the error; ``False`` gives MPC's estimate.
     """
 
-    WINDOW = 5
-
     def __init__(self, horizon: int = 5, robust: bool = True) -> None:
         if not 1 <= horizon <= 8:
             raise ConfigError(f"horizon must lie in 1 to 8, got {horizon}")
@@ -110,13 +109,13 @@ class RobustMPC(Agent):
         self._errors: list[float] = []
 
     def _forecast(self, throughputs: np.ndarray) -> float:
-        past = [float(x) for x in throughputs[-self.WINDOW :] if x > 0]
-        if not past:
+        found = float(harmonic_mean(throughputs, len(throughputs)))
+        if found <= 0:
             return 0.0
-        error = abs(self._estimate - past[-1]) / past[-1] if self._estimate > 0 else 0.0
-        self._errors.append(error)
-        self._estimate = len(past) / sum(1.0 / x for x in past)
-        return self._estimate / (1.0 + max(self._errors[-self.WINDOW :])) if self.robust else self._estimate
+        newest = float(throughputs[-1])
+        self._errors.append(abs(self._estimate - newest) / newest if self._estimate > 0 else 0.0)
+        self._estimate = found
+        return self._estimate / (1.0 + max(self._errors[-WINDOW:])) if self.robust else self._estimate
 
     def act(self, observation: dict[str, Any], info: dict[str, Any]) -> int:
         """Return the first level of the best plan."""

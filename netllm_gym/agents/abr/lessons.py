@@ -28,13 +28,14 @@ from netllm_gym.envs.abr.view import CONTEXT_FEATURES, ROW_FEATURES, ABRView
 PAST = np.array([0.5, 1.0, 2.0, 4.0, 8.0])
 CANDIDATES = 40
 LEVEL_WEIGHT = 0.3
-# Values are kept in the unit of the usual ladder (4 Mbit/s from lowest to highest, QoE lin).
-UNIT = 4.0
+# Values are kept in halves of the ladder's range: the language model cuts losses at 8, so four ranges deep. Deeper cuts
+# would make little of rare outages.
+UNIT = 2.0
 VALUE_SCALE = 10.0
 
 
 class Teacher(NamedTuple):
-    """Who is followed: its policy, and a critic (see :mod:`netllm_gym.agents.abr.row_ppo`) of what is still to come."""
+    """Who is followed: its policy, and a critic (see :mod:`netllm_gym.agents.abr.ppo`) of what is still to come."""
 
     policy: RowNetwork
     critic: RowNetwork
@@ -204,10 +205,11 @@ def lessons(
         for begin, end in zip([0, *ends[:-1]], ends, strict=True):
             if end - begin >= 4:
                 episodes.append(_episode(stacked, i, begin, end, view))
+    about = {"split": "train", "ranges": worlds.ranges.to_json()}
+    spaces = view.observation_space, view.action_space
     return Experience(
-        episodes, "netllm_gym/ABR-v0", {"split": "train"}, view.observation_space, view.action_space, view.modalities,
-        view.scales, name=f"lessons-{seed}",
-    )  # fmt: skip
+        episodes, "netllm_gym/ABR-v0", about, *spaces, view.modalities, view.scales, name=f"lessons-{seed}"
+    )
 
 
 def _episode(stacked: dict[str, NDArray[Any]], i: int, begin: int, end: int, view: ABRView) -> Episode:

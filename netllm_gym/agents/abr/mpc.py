@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.compiled import njit
+from netllm_gym.envs.abr.forecast import WINDOW, harmonic_mean
 from netllm_gym.errors import ConfigError
 
 MAX_HORIZON = 8
@@ -146,12 +147,10 @@ class RobustForecast:
         robust: divide by the error.
     """
 
-    WINDOW = 5
-
     def __init__(self, n: int, robust: bool = True) -> None:
         self.robust = robust
         self._estimate = np.zeros(n)
-        self._errors = np.zeros((n, self.WINDOW))
+        self._errors = np.zeros((n, WINDOW))
 
     def __call__(self, throughputs: NDArray[np.floating], begins: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Return the forecasts (Mbit/s), ``[n]``, 0 where nothing was measured yet.
@@ -162,7 +161,7 @@ class RobustForecast:
         """
         self._estimate[begins] = 0.0
         self._errors[begins] = 0.0
-        return _forecast(throughputs[:, -self.WINDOW :], self._estimate, self._errors, self.robust)
+        return _forecast(throughputs[:, -WINDOW:], self._estimate, self._errors, self.robust)
 
 
 @njit(cache=True)
@@ -170,17 +169,12 @@ def _forecast(throughputs, estimate, errors, robust):
     n, window = throughputs.shape
     forecasts = np.zeros(n)
     for i in range(n):
-        count, inverse = 0, 0.0
-        for h in range(window):
-            past = np.float64(throughputs[i, h])
-            if past > 0.0:
-                count += 1
-                inverse += 1.0 / past
-        if count == 0:
+        found = harmonic_mean(throughputs[i], window)
+        if found <= 0.0:
             continue
         newest = np.float64(throughputs[i, window - 1])
         errors[i, :-1] = errors[i, 1:].copy()
         errors[i, window - 1] = abs(estimate[i] - newest) / newest if estimate[i] > 0.0 else 0.0
-        estimate[i] = count / inverse
+        estimate[i] = found
         forecasts[i] = estimate[i] / (1.0 + errors[i].max()) if robust else estimate[i]
     return forecasts

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from netllm_gym.agents.abr.mpc import MAX_HORIZON, RobustForecast, choose_many
 from netllm_gym.agents.base import BatchAgent, EnvInfo
+from netllm_gym.envs.abr.forecast import WINDOW
 from netllm_gym.errors import ConfigError
 
 
@@ -45,11 +46,11 @@ class BatchedMPC(BatchAgent):
         """Return the first level of each best plan; 0 for episodes that are over."""
         alive = [i for i, observation in enumerate(observations) if observation is not None]
         told = [observations[i] for i in alive]
-        throughputs = np.zeros((len(observations), RobustForecast.WINDOW), np.float32)
+        throughputs = np.zeros((len(observations), WINDOW), np.float32)
         buffers, left = np.zeros((2, len(observations)))
         last = np.zeros(len(observations), np.int64)
         if alive:
-            throughputs[alive] = [seen["throughput_mbps"][-RobustForecast.WINDOW :] for seen in told]
+            throughputs[alive] = [seen["throughput_mbps"][-WINDOW:] for seen in told]
             buffers[alive] = [seen["buffer_s"][0] for seen in told]
             left[alive] = [seen["chunks_left"][0] for seen in told]
             last[alive] = [seen["last_quality"] for seen in told]

@@ -23,7 +23,7 @@ from netllm_gym.envs.abr.view import CONTEXT_FEATURES, ROW_FEATURES, Episode
 from netllm_gym.errors import CheckpointError, ConfigError
 
 KIND = "abr-rows"
-WEIGHTS = "weights.safetensors"
+WEIGHTS, CRITIC = "weights.safetensors", "critic.safetensors"
 
 
 class RowAgent(BatchAgent):
@@ -32,25 +32,21 @@ class RowAgent(BatchAgent):
     Args:
         network: scores the rows.
         ranges: what it was trained on; an episode outside is played, and said so in :attr:`notice`.
+        critic: that goes with the network, for those who learn from it; not asked when playing.
     """
 
     kind = KIND
+    serves = ("netllm_gym/ABR-v0",)
     memoryless = True
 
-    def __init__(self, network: RowNetwork, ranges: Ranges) -> None:
-        self.network, self.ranges = network, ranges
+    def __init__(self, network: RowNetwork, ranges: Ranges, critic: RowNetwork | None = None) -> None:
+        self.network, self.ranges, self.critic = network, ranges, critic
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
-        """Lay out the videos; nothing is remembered between steps.
-
-        Raises:
-            ConfigError: an environment without a video.
-        """
+        """Lay out the videos; nothing is remembered between steps."""
         shared: dict[tuple[int, int], Episode] = {}  # episodes of one environment share their facts
         self._episodes = []
         for info in env_infos:
-            if "video" not in info.static or "qoe" not in info.static:
-                raise ConfigError(f"{self.name} plays netllm_gym/ABR-v0, not {info.env_id}")
             key = id(info.static["video"]), id(info.static["qoe"])
             if key not in shared:
                 shared[key] = Episode(info.static)
@@ -79,9 +75,13 @@ def save(agent: RowAgent, folder: str | Path, recipe: dict[str, Any], card: str)
 
     def fill(target: Path) -> None:
         save_file(agent.network.weights, target / WEIGHTS)
+        if agent.critic is not None:
+            save_file(agent.critic.weights, target / CRITIC)
         (target / "README.md").write_text(card, encoding="utf-8")
 
-    about = {"kind": KIND, "env_id": "netllm_gym/ABR-v0", "config": asdict(agent.network.config)}
+    about: dict[str, Any] = {"kind": KIND, "env_id": "netllm_gym/ABR-v0", "config": asdict(agent.network.config)}
+    if agent.critic is not None:
+        about["critic"] = asdict(agent.critic.config)
     return write_checkpoint(folder, {**about, "ranges": agent.ranges.to_json(), "recipe": recipe}, fill)
 
 
@@ -95,9 +95,12 @@ def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> RowAgent:
         raise CheckpointError(f"{folder}: an {KIND} checkpoint takes no option {next(iter(kwargs))!r}")
     try:
         ranges = Ranges.from_json(about["ranges"])
-        return RowAgent(RowNetwork(RowConfig(**about["config"]), load_file(folder / WEIGHTS)), ranges)
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder}: {WEIGHTS} is missing") from None
+        critic = None
+        if "critic" in about:
+            critic = RowNetwork(RowConfig(**about["critic"]), load_file(folder / CRITIC))
+        return RowAgent(RowNetwork(RowConfig(**about["config"]), load_file(folder / WEIGHTS)), ranges, critic)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder}: {Path(str(error.filename or WEIGHTS)).name} is missing") from None
     except (ConfigError, SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{folder}: the weights do not fit agent.json ({reason})") from None

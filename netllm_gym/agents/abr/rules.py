@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from netllm_gym.agents.abr.basic import RobustMPC
 from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.agents.registry import register_agent
+from netllm_gym.envs.abr.forecast import harmonic_mean
 from netllm_gym.errors import ConfigError
-
-WINDOW = 5
 
 
 def harmonic_mbps(throughputs: NDArray[np.floating]) -> float:
     """Harmonic mean of the last five measured throughputs (Mbit/s); 0 before the first."""
-    past = [float(x) for x in throughputs[-WINDOW:] if x > 0]
-    return len(past) / sum(1.0 / x for x in past) if past else 0.0
+    return float(harmonic_mean(throughputs, len(throughputs)))
 
 
 def highest_below(bitrates_kbps: NDArray[np.floating], mbps: float) -> int:

@@ -8,7 +8,7 @@ know no absolute rate; hence a video may be scaled to its link instead of drawin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from netllm_gym.traces.protocol import refuse_test
 MAX_LEVELS = 10
 PAYLOAD, QUANTUM_S = 0.95, 0.5
 # A long outage must not drown everything else in a batch; in ranges of the ladder.
-WORST_REWARD = -10.0
+WORST_REWARD = -60.0
 # Spans over which a critic may see the link's true future, in chunk lengths.
 AHEAD = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
 # Rate of a drawn video's top level over its link's mean.
@@ -189,7 +189,7 @@ class Worlds:
     def __init__(
         self,
         n: int,
-        families: dict[str, Sequence[NetworkTrace]],
+        families: Mapping[str, Sequence[NetworkTrace]],
         videos: Sequence[VideoManifest],
         seed: int = 0,
         ranges: Ranges | None = None,

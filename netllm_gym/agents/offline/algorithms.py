@@ -15,7 +15,7 @@ import numpy as np
 from netllm_gym import extras
 from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
 from netllm_gym.datasets.experience import Experience
-from netllm_gym.datasets.flat import FlatView
+from netllm_gym.datasets.flat import ActionCode, FlatView
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.randomness import borrowed_generators
 
@@ -126,26 +126,29 @@ class QAgent(BatchAgent):
 
     kind = "d3rlpy"
 
-    def __init__(self, config: OfflineConfig, view: FlatView, algorithm: Any, about: dict[str, Any]) -> None:
-        self.config, self.view, self.algorithm, self.about = config, view, algorithm, about
-        self._all = np.ones(about["actions"], bool)
+    def __init__(
+        self, config: OfflineConfig, view: FlatView, code: ActionCode, algorithm: Any, about: dict[str, Any]
+    ) -> None:
+        self.config, self.view, self.code, self.algorithm, self.about = config, view, code, algorithm, about
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Nothing is remembered between steps; only the environments must fit."""
         for env_info in env_infos:
             self.view.require(env_info.env_id, env_info.observation_space)
+            self.code.require(env_info.env_id, env_info.action_space)
 
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return the greedy action of each episode still running."""
         alive = [i for i, observation in enumerate(observations) if observation is not None]
         flat = np.stack([self.view.one(observations[i]) for i in alive])
-        legal = np.stack([np.asarray(infos[i].get("action_mask", self._all), bool) for i in alive])
+        legal = np.stack([self.code.legal(infos[i].get("action_mask")) for i in alive])
         chosen = self.algorithm.predict(flat)
         actions: list[Any] = [0] * len(observations)
         for row, i in enumerate(alive):
-            actions[i] = int(chosen[row])
-            if not legal[row, actions[i]]:
-                actions[i] = self._best_of(flat[row], np.flatnonzero(legal[row]))
+            number = int(chosen[row])
+            if not legal[row, number]:
+                number = self._best_of(flat[row], np.flatnonzero(legal[row]))
+            actions[i] = self.code.decode(number)
         return actions
 
     def _best_of(self, flat: np.ndarray, actions: np.ndarray) -> int:
@@ -169,21 +172,24 @@ class TransformerAgent(Agent):
 
     kind = "d3rlpy"
 
-    def __init__(self, config: OfflineConfig, view: FlatView, algorithm: Any, about: dict[str, Any]) -> None:
-        self.config, self.view, self.algorithm, self.about = config, view, algorithm, about
+    def __init__(
+        self, config: OfflineConfig, view: FlatView, code: ActionCode, algorithm: Any, about: dict[str, Any]
+    ) -> None:
+        self.config, self.view, self.code, self.algorithm, self.about = config, view, code, algorithm, about
 
     def reset(self, env_info: EnvInfo) -> None:
         """Begin an episode with an empty context."""
         self.view.require(env_info.env_id, env_info.observation_space)
+        self.code.require(env_info.env_id, env_info.action_space)
         d3rlpy = _import()
         self._wrapper = self.algorithm.as_stateful_wrapper(
             target_return=self.about["target_return"],
             action_sampler=d3rlpy.algos.GreedyTransformerActionSampler(),
         )
 
-    def act(self, observation: Any, info: dict[str, Any]) -> int:
+    def act(self, observation: Any, info: dict[str, Any]) -> Any:
         """Return the most likely action given the episode so far."""
-        return int(self._wrapper.predict(self.view.one(observation), float(info.get("reward", 0.0))))
+        return self.code.decode(int(self._wrapper.predict(self.view.one(observation), float(info.get("reward", 0.0)))))
 
     def tensors(self) -> dict[str, Any]:
         """Everything learnt, as named tensors."""
@@ -200,24 +206,20 @@ def train_offline(
         MissingExtraError: d3rlpy is not installed.
         ConfigError: actions that are not discrete.
     """
-    import gymnasium as gym
-
-    if not isinstance(experience.action_space, gym.spaces.Discrete):
-        raise ConfigError(f"{config.algorithm} needs discrete actions")
+    code = ActionCode(experience.action_space, config.algorithm)
     d3rlpy = _import()
     view = FlatView(experience.observation_space, experience.scales)
-    actions = int(experience.action_space.n)
     longest = max(len(episode.rewards) for episode in experience.episodes)
-    algorithm = _algorithm(config, view.size, actions, longest)
+    algorithm = _algorithm(config, view.size, code.count, longest)
     with _quiet():
         terminals = [np.eye(1, len(episode.rewards), len(episode.rewards) - 1)[0] for episode in experience.episodes]
         dataset = d3rlpy.dataset.MDPDataset(
             np.concatenate([view.many(episode.observations) for episode in experience.episodes]),
-            np.concatenate([episode.actions for episode in experience.episodes]).reshape(-1, 1),
+            np.concatenate([code.encode(episode.actions) for episode in experience.episodes]).reshape(-1, 1),
             np.concatenate([episode.rewards for episode in experience.episodes]).reshape(-1, 1),
             np.concatenate(terminals),
             action_space=d3rlpy.ActionSpace.DISCRETE,
-            action_size=actions,
+            action_size=code.count,
         )
         report = max(1, config.steps // 10)
 
@@ -235,15 +237,15 @@ def train_offline(
         )
     returns = [float(episode.rewards.sum()) for episode in experience.episodes]
     about = {
-        "actions": actions,
+        "actions": code.count,
         "longest": longest,
         "target_return": float(np.quantile(returns, config.target_quantile)),
     }
-    return (TransformerAgent if config.transformer else QAgent)(config, view, algorithm, about)
+    return (TransformerAgent if config.transformer else QAgent)(config, view, code, algorithm, about)
 
 
 def rebuild(
-    config: dict[str, Any], about: dict[str, Any], view: FlatView, tensors: dict[str, Any]
+    config: dict[str, Any], about: dict[str, Any], view: FlatView, code: ActionCode, tensors: dict[str, Any]
 ) -> QAgent | TransformerAgent:
     """Build the agent of a checkpoint from its description and tensors."""
     settings = OfflineConfig(**config)
@@ -256,4 +258,4 @@ def rebuild(
         getattr(modules, name).load_state_dict(
             {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         )
-    return (TransformerAgent if settings.transformer else QAgent)(settings, view, algorithm, about)
+    return (TransformerAgent if settings.transformer else QAgent)(settings, view, code, algorithm, about)

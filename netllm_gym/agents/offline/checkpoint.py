@@ -8,11 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+
 from netllm_gym import extras
 from netllm_gym.agents.base import Agent
 from netllm_gym.agents.checkpoint import write_checkpoint
 from netllm_gym.datasets.experience import Experience
-from netllm_gym.datasets.flat import FlatView
+from netllm_gym.datasets.flat import ActionCode, FlatView
 from netllm_gym.errors import CheckpointError, NetLLMGymError
 
 WEIGHTS = "weights.safetensors"
@@ -29,6 +31,7 @@ def save(agent: Any, experience: Experience, folder: str | Path) -> Path:
         "config": asdict(agent.config),
         "about": agent.about,
         "observation_space": json.loads(serialize_space(experience.observation_space)),
+        "action_space": json.loads(serialize_space(experience.action_space)),
         "scales": experience.scales,
         "dataset": {"name": experience.name, "digest": experience.digest},
     }
@@ -63,10 +66,14 @@ def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> Agent:
 
     try:
         view = FlatView(deserialize_space(json.dumps(about["observation_space"])), about["scales"])
+        actions: Any = gym.spaces.Discrete(about["about"]["actions"])  # checkpoints of the first release
+        if "action_space" in about:
+            actions = deserialize_space(json.dumps(about["action_space"]))
+        code = ActionCode(actions, about["kind"])
         tensors = load_file(folder / WEIGHTS)
         module = "regret_mlp" if about["kind"] == "regret-mlp" else "algorithms"
         rebuild = importlib.import_module(f"netllm_gym.agents.offline.{module}").rebuild
-        return rebuild(about["config"], about["about"], view, tensors)
+        return rebuild(about["config"], about["about"], view, code, tensors)
     except NetLLMGymError:
         raise
     except FileNotFoundError:

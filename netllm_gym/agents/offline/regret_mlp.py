@@ -17,7 +17,7 @@ import numpy as np
 from netllm_gym import extras
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.datasets.experience import Experience
-from netllm_gym.datasets.flat import FlatView
+from netllm_gym.datasets.flat import ActionCode, FlatView
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.randomness import borrowed_generators
 
@@ -86,12 +86,13 @@ class RegretMLP(BatchAgent):
         self,
         config: RegretMLPConfig,
         view: FlatView,
+        code: ActionCode,
         networks: Sequence[Any],
         mean: Any,
         std: Any,
         about: dict[str, Any],
     ) -> None:
-        self.config, self.view, self.about = config, view, about
+        self.config, self.view, self.code, self.about = config, view, code, about
         self.networks = list(networks)
         self.mean, self.std = mean, std
 
@@ -107,6 +108,7 @@ class RegretMLP(BatchAgent):
         """Nothing is remembered between steps; only the environments must fit."""
         for env_info in env_infos:
             self.view.require(env_info.env_id, env_info.observation_space)
+            self.code.require(env_info.env_id, env_info.action_space)
 
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return the action of the smallest predicted gap for each episode still running."""
@@ -114,8 +116,8 @@ class RegretMLP(BatchAgent):
         predicted = self.predict(np.stack([self.view.one(observations[i]) for i in alive]))
         actions: list[Any] = [0] * len(observations)
         for i, row in zip(alive, predicted, strict=True):
-            legal = np.asarray(infos[i]["action_mask"], bool)
-            actions[i] = int(np.where(legal, row, -np.inf).argmax())
+            legal = self.code.legal(infos[i].get("action_mask"))
+            actions[i] = self.code.decode(int(np.where(legal, row, -np.inf).argmax()))
         return actions
 
     def tensors(self) -> dict[str, Any]:
@@ -140,6 +142,7 @@ def train_regret_mlp(
     """
     torch = extras.load("torch", "regret-mlp")
     view = FlatView(experience.observation_space, experience.scales)
+    code = ActionCode(experience.action_space, "regret-mlp")
     inputs, targets = (torch.from_numpy(array) for array in _stack(experience, view))
     valid_inputs, valid_targets = (torch.from_numpy(array) for array in _stack(valid, view))
     mean, std = inputs.mean(0), inputs.std(0) + 1e-3
@@ -172,10 +175,12 @@ def train_regret_mlp(
                 break
         network.load_state_dict(kept)
         networks.append(network.eval())
-    return RegretMLP(config, view, networks, mean, std, {"actions": targets.shape[1]})
+    return RegretMLP(config, view, code, networks, mean, std, {"actions": targets.shape[1]})
 
 
-def rebuild(config: dict[str, Any], about: dict[str, Any], view: FlatView, tensors: dict[str, Any]) -> RegretMLP:
+def rebuild(
+    config: dict[str, Any], about: dict[str, Any], view: FlatView, code: ActionCode, tensors: dict[str, Any]
+) -> RegretMLP:
     """Build the agent of a checkpoint from its description and tensors."""
     settings = RegretMLPConfig(**config)
     networks = []
@@ -187,4 +192,4 @@ def rebuild(config: dict[str, Any], about: dict[str, Any], view: FlatView, tenso
             {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         )
         networks.append(network.eval())
-    return RegretMLP(settings, view, networks, tensors["mean"], tensors["std"], about)
+    return RegretMLP(settings, view, code, networks, tensors["mean"], tensors["std"], about)

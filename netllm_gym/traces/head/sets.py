@@ -9,52 +9,54 @@ video), and ``other``, every remaining pair of user and video.
 from __future__ import annotations
 
 import re
-import zipfile
+import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
-from netllm_gym.errors import ConfigError, DownloadError, TraceFormatError
-from netllm_gym.files import atomic_path, cache_dir
+from netllm_gym.arrays import load_arrays, save_arrays
+from netllm_gym.errors import ConfigError, DamagedError, DownloadError, TraceFormatError
+from netllm_gym.files import cache_dir
 from netllm_gym.traces import catalog
 from netllm_gym.traces.fetch import Source, fetch_files
-from netllm_gym.traces.head.readers import HZ, head_logs, read_head_csv, read_netllm
+from netllm_gym.traces.head.log import HeadOptions
+from netllm_gym.traces.head.readers import read_netllm
 from netllm_gym.traces.head.synthetic import CALIBRATED, synthetic_head_traces
 from netllm_gym.traces.head.trace import HeadTrace
-from netllm_gym.traces.traceset import TraceSet
+from netllm_gym.traces.head.user import understand_heads
 
 SPLITS = ("train", "valid", "test")
+REMEDY = "delete it and fetch or import again"
 _PATH = re.compile(r"video(\d+)/5Hz/simple_5Hz_user(\d+)\.csv$")
 
 
-def save_heads(path: Path, traces: list[HeadTrace]) -> None:
-    """Write traces of one reading and rate to a compressed ``.npz`` (no pickle), by atomic rename."""
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez(
-            handle,
-            user=np.array([trace.user for trace in traces]),
-            video=np.array([trace.video for trace in traces]),
-            dataset=np.array(traces[0].dataset),
-            reading=np.array(traces[0].reading),
-            hz=np.array(traces[0].hz),
-            start_s=np.array([trace.start_s for trace in traces]),
-            offset=np.cumsum([0, *(len(trace) for trace in traces)]),
-            angles_deg=np.concatenate([trace.angles_deg for trace in traces]),
-            valid=np.concatenate([trace.valid for trace in traces]),
-        )
+def save_heads(path: Path, traces: Sequence[HeadTrace]) -> None:
+    """Write traces of one reading and rate to a sealed ``.npz`` (no pickle), by atomic rename."""
+    save_arrays(
+        path,
+        compress=False,
+        user=np.array([trace.user for trace in traces]),
+        video=np.array([trace.video for trace in traces]),
+        dataset=np.array(traces[0].dataset),
+        reading=np.array(traces[0].reading),
+        hz=np.array(traces[0].hz),
+        start_s=np.array([trace.start_s for trace in traces]),
+        offset=np.cumsum([0, *(len(trace) for trace in traces)]),
+        angles_deg=np.concatenate([trace.angles_deg for trace in traces]),
+        valid=np.concatenate([trace.valid for trace in traces]),
+    )
 
 
 def load_heads(path: Path) -> list[HeadTrace]:
     """Read what :func:`save_heads` wrote.
 
     Raises:
-        TraceFormatError: not such a file.
+        DamagedError: not such a file, or damaged.
     """
+    columns = load_arrays(path, REMEDY)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            columns = {key: stored[key] for key in stored.files}
         users, videos = columns["user"].tolist(), columns["video"].tolist()
         starts, offsets = columns["start_s"].tolist(), columns["offset"].tolist()
         shared = (str(columns["reading"]), str(columns["dataset"]), float(columns["hz"]))
@@ -71,8 +73,8 @@ def load_heads(path: Path) -> list[HeadTrace]:
             )
             for i in range(len(users))
         ]
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise TraceFormatError(path, f"not a stored head-motion set ({error}); delete it and fetch again") from None
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise DamagedError(f"{path}: not a stored head-motion set ({error}); {REMEDY}") from None
 
 
 def _stored(name: str, entry: catalog.Entry, reading: str) -> Path:
@@ -86,6 +88,9 @@ def fetch_heads(name: str, progress: bool = False) -> None:
         DownloadError: it cannot be had or differs from the pinned content.
     """
     entry = catalog.describe(name)
+    if "logs" in entry:
+        _fetch_logs(name, entry, progress)
+        return
     folder = f"viewport_prediction/data/viewports/{entry['folder']}"
     found = fetch_files(Source(entry["repository"], entry["commit"]), [f"{folder}/*.csv"], entry["sha256"], progress)
     published, canonical = [], []
@@ -96,6 +101,16 @@ def fetch_heads(name: str, progress: bool = False) -> None:
         canonical.append(both[1])
     save_heads(_stored(name, entry, "published"), published)
     save_heads(_stored(name, entry, "canonical"), canonical)
+
+
+def _fetch_logs(name: str, entry: catalog.Entry, progress: bool) -> None:
+    """Fetch a set whose files are read as a user's would be; it has no published reading."""
+    found = fetch_files(Source(entry["repository"], entry["commit"]), [entry["logs"]], entry["sha256"], progress)
+    with tempfile.TemporaryDirectory() as folder:
+        for path, data in found.items():
+            (Path(folder) / PurePosixPath(path).name).write_bytes(data)
+        read = understand_heads(folder, options=HeadOptions(dataset=name.partition("/")[2]))
+    save_heads(_stored(name, entry, "canonical"), read.traces)
 
 
 def _ids(path: str) -> tuple[int, int]:
@@ -136,6 +151,8 @@ def split_heads(traces: list[HeadTrace], entry: catalog.Entry) -> dict[str, tupl
 
 @catalog.register_trace_kind("head", fetch=fetch_heads)
 def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
+    if as_published and "logs" in entry:
+        raise ConfigError(f"{name} has no as-published reading")
     stored = _stored(name, entry, "published" if as_published else "canonical")
     if not stored.is_file():
         raise DownloadError(f"{name} is not on this machine yet: netllm-gym traces fetch {name}")
@@ -165,22 +182,3 @@ def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dic
         raise ConfigError(f"{name} is synthetic: it has no as-published reading")
     model = replace(CALIBRATED, **entry.get("motion", {}))
     return synthetic_head_traces(entry["video_counts"], entry["user_counts"], entry["seed"], entry["length_s"], model)
-
-
-def read_head_folder(path: str | Path, columns: str = "ypr", hz: float = HZ, **kwargs: Any) -> TraceSet[HeadTrace]:
-    """Read a user's own logs: ``<folder>/<video>/<user>.csv``, or one file.
-
-    Args:
-        path: folder or file.
-        columns, hz: as for :func:`netllm_gym.traces.head.readers.read_head_csv`, which also takes the rest.
-        kwargs: passed on to it.
-
-    Raises:
-        TraceFormatError: nothing to read, or the first file that cannot be read.
-    """
-    root = Path(path)
-    traces = []
-    for member in head_logs(root):
-        pure = PurePosixPath(member)
-        traces.append(read_head_csv(member.read_bytes(), pure.stem, pure.parent.name, columns, hz, **kwargs))
-    return TraceSet(str(root), "all", tuple(traces), "user's own", source=str(root))

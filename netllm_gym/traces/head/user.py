@@ -1,24 +1,74 @@
-"""A user's own head logs: read from a path, or imported once under a name (``user/NAME``)."""
+"""A user's own head logs: whatever layout they are in, read from a path."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from netllm_gym.errors import ConfigError, TraceFormatError
-from netllm_gym.files import cache_dir
-from netllm_gym.traces.head.readers import COLUMNS, head_logs, read_head_csv
-from netllm_gym.traces.head.sets import load_heads, save_heads
+from netllm_gym.errors import NetLLMGymError, TraceFormatError, UnknownNameError
+from netllm_gym.traces import catalog
+from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, by_numbers, understand
+from netllm_gym.traces.head.layout import SUFFIXES, head_files, places
+from netllm_gym.traces.head.log import HeadNotes, HeadOptions, scales, sessions, stamps, to_trace
+from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, read_netllm, viewer_rows
 from netllm_gym.traces.head.trace import HeadTrace
-from netllm_gym.traces.text import decode
+from netllm_gym.traces.head.viewerjson import read_viewer_json
+from netllm_gym.traces.reading import Reading, beginning, content
+from netllm_gym.traces.tables import Table, read_table
 from netllm_gym.traces.traceset import TraceSet
 
-_SPLITS = ("train", "valid", "test", "crowd")
+MAX_LOGS = 200_000
+# What a network log has and a head log has not; both may name a longitude and a latitude.
+_RATES = ("throughput", "bandwidth", "bitrate", "bps", "rate", "byte", "rsrp", "rsrq", "sinr")
 
 
 def holds_head_logs(path: str | Path) -> bool:
-    """Tell whether a folder is laid out as head logs are: ``<video>/<user>.csv`` (network traces lie flat)."""
+    """Tell whether the first files of a path show directions of view: by their header, by numbers that only those have,
+    or by NetLLM's file names."""
     root = Path(path)
-    return root.is_dir() and any(True for _ in root.glob("*/*.csv"))
+    if not root.exists():
+        return False
+    for member in head_files(root)[:4]:
+        if member.name.lower().startswith(("readme", "license", "licence")) or not member.stat().st_size:
+            continue
+        if NETLLM_FILE.search(member.name):
+            return True
+        try:
+            return _is_log(member, nested=root.is_dir() and member.parent != root)
+        except NetLLMGymError:
+            continue
+    return False
+
+
+def _is_log(path: Path, nested: bool) -> bool:
+    data = beginning(path)
+    if data.lstrip()[:1] in (b"{", b"["):
+        if not any(
+            word in data.lower() for word in (b"yaw", b"quat", b'"qw"', b"pitch", b"longitude", b'"w"', b"theta")
+        ):
+            return False
+        return bool(read_viewer_json(content(path), str(path)))
+    first_line = len(data.split(b"\n", 1)[0])
+    if first_line >= 60_000:  # a row a viewer: long lines
+        return viewer_rows(read_table(content(path), str(path))) is not None
+    table = read_table(data, str(path))
+    if viewer_rows(table) is not None:
+        return True
+    if table.header is not None:
+        names = " ".join(table.header).lower()
+        if any(word in names for word in _RATES):
+            return False
+        return understand(table).form != ""
+    if table.width < 3:
+        return False
+    try:
+        fields = by_numbers(table)
+    except AmbiguousColumnsError:
+        return True  # to be refused as what it is
+    if fields.form in ("quaternion", "vector") or fields.axes:
+        return True
+    return fields.form == "position" or (nested and table.width >= 4)
 
 
 def guess_columns(data: bytes, name: str) -> str:
@@ -28,82 +78,163 @@ def guess_columns(data: bytes, name: str) -> str:
     whose order nobody can see.
 
     Raises:
-        TraceFormatError: it cannot be told.
+        TraceFormatError: it cannot be told, or the columns stand in another order than any of these.
     """
-    first = decode(data, name).lstrip().split("\n", 1)[0]
-    fields = tuple(field.strip().strip('"').lower() for field in first.split(","))
-    for columns, labels in COLUMNS.items():
-        if fields[1:] == labels:
+    table = read_table(data, name)
+    fields = understand(table)
+    letters = {"quaternion": "xyzw", "vector": "xyz", "position": "xy"}.get(fields.form)
+    words = list(letters) if letters else ["yaw", "pitch", "roll"][: len(fields.columns)]
+    order = [words[fields.columns.index(c)] for c in sorted(fields.columns)]
+    for columns, wanted in COLUMNS.items():
+        if tuple(order) == wanted and (fields.form != "vector" or columns == "vector"):
             return columns
-    if len(fields) == 4:
-        return "ypr"
     raise TraceFormatError(name, f"cannot tell the columns; say which: {', '.join(COLUMNS)}", 1)
 
 
-def read_heads(path: str | Path, columns: str | None = None) -> TraceSet[HeadTrace]:
-    """Read every ``<video>/<user>.csv`` below a folder, or one file.
+def _netllm(files: list[Path], dataset: str, notes: HeadNotes) -> list[HeadTrace]:
+    """Read NetLLM's files, whose angles are Z-X-Y ones of the headset, with the frame offset of their data set."""
+    traces = []
+    known = {
+        n.removeprefix("viewport/"): e for n in catalog.names("viewport/") if "folder" in (e := catalog.describe(n))
+    }
+    for file in files:
+        match = NETLLM_FILE.search(file.name)
+        named = [p.lower() for p in file.parts] if dataset in ("", "user") else [dataset.lower()]
+        chosen = next((name for name, entry in known.items() if entry["folder"].lower() in named), None)
+        if match is None or chosen is None:
+            raise TraceFormatError(
+                file, f"NetLLM's angles are Z-X-Y ones; say whose they are: --dataset {' or '.join(known)}"
+            )
+        video = next((p[5:] for p in reversed(file.parts) if p.lower().startswith("video") and p[5:]), file.parent.name)
+        traces.append(read_netllm(content(file), match[1], video, chosen, known[chosen]["lon_offset_deg"])[1])
+    notes.guess("NetLLM's files: roll, pitch, yaw of Z-X-Y turned into the canonical reading")
+    return traces
+
+
+def understand_heads(
+    path: str | Path, columns: str | None = None, options: HeadOptions | None = None, pattern: str | None = None
+) -> Reading:
+    """Read every head log of a path: tables with or without header, JSON, a row a viewer, NetLLM's files.
+
+    Args:
+        path: file or folder (searched to any depth).
+        columns: a key of :data:`COLUMNS`, where nothing in the files tells what follows the time.
+        options: units and conventions; what is left open is guessed from all logs together and noted.
+        pattern: where user and video stand in a path, such as ``{user}/{user}_{video}.csv``.
+
+    Raises:
+        TraceFormatError: nothing to read, or the first file that cannot be read.
+        UnknownNameError: no such `columns`.
+    """
+    if columns is not None and columns not in COLUMNS:
+        raise UnknownNameError("column format", columns, COLUMNS)
+    root, options, notes = Path(path), options or HeadOptions(), HeadNotes()
+    skipped: list[str] = []
+    files = _candidates(root, skipped)
+    netllm = [file for file in files if NETLLM_FILE.search(file.name)]
+    if netllm and columns is None:
+        traces = _netllm(netllm, options.dataset, notes)
+        form = "netllm"
+    else:
+        form, traces = _tables(root, files, columns, options, pattern, notes)
+    table = [_row(trace) for trace in traces[:5]]
+    return Reading("head", form, tuple(traces), [*skipped, *notes.guesses], dict(notes.repairs), table)
+
+
+def _candidates(root: Path, skipped: list[str]) -> list[Path]:
+    if not root.exists():
+        raise TraceFormatError(root, "no such file or folder")
+    files = head_files(root)
+    kept = [f for f in files if f == root or not f.name.lower().startswith(("readme", "license", "licence"))]
+    full = [f for f in kept if f.stat().st_size]
+    if len(full) < len(files):
+        skipped.append(f"skipped {len(files) - len(full)} files: empty, or a read-me")
+    if not full:
+        raise TraceFormatError(root, f"no file <video>/<user>.csv below it (nor another {', '.join(sorted(SUFFIXES))})")
+    if len(full) > MAX_LOGS:
+        raise TraceFormatError(root, f"more than {MAX_LOGS} files")
+    return full
+
+
+def _tables(
+    root: Path, files: list[Path], columns: str | None, options: HeadOptions, pattern: str | None, notes: HeadNotes
+) -> tuple[str, list[HeadTrace]]:
+    where, layout = places(root, files, pattern)
+    logs: list[tuple[str, str, Table, HeadFields]] = []
+    form = ""
+    flat = {str(file) for file in files if file == root or file.parent == root}
+    for file in files:
+        user, video = where[file]
+        name = str(file)
+        data = content(file)
+        if columns is None and data.lstrip()[:1] in (b"{", b"["):
+            inside = [(u or user, v or video, t) for u, v, t in read_viewer_json(data, name)]
+            form = "json"
+            if "pitch_yaw_roll_data_hmd" in data[:4096].decode("utf-8", "replace"):
+                options = replace(options, pitch_down=True)
+                notes.guess("AVTrack360's angles: positive pitch looks down")
+        else:
+            table = read_table(data, name)
+            rows = viewer_rows(table) if columns is None else None
+            inside = [(user, video, table)] if rows is None else [(u, file.stem, t) for u, t in rows]
+            form = form or ("rows" if rows is not None else "table")
+        for log_user, log_video, table in inside:
+            if table.short:
+                notes.repairs["rows cut off at the end of a file left out"] += table.short
+            logs.append((log_user, log_video, table, understand(table, columns)))
+    if form == "table":
+        notes.guess(f"viewers and videos from the paths, as {layout}")
+    traces: list[HeadTrace] = []
+    taken: dict[tuple[str, str], int] = {}
+    for fields in dict.fromkeys(f for _, _, _, f in logs):
+        members = [(u, v, t) for u, v, t, f in logs if f == fields]
+        if _tsinghua(members[0][2]) and not options.lon_offset_deg:
+            options = replace(options, lon_offset_deg=90.0)
+            notes.guess("Wu2017's raw logs: the frame's centre lies at yaw -90")
+        how = scales([t for _, _, t in members], fields, options, notes)
+        for user, video, table in members:
+            moments, text = stamps(table, fields)
+            pieces = sessions(table, moments * (1.0 if text else how.seconds), fields)
+            if len(pieces) > 1 and fields.user < 0 and fields.video < 0:
+                notes.guess("a clock that starts anew begins another viewer")
+            for inner_user, inner_video, members_of in pieces:
+                part = table if len(pieces) == 1 else table.rows(members_of)
+                whole_file = Path(table.name).stem if inner_user and table.name in flat else video
+                pair = inner_user or user, inner_video or whole_file
+                taken[pair] = taken.get(pair, 0) + 1
+                label = pair[1] if taken[pair] == 1 else f"{pair[1]}#{taken[pair]}"
+                traces.append(to_trace(part, fields, how, options, notes, pair[0], label))
+    return form or "table", traces
+
+
+def _tsinghua(table: Table) -> bool:
+    return table.header is not None and {"PlaybackTime", "UnitQuaternion.x", "HmdPosition.x"} <= set(table.header)
+
+
+def _row(trace: HeadTrace) -> dict[str, Any]:
+    low, high = trace.angles_deg.min(axis=0), trace.angles_deg.max(axis=0)
+    return {
+        "video": trace.video,
+        "user": trace.user,
+        "from s": round(trace.start_s, 2),
+        "seconds": round(trace.duration_s, 1),
+        "yaw": f"{low[0]:.0f} to {high[0]:.0f}°",
+        "pitch": f"{low[1]:.0f} to {high[1]:.0f}°",
+        "roll": f"{low[2]:.0f} to {high[2]:.0f}°",
+        "gaps": f"{1 - trace.valid.mean():.0%}",
+    }
+
+
+def read_heads(path: str | Path, columns: str | None = None, **settings: Any) -> TraceSet[HeadTrace]:
+    """Read every head log of a path (:func:`understand_heads`) as a trace set.
 
     Args:
         path: folder or file.
-        columns: as for :func:`netllm_gym.traces.read_head_csv`; default: guessed file by file.
+        columns: as for :func:`netllm_gym.traces.read_head_csv`; default: what the files show.
+        settings: fields of :class:`netllm_gym.traces.head.log.HeadOptions`.
 
     Raises:
         TraceFormatError: nothing to read, or the first file that cannot be read.
     """
-    root = Path(path)
-    traces = []
-    for member in head_logs(root):
-        data = member.read_bytes()
-        chosen = columns or guess_columns(data, str(member))
-        traces.append(read_head_csv(data, member.stem, member.parent.name, chosen))
-    return TraceSet(str(root), "all", tuple(traces), "user's own", source=str(root))
-
-
-def _folder(name: str) -> Path:
-    return cache_dir() / "user-heads" / name.removeprefix("user/")
-
-
-def import_heads(path: str | Path, name: str, columns: str | None = None, split: str = "test") -> TraceSet[HeadTrace]:
-    """Read head logs from `path` and keep them as one split of ``user/NAME`` on this machine.
-
-    Other splits of the same set stay. ``train`` and ``test`` may not share a log; split ``crowd`` holds the training
-    users on the other splits' videos, for agents that look at the crowd.
-
-    Raises:
-        TraceFormatError: a file that cannot be read (nothing is kept then).
-        ConfigError: a bad name or split, or a log that stands in two splits.
-    """
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise ConfigError(f"a set's name may hold letters, digits, '-' and '_', got {name!r}")
-    if split not in _SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(_SPLITS)}, got {split!r}")
-    found = read_heads(path, columns)
-    for other in _SPLITS:
-        stored = _folder(name) / f"{other}.npz"
-        if other == split or not stored.is_file():
-            continue
-        known = {trace.digest for trace in load_heads(stored)}
-        twice = [trace.name for trace in found if trace.digest in known]
-        if twice:
-            raise ConfigError(f"{twice[0]} also stands in split {other!r} of user/{name}: splits may not share traces")
-    save_heads(_folder(name) / f"{split}.npz", list(found))
-    return TraceSet(f"user/{name}", split, tuple(found), "user's own", source=str(path))
-
-
-def is_imported(name: str) -> bool:
-    """Tell whether ``user/NAME`` is an imported set of head logs."""
-    return _folder(name).is_dir()
-
-
-def imported_heads(name: str, split: str) -> TraceSet[HeadTrace]:
-    """Return one split of an imported set (``user/NAME``), or ``all``.
-
-    Raises:
-        ConfigError: the set has no such split.
-    """
-    known = [s for s in _SPLITS if (_folder(name) / f"{s}.npz").is_file()]
-    if split != "all" and split not in known:
-        raise ConfigError(f"{name} has no split {split!r}; it has {', '.join(known)}")
-    wanted = known if split == "all" else [split]
-    traces = tuple(trace for s in wanted for trace in load_heads(_folder(name) / f"{s}.npz"))
-    return TraceSet(name, split, traces, "user's own")
+    found = understand_heads(path, columns, HeadOptions(**settings))
+    return TraceSet(str(path), "all", found.traces, "user's own", source=str(path), notes=found.sentences())

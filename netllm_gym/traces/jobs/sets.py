@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import zipfile
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from netllm_gym.errors import ConfigError, DownloadError, TraceFormatError
-from netllm_gym.files import atomic_path, cache_dir
+from netllm_gym.arrays import load_arrays, save_arrays
+from netllm_gym.errors import ConfigError, DamagedError, DownloadError
+from netllm_gym.files import cache_dir
 from netllm_gym.traces import catalog
 from netllm_gym.traces.fetch import Source, fetch_files
 from netllm_gym.traces.jobs.readers.tpch import QUERIES, SIZES, read_tpch
+from netllm_gym.traces.jobs.readers.wfcommons import read_wfcommons
 from netllm_gym.traces.jobs.trace import JobTrace
 from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile, Workload, synthetic_workload
 from netllm_gym.traces.splits import SPLITS
+
+REMEDY = "delete it and fetch or import again"
 
 
 def save_workload(path: Path, workload: Workload) -> None:
@@ -29,29 +32,29 @@ def save_workload(path: Path, workload: Workload) -> None:
         for w, wave in enumerate((stage.fresh, stage.first, stage.rest))
         for level, samples in wave.items()
     ]
-    with atomic_path(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            name=np.array([template.name for template in workload.templates]),
-            stage_job=np.array([j for j, _ in stages], np.int32),
-            stage_tasks=np.array([stage.tasks for _, stage in stages], np.int64),
-            edge=np.array(edges, np.int32).reshape(-1, 3),
-            list_key=np.array([entry[:3] for entry in lists], np.int32).reshape(-1, 3),
-            list_end=np.cumsum([0] + [len(entry[3]) for entry in lists]),
-            samples_us=np.array([round(x * 1e6) for entry in lists for x in entry[3]], np.int64),
-            blocks=np.array(workload.blocks),
-        )
+    save_arrays(
+        path,
+        name=np.array([template.name for template in workload.templates]),
+        stage_job=np.array([j for j, _ in stages], np.int32),
+        stage_tasks=np.array([stage.tasks for _, stage in stages], np.int64),
+        edge=np.array(edges, np.int32).reshape(-1, 3),
+        list_key=np.array([entry[:3] for entry in lists], np.int32).reshape(-1, 3),
+        list_end=np.cumsum([0] + [len(entry[3]) for entry in lists]),
+        samples_us=np.array([round(x * 1e6) for entry in lists for x in entry[3]], np.int64),
+        blocks=np.array(workload.blocks),
+        gap_s=np.array(workload.mean_interarrival_s),
+        arrivals_s=np.array(workload.arrivals_s if workload.arrivals_s is not None else [], np.float64),
+    )
 
 
 def load_stored(path: Path, name: str) -> Workload:
     """Read what :func:`save_workload` wrote.
 
     Raises:
-        TraceFormatError: not such a file.
+        DamagedError: not such a file, or damaged.
     """
+    columns = load_arrays(path, REMEDY)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            columns = {key: stored[key] for key in stored.files}
         samples = (columns["samples_us"] / 1e6).tolist()
         waves: list[tuple[dict[int, list[float]], ...]] = [({}, {}, {}) for _ in columns["stage_tasks"]]
         for (i, w, level), (begin, end) in zip(
@@ -67,13 +70,15 @@ def load_stored(path: Path, name: str) -> Workload:
         templates = tuple(
             JobTemplate(str(job), tuple(stages[j]), tuple(edges[j])) for j, job in enumerate(columns["name"])
         )
-        return Workload(name, templates, blocks=int(columns["blocks"]))
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise TraceFormatError(path, f"not a stored workload ({error}); delete it and fetch it again") from None
+        arrivals = tuple(columns["arrivals_s"].tolist()) or None
+        return Workload(name, templates, float(columns["gap_s"]), arrivals, int(columns["blocks"]))
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise DamagedError(f"{path}: not a stored workload ({error}); {REMEDY}") from None
 
 
 def _cached(entry: catalog.Entry) -> Path:
-    return cache_dir() / "traces" / f"cluster--tpch-{entry['sha256'][:12]}.npz"  # one file for every cut of it
+    stem = "wfcommons" if "instances" in entry else "tpch"
+    return cache_dir() / "traces" / f"cluster--{stem}-{entry['sha256'][:12]}.npz"  # one file for every cut of it
 
 
 def fetch_workload(name: str, progress: bool = False) -> Workload:
@@ -83,9 +88,21 @@ def fetch_workload(name: str, progress: bool = False) -> Workload:
         DownloadError: they cannot be had or differ from the pinned content.
     """
     entry = catalog.describe(name)
+    if "instances" in entry:
+        return _fetch_instances(name, entry, progress)
     root = entry["root"]
     files = fetch_files(Source(entry["repository"], entry["commit"]), [f"{root}/*"], entry["sha256"], progress)
     workload = read_tpch(files, root)
+    save_workload(_cached(entry), workload)
+    _stored.cache_clear()
+    return workload
+
+
+def _fetch_instances(name: str, entry: catalog.Entry, progress: bool) -> Workload:
+    """Fetch WfCommons instances, a job each, called by their path."""
+    source = Source(entry["repository"], entry["commit"])
+    files = fetch_files(source, entry["instances"], entry["sha256"], progress)
+    workload = Workload(name, tuple(read_wfcommons(data, path) for path, data in files.items()))
     save_workload(_cached(entry), workload)
     _stored.cache_clear()
     return workload
@@ -107,6 +124,8 @@ def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[s
     if not path.is_file():
         raise DownloadError(f"{name} is not on this machine yet: netllm-gym traces fetch {name}")
     whole = _stored(path)
+    if "instances" in entry:
+        return _by_application(name, entry, whole, as_published)
     if as_published:
         if "published_seeds" not in entry:
             raise ConfigError(f"{name} has no as-published split")
@@ -119,6 +138,17 @@ def _build_public(name: str, entry: catalog.Entry, as_published: bool) -> dict[s
         gap = entry["mean_interarrival_s"]
         part = Workload(name, kept, gap[split] if isinstance(gap, dict) else gap, blocks=len(sizes))
         splits[split] = _sequences(part, entry, split)
+    return splits
+
+
+def _by_application(name: str, entry: catalog.Entry, whole: Workload, as_published: bool) -> dict[str, tuple]:
+    """Cut workflows by the application they ran: instances of one differ in little but their size."""
+    if as_published:
+        raise ConfigError(f"{name} has no as-published split")
+    splits: dict[str, tuple] = {}
+    for split in SPLITS:
+        kept = tuple(t for t in whole.templates if t.name.startswith(tuple(entry["applications"][split])))
+        splits[split] = _sequences(Workload(name, kept, entry["mean_interarrival_s"][split]), entry, split)
     return splits
 
 

@@ -1,62 +1,114 @@
-"""Workload files by their path: WfCommons instances (a file or a folder of them) and Alibaba's batch tasks."""
+"""Workload files by their path: WfCommons instances, Alibaba's batch tasks, Spark event logs and others."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from netllm_gym.errors import TraceFormatError
-from netllm_gym.traces.jobs.readers.alibaba import COLUMNS, read_alibaba
-from netllm_gym.traces.jobs.readers.wfcommons import read_wfcommons
+from netllm_gym.errors import TraceFormatError, UnknownNameError
+from netllm_gym.traces.jobs.readers.alibaba import is_alibaba, read_alibaba_file
+from netllm_gym.traces.jobs.readers.spark import is_spark, read_spark
+from netllm_gym.traces.jobs.readers.swf import is_swf, read_swf
+from netllm_gym.traces.jobs.readers.wfcommons import is_wfcommons, read_wfcommons
+from netllm_gym.traces.jobs.statistics import summary
 from netllm_gym.traces.jobs.trace import JobTrace, job_traces
-from netllm_gym.traces.jobs.workload import Workload
+from netllm_gym.traces.jobs.workload import JobTemplate, Workload
+from netllm_gym.traces.reading import Reading, beginning, content, data_files
 from netllm_gym.traces.traceset import TraceSet
 
-STATES = {"Terminated", "Failed", "Waiting", "Running", "Cancelled", "Interrupted"}
 SEQUENCES = 100  # that are drawn from jobs without arrivals
+FORMATS = ("alibaba", "spark", "swf", "wfcommons")
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.suffix == ".json")
-    return [path]
-
-
-def _first_line(path: Path) -> str:
-    with path.open("rb") as file:
-        return file.readline(4096).decode("utf-8", errors="replace").strip()
-
-
-def _is_alibaba(path: Path) -> bool:
-    fields = _first_line(path).split(",")
-    return len(fields) >= len(COLUMNS) and (fields[0] == COLUMNS[0] or fields[4] in STATES)
+def guess_workload(path: Path) -> str | None:
+    """Return the format of a workload file, or ``None`` when it looks like none."""
+    try:
+        start = beginning(path)
+    except TraceFormatError:
+        return None
+    text = start.decode("utf-8", errors="replace")
+    if is_spark(text):
+        return "spark"
+    if text.lstrip().startswith("{"):
+        return "wfcommons" if is_wfcommons(path, text) else None
+    if is_alibaba(text):
+        return "alibaba"
+    return "swf" if is_swf(text) else None
 
 
 def holds_workload(path: str | Path) -> bool:
-    """Whether a file, or a folder's JSON files, look like jobs: a JSON object, or rows of Alibaba's batch tasks."""
-    files = [file for file in _files(Path(path)) if file.is_file()]
-    if not files:
+    """Whether the first data file of a path looks like jobs."""
+    try:
+        files = data_files(Path(path), [])
+    except TraceFormatError:
         return False
-    if files[0].suffix == ".json":
-        return _first_line(files[0]).startswith("{")
-    return _is_alibaba(files[0])
+    return guess_workload(files[0]) is not None
 
 
-def read_workload(path: str | Path) -> Workload:
-    """Read a workload: each WfCommons instance is a job (one arrives every 25 s); Alibaba's come with their arrivals.
+def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
+    """Read a workload.
+
+    WfCommons instances and Spark applications are a job each (one arrives every 25 s where nothing tells when they
+    came); tables come with their arrivals. Rows that cannot be are dropped and counted.
+
+    Raises:
+        TraceFormatError: a file that cannot be read, or holds no job.
+        UnknownNameError: no such format.
+    """
+    if format is not None and format not in FORMATS:
+        raise UnknownNameError("workload format", format, FORMATS)
+    notes: list[str] = []
+    files = data_files(Path(path), notes)
+    kind = format or guess_workload(files[0])
+    if kind is None:
+        raise TraceFormatError(files[0], f"looks like no workload ({', '.join(FORMATS)})", 1)
+    repairs: dict[str, int] = {}
+    name = Path(path).name
+    if kind == "alibaba":
+        workload = read_alibaba_file(files[0], name, repairs)
+    elif kind == "swf":
+        workload = read_swf(files[0], name, repairs)
+    elif kind == "spark":
+        workload = read_spark(files, name, repairs)
+    else:
+        templates: list[JobTemplate] = []
+        for file in files:
+            if file.suffix.lower() != ".json":
+                notes.append(f"skipped: {file.name}")
+                continue
+            templates.append(read_wfcommons(content(file), file.name))
+        workload = Workload(name, tuple(templates))
+    if workload.arrivals_s is None:
+        notes.append(f"nothing tells when jobs came: one every {workload.mean_interarrival_s:g} s (Poisson)")
+    traces = job_traces(workload, range(SEQUENCES)).traces
+    return Reading("workload", kind, traces, notes, repairs, [_row(workload), *map(_job, workload.templates[:4])])
+
+
+def _row(workload: Workload) -> dict[str, Any]:
+    found = summary(workload)
+    return {"job": f"all {found['jobs']}", "stages": found["stages"], "tasks": found["tasks"],
+            "work s": found["work_s"], "path s": found["path_s"]}  # fmt: skip
+
+
+def _job(job: JobTemplate) -> dict[str, Any]:
+    from netllm_gym.traces.jobs.statistics import table
+
+    found = table([job])
+    return {"job": job.name, "stages": found["stages"][0], "tasks": found["tasks"][0],
+            "work s": round(float(found["work_s"][0]), 1), "path s": round(float(found["path_s"][0]), 1)}  # fmt: skip
+
+
+def read_workload(path: str | Path, format: str | None = None) -> Workload:
+    """Return the workload of a path (:func:`understand_jobs`).
 
     Raises:
         TraceFormatError: a file that cannot be read, or holds no job.
     """
-    files = _files(Path(path))
-    try:
-        contents = [(file.name, file.read_bytes()) for file in files]
-    except OSError as error:
-        raise TraceFormatError(path, f"cannot be read ({error.strerror})") from None
-    if files and files[0].suffix != ".json":
-        return read_alibaba(contents[0][1], contents[0][0])
-    return Workload(Path(path).name, tuple(read_wfcommons(data, name) for name, data in contents))
+    first: JobTrace = understand_jobs(path, format).traces[0]
+    return first.workload
 
 
 def workload_set(path: str | Path) -> TraceSet[JobTrace]:
     """Return the job sequences of a workload file: 100 drawn from its jobs, or the one that was recorded."""
-    return job_traces(read_workload(path), range(SEQUENCES))
+    found = understand_jobs(path)
+    return TraceSet(str(path), "all", found.traces, "user's own", source=str(path), notes=found.sentences())

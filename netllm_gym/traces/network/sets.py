@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from netllm_gym.arrays import load_arrays, save_arrays
 from netllm_gym.errors import ConfigError, DownloadError, TraceFormatError
-from netllm_gym.files import atomic_path, cache_dir
+from netllm_gym.files import cache_dir
 from netllm_gym.traces import catalog
 from netllm_gym.traces.fetch import MAX_MEMBER_BYTES, MAX_MEMBERS, MAX_TOTAL_BYTES, Source, fetch_files
 from netllm_gym.traces.network import readers
@@ -162,9 +163,9 @@ def load_video(name: str | Path) -> VideoManifest:
     stored = _cached_video(str(name), entry)
     if not stored.is_file():
         raise DownloadError(f"video {name} is not on this machine yet: netllm-gym traces fetch video/{name}")
-    with np.load(stored, allow_pickle=False) as found:
-        tables = {key: found[key] for key in found.files if key != "sizes"}
-        return VideoManifest(str(name), entry["bitrates_kbps"], entry["chunk_s"], found["sizes"], tables)
+    found = load_arrays(stored, f"delete it and run: netllm-gym traces fetch video/{name}")
+    tables = {key: table for key, table in found.items() if key != "sizes"}
+    return VideoManifest(str(name), entry["bitrates_kbps"], entry["chunk_s"], found["sizes"], tables)
 
 
 def _cached_video(name: str, entry: catalog.Entry) -> Path:
@@ -196,6 +197,5 @@ def fetch_video(name: str, progress: bool = False) -> VideoManifest:
     }
     qualities = {key: array for key, array in arrays.items() if key != "sizes"}
     video = VideoManifest(name, entry["bitrates_kbps"], entry["chunk_s"], arrays["sizes"], qualities)
-    with atomic_path(_cached_video(name, entry)) as path:
-        np.savez(path, **arrays)
+    save_arrays(_cached_video(name, entry), **arrays)
     return video

@@ -1,152 +1,235 @@
-"""A user's own traces: read from a path, or imported once under a name."""
+"""A user's own network traces: files of any format, read from a path."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
-from netllm_gym.files import cache_dir
 from netllm_gym.traces.network import readers
+from netllm_gym.traces.network.fields import LinkFields
 from netllm_gym.traces.network.readers.columns import guess_columns
-from netllm_gym.traces.network.store import load_network, save_network
+from netllm_gym.traces.network.readers.iperf import is_iperf_text, read_iperf
+from netllm_gym.traces.network.readers.jsonlink import read_json_links
+from netllm_gym.traces.network.tables import LinkNotes, NetworkOptions, Session, link_fields, sessions_of, traces_of
 from netllm_gym.traces.network.trace import NetworkTrace
-from netllm_gym.traces.text import MAX_TEXT_BYTES, decode
+from netllm_gym.traces.reading import Reading, content, data_files
+from netllm_gym.traces.tables import Table, is_number, read_table
+from netllm_gym.traces.text import decode
 from netllm_gym.traces.traceset import TraceSet
+
+MAX_FILES = 200_000
+
+
+def _read_table_links(data: bytes, name: str) -> tuple[NetworkTrace, ...]:
+    return _settled([(name, read_table(data, name))], NetworkOptions(), LinkNotes(), {})
+
+
+def _read_json(data: bytes, name: str) -> NetworkTrace | tuple[NetworkTrace, ...]:
+    found = read_json_links(data, name)
+    return found if isinstance(found, NetworkTrace) else _settled([(name, found)], NetworkOptions(), LinkNotes(), {})
+
 
 # name -> reader(data, name) returning a trace, or a tuple of them for files that hold many.
 FORMATS: dict[str, Callable[[bytes, str], NetworkTrace | tuple[NetworkTrace, ...]]] = {
     "cooked": readers.read_cooked,
     "csv": readers.read_columns,
     "gnettrack": readers.read_gnettrack,
+    "iperf": read_iperf,
+    "json": _read_json,
     "mahimahi": readers.read_mahimahi,
     "puffer": readers.read_puffer,
     "sabre": readers.read_sabre,
+    "table": _read_table_links,
 }
+# Formats whose rows are settled together with those of the set's other files.
+POOLED = ("cooked", "csv", "json", "table")
 # Columns that give a CSV away.
 _HEADERS = {"gnettrack": {"Timestamp", "DL_bitrate"}, "puffer": {"session_id", "delivery_rate"}}
 
 
 def guess_format(data: bytes, name: str) -> str:
-    """Return the format a file's first line with content suggests: a key of :data:`FORMATS`.
+    """Return the format a file's beginning suggests: a key of :data:`FORMATS`.
 
-    A JSON list is ``sabre``; a header with G-NetTrack's or Puffer's columns is theirs, one with a time and a
-    throughput that name their units is ``csv``; one column of numbers is ``mahimahi``, two are ``cooked``.
+    JSON is ``iperf``, ``sabre`` or ``json`` by what is in it; a header with G-NetTrack's or Puffer's columns is theirs;
+    any other table with a throughput is ``csv`` with a header and ``table`` without, two columns of numbers between
+    blanks are ``cooked``, one column of whole numbers is ``mahimahi``, lines of intervals are ``iperf``.
 
     Raises:
-        TraceFormatError: empty or binary, or a first line that suggests none of them.
+        TraceFormatError: empty or binary, or nothing that suggests one of them.
     """
-    first = decode(data, name).lstrip().split("\n", 1)[0]
-    if first.startswith("["):
-        return "sabre"
-    header = [field.strip().strip('"') for field in first.split(",")]
+    text = decode(data, name)
+    first = text.lstrip().split("\n", 1)[0].strip()
+    inside = first[1:].lstrip()
+    if first[:1] == "{" or (
+        first[:1] == "[" and (inside[:1] in ("{", "[", "]", "") or is_number(inside.split(",")[0].strip()))
+    ):  # "[ 5]" begins a line of iperf
+        return _guess_json(text, name)
+    if is_iperf_text(text):
+        return "iperf"
+    header = {field.strip().strip('"') for field in first.split(",")}
     for format, needed in _HEADERS.items():
-        if needed <= set(header):
+        if needed <= header:
             return format
-    if guess_columns(header):
+    if guess_columns([field.strip().strip('"') for field in first.split(",")]):
         return "csv"
-    columns = {1: "mahimahi", 2: "cooked"}
-    if len(first.split()) not in columns or "," in first:
-        raise TraceFormatError(name, f"looks like no known format ({', '.join(FORMATS)}); name it, or its columns", 1)
-    return columns[len(first.split())]
-
-
-def _members(path: Path) -> list[Path]:
-    if not path.exists():
-        raise TraceFormatError(path, "no such file or folder")
-    members = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file() and p.name[0] != ".")
-    if not members:
-        raise TraceFormatError(path, "the folder holds no files")
-    return members
-
-
-def _content(path: Path) -> bytes:
+    if len(first.split()) == 1 and "," not in first and ";" not in first and is_number(first):
+        return "mahimahi"
     try:
-        if path.stat().st_size > MAX_TEXT_BYTES:
-            raise TraceFormatError(path, f"larger than {MAX_TEXT_BYTES // 2**20} MiB")
-        return path.read_bytes()
-    except OSError as error:
-        raise TraceFormatError(path, f"cannot be read ({error.strerror})") from None
+        table = read_table(text[:65_536].rsplit("\n", 1)[0].encode() if len(text) > 65_536 else data, name)
+        found = link_fields(table, NetworkOptions())
+    except TraceFormatError as error:
+        if len(first.split()) == 2 and "," not in first and all(is_number(x) for x in first.split()):
+            return "cooked"
+        raise TraceFormatError(
+            name, f"looks like no known format ({', '.join(FORMATS)}): {_reason(error)}", 1
+        ) from None
+    if found is None:
+        raise TraceFormatError(name, f"looks like no known format ({', '.join(FORMATS)}); name it, or its columns", 1)
+    if table.header is not None:
+        return "csv"
+    return "cooked" if table.width == 2 and not table.texts and "," not in first and ";" not in first else "table"
 
 
-def guess_path(path: Path) -> str:
-    """Return the format of a file, or of the first file of a folder (:func:`guess_format`)."""
-    first = _members(path)[0]
-    return guess_format(_content(first), str(first))
+def _reason(error: TraceFormatError) -> str:
+    return str(error).rpartition(": ")[2]
 
 
-def read_path(
-    path: Path, format: str | None = None, columns: Mapping[str, str] | None = None
-) -> TraceSet[NetworkTrace]:
-    """Read a file, or every file of a folder in sorted order (hidden files left out).
+def _guess_json(text: str, name: str) -> str:
+    start = text[:20_000]
+    if '"intervals"' in start or ('"start"' in start and '"accepted_connection"' in start):
+        return "iperf"
+    return (
+        "sabre"
+        if text.lstrip().startswith("[") and '"duration_ms"' in start and '"bandwidth_kbps"' in start
+        else "json"
+    )
+
+
+def understand_links(path: str | Path, format: str | None = None, options: NetworkOptions | None = None) -> Reading:
+    """Read every file of a path (a folder to any depth; read-me and empty files are skipped with a note).
 
     Args:
         path: file or folder.
-        format: a key of :data:`FORMATS`; guessed from the first file when not given.
-        columns: for ``csv``: names and units, as the arguments of
-            :func:`netllm_gym.traces.network.readers.read_columns`.
+        format: a key of :data:`FORMATS`; recognised file by file when not given.
+        options: columns, units, groups; what is left open is recognised, or refused.
 
     Raises:
         TraceFormatError: the first file that cannot be read, as ``file:line: reason``.
         UnknownNameError: no such format or unit.
-        ConfigError: columns for another format than ``csv``.
+        ConfigError: columns for another format than a table.
     """
-    if columns and format not in (None, "csv"):
-        raise ConfigError(f"columns belong to the format csv, not {format}")
-    format = format or ("csv" if columns else guess_path(path))
-    if format not in FORMATS:
+    root, options, notes = Path(path), options or NetworkOptions(), LinkNotes()
+    if format is not None and format not in FORMATS:
         raise UnknownNameError("trace format", format, FORMATS)
-    traces: list[NetworkTrace] = []
-    for member in _members(path):
-        data = _content(member)
-        if columns:
-            found: NetworkTrace | tuple[NetworkTrace, ...] = readers.read_columns(data, str(member), **columns)
+    named = options.time is not None
+    if named and format not in (None, "csv", "table"):
+        raise ConfigError(f"columns belong to the format csv, not {format}")
+    files = data_files(root, notes.guesses)
+    if len(files) > MAX_FILES:
+        raise TraceFormatError(root, f"more than {MAX_FILES} files")
+    whole: dict[str, list[NetworkTrace]] = {}
+    tables: list[tuple[str, Table]] = []
+    names = {str(file): file.name if file == root else file.relative_to(root).as_posix() for file in files}
+    formats: dict[str, int] = {}
+    for file in files:
+        name = str(file)
+        data = content(file)
+        chosen = "csv" if named or options.step_s is not None else format or guess_format(data, name)
+        formats[chosen] = formats.get(chosen, 0) + 1
+        if chosen in POOLED:
+            found: Any = read_json_links(data, name) if chosen == "json" else read_table(data, name)
         else:
-            found = FORMATS[format](data, str(member))
-        traces += found if isinstance(found, tuple) else (found,)
-    return TraceSet(str(path), "all", tuple(traces), "user's own", source=str(path))
+            found = FORMATS[chosen](data, name)
+        if isinstance(found, Table):
+            tables.append((name, found))
+        else:
+            parts = found if isinstance(found, tuple) else (found,)
+            whole[name] = [_renamed(trace, name, names, options) for trace in parts]
+    settled = _settled(tables, options, notes, names) if tables else ()
+    traces = [trace for members in whole.values() for trace in members] + list(settled)
+    traces.sort(key=lambda trace: _natural(trace.name))
+    label = ", ".join(sorted(formats))
+    table = [_row(trace) for trace in traces[:5]]
+    return Reading("network", label, tuple(_unique(traces)), notes.guesses, dict(notes.repairs), table)
 
 
-def _stored(name: str) -> Path:
-    return cache_dir() / "user" / f"{name.removeprefix('user/')}.npz"
+def _natural(name: str) -> tuple[str, ...]:
+    return tuple(name.split("/"))
 
 
-def import_traces(
-    path: Path,
-    name: str,
-    format: str | None = None,
-    split: str = "test",
-    columns: Mapping[str, str] | None = None,
+def _settled(
+    tables: list[tuple[str, Table]], options: NetworkOptions, notes: LinkNotes, names: dict[str, str]
+) -> tuple[NetworkTrace, ...]:
+    sets: list[tuple[LinkFields, list[Session]]] = []
+    for name, table in tables:
+        found = link_fields(table, options)
+        if found is None:
+            shown = ", ".join(repr(n[:30]) for n in (table.header or [])[:12]) or f"{table.width} columns without names"
+            raise TraceFormatError(
+                name, f"no column of throughput is known among {shown}; name them: --time, --throughput", 1
+            )
+        if table.header is not None:
+            clock = "none" if found.time < 0 else table.header[found.time]
+            notes.guess(f"columns: time {clock!r}, throughput {table.header[found.rate]!r}")
+        sets.append((found, sessions_of(table, found, options, notes)))
+    return tuple(traces_of(sets, names, options, notes))
+
+
+def _renamed(trace: NetworkTrace, name: str, names: Mapping[str, str], options: NetworkOptions) -> NetworkTrace:
+    label = names[name] + trace.name.removeprefix(name) if trace.name.startswith(name) else trace.name
+    own = trace.group in (trace.name, "")
+    group = options.group_of(label) or (label if own else trace.group)
+    return NetworkTrace(label, trace.duration_s, trace.throughput_mbps, group, trace.start_s)
+
+
+def _unique(traces: list[NetworkTrace]) -> list[NetworkTrace]:
+    seen: dict[str, int] = {}
+    out = []
+    for trace in traces:
+        seen[trace.name] = seen.get(trace.name, 0) + 1
+        if seen[trace.name] > 1:
+            label = f"{trace.name}#{seen[trace.name]}"
+            trace = NetworkTrace(label, trace.duration_s, trace.throughput_mbps, trace.group, trace.start_s)
+        out.append(trace)
+    return out
+
+
+def _row(trace: NetworkTrace) -> dict[str, Any]:
+    return {
+        "trace": trace.name,
+        "group": trace.group,
+        "pieces": len(trace),
+        "seconds": round(trace.total_s, 1),
+        "step s": round(trace.total_s / len(trace), 3),
+        "mean Mbit/s": round(trace.mean_mbps, 3),
+        "max Mbit/s": round(float(trace.throughput_mbps.max()), 3),
+        "first Mbit/s": " ".join(f"{x:.4g}" for x in trace.throughput_mbps[:4]),
+    }
+
+
+def guess_path(path: Path) -> str:
+    """Return the format of a file, or of the first data file of a folder (:func:`guess_format`)."""
+    first = data_files(path, [])[0]
+    return guess_format(content(first), str(first))
+
+
+def read_path(
+    path: Path, format: str | None = None, columns: Mapping[str, Any] | None = None
 ) -> TraceSet[NetworkTrace]:
-    """Read traces from `path` and keep them as one split of ``user/NAME`` on this machine.
+    """Read network traces (:func:`understand_links`) as a trace set.
 
-    Formats and columns are as for :func:`read_path`. Other splits of the same set stay; content that already stands in
-    another of its splits is refused.
+    Args:
+        path: file or folder.
+        format: a key of :data:`FORMATS`.
+        columns: fields of :class:`NetworkOptions`.
 
     Raises:
-        TraceFormatError: a file that cannot be read (nothing is kept then).
-        ConfigError: a bad name, or a trace that stands in two splits.
+        TraceFormatError, UnknownNameError, ConfigError: as for :func:`understand_links`.
     """
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise ConfigError(f"a set's name may hold letters, digits, '-' and '_', got {name!r}")
-    found = read_path(path, format, columns)
-    splits = load_network(_stored(name)) if _stored(name).is_file() else {}
-    for other, members in splits.items():
-        known = {trace.digest for trace in members}
-        twice = [trace.name for trace in found if other != split and trace.digest in known]
-        if twice:
-            raise ConfigError(f"{twice[0]} also stands in split {other!r} of user/{name}: splits may not share traces")
-    save_network(_stored(name), {**splits, split: tuple(found)})
-    return TraceSet(f"user/{name}", split, tuple(found), "user's own", source=str(path))
+    found = understand_links(path, format, NetworkOptions(**(columns or {})))
+    return TraceSet(str(path), "all", found.traces, "user's own", source=str(path), notes=found.sentences())
 
 
-def user_set(name: str, split: str) -> TraceSet[NetworkTrace]:
-    """Return one split of an imported set (``user/NAME``)."""
-    if not _stored(name).is_file():
-        known = [f"user/{path.stem}" for path in (cache_dir() / "user").glob("*.npz")]
-        raise UnknownNameError("imported trace set", name, known)
-    splits = load_network(_stored(name))
-    if split != "all" and split not in splits:
-        raise ConfigError(f"{name} has no split {split!r}; it has {', '.join(splits)}")
-    traces = splits[split] if split != "all" else tuple(t for members in splits.values() for t in members)
-    return TraceSet(name, split, traces, "user's own")
+__all__ = ["FORMATS", "NetworkOptions", "guess_format", "guess_path", "read_path", "understand_links"]

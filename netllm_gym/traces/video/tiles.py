@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from netllm_gym.arrays import read_arrays
 from netllm_gym.errors import ConfigError, TraceFormatError
 from netllm_gym.files import digest
 
+# Twenty times the largest public table, unpacked; an archive that claims more is refused by its headers.
+MAX_TABLE_BYTES = 128 * 2**20
+MAX_SIDE = 256
 # Full-frame rates of the synthetic ladder in kbit/s: the medians of the public tile table of Wu2017.
 LADDER_KBPS = (3430.0, 9620.0, 15570.0, 23600.0, 31470.0, 41140.0)
 
@@ -138,9 +141,8 @@ def read_tile_table(path: str | Path) -> dict[str, TileManifest]:
     Raises:
         TraceFormatError: not such a table.
     """
+    columns = read_arrays(Path(path), str(path), MAX_TABLE_BYTES)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            columns = {key: stored[key] for key in stored.files}
         rows, cols = (int(x) for x in columns["grid"])
         chunk_s = float(columns["chunk_s"])
         if "per_tile_ladder_kbps" in columns:
@@ -154,6 +156,10 @@ def read_tile_table(path: str | Path) -> dict[str, TileManifest]:
             }
         else:
             tables = {key[1:]: value for key, value in columns.items() if key[0] == "v" and key[1:].isdigit()}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        if not tables:
+            raise KeyError("a table of sizes, size_bytes or v<video>")
+        if not (0 < rows <= MAX_SIDE and 0 < cols <= MAX_SIDE):
+            raise ValueError(f"a grid of {rows} x {cols} tiles")
+    except (ValueError, KeyError, TypeError, OverflowError, IndexError) as error:
         raise TraceFormatError(path, f"not a table of tile sizes ({error})") from None
     return {v: TileManifest(f"video{v}", ladder, chunk_s, rows, cols, sizes) for v, sizes in tables.items()}

@@ -1,42 +1,78 @@
-"""WfCommons instances (JSON, schema 1.3 to 1.5): executed scientific workflows as jobs."""
+"""WfCommons instances (JSON, schema 1.0 to 1.5): executed scientific workflows as jobs.
+
+| schema | tasks | run time | parents |
+|---|---|---|---|
+| 1.0 to 1.2 | ``workflow.jobs`` | ``runtime`` | names |
+| 1.3 | ``workflow.tasks`` | ``runtime`` | names |
+| 1.4 | ``workflow.tasks`` | ``runtimeInSeconds`` | names or ids |
+| 1.5 | ``workflow.specification.tasks`` | ``workflow.execution.tasks``: ``runtimeInSeconds`` | ids |
+"""
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from typing import Any
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile
-from netllm_gym.traces.text import decode
+from netllm_gym.traces.jsontext import number, read_json
 
 MAX_BYTES = 64 * 2**20
+MAX_TASKS = 200_000
+MAX_EDGES = 5_000_000
+MAX_NAME = 300
+LONGEST_S = 1e8
+
+
+def is_wfcommons(path: Path, text: str) -> bool:
+    """Tell whether the beginning of a JSON object is such an instance."""
+    return '"workflow"' in text or (path.suffix.lower() == ".json" and '"schemaVersion"' in text)
+
+
+def _label(value: Any, source: str) -> str:
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not 0 < len(text) <= MAX_NAME:
+        raise TraceFormatError(source, f"a task's name must be text of at most {MAX_NAME} characters")
+    return text
 
 
 def _tasks(document: Any, source: str) -> dict[str, tuple[str, list[str], float]]:
     """Return id → (program, parents, seconds), whichever schema the document follows."""
     flow = document["workflow"]
     if "specification" in flow:
-        seconds = {str(t["id"]): t.get("runtimeInSeconds") for t in flow["execution"]["tasks"]}
+        runs = {_label(t["id"], source): t.get("runtimeInSeconds") for t in flow["execution"]["tasks"]}
         listed = flow["specification"]["tasks"]
     else:
         listed = flow.get("tasks", flow.get("jobs"))
-        seconds = {str(t.get("id", t["name"])): t.get("runtimeInSeconds", t.get("runtime")) for t in listed}
-    found = {}
+        runs = {
+            _label(t.get("id", t["name"]), source): t.get("runtimeInSeconds", t.get("runtime", t.get("avgCPU")))
+            for t in listed
+        }
+    if len(listed) > MAX_TASKS:
+        raise TraceFormatError(source, f"more than {MAX_TASKS} tasks")
+    found: dict[str, tuple[str, list[str], float]] = {}
+    edges = 0
     for task in listed:
-        key = str(task.get("id", task["name"]))
-        if isinstance(seconds.get(key), bool) or not isinstance(seconds.get(key), int | float):
-            raise TraceFormatError(source, f"task {key!r} has no run time")
-        parents = [str(p) for p in task.get("parents", [])]
-        program = str(task["name"]).rstrip("0123456789").rstrip("_")
+        key = _label(task.get("id", task["name"]), source)
+        if runs.get(key) is None:
+            raise TraceFormatError(source, f"task {key[:40]!r} has no run time")
+        seconds = number(runs[key], f"the run time of task {key[:40]!r}", source)
+        if not 0 <= seconds <= LONGEST_S:
+            raise TraceFormatError(source, f"task {key[:40]!r} runs for {seconds:g} s")
+        parents = [_label(p, source) for p in task.get("parents", [])]
+        edges += len(parents)
+        if edges > MAX_EDGES:
+            raise TraceFormatError(source, f"more than {MAX_EDGES} dependencies")
+        program = _label(task["name"], source).rstrip("0123456789").rstrip("_")
         if key in found:
-            raise TraceFormatError(source, f"two tasks are called {key!r}")
-        found[key] = (program, parents, float(seconds[key]))
+            raise TraceFormatError(source, f"two tasks are called {key[:40]!r}")
+        found[key] = (program, parents, seconds)
     # Old instances name parents, not their ids.
-    names = {str(t["name"]): str(t.get("id", t["name"])) for t in listed}
+    names = {_label(t["name"], source): _label(t.get("id", t["name"]), source) for t in listed}
     for key, (_, parents, _) in found.items():
         parents[:] = [p if p in found else names.get(p, p) for p in parents]
         if missing := [p for p in parents if p not in found]:
-            raise TraceFormatError(source, f"task {key!r} waits for {missing[0]!r}, which is not there")
+            raise TraceFormatError(source, f"task {key[:40]!r} waits for {missing[0][:40]!r}, which is not there")
     return found
 
 
@@ -46,14 +82,15 @@ def read_wfcommons(data: bytes, source: str) -> JobTemplate:
     Raises:
         TraceFormatError: not such an instance, a task without a run time, an unknown parent, or a cycle.
     """
-    if len(data) > MAX_BYTES:
-        raise TraceFormatError(source, f"larger than {MAX_BYTES} bytes")
+    document = read_json(data, source, MAX_BYTES)
     try:
-        tasks = _tasks(json.loads(decode(data, source)), source)
+        tasks = _tasks(document, source)
     except TraceFormatError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise TraceFormatError(source, f"not a WfCommons instance ({type(error).__name__}: {error})") from None
+        raise TraceFormatError(
+            source, f"not a WfCommons instance ({type(error).__name__}: {str(error)[:80]})"
+        ) from None
     children: dict[str, set[str]] = {key: set() for key in tasks}
     for key, (_, parents, _) in tasks.items():
         for parent in parents:

@@ -17,18 +17,8 @@ import numpy as np
 
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
 from netllm_gym.traces.network.trace import NetworkTrace
+from netllm_gym.traces.network.units import MEGABITS, SECONDS
 from netllm_gym.traces.text import decode, parse_float
-
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-MEGABITS = {
-    "bps": 1e-6,
-    "kbps": 1e-3,
-    "Mbps": 1.0,
-    "Gbps": 1e3,
-    "B/s": 8e-6,
-    "kB/s": 8e-3,
-    "MB/s": 8.0,
-}
 
 _TIME = re.compile(r"(time|timestamp|ts)[ _(\[]*(s|ms|us|ns)[)\]]?", re.IGNORECASE)
 _RATE = re.compile(r"(throughput|bandwidth|rate|bitrate|capacity)[ _(\[]*([kmg]?bps|[km]?b/s)[)\]]?", re.IGNORECASE)

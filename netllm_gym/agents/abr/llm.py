@@ -1,0 +1,98 @@
+"""The language model as a streaming policy: one checkpoint for ladders of any size."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from netllm_gym import extras
+from netllm_gym.agents.base import BatchAgent, EnvInfo
+from netllm_gym.agents.checkpoint import read_description
+from netllm_gym.envs.abr.ranges import Ranges
+from netllm_gym.envs.abr.view import ABRView, Episode
+from netllm_gym.errors import CheckpointError, ConfigError
+from netllm_gym.files import write_text
+
+KIND = "abr-llm"
+ENV = "netllm_gym/ABR-v0"
+
+
+class ABRLLM(BatchAgent):
+    """A language model that points at a level: trained on :class:`~netllm_gym.envs.abr.view.ABRView` experience.
+
+    The encoder of the rows and the pointer know no sizes, so one checkpoint serves any ladder.
+
+    Args:
+        checkpoint: folder of an agent trained by the recipe ``abr-llm``.
+        **kwargs: of any LLM checkpoint (``temperature``, ``device``); adapters are merged, for speed.
+    """
+
+    serves = (ENV,)
+
+    def __init__(self, checkpoint: str | Path, **kwargs: Any) -> None:
+        self.folder, self.kwargs = Path(checkpoint), {"merge": True, **kwargs}
+        extras.require("llm", "abr/llm")
+        about = read_description(self.folder)
+        if about["kind"] not in ("llm", KIND) or about["env_id"] != ENV or "levels" not in about.get("modalities", {}):
+            raise CheckpointError(f"{checkpoint} was not trained on the row view of {ENV}")
+        if about["config"].get("tuning") != "lora":
+            self.kwargs["merge"] = False
+        try:
+            self.ranges = Ranges.from_json(about["dataset"]["setting"]["ranges"])
+        except (KeyError, TypeError, ConfigError) as error:
+            raise CheckpointError(f"{checkpoint}: it does not say what it was trained on ({error})") from None
+        self.about = about
+        self._models: dict[int, Any] = {}
+
+    def _model(self, levels: int) -> Any:
+        """Return the network for a view of `levels` rows; its weights are the same for all."""
+        if levels not in self._models:
+            from minari.serialization import serialize_space
+
+            from netllm_gym.agents.llm.storage import load
+
+            view = ABRView(levels)
+            spaces = {
+                key: json.loads(serialize_space(getattr(view, key))) for key in ("observation_space", "action_space")
+            }
+            self._models = {levels: load(self.folder, {**self.about, **spaces}, **self.kwargs)}
+        return self._models[levels]
+
+    def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
+        """Begin episodes."""
+        self._episodes = [Episode(info.static) for info in env_infos]
+        self._view = ABRView(max(episode.levels for episode in self._episodes))
+        self._network = self._model(self._view.max_levels)
+        spaces: Any = {"observation_space": self._view.observation_space, "action_space": self._view.action_space}
+        self._network.reset_batch([replace(info, **spaces) for info in env_infos])
+        self.notice = self.ranges.outside(env_infos[0].static)
+
+    def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
+        """Return a level per episode."""
+        seen: list[Any] = []
+        for episode, observation in zip(self._episodes, observations, strict=True):
+            seen.append(None if observation is None else self._view(episode, observation))
+        known = [
+            {**(info or {}), "action_mask": self._view.mask(episode.levels)}
+            for episode, info in zip(self._episodes, infos, strict=True)
+        ]
+        return self._network.act_batch(seen, known)
+
+
+def mark(folder: Path) -> None:
+    """Say in a checkpoint just written that it plays through the row view, so that any loader makes it an ABRLLM."""
+    about = json.loads((folder / "agent.json").read_text(encoding="utf-8"))
+    lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in {**about, "kind": KIND}.items())
+    write_text(folder / "agent.json", f"{{\n{lines}\n}}\n")
+
+
+def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> ABRLLM:
+    """Rebuild the agent of a checkpoint folder; `kwargs` as for :class:`ABRLLM`.
+
+    Raises:
+        CheckpointError: it is of another kind, or broken.
+    """
+    return ABRLLM(folder, **kwargs)

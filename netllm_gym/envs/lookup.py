@@ -1,0 +1,72 @@
+"""Environments by id: of this package, of other packages, and Gymnasium's."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+
+from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.plugins import load_group
+
+
+def spec_of(env: str) -> EnvSpec:
+    """Return the registration of `env`, an id or ``module:id``.
+
+    An id nobody has registered yet is looked for in the packages of the entry-point group ``netllm_gym.envs``.
+
+    Raises:
+        UnknownNameError: no such environment; the message offers the nearest ids.
+        ConfigError: the module cannot be imported.
+    """
+    module, _, name = env.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigError(f"environment {env}: module {module} cannot be imported ({error})") from None
+    if name not in gym.registry:
+        load_group("netllm_gym.envs")
+    if name not in gym.registry:
+        raise UnknownNameError("environment", name, gym.registry)
+    return gym.registry[name]
+
+
+def make_env(env: str | EnvSpec, kwargs: Mapping[str, Any] | None = None) -> gym.Env:
+    """Return a new environment, without Gymnasium's checks of every step.
+
+    Raises:
+        UnknownNameError: no such environment.
+        ConfigError: an argument that the environment does not take.
+    """
+    spec = spec_of(env) if isinstance(env, str) else env
+    try:
+        return gym.make(spec, disable_env_checker=True, **(kwargs or {}))
+    except TypeError as error:
+        raise ConfigError(f"{spec.id}: {error}") from None
+
+
+def creator_of(spec: EnvSpec) -> Any:
+    """Return the class or function that makes environments of `spec`."""
+    return load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+
+
+def importable(spec: EnvSpec) -> EnvSpec | None:
+    """Return `spec` with its entry point as text, which a dataset can store; ``None`` where it has no address.
+
+    A class or function that was registered as an object has one if it can be imported from its module again.
+    """
+    entry: Any = spec.entry_point
+    if isinstance(entry, str):
+        return spec
+    module, name = getattr(entry, "__module__", ""), getattr(entry, "__qualname__", "")
+    try:
+        if module == "__main__" or getattr(importlib.import_module(module), name, None) is not entry:
+            return None
+    except (ImportError, ValueError):
+        return None
+    return replace(spec, entry_point=f"{module}:{name}")

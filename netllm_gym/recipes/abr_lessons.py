@@ -1,0 +1,79 @@
+"""Lessons for the streaming learners: states of randomised worlds with what every level earns there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from netllm_gym import traces, zoo
+from netllm_gym.agents.abr.families import training_families
+from netllm_gym.agents.abr.lessons import Teacher, lessons
+from netllm_gym.agents.abr.row_agent import RowAgent
+from netllm_gym.agents.abr.worlds import Worlds
+from netllm_gym.agents.checkpoint import load_checkpoint
+from netllm_gym.datasets.experience import Experience, merge
+from netllm_gym.errors import ConfigError
+from netllm_gym.recipes.abr_actor_critic import VIDEOS, home_of
+from netllm_gym.traces import NetworkTrace
+
+# Lessons are made in parts of so many worlds: memory stays small, and parts can be made anywhere.
+PART = 64
+VALID_SEED = 7_000
+GAMMA = 0.985
+
+
+@dataclass(frozen=True)
+class LessonOptions:
+    """How lessons are made.
+
+    Attributes:
+        teacher: checkpoint of an actor-critic with its critic; default: the one in the package.
+        parts: of 64 worlds each, to learn from; a tenth as many, at least one, on valid links to choose by.
+        chunks: played in each world.
+        futures, horizon: over which a level is valued: futures drawn, chunks played before the critic is asked.
+        without: trace families that take no part.
+        lesson_seed: of worlds and draws; the seed of a training is another, so that several can share their lessons.
+    """
+
+    teacher: str = ""
+    parts: int = 10
+    chunks: int = 64
+    futures: int = 4
+    horizon: int = 6
+    without: tuple[str, ...] = ()
+    lesson_seed: int = 0
+
+
+def teacher_of(options: LessonOptions) -> Teacher:
+    """Load who is followed.
+
+    Raises:
+        ConfigError: no actor-critic, or one without its critic.
+    """
+    agent = load_checkpoint(Path(options.teacher) if options.teacher else zoo.ROOT / "abr-actor-critic")
+    if not isinstance(agent, RowAgent) or agent.critic is None:
+        raise ConfigError(f"{options.teacher or 'abr/actor-critic'} is no actor-critic with a critic: it cannot teach")
+    return Teacher(agent.network, agent.critic, GAMMA)
+
+
+def part_of(
+    options: LessonOptions, teacher: Teacher, links: Mapping[str, Sequence[NetworkTrace]], number: int
+) -> Experience:
+    """Make one part of the lessons; the same part whatever else is made."""
+    key = 10_000 * options.lesson_seed + number
+    worlds = Worlds(PART, links, [traces.load_video(name) for name in VIDEOS], key, home=home_of(links))
+    return lessons(worlds, teacher, options.chunks, key, 0.1, options.futures, options.horizon)
+
+
+def taught(options: LessonOptions, say: Callable[[str], None]) -> tuple[Experience, Experience]:
+    """Return lessons on train links and on valid links."""
+    teacher = teacher_of(options)
+    families = training_families(options.without)
+    parts = []
+    for number in range(options.parts):
+        parts.append(part_of(options, teacher, families, number))
+        say(f"lessons: part {number + 1}/{options.parts}")
+    held_out = {name: list(traces.load(name, "valid")) for name in families}
+    valid = [part_of(options, teacher, held_out, VALID_SEED + number) for number in range(max(options.parts // 10, 1))]
+    return merge(parts), merge(valid)

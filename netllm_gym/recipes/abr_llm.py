@@ -1,0 +1,42 @@
+"""``abr-llm``: the language model that streams any video, taught by what each level earns in randomised worlds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netllm_gym.agents.abr.llm import ABRLLM, mark
+from netllm_gym.agents.base import Agent
+from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.recipes.abr_lessons import LessonOptions, taught
+from netllm_gym.recipes.base import Training, narrowed, register_recipe
+
+
+@dataclass(frozen=True)
+class ABRLLMOptions(LessonOptions, LLMConfig):
+    """Options of the recipe: those of the LLM agent (with other defaults), and of its lessons."""
+
+    layers: int = 4
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    lora_dropout: float = 0.0
+    batch_size: int = 32
+    steps: int = 600
+    eval_every: int = 100
+    patience: int = 99
+    warmup: int = 20
+
+
+@register_recipe("abr-llm", ABRLLMOptions, data=False, timed=True, extra="llm")
+def train_abr_llm(training: Training) -> Agent:
+    """Teach the language model to stream, on lessons it makes itself (resumable)."""
+    from netllm_gym.agents.llm.storage import save
+    from netllm_gym.agents.llm.trainer import train
+
+    options: ABRLLMOptions = training.config
+    data, valid = taught(narrowed(LessonOptions, options), training.say)
+    agent = train(
+        narrowed(LLMConfig, options), data, valid, training.run, minutes=training.minutes, progress=training.say
+    )
+    save(agent, training.out)
+    mark(training.out)
+    return ABRLLM(training.out)

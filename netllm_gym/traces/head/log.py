@@ -1,0 +1,420 @@
+"""From the numbers of a head log to traces: units, conventions, repairs within stated tolerances, a uniform clock.
+
+What nothing in the files tells is decided from all logs of a set together and said in a note; what stays open is
+refused with the option that settles it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
+from netllm_gym.traces.head import geometry, orient
+from netllm_gym.traces.head.fields import HeadFields
+from netllm_gym.traces.head.resample import HZ, MAX_GAP_S, resample
+from netllm_gym.traces.head.trace import HeadTrace
+from netllm_gym.traces.tables import Table, seconds_of
+
+Array = NDArray[np.float64]
+
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+# Repairs: what is left out or clipped, and counted. Beyond these a log is refused.
+BACK_S = 0.1  # a stamp that goes back by no more
+SHARE = 0.01  # of the rows of a log
+OVER_DEG = 1.0  # a latitude beyond a pole by no more
+FRAME_HZ = 30.0
+DAY_S = 86_400.0
+# Frames twice as wide as high, from which the one of pixel positions is guessed.
+WIDTHS = (360, 512, 640, 720, 1000, 1024, 1280, 1440, 1920, 2000, 2048, 2160, 2560, 2880, 3000, 3840, 4096, 5760, 6144,
+          7680, 8192)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """What a user says about his logs; empty means: guess and say so.
+
+    Attributes:
+        time_unit: ``s``, ``ms``, ``us`` or ``ns``.
+        angle_unit: ``deg`` or ``rad``.
+        convention: of quaternions and vectors, a key of :data:`netllm_gym.traces.head.orient.AXES`.
+        frame: width and height of the frame that pixel positions are on.
+        lon_offset_deg: added to every longitude.
+        pitch_down: positive pitch looks down.
+        frame_hz: frames per second of logs that count frames.
+        hz, max_gap_s: of the traces.
+        dataset: name of the data set.
+    """
+
+    time_unit: str = ""
+    angle_unit: str = ""
+    convention: str = ""
+    frame: tuple[float, float] | None = None
+    lon_offset_deg: float = 0.0
+    pitch_down: bool = False
+    frame_hz: float = 0.0
+    hz: float = HZ
+    max_gap_s: float = MAX_GAP_S
+    dataset: str = "user"
+
+    def __post_init__(self) -> None:
+        if self.time_unit not in ("", *SECONDS):
+            raise UnknownNameError("time unit", self.time_unit, SECONDS)
+        if self.angle_unit not in ("", "deg", "rad"):
+            raise UnknownNameError("angle unit", self.angle_unit, ("deg", "rad"))
+        if self.convention not in ("", *orient.AXES):
+            raise UnknownNameError("convention", self.convention, orient.AXES)
+        if not (self.hz > 0 and np.isfinite(self.hz)):
+            raise ConfigError(f"hz must be positive, got {self.hz}")
+        if self.frame is not None and not all(np.isfinite(x) and x > 0 for x in self.frame):
+            raise ConfigError(f"a frame has a positive width and height, got {self.frame}")
+
+
+@dataclass
+class HeadNotes:
+    """What was guessed about a set of logs, and what was repaired in them.
+
+    Attributes:
+        guesses: sentences, each once.
+        repairs: what → how many rows.
+    """
+
+    guesses: list[str] = field(default_factory=list)
+    repairs: Counter[str] = field(default_factory=Counter)
+
+    def guess(self, sentence: str) -> None:
+        """Note a guess once."""
+        if sentence not in self.guesses:
+            self.guesses.append(sentence)
+
+
+@dataclass(frozen=True)
+class HeadScales:
+    """How the numbers of logs with the same fields become seconds and angles."""
+
+    seconds: float
+    angle_unit: str = "deg"
+    convention: str = "unity"
+    inverse: bool = False
+    order: str = "xyzw"
+    frame: tuple[float, float] | None = None
+    normalised: bool = False
+    vector_only: bool = False
+
+
+def stamps(table: Table, fields: HeadFields) -> tuple[Array, bool]:
+    """Return the stamps of the rows as written, and whether they are moments in text.
+
+    Raises:
+        TraceFormatError: the column of the clock is no clock.
+    """
+    if fields.time in table.texts:
+        moments = seconds_of(table.texts[fields.time])
+        if moments is not None:
+            return moments, True
+        if not np.isfinite(table.values[:, fields.time]).any():
+            cell = table.texts[fields.time][0]
+            raise TraceFormatError(table.name, f"{cell[:40]!r} is not a time", int(table.lines[0]))
+    return table.values[:, fields.time], False
+
+
+def scales(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, notes: HeadNotes) -> HeadScales:
+    """Decide the units and conventions of logs that share their columns.
+
+    Raises:
+        TraceFormatError: they cannot be told; the message names the option that settles it.
+    """
+    name = tables[0].name
+    seconds = _seconds(tables, fields, options, notes)
+    pooled = np.concatenate([table.values[:, list(fields.columns)] for table in tables])
+    pooled = pooled[np.isfinite(pooled).all(axis=1)]
+    if not len(pooled):
+        raise TraceFormatError(name, "no row holds a whole orientation")
+    if fields.form == "quaternion":
+        return _quaternion_scales(tables, pooled, fields, options, notes, seconds)
+    if fields.form == "vector":
+        return HeadScales(seconds, convention=_vector_axes(pooled, options, notes))
+    if fields.form == "position":
+        return _position_scales(pooled, fields, options, notes, seconds, name)
+    unit = options.angle_unit or fields.unit
+    if not unit:
+        span = sum(float(np.ptp(stamps(t, fields)[0])) for t in tables) * seconds
+        unit = "rad" if _radians(pooled, span, fields.polar) else "deg"
+        if unit == "rad":
+            notes.guess("angles in radians: none exceeds a turn of 2π (--angle-unit deg says otherwise)")
+    return HeadScales(seconds, angle_unit=unit)
+
+
+def _seconds(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, notes: HeadNotes) -> float:
+    if fields.time_unit == "frame":
+        rate = options.frame_hz or (25.0 if fields.axes == "bottom-left" else FRAME_HZ)
+        if not options.frame_hz:
+            notes.guess(f"the clock counts frames, taken at {rate:g} a second (--frame-rate says otherwise)")
+        return 1.0 / rate
+    unit = options.time_unit or fields.time_unit
+    if unit:
+        return SECONDS[unit]
+    steps: list[Array] = []
+    for table in tables:
+        moments, text = stamps(table, fields)
+        if text:
+            return 1.0
+        moments = moments[np.isfinite(moments)]
+        if len(moments) and moments[0] > 1e9:  # since 1970
+            for unit, low in (("ns", 1e18), ("us", 1e15), ("ms", 1e12), ("s", 1e9)):
+                if moments[0] >= low:
+                    return SECONDS[unit]
+        step = np.diff(moments)
+        steps.append(step[step > 0])
+    joined = np.concatenate(steps) if steps else np.empty(0)
+    if not len(joined):
+        return 1.0
+    median = float(np.median(joined))
+    for unit, low, high in (("s", 0.0, 1.75), ("ms", 1.75, 1_500.0), ("us", 1_500.0, 1.5e6), ("ns", 1.5e6, 1.5e9)):
+        if low < median <= high:
+            if unit != "s":
+                notes.guess(f"the clock in {unit}: its steps are {median:g} (--time-unit says otherwise)")
+            span = max((float(np.ptp(t.values[:, fields.time])) for t in tables), default=0.0) * SECONDS[unit]
+            if unit != "s" and span < 1.0 and len(joined) >= 50:
+                break
+            return SECONDS[unit]
+    raise TraceFormatError(
+        tables[0].name, f"nothing tells the unit of a clock whose steps are {median:g}; say which: --time-unit"
+    )
+
+
+def _radians(pooled: Array, span_s: float, polar: bool) -> bool:
+    yaw, pitch = pooled[:, 0], pooled[:, 1]
+    limit = np.pi if polar else np.pi / 2
+    if np.abs(yaw).max() > 2 * np.pi + 0.05 or np.abs(pitch).max() > limit + 0.05 or len(pooled) < 10:
+        return False
+    if pooled.shape[1] > 2 and np.abs(pooled[:, 2]).max() > np.pi + 0.05:
+        return False
+    moved = max(float(np.ptp(yaw)), float(np.ptp(pitch)))
+    return moved > 0.5 or (moved > 0.02 and span_s >= 5.0)
+
+
+def _quaternion_scales(
+    tables: Sequence[Table], pooled: Array, fields: HeadFields, options: HeadOptions, notes: HeadNotes, seconds: float
+) -> HeadScales:
+    lengths = np.linalg.norm(pooled, axis=1)
+    turns = pooled[lengths > 1e-6]
+    if fields.beside and not options.convention:
+        vectors = np.concatenate([table.values[:, list(fields.beside)] for table in tables])
+        both = np.concatenate([table.values[:, list(fields.columns)] for table in tables])
+        good = np.isfinite(vectors).all(axis=1) & np.isfinite(both).all(axis=1)
+        good &= np.linalg.norm(both, axis=1) > 1e-6
+        found = orient.matching(both[good], vectors[good])
+        if found is None:
+            notes.guess("quaternions disagree with the vectors beside them: the vectors are read, roll is 0")
+            return HeadScales(seconds, convention=_vector_axes(vectors[good], options, notes), vector_only=True)
+        order, inverse, convention = found
+        notes.guess(
+            f"quaternions {order}{' inverted' if inverse else ''}, {convention}: so they give the vectors beside"
+        )
+        return HeadScales(seconds, convention=convention, inverse=inverse, order=order)
+    convention = options.convention or fields.axes
+    if not convention and len(turns):
+        from scipy.spatial.transform import Rotation
+
+        turn = Rotation.from_quat(turns[:: max(1, len(turns) // 5000)])
+        upright = {a: float(turn.apply(v)[:, i].mean()) for a, v, i in (("y", (0, 1, 0), 1), ("z", (0, 0, 1), 2))}
+        convention = "hamilton" if upright["z"] > upright["y"] + 0.1 else "unity"
+        why = "the head turns about z" if convention == "hamilton" else "the usual one of headset logs"
+        notes.guess(f"quaternion convention {convention}: {why} (--convention says otherwise)")
+    return HeadScales(seconds, convention=convention or "unity")
+
+
+def _vector_axes(pooled: Array, options: HeadOptions, notes: HeadNotes) -> str:
+    if options.convention:
+        return options.convention
+    up = orient.up_axis(pooled) if len(pooled) >= 50 else None
+    convention = "hamilton" if up == "z" else "unity"
+    notes.guess(
+        "vectors "
+        + (
+            "x forward, y left, z up: heads look least along z"
+            if up == "z"
+            else "x right, y up, z to the frame's centre"
+        )
+        + " (--convention says otherwise)"
+    )
+    return convention
+
+
+def _position_scales(
+    pooled: Array, fields: HeadFields, options: HeadOptions, notes: HeadNotes, seconds: float, name: str
+) -> HeadScales:
+    low, high = pooled.min(axis=0), pooled.max(axis=0)
+    if options.frame is None and fields.unit != "px" and (low >= -0.01).all() and (high <= 1.01).all():
+        notes.guess(
+            "positions as shares of the frame, (0, 0) its " + ("bottom" if fields.axes else "top") + " left corner"
+        )
+        return HeadScales(seconds, normalised=True, frame=(1.0, 1.0))
+    if options.frame is not None:
+        return HeadScales(seconds, frame=options.frame)
+    widths = [w for w in WIDTHS if high[0] <= w * 1.001 and high[1] <= w / 2 * 1.001]
+    if not widths or (low < -1.0).any():
+        raise TraceFormatError(
+            name, f"positions up to {high[0]:g}, {high[1]:g} fit no usual frame; say it: --frame WxH"
+        )
+    middle = np.median(pooled, axis=0)
+    width = widths[0]
+    if high[0] < 0.97 * width:  # nobody crossed the seam: the frame whose middle people look at
+        width = min(widths, key=lambda w: abs(middle[0] / w - 0.5) + abs(middle[1] / (w / 2) - 0.5))
+    notes.guess(f"pixels on a frame of {width} x {width // 2}, (0, 0) its top left corner (--frame says otherwise)")
+    return HeadScales(seconds, frame=(float(width), width / 2))
+
+
+def angles_deg(values: Array, table: Table, fields: HeadFields, how: HeadScales, options: HeadOptions) -> Array:
+    """Return canonical angles ``[n, 3]`` of rows of orientations (latitudes may still exceed a pole)."""
+    if fields.form == "quaternion":
+        if how.order == "wxyz":
+            values = values[:, [1, 2, 3, 0]]
+        angles = orient.from_quaternion(values, how.convention, how.inverse)
+    elif fields.form == "vector":
+        angles = orient.from_vector(values, how.convention)
+    elif fields.form == "position":
+        width, height = how.frame or (1.0, 1.0)
+        lon, lat = (values[:, 0] / width - 0.5) * 360.0, (0.5 - values[:, 1] / height) * 180.0
+        angles = np.column_stack([lon, -lat if fields.axes == "bottom-left" else lat, np.zeros(len(lon))])
+    else:
+        columns = np.degrees(values) if how.angle_unit == "rad" else values.copy()
+        if columns.shape[1] == 2:
+            columns = np.column_stack([columns, np.zeros(len(columns))])
+        if fields.axes == "unity-euler":
+            columns = geometry.wrap_deg(columns) * np.array([1.0, -1.0, -1.0])
+        if fields.polar:  # both angles from the frame's top left corner
+            columns[:, 0] -= 180.0
+            columns[:, 1] = 90.0 - columns[:, 1]
+        if options.pitch_down:
+            columns[:, 1] = -columns[:, 1]
+        angles = columns
+    angles[:, 0] = angles[:, 0] + options.lon_offset_deg
+    return angles
+
+
+def sessions(table: Table, moments: Array, fields: HeadFields) -> list[tuple[str, str, NDArray[np.intp]]]:
+    """Cut a file into its logs: by the columns that name viewer and video, else where the clock starts anew.
+
+    Returns:
+        ``(user, video, rows)``; empty names where the file does not say.
+    """
+    rows = np.arange(len(table))
+    named = [_labels(table, column) for column in (fields.user, fields.video)]
+    if any(label is not None for label in named):
+        keys: dict[tuple[str, str], list[int]] = {}
+        for i in range(len(table)):
+            key = tuple(label[i] if label is not None else "" for label in named)
+            keys.setdefault((key[0], key[1]), []).append(i)
+        return [(user, video, np.array(members)) for (user, video), members in keys.items()]
+    back = np.flatnonzero(np.diff(moments) < -max(1.0, 0.5 * (np.nanmax(moments) - np.nanmin(moments))))
+    if not len(back):
+        return [("", "", rows)]
+    pieces = np.split(rows, back + 1)
+    return [(str(i), "", piece) for i, piece in enumerate(pieces, start=1)]
+
+
+def _labels(table: Table, column: int) -> list[str] | None:
+    if column < 0:
+        return None
+    if column in table.texts:
+        return [text.strip() or "-" for text in table.texts[column]]
+    return [f"{value:g}" for value in table.values[:, column]]
+
+
+def to_trace(
+    table: Table, fields: HeadFields, how: HeadScales, options: HeadOptions, notes: HeadNotes, user: str, video: str
+) -> HeadTrace:
+    """Return the trace of one log.
+
+    Raises:
+        TraceFormatError: it needs more repair than the tolerances of this module allow.
+    """
+    name = table.name
+    moments, text = stamps(table, fields)
+    time = moments * (1.0 if text else how.seconds)
+    columns = list(fields.beside if how.vector_only else fields.columns)
+    values = table.values[:, columns]
+    whole = np.isfinite(time) & np.isfinite(values).all(axis=1)
+    if fields.form in ("quaternion", "vector"):
+        whole &= np.linalg.norm(np.where(np.isfinite(values), values, 0.0), axis=1) > 1e-6
+    _tolerate(~whole, table, notes, "rows without a whole sample left out", "a row without a whole sample")
+    time, values, lines = time[whole], values[whole], table.lines[whole]
+    if not len(time):
+        raise TraceFormatError(name, "holds no samples")
+    form = "vector" if how.vector_only else fields.form
+    angles = angles_deg(values, table, HeadFields(form, (), axes=fields.axes, polar=fields.polar), how, options)
+    limits = np.array([3600.0, 90.0 + OVER_DEG, 360.0])
+    bad = np.abs(angles) > limits + 1e-6
+    if bad.any():
+        row, axis = np.argwhere(bad)[0]
+        label = ("yaw", "pitch", "roll")[axis]
+        raise TraceFormatError(name, f"{label} {angles[row, axis]:g}° is out of range", int(lines[row]))
+    over = np.abs(angles[:, 1]) > 90.0 + 1e-6
+    if over.any():
+        notes.repairs[f"latitudes up to {OVER_DEG:g}° beyond a pole clipped"] += int(over.sum())
+        angles[:, 1] = np.clip(angles[:, 1], -90.0, 90.0)
+    if time[0] < 0 or time[0] > 1e8 or text:
+        if time[0] < 0 and time[-1] > 0 and not text:
+            before = time < 0
+            notes.repairs["rows before the video starts left out"] += int(before.sum())
+            time, angles, lines = time[~before], angles[~before], lines[~before]
+        else:
+            time = time - time[0]  # a calendar's time says nothing about the video
+    time, angles, lines = _forward(time, angles, lines, table, notes)
+    return _sampled(time, angles, lines, name, options, notes, user, video)
+
+
+def _tolerate(bad: NDArray[np.bool_], table: Table, notes: HeadNotes, what: str, problem: str) -> None:
+    count = int(bad.sum())
+    if not count:
+        return
+    if count > max(SHARE * len(bad), 0):
+        line = int(table.lines[np.argmax(bad)])
+        raise TraceFormatError(table.name, f"{problem} ({count} of {len(bad)} rows; at most {SHARE:.0%})", line)
+    notes.repairs[what] += count
+
+
+def _forward(
+    time: Array, angles: Array, lines: NDArray[np.int64], table: Table, notes: HeadNotes
+) -> tuple[Array, Array, NDArray[np.int64]]:
+    """Leave out rows whose stamp goes back by a little; refuse a clock that goes back by more."""
+    before = np.maximum.accumulate(np.concatenate([[time[0]], time[:-1]]))
+    behind = before - time
+    if (behind > BACK_S).any():
+        row = int(np.argmax(behind > BACK_S))
+        raise TraceFormatError(
+            table.name, f"time {time[row]:g} s does not come after {before[row]:g} s", int(lines[row])
+        )
+    back = behind > 0
+    if back.any():
+        _tolerate(
+            back, table, notes, f"rows whose stamp goes back by at most {BACK_S:g} s left out", "a stamp that goes back"
+        )
+        time, angles, lines = time[~back], angles[~back], lines[~back]
+    return time, angles, lines
+
+
+def _sampled(
+    time: Array, angles: Array, lines: NDArray[np.int64], name: str, options: HeadOptions, notes: HeadNotes, user: str,
+    video: str,
+) -> HeadTrace:  # fmt: skip
+    twice = np.flatnonzero(np.diff(time) == 0) + 1
+    if len(twice):
+        apart = geometry.great_circle_deg(angles[twice], angles[twice - 1]) > 5.0
+        if apart.sum() > SHARE * len(time):
+            row = twice[np.argmax(apart)]
+            raise TraceFormatError(name, f"two different orientations at {time[row]:g} s", int(lines[row]))
+        if apart.any():
+            notes.repairs["second orientations of one stamp left out"] += int(apart.sum())
+        keep = np.concatenate([[True], np.diff(time) > 0])
+        time, angles = time[keep], angles[keep]
+    quaternion = geometry.canonical_to_quaternion(angles)
+    sampled, valid = resample(time, quaternion, name, options.hz, options.max_gap_s)
+    canonical = orient.from_quaternion(sampled)
+    return HeadTrace(user, video, options.hz, canonical, "canonical", float(time[0]), valid, options.dataset)

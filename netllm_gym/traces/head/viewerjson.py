@@ -1,0 +1,145 @@
+"""Head logs in JSON: wherever a document holds a list of samples with a time and an orientation, that is a log.
+
+Samples are objects (``{"sec": 0.2, "yaw": 3, …}``), or columns (``{"time": […], "yaw": […]}``). Who watched what stands
+beside them (``filename``, ``user``, …), at any level above. AVTrack360's files are of this kind.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.head.fields import _USER, _VIDEO, _plain, by_header
+from netllm_gym.traces.jsontext import read_json
+from netllm_gym.traces.tables import Table
+from netllm_gym.traces.text import decode
+
+MAX_LOGS = 100_000
+MAX_KEYS = 64
+# Columns of one log may differ in length by no more than this share: the last samples are then left out.
+RAGGED = 0.01
+
+
+def read_viewer_json(data: bytes, name: str) -> list[tuple[str, str, Table]]:
+    """Return the logs of a document, or of a file with a document a line, as ``(user, video, table)``.
+
+    Raises:
+        TraceFormatError: not JSON, or no log inside.
+    """
+    text = decode(data, name)
+    try:
+        documents: Any = read_json(text, name)
+    except TraceFormatError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2 or not lines[0].lstrip().startswith("{"):
+            raise
+        documents = [read_json(line, name) for line in lines]
+    logs: list[tuple[str, str, Table]] = []
+    _walk(documents, {}, (), name, logs, 0)
+    if not logs:
+        raise TraceFormatError(name, "no list of samples with a time and an orientation in this JSON")
+    return logs
+
+
+def _flat(sample: dict[str, Any]) -> dict[str, Any]:
+    """Return a sample with its inner objects and triples unfolded: ``{"q": {"x": 1}}`` → ``{"q.x": 1}``."""
+    out: dict[str, Any] = {}
+    for key, value in sample.items():
+        if isinstance(value, dict):
+            out.update({f"{key}.{k}": v for k, v in value.items()})
+        elif isinstance(value, list) and 2 <= len(value) <= 4 and all(isinstance(v, int | float) for v in value):
+            letters = "xyzw" if len(value) == 4 else "xyz"
+            out.update({f"{key}.{c}": v for c, v in zip(letters, value, strict=False)})
+        else:
+            out[key] = value
+    return out
+
+
+def _walk(
+    node: Any, context: dict[str, str], keys: tuple[str, ...], name: str, logs: list[tuple[str, str, Table]], depth: int
+) -> None:
+    if depth > 40 or len(logs) >= MAX_LOGS:
+        return
+    if isinstance(node, list):
+        table = _samples(node, name) if node and all(isinstance(item, dict) for item in node[:50]) else None
+        if table is not None:
+            logs.append((*_named(context, keys), table))
+            return
+        for item in node:
+            if isinstance(item, list | dict):
+                _walk(item, context, keys, name, logs, depth + 1)
+    elif isinstance(node, dict):
+        below = dict(context)
+        for key, value in node.items():
+            plain = _plain(str(key))
+            if isinstance(value, str | int) and not isinstance(value, bool):
+                if _USER.fullmatch(plain):
+                    below["user"] = str(value)[:80]
+                elif _VIDEO.fullmatch(plain):
+                    below["video"] = str(value)[:80]
+        table = _columns(node, name)
+        if table is not None:
+            logs.append((*_named(below, keys), table))
+            return
+        inner = {key: value for key, value in node.items() if isinstance(value, list | dict)}
+        for key, value in inner.items():
+            labels = (*keys, str(key)[:80]) if len(inner) > 1 else keys  # a key among siblings names what it holds
+            _walk(value, below, labels, name, logs, depth + 1)
+
+
+def _named(context: dict[str, str], keys: tuple[str, ...]) -> tuple[str, str]:
+    """Return user and video of a log: as the document says, else from the keys that lead to it."""
+    user, video = context.get("user", ""), context.get("video", "")
+    free = [key for key in keys if key not in (user, video)]
+    if not video and free:
+        video = free[0] if len(free) < 2 or not _plain(free[0]).startswith(("user", "viewer", "subject")) else free[-1]
+        free.remove(video)
+    if not user and free and len(keys) > 1:
+        user = free[-1]
+    return user, re.sub(r"\.(mp4|mkv|webm|avi|mov)$", "", video)
+
+
+def _samples(items: list[Any], name: str) -> Table | None:
+    first = _flat(items[0])
+    keys = [key for key, value in first.items() if isinstance(value, int | float | str)][:MAX_KEYS]
+    if len(keys) < 3:
+        return None
+    trial = _table(keys, [_flat(item) for item in items[:20]], name)
+    if not _is_log(trial):
+        return None
+    return _table(keys, [_flat(item) if isinstance(item, dict) else {} for item in items], name)
+
+
+def _table(keys: list[str], samples: list[dict[str, Any]], name: str) -> Table:
+    texts: dict[int, list[str]] = {}
+    values = np.full((len(samples), len(keys)), np.nan)
+    for c, key in enumerate(keys):
+        column = [sample.get(key) for sample in samples]
+        if any(isinstance(value, str) for value in column):
+            texts[c] = ["" if value is None else str(value) for value in column]
+        for i, value in enumerate(column):
+            if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
+                values[i, c] = float(value) if math.isfinite(value) else math.nan
+    return Table(name, keys, values, texts, np.arange(1, len(samples) + 1))
+
+
+def _columns(node: dict[str, Any], name: str) -> Table | None:
+    lists = {str(k): v for k, v in node.items() if isinstance(v, list) and v and isinstance(v[0], int | float)}
+    if len(lists) < 3 or len(lists) > MAX_KEYS:
+        return None
+    lengths = [len(column) for column in lists.values()]
+    count = min(lengths)
+    if max(lengths) - count > max(1, RAGGED * max(lengths)):
+        return None
+    samples = [{key: column[i] for key, column in lists.items()} for i in range(count)]
+    table = _table(list(lists), samples, name)
+    return table if _is_log(table) else None
+
+
+def _is_log(table: Table) -> bool:
+    found = by_header(table)
+    return found is not None and found.time >= 0

@@ -1,0 +1,225 @@
+"""Which columns of a table of measurements are the clock, the throughput, and what tells sessions apart."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from netllm_gym.traces.network.units import cell_rate, rate_unit, time_unit
+from netllm_gym.traces.tables import Table, seconds_of
+
+
+@dataclass(frozen=True)
+class LinkFields:
+    """Which columns hold what; -1: none.
+
+    Attributes:
+        time: the clock; -1 for rows at equal steps.
+        rate: throughput, or bytes.
+        time_unit, rate_unit: as their names say, or empty.
+        unit_column: a column that names the unit of the rate, row by row.
+        counts: ``rate`` holds bytes: since the row before (``bytes``) or since the start (``total``); else empty.
+        span: a column with the milliseconds that the bytes took.
+        sessions: columns that tell recordings apart.
+        clock_column: a second column that completes the first (a time of day beside a date).
+        holds: a value holds ``after`` its stamp, until the next row's (tables with a header), or ``before`` it, since
+            the row above (Pensieve's files and others without one).
+    """
+
+    time: int
+    rate: int
+    time_unit: str = ""
+    rate_unit: str = ""
+    unit_column: int = -1
+    counts: str = ""
+    span: int = -1
+    sessions: tuple[int, ...] = ()
+    clock_column: int = -1
+    holds: str = "after"
+
+
+_TIME = (
+    r"(elapsed|relative|rel|session)_?(time|timestamp|seconds)?", r"time_?stamps?(_utc)?|ts|unix_?time(_?stamp)?|epoch",
+    r"(date_?)?(time_?)?(stamp_?)?(utc|gmt|local)?", r"t|times|seconds?|secs?|m?sec|ms",
+    r"d_?time|date_?time.*|datetimestamp.*",
+    r"(start|begin|end|measurement|test|capture|sample|record|log|logging|system|device)_?(date_?)?(time|ts|timestamp)?",
+    r"time_.*|.*_time(_?stamp)?|.*_timestamp", r"seq_?(num|no|number)?|second_?(index|number)?",
+)  # fmt: skip
+_RATE = re.compile(
+    r"through_?put|band_?width|good_?put|bit_?rate|data_?rate|capacity|delivery_?rate|(^|_)(rate|bw|thr|thrpt|tput|dl|speed|"
+    r"download|downlink|down|rx|bps|mbps|kbps|gbps|mbits?|kbits?)(_|$)"
+)
+_BYTES = re.compile(r"(^|_)(bytes?|octets?)(_|$)|bytes_(rec\w*|rx|total|sec)|num_?bytes")
+_DOWN = re.compile(r"(^|_)(dl|down|downlink|download|rx|recv\w*|received|receiver|ingress)")
+_UP = re.compile(r"(^|_)(ul|up|uplink|upload|tx|send\w*|sent|egress)(_|$)|uplink|upload")
+_NOT = re.compile(
+    r"moving|gps|vehicle|compass|heading|wind|fan|clock|frame|cpu|sampl|error|loss|drop|heart|refresh|state|status|latency|"
+    r"rtt|ping|jitter|signal|rsr[pq]|sinr|snr|bler|cqi|mcs|retrans|max|target|available_?bitrate|link_?speed"
+)
+_SESSIONS = re.compile(
+    r"(session|run|trip|trace|test|experiment|measurement|ride|drive|flow|connection|unit|stream|iteration|trajectory)"
+    r"_?(id|num|no|number|name|uuid|index)?|uuid|target|file_?name"
+)
+_UNIT = re.compile(r"(rate_|throughput_|bandwidth_|bitrate_)?units?")
+
+
+def _plain(name: str) -> str:
+    name = re.sub(r"([a-z0-9])([A-Z][a-z])", r"\1_\2", name.strip())
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _named_unit(name: str, words: re.Pattern[str] | None = None) -> tuple[str, str]:
+    """Return the plain name without its unit, and the unit's text (``DL Throughput [Mbps]`` → dl_throughput, Mbps)."""
+    match = re.search(r"[(\[]([^)\]]{1,20})[)\]]\s*$", name)
+    if match:
+        return _plain(name[: match.start()]), match[1]
+    pieces = re.split(r"[ _.\-]+", name.strip())
+    for size in (3, 2, 1):
+        if len(pieces) > size and rate_unit("/".join(pieces[-size:]) if size == 2 else "_".join(pieces[-size:])):
+            return _plain("_".join(pieces[:-size])), "/".join(pieces[-size:]) if size == 2 else "_".join(pieces[-size:])
+    if len(pieces) > 1 and (time_unit(pieces[-1]) or rate_unit(pieces[-1])):
+        return _plain("_".join(pieces[:-1])), pieces[-1]
+    return _plain(name), ""
+
+
+def by_header(table: Table) -> LinkFields | None:
+    """Return what the header says, or ``None`` where it names no throughput."""
+    names = table.header or []
+    rates: list[tuple[int, int, str, str]] = []
+    for i, name in enumerate(names):
+        base, unit_text = _named_unit(name)
+        whole = _plain(name)
+        unit = rate_unit(unit_text) or rate_unit(name) or ""
+        if _NOT.search(whole) or not _numbers(table, i):
+            continue
+        score = 0
+        if _RATE.search(base) or _RATE.search(whole) or unit:
+            score = 10 + (3 if unit else 0) + (2 if re.search(r"through_?put|good_?put|band_?width", whole) else 0)
+            if whole in ("speed", "rate"):
+                score -= 6
+        elif _BYTES.search(whole):
+            score = 4
+        if not score:
+            continue
+        score += 2 if _DOWN.search(whole) else -8 if _UP.search(whole) else 0
+        rates.append((score, -i, unit, "bytes" if not unit and _BYTES.search(whole) and score < 9 else ""))
+    if not rates:
+        return None
+    score, minus, unit, counts = max(rates)
+    rate = -minus
+    if counts and _RATE.search(_plain(names[rate])) and not re.search(r"bytes", _plain(names[rate])):
+        counts = ""
+    if {"packet loss", "jitter", "latency", "download bytes"} <= {n.strip().lower() for n in names} and not unit:
+        unit = "B/s"  # the command-line client of Ookla exports bytes a second
+    if counts and _total(table, rate):
+        counts = "total"
+    time, clock_unit, second = _time(names, table, rate)
+    unit_column = next((i for i, n in enumerate(names) if _UNIT.fullmatch(_plain(n)) and i in table.texts), -1)
+    sessions = tuple(
+        i
+        for i, n in enumerate(names)
+        if i not in (time, rate, second) and _SESSIONS.fullmatch(_plain(n)) and _repeats(table, i)
+    )
+    return LinkFields(time, rate, clock_unit, unit, unit_column, counts, -1, sessions, second)
+
+
+def _time(names: list[str], table: Table, rate: int) -> tuple[int, str, int]:
+    best: tuple[int, int, str] | None = None
+    for i, name in enumerate(names):
+        if i == rate:
+            continue
+        base, unit_text = _named_unit(name)
+        unit = time_unit(unit_text) or time_unit(name) or ""
+        if unit_text and rate_unit(unit_text):
+            continue
+        for rank, pattern in enumerate(_TIME):
+            if base and re.fullmatch(pattern, base):
+                if _clock_like(table, i) and (
+                    best is None or (rank, 0 if unit else 1) < (best[0], 0 if best[2] else 1)
+                ):
+                    best = rank, i, unit
+                break
+        else:
+            if not base and unit and best is None:
+                best = 9, i, unit
+    if best is None:
+        return -1, "", -1
+    second = -1
+    first_text = table.texts.get(best[1], [""])[0]
+    if best[1] in table.texts and ":" not in first_text:  # a date; its time of day may stand beside it
+        second = next(
+            (
+                i
+                for i, n in enumerate(names)
+                if i != best[1] and i in table.texts and "time" in _plain(n) and ":" in table.texts[i][0]
+            ),
+            -1,
+        )
+    return best[1], best[2], second
+
+
+def _numbers(table: Table, column: int) -> bool:
+    good = np.isfinite(table.values[:, column])
+    if good.mean() > 0.5:
+        return True
+    cells = [cell for cell in table.texts.get(column, [])[:20] if cell]
+    return bool(cells) and all(cell_rate(cell) is not None for cell in cells)
+
+
+def _clock_like(table: Table, column: int) -> bool:
+    if column not in table.texts:
+        return True
+    if np.isfinite(table.values[:, column]).mean() > 0.9:
+        return True
+    cells = table.texts[column][:10]
+    return seconds_of(cells) is not None or all(
+        re.fullmatch(r"\d{4}-\d\d-\d\d|\d{1,2}[./]\d{1,2}[./]\d{2,4}", c) for c in cells
+    )
+
+
+def _repeats(table: Table, column: int) -> bool:
+    values = table.texts[column] if column in table.texts else table.values[:, column].tolist()
+    return 1 < len(set(values)) <= max(2, len(values) // 2)
+
+
+def _total(table: Table, column: int) -> bool:
+    values = table.values[:, column]
+    values = values[np.isfinite(values)]
+    return len(values) > 2 and bool((np.diff(values) >= 0).all()) and values[-1] > values[0]
+
+
+def by_numbers(table: Table) -> LinkFields | None:
+    """Return what a table without a header shows: a clock that rises and a throughput beside it, or ``None``."""
+    found = _by_numbers(table)
+    return None if found is None else replace(found, holds="before")
+
+
+def _by_numbers(table: Table) -> LinkFields | None:
+    units = [c for c, cells in table.texts.items() if all(rate_unit(cell) for cell in cells[:20])]
+    moments = [c for c, cells in table.texts.items() if c not in units and seconds_of(cells[:50]) is not None]
+    rates_in_cells = [
+        c for c, cells in table.texts.items() if c not in units and all(cell_rate(x) is not None for x in cells[:20])
+    ]
+    numeric = [c for c in range(table.width) if c not in table.texts]
+    if moments:
+        rest = rates_in_cells or [c for c in numeric if c != moments[0]]
+        return LinkFields(moments[0], rest[0], unit_column=units[0] if units else -1) if len(rest) in (1, 2) else None
+    if rates_in_cells and numeric:
+        return LinkFields(numeric[0], rates_in_cells[0])
+    if table.width == 6 and len(numeric) == 6 and _is_ride(table.values):
+        return LinkFields(1, 4, "ms", "B", counts="bytes", span=5)
+    if units and len(numeric) == 1 and table.width == 2:
+        return LinkFields(-1, numeric[0], unit_column=units[0])
+    if len(numeric) in (2, 3) and len(numeric) + len(units) == table.width:
+        return LinkFields(numeric[0], numeric[1], unit_column=units[0] if units else -1)
+    return None
+
+
+def _is_ride(values: np.ndarray) -> bool:
+    """Tell a ride's log (Riiser et al., van der Hooft et al.): epoch, ms from start, latitude, longitude, bytes, ms."""
+    return bool(
+        (values[:, 0] > 1e9).all() and (np.abs(values[:, 2]) <= 90).all() and (np.abs(values[:, 3]) <= 180).all()
+        and (values[:, 4] >= 0).all() and (values[:, 5] >= 0).all()
+    )  # fmt: skip

@@ -1,0 +1,149 @@
+"""Links in JSON: a list of samples, columns, a document a line (NDT7, speed tests), or pieces with a duration.
+
+| document | read as |
+|---|---|
+| ``[{"duration_ms": …, "bandwidth_kbps": …}]`` | Sabre's pieces |
+| ``{"uplink": {"trace_pattern": [{"duration": ms, "capacity": kbit/s}]}}`` | AlphaRTC's pieces |
+| ``{"timestamps": […], "bandwidths": […]}`` | columns |
+| ``{"Key": "measurement", "Value": {"AppInfo": {"ElapsedTime": µs, "NumBytes": …}}}`` a line | NDT7 |
+| ``[{"time": …, "throughput_mbps": …}]`` or one a line | samples |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.jsontext import number, read_json
+from netllm_gym.traces.network.trace import NetworkTrace
+from netllm_gym.traces.tables import Table
+from netllm_gym.traces.text import decode
+
+MAX_KEYS = 64
+
+
+def read_json_links(data: bytes, name: str) -> NetworkTrace | Table:
+    """Parse a document: a whole trace where it says all units itself, else a table of its samples.
+
+    Raises:
+        TraceFormatError: not JSON, or no samples inside.
+    """
+    text = decode(data, name)
+    try:
+        document = read_json(text, name)
+    except TraceFormatError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2 or not lines[0].lstrip().startswith("{"):
+            raise
+        document = [read_json(line, name) for line in lines]
+    if isinstance(document, list) and (measured := _ndt7(document, name)) is not None:
+        return measured
+    pieces = _pieces(document)
+    if pieces is not None:
+        return _from_pieces(pieces, name)
+    table = _table(document, name)
+    if table is None:
+        raise TraceFormatError(name, "no list of samples with a time and a throughput in this JSON")
+    return table
+
+
+def _pieces(document: Any) -> list[dict[str, Any]] | None:
+    """Return AlphaRTC's pieces, of the downlink where there is one."""
+    if not isinstance(document, dict):
+        return None
+    for side in ("downlink", "uplink"):
+        found = document.get(side)
+        if isinstance(found, dict):
+            found = found.get("trace_pattern")
+        if isinstance(found, list) and found and all(isinstance(p, dict) and "duration" in p for p in found):
+            return found
+    return None
+
+
+def _from_pieces(pieces: list[dict[str, Any]], name: str) -> NetworkTrace:
+    durations = [number(p.get("duration"), f"piece {i}: duration", name) / 1000.0 for i, p in enumerate(pieces)]
+    rates = [number(p.get("capacity", 0), f"piece {i}: capacity", name) / 1000.0 for i, p in enumerate(pieces)]
+    return NetworkTrace(name, durations, rates)
+
+
+def _ndt7(documents: list[Any], name: str) -> NetworkTrace | None:
+    """Return the download that NDT7's client measured, from its running totals."""
+    totals: list[tuple[float, float]] = []
+    for document in documents:
+        value = document.get("Value") if isinstance(document, dict) else None
+        value = value if isinstance(value, dict) else document if isinstance(document, dict) else {}
+        info = value.get("AppInfo")
+        if not isinstance(info, dict) or value.get("Test", "download") != "download":
+            continue
+        if value.get("Origin", "client") != "client":
+            continue
+        elapsed, count = info.get("ElapsedTime"), info.get("NumBytes")
+        if elapsed is None or count is None:
+            continue
+        totals.append((number(elapsed, "ElapsedTime", name) * 1e-6, number(count, "NumBytes", name)))
+    if not totals:
+        return None
+    totals = [(0.0, 0.0), *totals] if totals[0][0] > 0 else totals
+    time, counted = np.array(totals).T
+    if (np.diff(time) <= 0).any() or (np.diff(counted) < 0).any():
+        raise TraceFormatError(name, "NDT7's totals go back")
+    return NetworkTrace(name, np.diff(time), np.diff(counted) * 8e-6 / np.diff(time))
+
+
+def _flat(sample: dict[str, Any], prefix: str = "", depth: int = 0) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in sample.items():
+        label = f"{prefix}{key}"[:80]
+        if isinstance(value, dict) and depth < 3:
+            out.update(_flat(value, f"{label} ", depth + 1))
+        elif isinstance(value, str | int | float) and not isinstance(value, bool):
+            out[label] = value
+        if len(out) > MAX_KEYS:
+            break
+    return out
+
+
+def _table(document: Any, name: str, depth: int = 0) -> Table | None:
+    if isinstance(document, dict):
+        lists = {
+            str(k)[:80]: v for k, v in document.items() if isinstance(v, list) and v and isinstance(v[0], int | float)
+        }
+        count = min((len(v) for v in lists.values()), default=0)
+        if 2 <= len(lists) <= MAX_KEYS and count > 1:
+            return _rows(list(lists), [{k: v[i] for k, v in lists.items()} for i in range(count)], name)
+        if depth < 4:
+            for value in document.values():
+                if isinstance(value, dict | list) and (found := _table(value, name, depth + 1)) is not None:
+                    return found
+        return None
+    if isinstance(document, list) and document and all(isinstance(item, dict) for item in document[:50]):
+        samples = [_flat(item) for item in document if isinstance(item, dict)]
+        keys = list(dict.fromkeys(k for s in samples[:20] for k in s))[:MAX_KEYS]
+        return _rows(keys, samples, name) if len(keys) > 1 else None
+    if (
+        isinstance(document, list)
+        and document
+        and all(isinstance(i, list) and len(i) == len(document[0]) for i in document)
+    ):
+        width = len(document[0])
+        if 2 <= width <= MAX_KEYS and all(isinstance(x, int | float) for x in document[0]):
+            table = _rows(
+                [str(c) for c in range(width)], [{str(c): x for c, x in enumerate(i)} for i in document], name
+            )
+            return Table(name, None, table.values, table.texts, table.lines)
+    return None
+
+
+def _rows(keys: list[str], samples: list[dict[str, Any]], name: str) -> Table:
+    values = np.full((len(samples), len(keys)), np.nan)
+    texts: dict[int, list[str]] = {}
+    for c, key in enumerate(keys):
+        column = [sample.get(key) for sample in samples]
+        if any(isinstance(x, str) for x in column):
+            texts[c] = ["" if x is None else str(x)[:200] for x in column]
+        for i, x in enumerate(column):
+            if isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < 1e300:
+                values[i, c] = float(x)
+    return Table(name, keys, values, texts, np.arange(1, len(samples) + 1))

@@ -1,0 +1,342 @@
+"""Network traces from tables of any columns: sessions cut, units settled over a whole set, repairs counted."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
+from netllm_gym.traces.network import fields as reading
+from netllm_gym.traces.network import units
+from netllm_gym.traces.network.fields import LinkFields
+from netllm_gym.traces.network.trace import NetworkTrace
+from netllm_gym.traces.tables import Table, seconds_of
+
+Array = NDArray[np.float64]
+
+# Repairs: what is left out, and counted; beyond these a file is refused.
+SHARE = 0.02  # of the rows of a session
+BACK_S = 1.0  # a stamp that goes back by no more
+# A pause that cuts a recording in two: longer than this many steps and than a minute.
+PAUSE_STEPS, PAUSE_S = 100.0, 60.0
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """What a user says about tables of measurements; what is left open is recognised, or refused.
+
+    Attributes:
+        time, throughput: names of the columns; both or neither.
+        time_unit: a key of :data:`netllm_gym.traces.network.units.SECONDS`.
+        throughput_unit: a key of :data:`netllm_gym.traces.network.units.MEGABITS`.
+        group: the source recording of a trace: a column of the file, or an expression on the file's name whose first
+            group names it.
+        step_s: seconds between rows of files without a clock.
+    """
+
+    time: str | None = None
+    throughput: str | None = None
+    time_unit: str = ""
+    throughput_unit: str = ""
+    group: str | None = None
+    step_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for kind, unit, known in (
+            ("time unit", self.time_unit, units.SECONDS),
+            ("throughput unit", self.throughput_unit, units.MEGABITS),
+        ):
+            if unit and unit not in known:
+                raise UnknownNameError(kind, unit, known)
+        if (self.time is None) != (self.throughput is None):
+            raise ConfigError("the columns of time and throughput go together: name both, or neither")
+        if self.step_s is not None and not 0 < self.step_s < 86_400:
+            raise ConfigError(f"a step is positive and shorter than a day, got {self.step_s}")
+        if self.group is not None:
+            try:
+                re.compile(self.group)
+            except re.error as error:
+                raise ConfigError(f"the group {self.group!r} is no expression ({error})") from None
+
+    def group_of(self, name: str) -> str | None:
+        """Return the recording that the expression finds in a file's name, or ``None``."""
+        if self.group is None:
+            return None
+        match = re.search(self.group, name)
+        if match is None:
+            return None
+        return match[1] if match.re.groups else match[0]
+
+
+@dataclass
+class LinkNotes:
+    """What was guessed, and what was repaired how often."""
+
+    guesses: list[str] = field(default_factory=list)
+    repairs: Counter[str] = field(default_factory=Counter)
+
+    def guess(self, sentence: str) -> None:
+        """Note a sentence once."""
+        if sentence and sentence not in self.guesses:
+            self.guesses.append(sentence)
+
+
+@dataclass(frozen=True)
+class Session:
+    """Rows of one recording: stamps as written, values as written, ``label`` of the session, ``group`` if named."""
+
+    name: str
+    label: str
+    group: str
+    moments: Array
+    values: Array
+    lines: NDArray[np.int64]
+    seconds: bool
+    scale: Array | None
+
+
+def link_fields(table: Table, options: NetworkOptions) -> LinkFields | None:
+    """Return which columns of a table matter: named by the user, by the header, or shown by the numbers."""
+    if options.time is not None and options.throughput is not None:
+        header = [name.strip() for name in table.header or []]
+        at = []
+        for column in (options.time, options.throughput):
+            if header.count(column) != 1:
+                shown = ", ".join(repr(name[:30]) for name in header[:12]) or "none"
+                raise TraceFormatError(table.name, f"no column {column!r}; the header has: {shown}", 1)
+            at.append(header.index(column))
+        found: LinkFields | None = LinkFields(at[0], at[1])
+        named = reading.by_header(table)
+        if found and named and named.sessions:
+            found = replace(found, sessions=tuple(c for c in named.sessions if c not in at))
+    else:
+        found = reading.by_header(table) if table.header is not None else reading.by_numbers(table)
+    if found is None:
+        return None
+    found = replace(
+        found,
+        time_unit=options.time_unit or found.time_unit,
+        rate_unit=options.throughput_unit or found.rate_unit,
+        unit_column=-1 if options.throughput_unit else found.unit_column,
+        counts="" if options.throughput_unit and not found.counts else found.counts,
+    )
+    return replace(found, time=-1) if options.step_s is not None else found
+
+
+def sessions_of(table: Table, found: LinkFields, options: NetworkOptions, notes: LinkNotes) -> list[Session]:
+    """Cut a table into recordings: by the columns that name them, and where the clock starts anew.
+
+    Raises:
+        TraceFormatError: no clock, or too many rows without a value.
+    """
+    moments, text = _moments(table, found, options)
+    values, scale = _values(table, found)
+    good = np.isfinite(moments) & np.isfinite(values)
+    lost = int((~good).sum())
+    if lost > max(SHARE * len(good), 0):
+        line = int(table.lines[np.argmax(~good)])
+        raise TraceFormatError(table.name, f"no number for time or throughput ({lost} of {len(good)} rows)", line)
+    if lost:
+        notes.repairs["rows without a time or a throughput left out"] += lost
+    if table.short:
+        notes.repairs["rows cut off at the end of a file left out"] += table.short
+    at = np.flatnonzero(good)
+    pieces: list[tuple[str, NDArray[np.intp]]] = [("", at)]
+    if found.sessions:
+        keys: dict[str, list[int]] = {}
+        for i in at.tolist():
+            keys.setdefault("/".join(_cell(table, c, i) for c in found.sessions), []).append(i)
+        pieces = [(key, np.array(rows, dtype=np.intp)) for key, rows in keys.items()]
+    group_at = -1
+    if options.group is not None and table.header is not None and options.group in [h.strip() for h in table.header]:
+        group_at = [h.strip() for h in table.header].index(options.group)
+    out: list[Session] = []
+    for label, rows in pieces:
+        cut = restarts(moments[rows])
+        for number, part in enumerate(np.split(rows, cut)):
+            name = label if not len(cut) else "/".join(x for x in (label, str(number + 1)) if x)
+            group = _cell(table, group_at, int(part[0])) if group_at >= 0 else label
+            out.append(
+                Session(table.name, name, group, moments[part], values[part], table.lines[part], text,
+                        None if scale is None else scale[part])
+            )  # fmt: skip
+    if len(out) > 1:
+        notes.guess(
+            "sessions in one file become traces" + (" (a clock that starts anew)" if not found.sessions else "")
+        )
+    return out
+
+
+def restarts(moments: Array) -> NDArray[np.intp]:
+    """Return where a clock starts anew: rows at which it falls by more than half of what it had run."""
+    steps = np.diff(moments)
+    back = np.flatnonzero(steps < 0)
+    out: list[int] = []
+    start = 0
+    for i in back.tolist():
+        run = moments[i] - moments[start]
+        if i - start >= 1 and -steps[i] > 0.5 * run > 0 and len(moments) - i > 2:
+            out.append(i + 1)
+            start = i + 1
+    return np.array(out, dtype=np.intp)
+
+
+def _cell(table: Table, column: int, row: int) -> str:
+    if column in table.texts:
+        return table.texts[column][row].strip()[:80]
+    return f"{table.values[row, column]:g}"
+
+
+def _moments(table: Table, found: LinkFields, options: NetworkOptions) -> tuple[Array, bool]:
+    if found.time < 0:
+        if options.step_s is None:
+            raise TraceFormatError(table.name, "no column of time; give the seconds between rows: --step", 1)
+        return np.arange(len(table), dtype=np.float64) * options.step_s, True
+    if found.time in table.texts and np.isfinite(table.values[:, found.time]).mean() < 0.9:
+        cells = table.texts[found.time]
+        if found.clock_column >= 0:
+            cells = [f"{a} {b}" for a, b in zip(cells, table.texts[found.clock_column], strict=True)]
+        moments = seconds_of(cells)
+        if moments is None:
+            raise TraceFormatError(table.name, f"{cells[0][:40]!r} is not a time", int(table.lines[0]))
+        return moments, True
+    return table.values[:, found.time], False
+
+
+def _values(table: Table, found: LinkFields) -> tuple[Array, Array | None]:
+    """Return the values, and each row's Mbit/s per unit where the rows themselves say it."""
+    column = table.values[:, found.rate]
+    if found.rate in table.texts and np.isfinite(column).mean() < 0.5:
+        parsed = [units.cell_rate(cell) for cell in table.texts[found.rate]]
+        return np.array([np.nan if x is None else x for x in parsed]), np.ones(len(parsed))
+    if found.unit_column >= 0:
+        named = [units.rate_unit(cell) for cell in table.texts[found.unit_column]]
+        return column, np.array([np.nan if unit is None else units.MEGABITS[unit] for unit in named])
+    return column, None
+
+
+def traces_of(
+    sets: Sequence[tuple[LinkFields, list[Session]]], names: dict[str, str], options: NetworkOptions, notes: LinkNotes
+) -> list[NetworkTrace]:
+    """Return the traces of sessions, the units settled over all that share their columns.
+
+    Raises:
+        TraceFormatError: units that nothing tells, values that are not plausible, or a clock that goes back.
+    """
+    traces: list[NetworkTrace] = []
+    for found in dict.fromkeys(fields for fields, _ in sets):
+        members = [session for fields, sessions in sets if fields == found for session in sessions]
+        members = [session for session in members if len(session.moments)]
+        tick, guessed = _tick(members, found, notes)
+        factor = _factor(members, found, guessed and tick == 1e-3, notes)
+        for session in members:
+            traces += _pieces(session, found, tick, factor, names, options, notes)
+    return traces
+
+
+def _tick(members: list[Session], found: LinkFields, notes: LinkNotes) -> tuple[float, bool]:
+    if found.time < 0 or (members and members[0].seconds):
+        return 1.0, False
+    if found.time_unit:
+        return units.SECONDS[found.time_unit], False
+    tick, sentence = units.seconds_per_tick([s.moments for s in members], members[0].name)
+    notes.guess(sentence)
+    return tick, True
+
+
+def _factor(members: list[Session], found: LinkFields, in_ms: bool, notes: LinkNotes) -> float:
+    if found.counts or (members and members[0].scale is not None):
+        return 1.0
+    if found.rate_unit:
+        return units.MEGABITS[found.rate_unit]
+    factor, sentence = units.megabits_per_unit(np.concatenate([s.values for s in members]), in_ms, members[0].name)
+    notes.guess(sentence)
+    return factor
+
+
+def _pieces(
+    session: Session, found: LinkFields, tick: float, factor: float, names: dict[str, str], options: NetworkOptions,
+    notes: LinkNotes,
+) -> list[NetworkTrace]:  # fmt: skip
+    name = session.name
+    time, values, lines = session.moments * tick, session.values * factor, session.lines
+    if session.scale is not None:
+        if not np.isfinite(session.scale).all():
+            row = int(np.argmax(~np.isfinite(session.scale)))
+            raise TraceFormatError(name, "no unit that is known", int(lines[row]))
+        values = values * session.scale
+    if (values < 0).any():
+        raise TraceFormatError(name, f"negative throughput {values.min():g}", int(lines[np.argmax(values < 0)]))
+    before = np.maximum.accumulate(np.concatenate([time[:1], time[:-1]]))
+    back = time < before
+    if back.any():
+        worst = int(np.argmax(before - time))
+        if before[worst] - time[worst] > BACK_S or back.sum() > SHARE * len(time):
+            row = int(np.argmax(back))
+            raise TraceFormatError(name, f"time {time[row]:g} s does not come after {before[row]:g} s", int(lines[row]))
+        notes.repairs[f"rows whose stamp goes back by at most {BACK_S:g} s left out"] += int(back.sum())
+        time, values, lines = time[~back], values[~back], lines[~back]
+    time, values = _once(time, values, notes)
+    if len(time) < 2:
+        raise TraceFormatError(name, f"needs at least two samples, has {len(time)}", int(lines[0]))
+    steps = np.diff(time)
+    if found.counts == "total":
+        rates = np.diff(values) * 8e-6 / steps
+    elif found.counts == "bytes":
+        rates = values[1:] * 8e-6 / steps
+    else:
+        rates = values[:-1] if found.holds == "after" else values[1:]
+    if (rates < 0).any():
+        raise TraceFormatError(name, "a byte counter that falls", int(lines[np.argmax(rates < 0)]))
+    total = float(steps.sum())
+    mean = float(np.dot(rates, steps) / total)
+    if mean > units.FASTEST_MBPS or total > units.LONGEST_S:
+        raise TraceFormatError(
+            name, f"would be {mean:,.0f} Mbit/s over {total / 3600:,.0f} h, which is not plausible: "
+            "say the units: --time-unit, --rate-unit", int(lines[0])
+        )  # fmt: skip
+    label = names.get(name, name)
+    label = f"{label}#{session.label}" if session.label else label
+    group = session.group if options.group is None or session.group else ""
+    group = options.group_of(label) or (f"{names.get(name, name)}#{group}" if group else names.get(name, name))
+    if options.group is not None and session.group:
+        group = session.group
+    return _without_pauses(label, steps, rates, group, notes)
+
+
+def _once(time: Array, values: Array, notes: LinkNotes) -> tuple[Array, Array]:
+    """Join rows of one stamp: the corners of a step function as they are, others to their mean."""
+    same = np.diff(time) == 0
+    if not same.any():
+        return time, values
+    counts = Counter(time.tolist())
+    inner = list(counts.values())[1:-1]
+    if inner and all(count == 2 for count in inner) and len(inner) > 1:
+        # Each corner is written with the value before it and the one after: the first is the one up to its stamp.
+        keep = np.concatenate([[True], ~same])
+        return time[keep], values[keep]
+    notes.repairs["rows of one stamp averaged"] += int(same.sum())
+    stamps, index = np.unique(time, return_inverse=True)
+    return stamps, np.bincount(index, values) / np.bincount(index)
+
+
+def _without_pauses(label: str, steps: Array, rates: Array, group: str, notes: LinkNotes) -> list[NetworkTrace]:
+    limit = max(PAUSE_STEPS * float(np.median(steps)), PAUSE_S)
+    pauses = np.flatnonzero(steps > limit)
+    if not len(pauses):
+        return [NetworkTrace(label, steps, rates, group)]
+    notes.guess(f"a pause of more than {limit:g} s cuts a recording into traces of one group")
+    traces, begin = [], 0
+    for number, end in enumerate([*pauses.tolist(), len(steps)], start=1):
+        piece = slice(begin, end)
+        if end - begin >= 2 and (rates[piece] > 0).any():
+            traces.append(NetworkTrace(f"{label}~{number}", steps[piece], rates[piece], group))
+        begin = end + 1
+    if not traces:
+        raise TraceFormatError(label, "nothing but pauses: no two samples in a row that carry anything")
+    return traces

@@ -1,0 +1,143 @@
+"""Units of links: what names say, what numbers show, and when neither tells.
+
+A guessed unit is a silent factor of a thousand. So a unit is taken from the name of a column, from what stands in its
+cells (``1.87 Mbits/sec``), from a calendar's time, or, when nothing says it, from the one reading that is plausible for
+a network; two plausible readings are refused.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netllm_gym.errors import TraceFormatError
+
+Array = NDArray[np.float64]
+
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+MEGABITS = {
+    "bps": 1e-6,
+    "kbps": 1e-3,
+    "Mbps": 1.0,
+    "Gbps": 1e3,
+    "B/s": 8e-6,
+    "kB/s": 8e-3,
+    "MB/s": 8.0,
+}
+# Readings that are not plausible for a link, whatever the unit: refused when a file's own words lead there.
+FASTEST_MBPS = 20_000.0
+LONGEST_S = 366 * 86_400.0
+
+_TIME_SUFFIX = {
+    "s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s", "ms": "ms", "msec": "ms", "msecs": "ms",
+    "millis": "ms", "milliseconds": "ms", "millisecond": "ms", "us": "us", "usec": "us", "micros": "us",
+    "microseconds": "us", "ns": "ns", "nsec": "ns", "nanos": "ns", "nanoseconds": "ns",
+}  # fmt: skip
+_RATE = re.compile(
+    r"(?P<prefix>g|giga|m|mega|k|kilo|)[ _-]?(?P<what>bits?|b|bytes?)[ _-]?(?:/|p|per|_)?[ _-]?"
+    r"(?:s|sec|secs|second|seconds)?",
+    re.IGNORECASE,
+)
+
+
+def rate_unit(text: str) -> str | None:
+    """Return the unit that words such as ``Mbits/sec``, ``kbps``, ``MB/s`` or ``bytes_sec`` name, or ``None``."""
+    text = text.strip().strip("()[]")
+    match = _RATE.fullmatch(text)
+    if match is None or not text or text.lower() in ("b", "m", "k", "g"):
+        return None
+    prefix, what = match["prefix"].lower()[:1], match["what"]
+    has_time = bool(re.search(r"(/|ps$|per|_s|sec)", text, re.IGNORECASE))
+    if not has_time:
+        return None
+    if what.lower().startswith("byte") or (what == "B" and "/" in text):
+        return {"": "B/s", "k": "kB/s", "m": "MB/s"}.get(prefix)
+    if what == "b" and "/" in text and prefix == "m" and text[0] == "m":
+        return None  # mb/s could be either
+    return {"": "bps", "k": "kbps", "m": "Mbps", "g": "Gbps"}[prefix]
+
+
+def time_unit(text: str) -> str | None:
+    """Return the unit that a word names, or ``None``."""
+    return _TIME_SUFFIX.get(text.strip().strip("()[]").lower())
+
+
+_CELL = re.compile(r"([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?)\s*([A-Za-z][A-Za-z/ _]{1,12})")
+
+
+def cell_rate(text: str) -> float | None:
+    """Return the Mbit/s of a cell such as ``1.87 Mbits/sec``, or ``None``."""
+    match = _CELL.fullmatch(text.strip())
+    unit = rate_unit(match[2]) if match else None
+    return float(match[1]) * MEGABITS[unit] if match and unit else None
+
+
+def seconds_per_tick(moments: list[Array], name: str) -> tuple[float, str]:
+    """Return the seconds of one tick of unlabelled clocks, and a sentence that says what was taken.
+
+    Args:
+        moments: the stamps of each session.
+        name: for messages.
+
+    Raises:
+        TraceFormatError: two units are plausible.
+    """
+    first = max((float(m[0]) for m in moments if len(m)), default=0.0)
+    for unit, low in (("ns", 1e18), ("us", 1e15), ("ms", 1e12), ("s", 1e9)):
+        if low <= first < 5 * low:
+            return SECONDS[unit], "" if unit == "s" else f"time: {unit} since 1970"
+    steps = np.concatenate([np.diff(m) for m in moments]) if moments else np.empty(0)
+    steps = steps[steps > 0]
+    median = float(np.median(steps)) if len(steps) else 1.0
+    if median <= 20.0:
+        return 1.0, f"time: seconds (assumed: steps of {median:g}; --time-unit says otherwise)"
+    if median < 100.0 and median % 30.0:
+        raise TraceFormatError(name, f"time steps of {median:g} may be s or ms; say which: --time-unit s or ms")
+    if median < 100.0:
+        return 1.0, f"time: seconds (assumed: steps of {median:g}; --time-unit says otherwise)"
+    for unit, high in (("ms", 2e4), ("us", 2e7), ("ns", 2e10)):
+        if median < high:
+            return SECONDS[unit], f"time: {unit} (steps of {median:g} s are not plausible; --time-unit says otherwise)"
+    raise TraceFormatError(name, f"time steps of {median:g} fit no unit; say which: --time-unit")
+
+
+def megabits_per_unit(rates: Array, in_ms: bool, name: str) -> tuple[float, str]:
+    """Return the Mbit/s of one unit of unlabelled rates, and a sentence that says what was taken.
+
+    Args:
+        rates: all values of a set.
+        in_ms: the clock beside them counts milliseconds, so that they are hardly Mbit/s.
+        name: for messages.
+
+    Raises:
+        TraceFormatError: two units are plausible.
+    """
+    positive = rates[rates > 0]
+    if not len(positive):
+        return 1.0, ""
+    middle = float(np.median(positive))
+    if middle >= 1.5e6:
+        return MEGABITS[
+            "bps"
+        ], f"throughput: bit/s (a median of {middle:g} is too much for kbit/s; --rate-unit says otherwise)"
+    if middle >= 1.5e5:
+        raise TraceFormatError(
+            name, f"a median of {middle:g} may be bit/s or kbit/s; say which: --rate-unit bps or kbps"
+        )
+    if middle >= 1500.0:
+        return MEGABITS[
+            "kbps"
+        ], f"throughput: kbit/s (a median of {middle:g} is too much for Mbit/s; --rate-unit says otherwise)"
+    if middle >= 100.0:
+        whole = float((positive == np.round(positive, 2)).mean())
+        if in_ms:
+            return MEGABITS[
+                "kbps"
+            ], f"throughput: kbit/s (beside a clock in ms, a median of {middle:g}; --rate-unit says otherwise)"
+        if whole > 0.9:
+            raise TraceFormatError(
+                name, f"a median of {middle:g} may be Mbit/s or kbit/s; say which: --rate-unit Mbps or kbps"
+            )
+    return 1.0, f"throughput: Mbit/s (assumed: a median of {middle:g}; --rate-unit says otherwise)"

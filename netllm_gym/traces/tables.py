@@ -1,0 +1,268 @@
+"""Tables in text files, whatever their delimiter: numbers as an array, the rest as text, with line numbers.
+
+Commas, semicolons, tabs or blanks separate fields; lines that begin with ``#`` or ``%`` are comments; a first row that
+holds words is a header. Nothing is guessed about the meaning of a column here.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.text import decode
+
+# More cells than any trace file has; what lies above is refused before it is stored.
+MAX_CELLS = 60_000_000
+MAX_COLUMNS = 2_000
+SNIFF_LINES = 40
+_COMMENT = ("#", "%", "//")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?")
+
+
+@dataclass
+class Table:
+    """A parsed table.
+
+    Attributes:
+        name: for messages.
+        header: names of the columns, or ``None``.
+        values: shape ``[rows, columns]``; NaN where a field is no number.
+        texts: column → fields, for columns that are not numbers throughout.
+        lines: line of each row in the file, shape ``[rows]``.
+        short: rows at the end with too few fields (a file cut off while it was written).
+    """
+
+    name: str
+    header: list[str] | None
+    values: NDArray[np.float64]
+    texts: dict[int, list[str]] = field(default_factory=dict)
+    lines: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    short: int = 0
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return int(self.values.shape[1])
+
+    def rows(self, keep: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Table:
+        """Return the table of some rows."""
+        at = np.arange(len(self))[keep]
+        texts = {c: [column[i] for i in at] for c, column in self.texts.items()}
+        return Table(self.name, self.header, self.values[at], texts, self.lines[at])
+
+
+def is_number(text: str) -> bool:
+    """Tell whether `text` is a plain number (``nan`` and ``inf`` are not)."""
+    return len(text) < 400 and _NUMBER.fullmatch(text) is not None
+
+
+def _delimiter(lines: list[str]) -> str:
+    """Return what separates the fields: the first candidate that cuts nearly all lines into equally many."""
+    for candidate in (",", ";", "\t"):
+        counts = Counter(line.count(candidate) for line in lines)
+        number, times = counts.most_common(1)[0]
+        if number and times >= 0.6 * len(lines):
+            return candidate
+    return " "
+
+
+def _fields(line: str, delimiter: str) -> list[str]:
+    if delimiter == " ":
+        return line.split()
+    if '"' in line:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
+    return [cell.strip().strip("'") for cell in line.split(delimiter)]
+
+
+def read_table(data: bytes, name: str) -> Table:
+    """Parse a table.
+
+    Raises:
+        TraceFormatError: no text, no rows, or rows of different lengths.
+    """
+    text = decode(data, name)
+    content: list[str] = []
+    begin, comment = 0, ""
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        stripped = line.strip()
+        if not stripped or (stripped.startswith(_COMMENT) and not content):
+            comment = stripped.lstrip("#%/ ") or comment
+            continue
+        begin = begin if content else number
+        content.append(stripped)
+        if len(content) >= SNIFF_LINES:
+            break
+    if not content:
+        raise TraceFormatError(name, "holds no rows")
+    delimiter = _delimiter(content)
+    first = _fields(content[0], delimiter)
+    header = _header(first, [_fields(line, delimiter) for line in content[1:3]])
+    start = begin + (header is not None)
+    if header is None and comment:  # the names may stand in a comment above the rows
+        above = _fields(comment, delimiter)
+        header = _header(above, [first]) if len(above) == len(first) > 1 else None
+    if header is not None and len(header) > MAX_COLUMNS:
+        raise TraceFormatError(name, f"more than {MAX_COLUMNS} columns", begin + 1)
+    if len(lines) * max(len(first), 1) > MAX_CELLS:
+        raise TraceFormatError(name, f"more than {MAX_CELLS} fields")
+    fast = _fast(lines, start, delimiter, len(header or first))
+    return _slow(lines, start, delimiter, header, name) if fast is None else Table(name, header, *fast)
+
+
+def _header(first: list[str], following: list[list[str]]) -> list[str] | None:
+    """Return the names of the first row, if it is one: words that are neither numbers nor times."""
+    words = [cell for cell in first if cell and not is_number(cell) and parse_time(cell) is None]
+    if not words or not any(any(c.isalpha() for c in word) for word in words):
+        return None
+    numbers = sum(is_number(cell) for cell in first)
+    below = max((sum(is_number(cell) for cell in row) for row in following), default=0)
+    # Rows of words and numbers without a header repeat their words ("frame,1,forward,0.5").
+    if numbers and (numbers >= below or any(set(words) <= set(row) for row in following)):
+        return None
+    return [cell.strip().strip('"').lstrip("#").strip() for cell in first]
+
+
+def _fast(
+    lines: list[str], start: int, delimiter: str, width: int
+) -> tuple[NDArray[np.float64], dict[int, list[str]], NDArray[np.int64], int] | None:
+    """Parse rows of nothing but numbers at once, or return ``None``."""
+    body = lines[start:]
+    if not body or any(not line or line[0] in "#%/" for line in body):
+        return None
+    if len(body) < 500:  # the slow path is faster than starting pandas
+        return None
+    import pandas as pd
+
+    separator = r"\s+" if delimiter == " " else delimiter
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # newer pandas deprecate the argument: there, exact is the default
+            frame = pd.read_csv(
+                io.StringIO("\n".join(body)), sep=separator, header=None, dtype=np.float64, na_filter=False,
+                float_precision="round_trip",
+            )  # fmt: skip
+    except (ValueError, OverflowError, MemoryError):
+        return None
+    values = frame.to_numpy()
+    if values.shape != (len(body), width) or not np.isfinite(values).all():
+        return None
+    return values, {}, np.arange(start + 1, start + 1 + len(body)), 0
+
+
+def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None, name: str) -> Table:
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    short = 0
+    width = len(header) if header else 0
+    try:
+        for number, line in enumerate(lines[start:], start=start + 1):
+            stripped = line.strip()
+            if not stripped or stripped.startswith(_COMMENT):
+                continue
+            cells = _fields(stripped if delimiter == " " else line, delimiter)
+            if len(cells) > width and width and all(not cell for cell in cells[width:]):
+                cells = cells[:width]  # a delimiter at the end of every line
+            width = width or len(cells)
+            if len(cells) != width:
+                if number == len(lines) and len(cells) < width and len(rows) > 1:
+                    short += 1  # cut off while it was written
+                    continue
+                if header and len(rows) == 0 and len(cells) == width + 1:
+                    width += 1  # a header that does not name the row numbers in front
+                    header = ["index", *header]
+                else:
+                    raise TraceFormatError(name, f"expected {width} columns, found {len(cells)}", number)
+            rows.append(cells)
+            numbers.append(number)
+    except csv.Error as error:
+        raise TraceFormatError(name, f"not CSV ({error})") from None
+    if not rows:
+        raise TraceFormatError(name, "holds no rows below its header")
+    if width > MAX_COLUMNS:
+        raise TraceFormatError(name, f"more than {MAX_COLUMNS} columns", numbers[0])
+    comma = delimiter == ";" and not any("." in cell for cell in rows[0]) and any("," in cell for cell in rows[0])
+    values = np.full((len(rows), width), np.nan)
+    texts: dict[int, list[str]] = {}
+    for c in range(width):
+        column = [row[c] for row in rows]
+        if comma:
+            column = [cell.replace(",", ".") for cell in column]
+        parsed = [float(cell) if is_number(cell) else math.nan for cell in column]
+        values[:, c] = parsed
+        if not np.isfinite(values[:, c]).all():
+            values[~np.isfinite(values[:, c]), c] = np.nan
+            texts[c] = column
+    return Table(name, header, values, texts, np.array(numbers, np.int64), short)
+
+
+# --- moments in text
+# -------------------------------------------------------------------------------------------------
+
+_TIME_FORMATS = (
+    "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%S", "%Y.%m.%d_%H.%M.%S",
+    "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M",
+    "%Y-%m-%d %H:%M", "%Y%m%d%H%M%S", "%Y-%m-%d_%H-%M-%S", "%a %b %d %H:%M:%S %Y", "%Y-%m-%d-%H-%M-%S.%f",
+    "%d-%b-%Y %H:%M:%S", "%d-%m-%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S:%f",
+)  # fmt: skip
+_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?)")
+
+
+def parse_time(text: str, known: str = "") -> tuple[float, str] | None:
+    """Return the seconds since 1970 (or since midnight, for a mere clock) that `text` names, and its format.
+
+    Args:
+        text: ISO 8601, a date and time in a usual order, or ``H:MM:SS.fff``. Without a zone, UTC is taken.
+        known: the format of the field above, tried first.
+
+    Returns:
+        ``None`` when it is no time.
+    """
+    text = text.strip().strip('"')
+    if not 4 <= len(text) <= 40 or not any(c in text for c in ":.-_") or not text[-1:].strip():
+        return None
+    if is_number(text):
+        return None
+    if known in ("", "iso"):
+        try:
+            moment = datetime.fromisoformat(text.replace("UTC", "+00:00").replace(" +", "+"))
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), "iso"
+        except (ValueError, OverflowError):
+            pass
+    if known in ("", "clock") and (match := _CLOCK.fullmatch(text)):
+        hours, minutes, seconds = match.groups()
+        return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds.replace(",", ".")), "clock"
+    for format in (known,) if known and known not in ("iso", "clock") else _TIME_FORMATS:
+        try:
+            return datetime.strptime(text, format).replace(tzinfo=UTC).timestamp(), format
+        except (ValueError, OverflowError):
+            continue
+    return None
+
+
+def seconds_of(column: list[str]) -> NDArray[np.float64] | None:
+    """Return the moments that a column of text names, in seconds; NaN where one is none; ``None`` if most are none."""
+    out = np.full(len(column), np.nan)
+    known, misses = "", 0
+    for i, cell in enumerate(column):
+        found = parse_time(cell, known) or (parse_time(cell) if known else None)
+        if found is None:
+            misses += 1
+            if misses > 5 and misses > 0.5 * (i + 1):
+                return None
+            continue
+        out[i], known = found
+    return out if misses < 0.5 * len(column) else None
