@@ -151,7 +151,7 @@ def test_an_agent_that_always_fails_is_said_and_nothing_compared_is_exit_1(run, 
     code, out, err = run("evaluate", "--agent", "abr/forgetful", "--episodes", "2")
     assert code == 1
     assert "warning: abr/forgetful failed in every episode: KeyError: 'no such key'" in err
-    assert "failed" in out and "2 of 2" in out
+    assert "failed" in out and "2 of 2" in out.replace("\u00a0", " ")
     code, out, err = run("evaluate", "--agent", "abr/forgetful", "--agent", "abr/bba", "--episodes", "2")
     assert code == 0 and "failed in every episode" in err
 
