@@ -1,0 +1,1 @@
+"""Published agents, replayed with the weights that their authors released."""
