@@ -34,7 +34,7 @@ ORDER = (
     ("cli", "__main__"),
 )
 # Modules of networks, which others import on use only: they may have torch at their top.
-NETWORKS = {"agents.viewport.crowd_network", "agents.viewport.crowd_training"}
+NETWORKS = {"agents.cluster.expert_llm", "agents.viewport.crowd_network", "agents.viewport.crowd_training"}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -96,6 +96,7 @@ class Session:
         self.latencies_ms: list[float] = []
         self.repeats = 0
         self.reason = ""
+        self.notice = ""
         self.extra: dict[str, float] = {}
         self._info: dict[str, Any] = {}
 
@@ -120,6 +121,7 @@ class Session:
                     self.plan.episode.agent_seed,
                 )
             )
+            self.notice = self.agent.notice
         return {
             "chunks": self.env.video.chunks,
             "levels": self.env.video.levels,
@@ -221,7 +223,7 @@ class Session:
         row["repeat_rate"] = self.repeats / (steps - 1) if steps > 1 and not failed else math.nan
         for percent in (50, 99):
             row[f"latency_p{percent}_ms"] = _percentile(self.latencies_ms, percent)
-        row |= {"lockstep": 1, "failed": failed, "reason": self.reason}
+        row |= {"lockstep": 1, "failed": failed, "reason": self.reason, "notice": self.notice}
         row["startup_s"] = self.measured[0].startup_s if self.measured else math.nan
         waits = [entry.decision_s * 1000.0 for entry in self.measured[1:]]
         for percent in (50, 99):

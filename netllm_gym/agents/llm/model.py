@@ -100,8 +100,9 @@ class DecisionModel(nn.Module):
         continuous = isinstance(action_space, gym.spaces.Box)
         if (config.objective == "regression") != continuous and config.objective in ("regression", "regret"):
             raise ConfigError(f"objective {config.objective} does not fit actions of {type(action_space).__name__}")
-        if config.objective == "regret" and not isinstance(action_space, gym.spaces.Discrete):
-            raise ConfigError("objective regret needs a Discrete action space")
+        several = isinstance(action_space, gym.spaces.MultiDiscrete) and len(action_space.nvec) <= 2
+        if config.objective == "regret" and not (isinstance(action_space, gym.spaces.Discrete) or several):
+            raise ConfigError("objective regret needs a Discrete action space, or a pointer with one other factor")
         self.llm_config = config
         self.adapter = adapter
         own = load_backbone(config) if backbone is None else backbone
