@@ -1,9 +1,9 @@
 """`abr/…-as-published`: learned bitrate agents with the weights that their authors released, taken greedily.
 
 All read Pensieve's state of six rows, newest value last: last bitrate / 4300 kbit/s, buffer / 10 s, throughput in MB/s,
-download time / 10 s, next chunk's MB per level, chunks left / 48 (Mao et al., SIGCOMM 2017). A branch of 128 units reads
-each row; 128 more read the branches. Pensieve and PPO choose a level of six from eight past downloads; Genet and its UDR
-variants (Xia et al., SIGCOMM 2022) move one level down, stay, or go one up, from six past downloads.
+download time / 10 s, next chunk's MB per level, chunks left / 48 (Mao et al., SIGCOMM 2017). A branch of 128 units
+reads each row; 128 more read the branches. Pensieve and PPO choose a level of six from eight past downloads; Genet and
+its UDR variants (Xia et al., SIGCOMM 2022) move one level down, stay, or go one up, from six past downloads.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ Floats = NDArray[np.float32]
 LEVELS = 6
 WIDTH = 128
 CHUNKS = 48.0
+TOP_KBPS = np.float32(4300.0)
 CLASSIC = "abr/pensieve-classic"
 # Branches in the order in which they are joined: the row that each reads.
 ROWS = ("bitrate", "buffer", "throughput", "delay", "sizes", "left")
@@ -40,7 +41,9 @@ _TORCH = dict(
 
 
 def _inputs(part: str, history: int) -> int:
-    return {"throughput": history, "delay": history, "sizes": LEVELS, "hidden": len(ROWS) * WIDTH, "out": WIDTH}.get(part, 1)
+    return {"throughput": history, "delay": history, "sizes": LEVELS, "hidden": len(ROWS) * WIDTH, "out": WIDTH}.get(
+        part, 1
+    )
 
 
 def tensorflow_shapes(history: int, actions: int) -> dict[str, tuple[int, ...]]:
@@ -96,8 +99,8 @@ class PublishedABR(Agent):
 
     def reset(self, env_info: EnvInfo) -> None:
         """Begin an episode on a ladder of six levels."""
-        video = env_info.static.get("video")
-        if video is None or video.levels != LEVELS:
+        video: Any = env_info.static.get("video")
+        if getattr(video, "levels", None) != LEVELS:
             raise ConfigError(f"{self.name} chooses among {LEVELS} levels of a video, not in {env_info.env_id}")
         self.kbps = np.asarray(video.bitrates_kbps, np.float32)
         self.before = np.float32(0.0)
@@ -107,7 +110,7 @@ class PublishedABR(Agent):
         sizes = np.asarray(observation["next_chunk_bytes"], np.float32) / np.float32(1e6)
         left = np.float32(min(float(observation["chunks_left"][0]), CHUNKS) / CHUNKS)
         return {
-            "bitrate": np.array([self.kbps[int(observation["last_quality"])] / self.kbps[-1]], np.float32),
+            "bitrate": np.array([self.kbps[int(observation["last_quality"])] / TOP_KBPS], np.float32),
             "buffer": np.asarray(observation["buffer_s"], np.float32) / np.float32(10.0),
             "throughput": observation["throughput_mbps"][-self.history :] / np.float32(8.0),
             "delay": observation["download_time_s"][-self.history :] / np.float32(10.0),

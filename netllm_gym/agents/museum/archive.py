@@ -59,12 +59,16 @@ class Exhibit:
         kept = cache_dir() / "museum" / f"{self.sha256}.npz"
         found = _kept(kept)
         if found is None or not self._fits(found):
-            wanted = [self.files] if self.files.endswith((".pth", ".pt")) else [f"{self.files}.index", f"{self.files}.data-*"]
+            wanted = (
+                [self.files]
+                if self.files.endswith((".pth", ".pt"))
+                else [f"{self.files}.index", f"{self.files}.data-*"]
+            )
             found = read(fetch_files(self.source, wanted, self.sha256))
             self.check(found)
             found = {name: found[name] for name in self.shapes}
             with atomic_path(kept) as path, path.open("wb") as sink:
-                np.savez(sink, **found)
+                np.savez(sink, **found)  # type: ignore[arg-type]
         return found
 
     def _fits(self, found: Tensors) -> bool:

@@ -1,8 +1,9 @@
 """Read a TensorFlow checkpoint without TensorFlow: a table of names, and the tensors' bytes.
 
 ``NAME.index`` is a sorted string table (LevelDB's format, uncompressed) from tensor names to where they lie;
-``NAME.data-00000-of-00001`` holds the raw tensors. Written from the formats' public descriptions (``table_format.md`` of
-LevelDB, ``tensor_bundle.proto`` of TensorFlow). Nothing is executed, and nothing is allocated before it is measured.
+``NAME.data-00000-of-00001`` holds the raw tensors. Written from the formats' public descriptions (LevelDB's
+``table_format.md``, TensorFlow's ``tensor_bundle.proto``). Nothing is executed, and nothing is allocated before it is
+measured.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
 FLOAT32 = 1
 MOST_TENSORS = 10_000
+LONGEST_NAME = 4096
+MOST_AXES = 8
 
 
 class _Cursor:
@@ -59,10 +62,11 @@ def _block(index: bytes, offset: int, size: int) -> list[tuple[bytes, bytes]]:
     (restarts,) = struct.unpack_from("<I", index, offset + size - 4)
     if restarts > (size - 4) // 4:
         raise CheckpointError("the index of the checkpoint points outside itself")
-    cursor, found, key = _Cursor(index, offset, offset + size - 4 - 4 * restarts), [], b""
+    cursor, key = _Cursor(index, offset, offset + size - 4 - 4 * restarts), b""
+    found: list[tuple[bytes, bytes]] = []
     while cursor.at < cursor.end:
         shared, own, length = cursor.varint(), cursor.varint(), cursor.varint()
-        if shared > len(key) or len(found) > MOST_TENSORS:
+        if shared > len(key) or own > LONGEST_NAME or shared + own > LONGEST_NAME or len(found) > MOST_TENSORS:
             raise CheckpointError("the index of the checkpoint is damaged")
         key = key[:shared] + cursor.take(own)
         found.append((key, cursor.take(length)))
@@ -71,7 +75,8 @@ def _block(index: bytes, offset: int, size: int) -> list[tuple[bytes, bytes]]:
 
 def _fields(message: bytes) -> list[tuple[int, int | bytes]]:
     """Return the (number, value) pairs of a protocol buffer."""
-    cursor, found = _Cursor(message), []
+    cursor = _Cursor(message)
+    found: list[tuple[int, int | bytes]] = []
     while cursor.at < cursor.end:
         tag = cursor.varint()
         kind = tag & 7
@@ -93,11 +98,13 @@ def _entry(name: str, message: bytes, data: bytes) -> Floats | None:
         return None
     if numbers.get(3, 0):
         raise CheckpointError(f"{name} lies in another file of the checkpoint")
-    shape = []
+    shape: list[int] = []
     for number, value in _fields(message):
         if number == 2 and isinstance(value, bytes):
             dims = [part for field, part in _fields(value) if field == 2 and isinstance(part, bytes)]
             shape = [next((n for f, n in _fields(dim) if f == 1 and isinstance(n, int)), 0) for dim in dims]
+    if len(shape) > MOST_AXES or any(not 0 < length < 1 << 31 for length in shape):
+        raise CheckpointError(f"{name} has a shape that no tensor here has")
     offset, size = numbers.get(4, 0), numbers.get(5, 0)
     if size != 4 * math.prod(shape):
         raise CheckpointError(f"{name} of shape {tuple(shape)} does not fit its {size} bytes")

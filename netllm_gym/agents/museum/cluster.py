@@ -7,6 +7,7 @@ probabilities, in evaluation too: taken greedily the same weights are a fifth wo
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -36,16 +37,18 @@ _NETWORKS = {
 def _shapes() -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     for name, widths in _NETWORKS.items():
-        for number, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        for number, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
             found[f"{name}.{2 * number}.weight"] = (outputs, inputs)
             found[f"{name}.{2 * number}.bias"] = (outputs,)
     return found
 
 
-EXHIBIT = Exhibit(
-    NETLLM, "cluster_job_scheduling/models/decima/model.pt",
-    "b6a441f870cc7f028bf906bb73007dc2bd7240cb1902fd9d0b6e0f4f0f032753", _shapes(),
-)  # fmt: skip
+EXHIBITS = {
+    "decima": Exhibit(
+        NETLLM, "cluster_job_scheduling/models/decima/model.pt",
+        "b6a441f870cc7f028bf906bb73007dc2bd7240cb1902fd9d0b6e0f4f0f032753", _shapes(),
+    ),
+}  # fmt: skip
 
 
 def heights(parent: NDArray[np.intp], child: NDArray[np.intp], count: int) -> NDArray[np.int64]:
@@ -71,7 +74,7 @@ class PublishedDecima(Agent):
     """
 
     def __init__(self, greedy: bool = False) -> None:
-        self.weights, self.greedy = EXHIBIT.tensors(), greedy
+        self.weights, self.greedy = EXHIBITS["decima"].tensors(), greedy
 
     def reset(self, env_info: EnvInfo) -> None:
         """Seed the episode's draws."""
