@@ -9,26 +9,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from netllm_gym import zoo
-from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.runner import evaluate
 from netllm_gym.files import write_text
-from netllm_gym.reproduce.plan import Cell, cells, chosen_tasks, replayed, retrained, shipped
+from netllm_gym.reproduce.plan import Cell, Outcome, cells, chosen_tasks, replayed, retrained, shipped
 from netllm_gym.reproduce.retrain import retrain
 
 __all__ = ["Outcome", "reproduce"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A cell of the table, played."""
-
-    cell: Cell
-    result: EvaluationResult
 
 
 def reproduce(

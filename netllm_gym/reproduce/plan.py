@@ -16,6 +16,7 @@ from netllm_gym import zoo
 from netllm_gym.agents import registry
 from netllm_gym.agents.registry import make_agent
 from netllm_gym.errors import NetLLMGymError, UnknownNameError
+from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.settings import Setting, list_settings, load_setting
 from netllm_gym.plugins import toml_tables
 
@@ -187,6 +188,14 @@ def cells(
 
 def _at_most(count: int | None, most: int | None) -> int | None:
     return most if count is None else count if most is None else min(count, most)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A cell of the table, played."""
+
+    cell: Cell
+    result: EvaluationResult
 
 
 def retrained(entry: zoo.ZooEntry, out: Path) -> Learned:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -18,9 +18,7 @@ from netllm_gym.evaluation.generalisation import generalisation_gap, meaning_of_
 from netllm_gym.evaluation.summary import Assessment, assess
 from netllm_gym.evaluation.verdicts import MIN_GROUPS, MIN_TRAININGS, Verdict, judge
 from netllm_gym.reproduce.overlap import overlap
-
-if TYPE_CHECKING:
-    from netllm_gym.reproduce import Outcome
+from netllm_gym.reproduce.plan import Outcome
 
 MARKS = {
     "better": "▲", "method better": "▲", "checkpoint better": "△",
