@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import netllm_gym.envs  # noqa: F401 (registers the ids)
 from netllm_gym.errors import NetLLMGymError
 from netllm_gym.play import play  # eagerly: the module of this name would hide the function
+from netllm_gym.versions import VERSION
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 # Public name -> module that defines it, imported on first access.
 _LAZY = {

@@ -155,12 +155,15 @@ def train_decima(
     steps = config.epochs * max(1, len(labels) // config.batch)
     optimiser = torch.optim.Adam(list(weights.values()), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: 0.02 + 0.49 * (1 + np.cos(np.pi * k / steps)))
-    held = [_batch(valid, rows) for rows in np.array_split(np.arange(len(valid)), max(1, len(valid) // 512))]
     least, kept = np.inf, drawn
+    valid = valid.select(valid.compared)
+    held = [_batch(valid, rows) for rows in np.array_split(np.arange(len(valid)), max(1, len(valid) // 512))]
+    cuts = np.array_split(rng.permutation(len(labels)), max(1, len(labels) // config.batch))
+    batches = [_batch(labels, rows) for rows in cuts]  # reading states costs more than learning from them
     for epoch in range(config.epochs):
         losses = []
-        for rows in np.array_split(rng.permutation(len(labels)), max(1, len(labels) // config.batch)):
-            batch = _batch(labels, rows)
+        for k in rng.permutation(len(batches)).tolist():
+            batch = batches[k]
             loss, _ = objective(
                 _chances(network, batch), torch.from_numpy(batch.score), torch.from_numpy(batch.copy), config.imitation
             )
@@ -185,4 +188,4 @@ def train_decima(
 
 def rule_score(labels: Labels) -> float:
     """Return the score of the rule that every state was compared with: what a student must fall below."""
-    return float(np.mean([scores(labels.state(k)[2])[0] for k in range(len(labels))]))
+    return float(np.mean([scores(labels.state(int(k))[2])[0] for k in np.flatnonzero(labels.compared)]))

@@ -96,7 +96,7 @@ def _chances(model: DecisionModel, batch: dict[str, Tensor]) -> Tensor:
 
 
 def train_llm(
-    labels: Labels, valid: Labels, config: LLMConfig, imitation: tuple[float, float] = (1.0, 0.1),
+    labels: Labels, valid: Labels, config: LLMConfig, imitation: tuple[float, float] = (1.0, 0.2),
     minutes: float | None = None, say: Callable[[str], None] | None = None, start: DecisionModel | None = None,
 ) -> LLMAgent:  # fmt: skip
     """Train a language model on labels; return the weights with the least score on `valid`.
@@ -115,7 +115,7 @@ def train_llm(
     if not len(labels) or not len(valid):
         raise DatasetError("no labels to train on, or none to choose by")
     view = ClusterView(2.0, ROWS, 256, 4 * ROWS)
-    data, held = _States(labels), _States(valid)
+    data, held = _States(labels), _States(valid.select(valid.compared))
     model = start or DecisionModel(config, view.observation_space, view.action_space, view.modalities, view.scales)
     device = device_of(config)
     model.to(device).train()

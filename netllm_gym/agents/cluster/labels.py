@@ -67,6 +67,11 @@ class Labels:
     def __len__(self) -> int:
         return len(self.ends)
 
+    @property
+    def compared(self) -> NDArray[np.bool_]:
+        """Which states have several choices, ``[states]``."""
+        return np.diff(self.ends[:, 3], prepend=0) > 1
+
     def state(self, k: int) -> tuple[dict[str, NDArray], NDArray[np.int32], NDArray[np.float32]]:
         """Return the observation of state `k` (without padding), its choices and their costs."""
         begin = self.ends[k - 1] if k else np.zeros(5, np.int64)
@@ -122,7 +127,7 @@ class _Book:
         """Keep a state, its choices and what they cost ``[futures, choices]``."""
         stages, jobs, edges = (part.copy() for part in used(observation))
         less = costs - costs[:, :1]
-        error = less.std(0, ddof=1) / np.sqrt(len(less))
+        error = less.std(0, ddof=1) / np.sqrt(len(less)) if len(less) > 1 else np.zeros(len(choices))
         table = np.column_stack([less.mean(0), error]).astype(np.float32)
         self.rows.append(
             (stages, jobs, edges, np.array(choices, np.int32), table, observation["executors"], moving_s, world)
@@ -170,8 +175,8 @@ def known_world(rng: np.random.Generator, traces: str = "cluster/tpch") -> dict[
 
 def label(
     seed: int, seconds: float, students: Sequence[Callable[[], Agent]] = (), traces: str = "cluster/tpch",
-    known: float = 0.5, shapes: Sequence[str] = tuple(SHAPES), share: float = 0.25, candidates: int = 8,
-    futures: int = 8, rule: str = "cluster/tuned", limit: int | None = None,
+    known: float = 0.5, shapes: Sequence[str] = tuple(SHAPES), share: float = 0.25, candidates: int = 7,
+    futures: int = 4, others: float = 0.0, rule: str = "cluster/tuned", limit: int | None = None,
 ) -> Labels:  # fmt: skip
     """Play episodes for about so many seconds and label a share of the states.
 
@@ -187,6 +192,7 @@ def label(
         shapes: of the random workloads' jobs.
         share: of the decisions that are labelled.
         candidates, futures: how many.
+        others: share of the other states that are kept too, with the rule's decision as the only choice: to be copied.
         rule: who plays on in the futures.
         limit: stop after so many states, whatever the time (then the same seed gives the same labels).
     """
@@ -218,6 +224,8 @@ def label(
                     best = choices[int(costs.mean(0).argmin())]
                     if rng.random() < 0.05:
                         best = choices[int(rng.integers(len(choices)))]
+            elif rng.random() < others and row >= 0:
+                book.note(observation, env.moving_s, made_of, [(row, int(action[1]) + 1)], np.zeros((1, 1)))
             if player is not None:
                 action = player.act(observation, info)
             elif best is not None and episode % 3 == 1:
