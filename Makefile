@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/mirror/INDEX.json),)
 export NETLLM_GYM_MIRROR ?= file://$(abspath ../shared/mirror)
 endif
 
-.PHONY: demo test test-all lint clean
+.PHONY: docs demo test test-all lint clean
 demo: $(VENV)/.ready
 	$(BIN)/netllm-gym quickstart
 
@@ -17,6 +17,13 @@ test: $(VENV)/.ready
 
 test-all: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
+
+docs: $(VENV)/.docs-ready
+	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
+
+$(VENV)/.docs-ready: $(VENV)/.ready
+	$(PIP) install -q -c constraints.txt -e '.[docs]'
+	touch $@
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -15,15 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import netllm_gym
 from netllm_gym.agents.base import Agent
-from netllm_gym.agents.registry import call
 from netllm_gym.errors import CheckpointError
 from netllm_gym.extras import guarded
+from netllm_gym.plugins import call
+from netllm_gym.versions import VERSION
 
 FORMAT = 1
 LOADERS = {
     "llm": "netllm_gym.agents.llm.storage:load",
+    "generalist": "netllm_gym.agents.llm.generalist_storage:load_generalist",
     "regret-mlp": "netllm_gym.agents.offline.checkpoint:load",
     "d3rlpy": "netllm_gym.agents.offline.checkpoint:load",
     "actor-critic": "netllm_gym.agents.abr.actor_critic:load",
@@ -51,7 +52,7 @@ def write_checkpoint(folder: str | Path, description: dict[str, Any], fill: Call
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        about = {"format": FORMAT, "netllm_gym": netllm_gym.__version__, **description}
+        about = {"format": FORMAT, "netllm_gym": VERSION, **description}
         # A line a key: the bounds of a space can be thousands of numbers.
         lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in about.items())
         (temporary / "agent.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from netllm_gym.agents.llm.graph import Graph, Nodes
+from netllm_gym.agents.llm.parts import ENCODERS
+from netllm_gym.agents.llm.shared import Bank, with_gain
+from netllm_gym.envs.leaves import clean
 from netllm_gym.errors import ConfigError
 
 CHANNELS = 16
@@ -98,6 +101,9 @@ class Image(nn.Module):
 
 
 def _module(key: str, space: gym.Space, modality: str, scale: Any, width: int) -> nn.Module:
+    if modality in ENCODERS:
+        found: nn.Module = ENCODERS[modality](space, scale, width)
+        return found
     if isinstance(space, gym.spaces.Discrete):
         return Category([int(space.n)], [int(space.start)], width)
     if isinstance(space, gym.spaces.MultiDiscrete):
@@ -116,30 +122,50 @@ def _module(key: str, space: gym.Space, modality: str, scale: Any, width: int) -
     raise ConfigError(f"observation {key!r} of shape {space.shape} has no encoder for modality {modality!r}")
 
 
+def _attribute(key: str) -> str:
+    """Name of a key's network among torch's modules: some names, such as ``values``, are taken by torch itself."""
+    return f"{key}_key" if hasattr(nn.ModuleDict, key) else key
+
+
 class Encoder(nn.Module):
-    """One token per key of a Dict observation; the keys of a graph share one.
+    """One token per key of a Dict observation; the keys of a graph share one. With a `bank`, weights are shared.
 
     Raises:
         ConfigError: a space or modality without an encoder.
     """
 
-    def __init__(self, space: gym.Space, modalities: dict[str, str], scales: dict[str, Any], width: int) -> None:
+    def __init__(
+        self,
+        space: gym.Space,
+        modalities: dict[str, str],
+        scales: dict[str, Any],
+        width: int,
+        bank: Bank | None = None,
+    ) -> None:
         super().__init__()
         if not isinstance(space, gym.spaces.Dict):
             raise ConfigError(
                 f"the LLM agent needs a Dict observation space, got {type(space).__name__}; "
                 "wrap the environment: gym.make('netllm_gym/Dict-v0', env=…)"
             )
+        if odd := [key for key in space.spaces if clean(key) != key]:
+            raise ConfigError(f"observation key {odd[0]!r} must not hold '/' or '.'")
         self.keys = list(space.spaces)
         graph = {key: space.spaces[key] for key in self.keys if modalities.get(key) == "graph"}
         self.graph = Graph(graph, width, scales) if graph else None
         self.parts = nn.ModuleDict(
             {
-                key: _module(key, member, modalities.get(key, "scalar"), scales.get(key), width)
+                _attribute(key): _module(key, member, modalities.get(key, "scalar"), scales.get(key), width)
                 for key, member in space.spaces.items()
                 if key not in graph
             }
         )
+
+        self.gains = nn.ParameterList()
+        if bank is not None:
+            for key, part in [*self.parts.items(), *([("graph", self.graph)] if self.graph else [])]:
+                bank.tie(part, type(part).__name__)
+                self.gains.append(bank.gain(key, width))
 
     @property
     def count(self) -> int:
@@ -153,8 +179,13 @@ class Encoder(nn.Module):
         """
         steps = observations[self.keys[0]].shape[:2]
         flat = {key: observations[key].flatten(0, 1) for key in self.keys}
-        tokens = [part(flat[key]).unflatten(0, steps) for key, part in self.parts.items()]
-        if self.graph is None:
-            return tokens, None
-        token, nodes = self.graph(flat)
-        return [*tokens, token.unflatten(0, steps)], Nodes(*(x.unflatten(0, steps) for x in nodes))
+        keys = [key for key in self.keys if _attribute(key) in self.parts]
+        tokens = [self.parts[_attribute(key)](flat[key]).unflatten(0, steps) for key in keys]
+        nodes = None
+        if self.graph is not None:
+            token, found = self.graph(flat)
+            tokens.append(token.unflatten(0, steps))
+            nodes = Nodes(*(x.unflatten(0, steps) for x in found))
+        if len(self.gains):
+            tokens = [with_gain(token, gain) for token, gain in zip(tokens, self.gains, strict=True)]
+        return tokens, nodes
