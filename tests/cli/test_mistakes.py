@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from netllm_gym import Agent, extras, register_agent
@@ -265,7 +266,7 @@ def test_act_before_reset_is_said() -> None:
 
     agent = make_agent("abr/robust-mpc")
     with pytest.raises(NotResetError, match=r"abr/robust-mpc has no _\w+ yet: call reset"):
-        agent.act({"throughput_mbps": [1.0]}, {})
+        agent.act({"throughput_mbps": np.ones(8)}, {})
 
 
 def test_no_word_of_a_table_is_cut_in_two(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
