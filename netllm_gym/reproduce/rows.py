@@ -1,8 +1,8 @@
 """Rows of further trainings, committed as data: the weights of one training ship, the results of all of them count.
 
 A file ``CELL--NAME.csv.gz`` in ``benchmarks/results/rows`` of a checkout holds rows of ``episodes.csv`` that an
-evaluation of the same cell wrote (``python benchmarks/keep_rows.py FOLDER CELL``): other training seeds of an agent that
-plays there. They join the cell when their episodes are the ones that were played: same traces, groups and seeds.
+evaluation of the same cell wrote (``python benchmarks/keep_rows.py FOLDER CELL``): other training seeds of an agent
+that plays there. They join the cell when their episodes are the ones that were played: same traces, groups and seeds.
 """
 
 from __future__ import annotations
