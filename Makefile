@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/mirror/INDEX.json),)
 export NETLLM_GYM_MIRROR ?= file://$(abspath ../shared/mirror)
 endif
 
-.PHONY: demo test test-all fuzz lint clean
+.PHONY: docs demo test test-all fuzz lint clean
 demo: $(VENV)/.ready
 	$(BIN)/netllm-gym quickstart
 
@@ -23,6 +23,13 @@ MINUTES ?= 5
 SEED ?= 0
 fuzz: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) --seed $(SEED)
+
+docs: $(VENV)/.docs-ready
+	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
+
+$(VENV)/.docs-ready: $(VENV)/.ready
+	$(PIP) install -q -c constraints.txt -e '.[docs]'
+	touch $@
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

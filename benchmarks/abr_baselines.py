@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from netllm_gym import evaluate, traces
-from netllm_gym.evaluation.statistics import Bootstrap, interval
+from netllm_gym.evaluation.bootstrap import Bootstrap, Estimate
 
 AGENTS = (
     "abr/bba", "abr/bola", "abr/bola-e", "abr/dynamic", "abr/rate-based", "abr/festive", "abr/mpc",
@@ -34,8 +34,8 @@ def play(setting: dict[str, Any], agents: list[Any]) -> dict[str, dict[str, floa
     return {name: dict(zip(rows["trace"], rows["qoe"], strict=True)) for name, rows in frame.groupby("agent")}
 
 
-def span(resampled: np.ndarray) -> str:
-    low, high = interval(resampled)
+def span(found: Estimate) -> str:
+    low, high = found.interval()
     return f"{low:+.4f} to {high:+.4f}"
 
 

@@ -15,9 +15,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from netllm_gym import evaluate
+from netllm_gym.evaluation.bootstrap import Bootstrap
 from netllm_gym.evaluation.plots import COLOURS, DASHES
 from netllm_gym.evaluation.settings import load_setting
-from netllm_gym.evaluation.statistics import Bootstrap, interval
 from netllm_gym.files import atomic_path
 
 LATENCIES_S = (0.0, 0.058, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
@@ -34,7 +34,7 @@ def plot(frames: dict[float, pd.DataFrame], agents: list[str], target: Path) -> 
         table = {latency: frame[frame["agent"] == agent].sort_values("episode") for latency, frame in frames.items()}
         sample = Bootstrap(table[shown[0]]["group"].tolist())
         still = table[shown[0]]["qoe"].to_numpy()
-        loss = [interval(sample.difference(table[latency]["qoe"].to_numpy(), still)) for latency in shown]
+        loss = [sample.difference(table[latency]["qoe"].to_numpy(), still).interval() for latency in shown]
         mean = [float(np.mean(table[latency]["qoe"].to_numpy() - still)) for latency in shown]
         errors = np.abs(np.array(loss).T - mean)
         at = np.array(shown) * 1000.0 + 6.0 * (number - (len(agents) - 1) / 2)

@@ -28,6 +28,8 @@ class Setting:
         kwargs: arguments of the environment.
         baseline, floor, oracle: agents that the comparison needs, ``None`` where a task has none.
         note: what differs from the default setting.
+        margin: ``share``, ``of`` (``span`` or ``baseline``) and ``reason`` of the margin of equivalence; ``None`` for
+            2 % of the span from floor to oracle.
     """
 
     task: str
@@ -39,6 +41,7 @@ class Setting:
     floor: str | None = None
     oracle: str | None = None
     note: str = ""
+    margin: Mapping[str, Any] | None = None
 
     def call(self) -> str:
         """Return the Python that makes this setting again."""
@@ -119,6 +122,7 @@ def load_setting(task: str, name: str = "default", profile: str = "embedded") ->
         floor=entry.get("floor"),
         oracle=entry.get("oracle"),
         note=settings[name].get("note", ""),
+        margin=entry.get("margin"),
     )
 
 

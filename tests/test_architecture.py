@@ -27,7 +27,7 @@ ORDER = (
         "agents.checkpoint",
         "agents.run_state",
     ),
-    ("evaluation",),
+    ("evaluation", "wrappers"),
     ("recipes",),
     ("training", "quickstart", "ablation", "reproduce", "matrix"),
     ("testbed",),

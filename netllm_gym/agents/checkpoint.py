@@ -24,6 +24,7 @@ from netllm_gym.extras import guarded
 FORMAT = 1
 LOADERS = {
     "llm": "netllm_gym.agents.llm.storage:load",
+    "generalist": "netllm_gym.agents.llm.generalist_storage:load_generalist",
     "regret-mlp": "netllm_gym.agents.offline.checkpoint:load",
     "d3rlpy": "netllm_gym.agents.offline.checkpoint:load",
     "actor-critic": "netllm_gym.agents.abr.actor_critic:load",

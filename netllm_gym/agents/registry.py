@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import re
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
@@ -47,6 +50,7 @@ _OWN_ENVS = {
     "cluster": ("netllm_gym/ClusterScheduling-v0",),
 }
 _loaded = False
+_ADDRESS = re.compile(r"[^\W\d]\w*(\.\w+)*:[^\W\d]\w*(\.\w+)*")  # module:Class
 
 
 def _is_own(factory: Callable[..., Agent]) -> bool:
@@ -133,13 +137,14 @@ def list_agents(task: str | None = None) -> list[str]:
 
 
 def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
-    """Build an agent from a registered name, a checkpoint folder (one that holds ``agent.json``), or ``hf://user/name``.
+    """Build an agent from a registered name, a checkpoint folder (one that holds ``agent.json``), ``module:Class``, or
+    ``hf://user/name``.
 
     Raises:
         UnknownNameError: no such agent; the message offers the nearest names.
         DownloadError: the Hub has no such agent or cannot be reached.
         CheckpointError: the folder is incomplete, corrupt or made for another environment.
-        ConfigError: a keyword the agent does not take.
+        ConfigError: a keyword the agent does not take, or a ``module:Class`` that cannot be imported.
     """
     if isinstance(name, Agent):
         return name
@@ -162,11 +167,46 @@ def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
         agent = load_checkpoint(folder, **kwargs)
         agent.name = str(name)
         return agent
+    if (own := imported(name)) is not None:
+        agent = call(own, f"agent {name}", **kwargs)
+        if not isinstance(agent, Agent):
+            raise ConfigError(f"{name} makes a {type(agent).__name__}, not a netllm_gym.Agent")
+        agent.name = name
+        return agent
     _report_broken()
     raise UnknownNameError("agent", str(name), _FACTORIES)
 
 
+def imported(name: str) -> Callable[..., Agent] | None:
+    """Return the class or function that ``module:Class`` names, looked for in the working directory too; ``None`` for a
+    name of another form.
+
+    Raises:
+        ConfigError: there is no such module or nothing of that name in it.
+    """
+    if not _ADDRESS.fullmatch(name):
+        return None
+    module, _, attribute = name.partition(":")
+    if "" not in sys.path and os.getcwd() not in sys.path:  # the console script does not look there
+        sys.path.append(os.getcwd())
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
+            raise  # the module is there, and something it needs is not
+        raise ConfigError(f"agent {name}: there is no module {module!r}") from None
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ConfigError(f"agent {name}: module {module!r} has no {attribute!r}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ConfigError(f"agent {name}: {attribute!r} is no class or function")
+    return found
+
+
 def factory(name: str) -> Callable[..., Agent] | None:
-    """Return what :func:`register_agent` stored under `name`; ``None`` for a checkpoint or an unknown name."""
+    """Return what makes the agent called `name`: what :func:`register_agent` stored, or the class ``module:Class``;
+    ``None`` for a checkpoint or an unknown name.
+    """
     _load_all()
-    return _FACTORIES.get(name)
+    return _FACTORIES.get(name) or imported(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,8 +11,9 @@ from netllm_gym.cli.output import console, emit, parse_settings, remarks
 
 
 def evaluate_command(
-    agent: Annotated[list[str], typer.Option(help="Agent name or checkpoint folder, may be repeated.")],
-    task: Annotated[str, typer.Option(help="Task: abr, viewport, streaming or cluster.")] = "abr",
+    agent: Annotated[list[str], typer.Option(help="Name, checkpoint folder or module:Class, may be repeated.")],
+    task: Annotated[str, typer.Option(help="Task: abr, viewport, streaming, cluster, or another package's.")] = "abr",
+    env: Annotated[str, typer.Option(help="An environment instead of a task; --set gives its arguments.")] = "",
     setting: Annotated[str, typer.Option(help="default, unseen1, unseen2 or unseen3.")] = "default",
     profile: Annotated[str, typer.Option(help="embedded (synthetic traces) or paper (public ones).")] = "embedded",
     episodes: Annotated[int | None, typer.Option(help="Default: every trace once.")] = None,
@@ -31,11 +32,14 @@ def evaluate_command(
     from netllm_gym.evaluation import evaluate, load_setting
     from netllm_gym.evaluation.brief import brief
 
-    chosen = load_setting(task, setting, profile)
-    chosen = replace(chosen, kwargs={**chosen.kwargs, **parse_settings(set or [])})
+    options = parse_settings(set or [])
+    chosen: Any = options
+    if not env:
+        chosen = load_setting(task, setting, profile)
+        chosen = replace(chosen, kwargs={**chosen.kwargs, **options})
     result = evaluate(
-        agents=agent, setting=chosen, episodes=episodes, seed=seed, workers=workers, out=out, trace_steps=(0,),
-        timeout_s=timeout,
+        env=env or chosen.env, agents=agent, setting=chosen, episodes=episodes, seed=seed, workers=workers,
+        out=out, trace_steps=(0,), timeout_s=timeout,
     )  # fmt: skip
     emit(result.summary().to_dict("records") if as_json else brief(result), as_json)
     page = result.report(out)

@@ -1,4 +1,7 @@
-"""How numbers look in tables: three decimals, a true minus sign, a dash for what does not exist."""
+"""How numbers look in tables: three decimals, a true minus sign, a dash for what does not exist.
+
+Ends of intervals show the digits that another seed of the bootstrap would show too.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +29,24 @@ def compact(value: float) -> str:
     return f"{value + 0.0:.3g}".replace("-", "−")
 
 
+# Twenty thousand draws place an end of an interval within half a per cent of its width (one standard error): a
+# printed unit of at least a thirty-fifth of the width is six of these.
+UNITS = 35
+
+
+def _decimals(width: float, most: int) -> int:
+    if not width or math.isinf(width):
+        return most
+    return max(0, min(most, math.floor(-math.log10(width / UNITS))))
+
+
 def interval(low: float, high: float, signed: bool = False) -> str:
-    """Return ``[low, high]``, or nothing when there is none."""
+    """Return ``[low, high]``, or nothing when there is none; the narrower, the more decimals."""
     if math.isnan(low):
         return ""
-    return f"[{number(float(low), signed=signed)}, {number(float(high), signed=signed)}]"
+    digits, sign = _decimals(high - low, 5), "+" if signed else ""
+    ends = [f"{float(end) if abs(end) >= 0.5 * 10**-digits else 0.0:{sign}.{digits}f}" for end in (low, high)]
+    return f"[{', '.join(ends)}]".replace("-", "−").replace("inf", "∞")
 
 
 def percent(value: float, signed: bool = False) -> str:
@@ -43,7 +59,11 @@ def percent(value: float, signed: bool = False) -> str:
 
 def percent_interval(low: float, high: float, signed: bool = False) -> str:
     """Return ``[low %, high %]``, or nothing when there is none."""
-    return "" if math.isnan(low) else f"[{percent(low, signed)}, {percent(high, signed)}]"
+    if math.isnan(low):
+        return ""
+    digits, sign = _decimals(100 * (high - low), 1), "+" if signed else ""
+    ends = [f"{100 * end if abs(100 * end) >= 0.5 * 10**-digits else 0.0:{sign}.{digits}f} %" for end in (low, high)]
+    return f"[{', '.join(ends)}]".replace("-", "−").replace("inf", "∞")
 
 
 def pretty(name: str) -> str:

@@ -12,7 +12,7 @@ from netllm_gym.evaluation import courses, radar
 from netllm_gym.evaluation import statistics as stats
 from netllm_gym.evaluation.canvas import INK, canvas, in_sight, look, styled
 from netllm_gym.evaluation.formats import pretty
-from netllm_gym.evaluation.summary import table
+from netllm_gym.evaluation.rows import table
 
 if TYPE_CHECKING:
     from netllm_gym.evaluation.result import EvaluationResult

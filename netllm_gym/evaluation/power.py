@@ -5,15 +5,16 @@ The pilot is a finished evaluation. Its paired differences d[s, n] of training s
 
     variance of the mean = A / S + (B + E / S) / N
 
-with A the variance of a, and B and E those of b and e per episode, clustered by source recording. More traces cannot
-buy back A / S: an unlucky training run stays unlucky on every trace. The normal approximation turns the variance into
-traces and seeds.
+with A the variance of a, and B and E those of b and e per episode, clustered by the episodes' groups. More traces
+cannot buy back A / S: an unlucky training run stays unlucky on every trace. The normal approximation turns the
+variance into traces and seeds. Where groups are crossed (videos and viewers), all factors are taken to grow in the
+same proportion: more viewers of the same six videos do not buy back what the videos differ by.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from netllm_gym.errors import ConfigError, DatasetError
-from netllm_gym.evaluation.statistics import Floats
+from netllm_gym.evaluation.bootstrap import Bootstrap, Floats
 
 SEEDS = (1, 2, 3, 5, 10)
 
@@ -38,6 +39,7 @@ class Power:
             ``None`` when no number is enough, because the seeds alone differ too much.
         seed_sd: standard deviation between training seeds, ``None`` when the pilot has one seed.
         plan: training seeds → episodes needed (or ``None``); empty when the pilot has one seed.
+        levels: factor → levels needed with the pilot's seeds, where several factors are crossed.
     """
 
     episodes: int
@@ -47,44 +49,56 @@ class Power:
     needed: int | None
     seed_sd: float | None = None
     plan: dict[int, int | None] = field(default_factory=dict)
+    levels: dict[str, int] = field(default_factory=dict)
 
-
-def _clustered(values: Floats, group_of: np.ndarray, groups: int) -> float:
-    """Variance per episode of the mean of `values` ``[N]``, from sums over recordings (factor G/(G−1))."""
-    sums = np.bincount(group_of, values - values.mean(), groups)
-    return float(np.sum(sums**2)) * groups / (groups - 1) / len(values)
+    @property
+    def wanted(self) -> str:
+        """What is needed, in words: ``120 traces``, or ``14 videos × 49 users``; empty when nothing is enough."""
+        if self.needed is None:
+            return ""
+        if self.levels:
+            return " × ".join(f"{count} {factor}s" for factor, count in self.levels.items())
+        return f"{self.needed} traces"
 
 
 def power(
-    differences: ArrayLike, groups: Sequence[object], effect: float, level: float = 0.05, wanted: float = 0.80
+    differences: ArrayLike,
+    groups: ArrayLike | Mapping[str, ArrayLike],
+    effect: float,
+    level: float = 0.05,
+    wanted: float = 0.80,
 ) -> Power:
     """How many traces and training seeds are needed to see a mean paired difference of `effect`?
 
     Args:
         differences: agent − baseline, ``[N]`` episodes or ``[S, N]``, training seeds × episodes.
-        groups: source recording of each episode, ``[N]``.
+        groups: source recording of each episode, ``[N]``, or factor → level of each episode.
         effect: in the metric's unit.
         level, wanted: of the two-sided test, and its power.
 
     Raises:
         ConfigError: `effect` is not positive, or `level` or `wanted` no probability.
-        DatasetError: fewer than two recordings.
+        DatasetError: a factor with fewer than two levels.
     """
     if effect <= 0 or not 0 < level < 1 or not 0 < wanted < 1:
         raise ConfigError("power needs effect > 0 and level and wanted power between 0 and 1")
     values = np.atleast_2d(np.asarray(differences, dtype=np.float64))
     seeds, episodes = values.shape
-    names, group_of = np.unique([str(group) for group in groups], return_inverse=True)
-    if len(names) < 2:
-        raise DatasetError("power needs episodes of at least two source recordings")
+    sample = Bootstrap(groups, 100)
+    factor_name, least = sample.smallest
+    if least < 2:
+        raise DatasetError(f"power needs episodes of at least two levels of each factor, got one {factor_name}")
     normal = NormalDist()
     factor = normal.inv_cdf(1 - level / 2) + normal.inv_cdf(wanted)
     target = (effect / factor) ** 2
 
-    traces, rest, between = _clustered(values.mean(axis=0), group_of, len(names)), 0.0, 0.0
+    def per_episode(row: Floats) -> float:
+        return sample.variance(row) * episodes
+
+    traces, rest, between = per_episode(values.mean(axis=0)), 0.0, 0.0
     if seeds > 1:
         residual = values - values.mean(axis=1, keepdims=True) - values.mean(axis=0) + values.mean()
-        rest = np.mean([_clustered(row, group_of, len(names)) for row in residual]) * seeds / (seeds - 1)
+        rest = float(np.mean([per_episode(row) for row in residual])) * seeds / (seeds - 1)
         between = max(0.0, float(np.var(values.mean(axis=1), ddof=1)) - rest / episodes)
         traces = max(0.0, traces - rest / seeds)
 
@@ -97,4 +111,8 @@ def power(
     spread = between / seeds + (traces + rest / seeds) / episodes
     plan = {count: needed(count) for count in SEEDS} if seeds > 1 else {}
     sd = math.sqrt(between) if seeds > 1 else None
-    return Power(episodes, seeds, effect, factor * math.sqrt(spread), needed(seeds), sd, plan)
+    enough = needed(seeds)
+    levels = {}
+    if enough is not None and len(sample.crossed) > 1:
+        levels = {name: math.ceil(size * enough / episodes - 1e-9) for name, size in sample.levels.items()}
+    return Power(episodes, seeds, effect, factor * math.sqrt(spread), enough, sd, plan, levels)

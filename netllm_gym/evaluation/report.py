@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from netllm_gym.evaluation import canvas
-from netllm_gym.evaluation import statistics as stats
 from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty
+from netllm_gym.evaluation.verdicts import MIN_GROUPS, MIN_TRAININGS, WORDS, plain
 from netllm_gym.files import write_text
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ def _columns(result: EvaluationResult) -> list[tuple[str, Callable[[pd.Series], 
             lambda r: (percent(r["improvement"]), percent_interval(r["improvement_low"], r["improvement_high"])),
         ),
         ("p (Holm)", lambda r: (number(r["p_holm"]), "")),
+        ("half of it from", lambda r: (_half(r), "")),
+        ("without the three largest", lambda r: (number(r["without_three"]), "")),
         ("IQM", lambda r: (number(r["iqm"]), interval(r["iqm_low"], r["iqm_high"]))),
         ("median", lambda r: (number(r["median"]), "")),
         ("worst 5 %", lambda r: (number(r["tail"]), "")),
@@ -109,6 +111,10 @@ def _columns(result: EvaluationResult) -> list[tuple[str, Callable[[pd.Series], 
     return columns
 
 
+def _half(row: pd.Series) -> str:
+    return "–" if pd.isna(row["half_of_lead"]) else f"{int(row['half_of_lead'])} of {row['recordings']}"
+
+
 def sentences(result: EvaluationResult) -> list[tuple[str, str]]:
     """Return a (verdict, sentence) for every agent compared with the baseline."""
     summary = result.summary()
@@ -116,56 +122,54 @@ def sentences(result: EvaluationResult) -> list[tuple[str, str]]:
     baseline, name = result.manifest["baseline"], pretty(result.metric["name"])
     found = []
     for _, row in summary.iterrows():
-        agent, verdict = row["agent"], row["verdict"]
-        if verdict not in ("better", "worse", "equivalent", "undecided"):
+        agent, verdict = row["agent"], plain(row["verdict"])
+        if verdict not in WORDS or (pd.isna(row["difference"]) and not row["failed"]):
             continue
+        gap = (
+            f"{name} differs by {number(row['difference'])} "
+            f"{interval(row['difference_low'], row['difference_high'])} (95 % interval)"
+        )
+        which = f"This checkpoint of {agent}" if row["verdict"].startswith("checkpoint") else agent
+        told = {
+            "better": f"{which} is better than {baseline}: {gap}.",
+            "worse": f"{which} is worse than {baseline}: {gap}.",
+            "equivalent": f"{which} and {baseline} are equivalent: {gap}, within ±{number(margin)}.",
+            "undecided": f"{agent} against {baseline} is undecided: {gap}; {row['why']}.",
+        }[verdict]
         if row["failed"]:
             told = f"{agent} failed in {row['failed']} episodes: undecided, whatever the rest says."
-        elif pd.isna(row["difference"]):
-            continue
-        else:
-            gap = (
-                f"{name} differs by {number(row['difference'])} "
-                f"{interval(row['difference_low'], row['difference_high'])} (95 % interval)"
+        elif row["why"].startswith("the interval holds zero") and row["difference"]:
+            wanted = result.power(agent, abs(row["difference"]), relative=False).wanted
+            told += (
+                f" Were this the true difference, about {wanted} would be needed to show it."
+                if wanted
+                else " No number of traces would show it: the training seeds differ too much. Train more seeds."
             )
-            told = {
-                "better": f"{agent} is better than {baseline}: {gap}.",
-                "worse": f"{agent} is worse than {baseline}: {gap}.",
-                "equivalent": f"{agent} and {baseline} are equivalent: {gap}, within ±{number(margin)}.",
-                "undecided": f"{agent} against {baseline} is undecided: {gap}.",
-            }[verdict]
-            if verdict == "undecided" and row["recordings"] < stats.MIN_GROUPS:
-                told += f" {row['recordings']} source recordings are too few to decide anything."
-            elif verdict == "undecided" and row["difference"]:
-                needed = result.power(agent, abs(row["difference"]), relative=False).needed
-                told += (
-                    f" Were this the true difference, about {needed} traces would be needed to show it."
-                    if needed
-                    else " No number of traces would show it: the training seeds differ too much. Train more seeds."
-                )
         found.append((verdict, told))
     return found
 
 
 def _legend(result: EvaluationResult) -> str:
-    summary = result.summary()
-    margin = summary.attrs.get("margin")
-    recordings = int(summary["recordings"].max())
+    facts = result.summary().attrs
     text = (
-        f"Brackets: 95 % bootstrap intervals resampled by source recording ({recordings}) and training seed. "
-        "P(improvement): of two episodes drawn independently, the agent's is better. Better or worse: the "
-        "interval of the paired difference leaves out zero and Holm's corrected p is below 0.05. "
+        f"Brackets: 95 % intervals of a studentised bootstrap over {facts['groups']} and training seeds, "
+        f"{facts['draws']:,} draws. P(improvement): of two episodes drawn independently, the agent's is better. "
+        "Better or worse: the interval of the paired difference leaves out zero and p, corrected by Holm for "
+        f"{facts['family']} comparisons, is below 0.05 (no p can fall below {2 / (facts['draws'] + 1):.1g}). "
+        f"A trained agent's verdict speaks of its method from {MIN_TRAININGS} trainings on, else of the checkpoint. "
+        f"Fewer than {MIN_GROUPS} of any group decide nothing. "
     )
-    if margin is not None:
-        text += (
-            f"Equivalent: the 90 % interval lies within ±{number(margin)}, "
-            f"{100 * stats.EQUIVALENCE:g} % of the span from floor to oracle. "
-        )
+    if facts["margin"] is not None:
+        why = f" ({facts['margin_reason']})" if facts["margin_reason"] else ""
+        text += f"Equivalent: two one-sided tests, corrected alike, within ±{number(facts['margin'])}{why}. "
+    else:
+        text += "Nothing can be equivalent: name a floor and an oracle, or a margin. "
+    text += "Half of it from: the least number of recordings that carry half of the difference. "
     text += (
         "Bounds see the future and are not ranked. Repeats: share of actions equal to the one before. "
         "Decision time: medians over episodes of an agent playing alone. "
     )
-    return text + "Shown for failed agents are the episodes they finished." * bool(summary["failed"].sum())
+    return text + "Shown for failed agents are the episodes they finished." * bool(result.summary()["failed"].sum())
 
 
 def _facts(result: EvaluationResult) -> dict[str, str]:
@@ -215,7 +219,7 @@ def html_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
         cells = []
         for heading, cell in columns:
             value, interval = map(escape, cell(row))
-            kind = f' class="{value}"' if heading == "verdict" else ""
+            kind = f' class="{plain(value)}"' if heading == "verdict" else ""
             cells.append(f"<td{kind}>{value}{f'<br><small>{interval}</small>' if interval else ''}</td>")
         body.append(f"<tr{' class=bound' if row['privileged'] else ''}>{''.join(cells)}</tr>")
     drawn = []

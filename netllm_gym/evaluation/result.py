@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
 from netllm_gym.evaluation.brief import Summary
 from netllm_gym.evaluation.power import Power, power
+from netllm_gym.evaluation.rows import PREFIX, check_paired, factors, table
 from netllm_gym.evaluation.specs import digest_of
-from netllm_gym.evaluation.summary import check_paired, summarise, table
+from netllm_gym.evaluation.summary import Assessment, Roles, assess
 from netllm_gym.files import atomic_path, write_json
 
 FORMAT = 1
@@ -66,25 +67,30 @@ class EvaluationResult:
         plain = self.frame.drop(columns=[name for name in CLOCK if name in self.frame])
         return digest_of(json.loads(plain.to_json(orient="split", double_precision=15, index=False)))
 
+    @property
+    def roles(self) -> Roles:
+        """Who is baseline, floor, oracle, bound or trained, and the margin of equivalence."""
+        m = self.manifest
+        return Roles(
+            m["baseline"], m["floor"], m["oracle"], frozenset(m["privileged"]), frozenset(m.get("trained", ())),
+            m.get("margin"),
+        )  # fmt: skip
+
     @cached_property
-    def _summary(self) -> pd.DataFrame:
-        return summarise(
-            self.frame,
-            self.metric,
-            self.terms,
-            self.manifest["baseline"],
-            self.manifest["floor"],
-            self.manifest["oracle"],
-            frozenset(self.manifest["privileged"]),
-        )
+    def assessment(self) -> Assessment:
+        """The summary with the comparisons and verdicts behind it."""
+        return assess(self.frame, self.metric, self.terms, self.roles)
 
     def summary(self) -> pd.DataFrame:
         """One row per agent; the columns are explained at :func:`netllm_gym.evaluation.summary.summarise`.
 
         It prints the six that matter; ``pandas.DataFrame(summary)`` prints all.
         """
-        summary = Summary(self._summary)
-        summary.attrs, summary._headings = dict(self._summary.attrs), (self.metric["name"], self.manifest["baseline"])
+        summary = Summary(self.assessment.table)
+        summary.attrs, summary._headings = (
+            dict(self.assessment.table.attrs),
+            (self.metric["name"], self.manifest["baseline"]),
+        )
         return summary
 
     @cached_property
@@ -136,10 +142,10 @@ class EvaluationResult:
         check_paired(self.frame, name)
         a = table(self.frame, agent, name)
         b = table(self.frame, baseline, name).mean(axis=0)
-        groups = self.frame.drop_duplicates("episode").sort_values("episode")["group"].to_numpy()
         both = ~pd.isna(a - b).any(axis=0)
         size = effect * abs(float(b[both].mean())) if relative else effect
-        return power((a - b)[:, both], list(groups[both]), size)
+        levels = {factor: level[both] for factor, level in factors(self.frame).items()}
+        return power((a - b)[:, both], levels, size)
 
     def save(self, folder: str | Path, parquet: bool = False) -> Path:
         """Write ``episodes.csv`` (or ``.parquet``), ``summary.csv``, ``steps.csv``, ``courses.csv`` and
@@ -229,7 +235,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _parsed(name: str, texts: list[str]) -> list[Any]:
-    if name in _TEXT:
+    if name in _TEXT or name.startswith(PREFIX):
         return texts
     if set(texts) <= {"True", "False"}:
         return [text == "True" for text in texts]

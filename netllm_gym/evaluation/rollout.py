@@ -15,6 +15,7 @@ import numpy as np
 
 from netllm_gym.agents.base import Agent, BatchAgent
 from netllm_gym.errors import ConfigError
+from netllm_gym.evaluation.rows import group_columns
 from netllm_gym.evaluation.specs import AgentSpec, EnvRecipe, Episode
 from netllm_gym.play import Play, Step, lockstep
 
@@ -112,6 +113,14 @@ class _Account:
             return values[-1]
         return math.fsum(values) / (len(values) if aggregate == "mean" else 1)
 
+    def _groups(self) -> dict[str, Any]:
+        """The crossed factors that the episode belongs to; an environment that names none has its recordings."""
+        info = self.play.first_info
+        named = info.get("groups")
+        if isinstance(named, dict) and named:
+            return named
+        return {"recording": info.get("trace_group", info.get("trace", self.episode.index))}
+
     def row(self, spec: AgentSpec, width: int) -> Row:
         """Return the finished episode as a row of the result; numbers of a failed one are NaN."""
         play = self.play
@@ -125,7 +134,7 @@ class _Account:
             "episode": self.episode.index,
             "trace_index": self.episode.trace_index,
             "trace": str(play.first_info.get("trace", self.episode.index)),
-            "group": str(play.first_info.get("trace_group", play.first_info.get("trace", self.episode.index))),
+            **group_columns(self._groups()),
             "seed": self.episode.env_seed,
             "steps": steps,
             "return": math.nan if failed else play.total_reward,

@@ -231,6 +231,7 @@ def evaluate(
     if wrong := [index for index in trace_steps if not 0 <= index < len(plans)]:
         raise ConfigError(f"trace_steps names episode {wrong[0]}, there are {len(plans)}")
     privileged = sorted({spec.label for spec in specs if _fits(spec, probe, plans[0])})
+    trained = sorted({spec.label for spec in specs if spec.trained})
     probe.close()
 
     folder = None if out is None else Path(out)
@@ -264,7 +265,8 @@ def evaluate(
             **{name: getattr(traces, name, None) for name in ("name", "split", "licence", "citation")},
         },
         "agents": [spec.describe() for spec in specs],
-        "privileged": privileged,
+        "privileged": privileged, "trained": trained,
+        "margin": dict(setting.margin) if isinstance(setting, Setting) and setting.margin else None,
         "baseline": baseline, "floor": floor, "oracle": oracle,
         "metric": metric, "terms": terms,
         "seed": seed, "episodes": len(plans),

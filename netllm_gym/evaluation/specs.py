@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from netllm_gym.agents import registry
 from netllm_gym.agents.base import Agent
 from netllm_gym.envs.lookup import make_env, spec_of
 from netllm_gym.errors import ConfigError
+from netllm_gym.plugins import is_own
 
 # Keys of an agent given as a dict that are not keyword arguments of the agent.
 _RESERVED = ("name", "label", "training_seed")
@@ -77,6 +79,17 @@ def code_digest() -> str:
     return sha.hexdigest()
 
 
+def _source(factory: Any) -> str | None:
+    """SHA-256 of the file that defines somebody else's agent: when it changes, its stored episodes count no more."""
+    if factory is None or is_own(factory):
+        return None
+    try:
+        path = inspect.getsourcefile(inspect.unwrap(factory))
+        return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except (OSError, TypeError):  # typed into a notebook or a shell: there is no file
+        return None
+
+
 @dataclass(frozen=True)
 class AgentSpec:
     """An agent to be evaluated.
@@ -127,14 +140,21 @@ class AgentSpec:
         """
         if self.instance is not None:
             return self.instance
-        if self.factory is not None and registry.factory(self.name) is None:
+        if self.factory is not None and ":" not in self.name and registry.factory(self.name) is None:
             registry.register_agent(self.name)(self.factory)
         return registry.make_agent(self.name, **self.kwargs)
 
     @property
+    def trained(self) -> bool:
+        """Whether the agent comes out of a training: it has weights, or is a run with a seed of its own."""
+        return zoo.content(self.name) is not None or self.training_seed != 0
+
+    @property
     def key(self) -> dict[str, Any]:
         """What identifies the agent's behaviour: name, arguments, and the content of its weights."""
-        return {"name": self.name, "kwargs": canonical(self.kwargs), "checkpoint": zoo.content(self.name)}
+        own = {"name": self.name, "kwargs": canonical(self.kwargs), "checkpoint": zoo.content(self.name)}
+        source = _source(self.factory)
+        return own if source is None else {**own, "source": source}
 
     def describe(self) -> dict[str, Any]:
         """Return the spec as JSON for the manifest."""

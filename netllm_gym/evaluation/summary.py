@@ -4,51 +4,292 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from netllm_gym.errors import DatasetError, UnknownNameError
+from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.evaluation import rows as rows_of
 from netllm_gym.evaluation import statistics as stats
+from netllm_gym.evaluation.bootstrap import DRAWS, Bootstrap, percentile_interval
+from netllm_gym.evaluation.verdicts import Comparison, Margin, Verdict, compare, judge, needed_draws
 
-REQUIRED = ("agent", "training_seed", "episode", "group", "failed")
+# Half-width of the equivalence region where a task names none: a share of the span from floor to oracle.
+EQUIVALENCE = 0.02
+SPAN, BASELINE = "span", "baseline"
+
+COLUMNS = (
+    "agent", "privileged", "episodes", "failed", "recordings", "seeds", "mean", "ci_low", "ci_high",
+    "iqm", "iqm_low", "iqm_high", "median", "tail", "difference", "difference_low", "difference_high",
+    "p_value", "p_holm", "p_equivalent", "win_rate", "improvement", "improvement_low", "improvement_high",
+    "verdict", "why", "half_of_lead", "without_three", "score", "score_low", "score_high",
+    "regret", "regret_low", "regret_high",
+)  # fmt: skip
+COSTS = ("repeat_rate", "latency_p50_ms", "latency_p99_ms", "decision_cost_ms")
 
 
-def check_paired(frame: pd.DataFrame, metric: str, terms: tuple[str, ...] = ()) -> None:
-    """Refuse rows from which no fair comparison can be made.
+@dataclass(frozen=True)
+class Roles:
+    """Who stands for what in a comparison.
 
-    Raises:
-        DatasetError: a missing column, a duplicated row, or agents that played different episodes.
+    Attributes:
+        baseline: the agent that the others are compared with.
+        floor, oracle: ends of the normalised score; without them there is none.
+        privileged: agents that see the future: bounds, not rivals.
+        trained: agents that come out of a training, whose verdict speaks of a checkpoint or of a method.
+        margin: ``share`` and ``of`` (``span`` from floor to oracle, or the ``baseline``'s mean) of the half-width of
+            the equivalence region, and the ``reason`` for it; by default 2 % of the span.
     """
-    missing = [name for name in (*REQUIRED, metric, *terms) if name not in frame.columns]
-    if missing:
-        raise DatasetError(f"the results lack the column {missing[0]!r}")
-    if frame.empty:
-        raise DatasetError("the results hold no episode")
-    keys = ["agent", "training_seed", "episode"]
-    twice = frame[frame.duplicated(keys)]
-    if len(twice):
-        row = twice.iloc[0]
-        raise DatasetError(f"episode {row['episode']} of {row['agent']} (seed {row['training_seed']}) stands twice")
-    played = {key: frozenset(rows["episode"]) for key, rows in frame.groupby(["agent", "training_seed"], sort=False)}
-    everything = frozenset().union(*played.values())
-    for (agent, seed), episodes in played.items():
-        if episodes != everything:
-            lost = sorted(everything - episodes)
-            raise DatasetError(
-                f"{agent} (seed {seed}) lacks {len(lost)} of {len(everything)} episodes, first {lost[0]}; "
-                "agents must meet the same episodes"
-            )
-    recordings = frame.groupby("episode")["group"].nunique()
-    if (recordings > 1).any():
-        raise DatasetError(f"episode {recordings.idxmax()} has different source recordings for different agents")
+
+    baseline: str | None = None
+    floor: str | None = None
+    oracle: str | None = None
+    privileged: frozenset[str] = frozenset()
+    trained: frozenset[str] = frozenset()
+    margin: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.margin is not None and (
+            self.margin.get("of") not in (SPAN, BASELINE)
+            or not isinstance(self.margin.get("share"), int | float)
+            or not 0 < self.margin["share"] < 1
+        ):
+            raise ConfigError(f"a margin needs a share between 0 and 1 of the span or the baseline, got {self.margin}")
 
 
-def table(frame: pd.DataFrame, agent: str, column: str) -> np.ndarray:
-    """Return `column` of one agent as ``[S, N]``: training seeds × episodes, both in ascending order."""
-    rows = frame[frame["agent"] == agent]
-    return rows.pivot(index="training_seed", columns="episode", values=column).to_numpy(dtype=np.float64)
+@dataclass(frozen=True)
+class Assessment:
+    """What was made of the rows.
+
+    Attributes:
+        table: one row per agent; see :func:`summarise`.
+        comparisons: agent → comparison with the baseline, bounds included.
+        verdicts: agent → verdict, of those that are judged.
+        margin: of equivalence, ``None`` when unknown.
+    """
+
+    table: pd.DataFrame
+    comparisons: dict[str, Comparison]
+    verdicts: dict[str, Verdict]
+    margin: Margin | None
+
+
+@dataclass
+class _Sheet:
+    """The metric of all agents as arrays, and a bootstrap for every set of episodes that is asked for."""
+
+    frame: pd.DataFrame
+    metric: Mapping[str, str]
+    roles: Roles
+    draws: int
+    seed: int
+    _samples: dict[bytes, Bootstrap] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.better = self.metric["better"]
+        self.agents = list(dict.fromkeys(self.frame["agent"]))
+        for name in (self.roles.baseline, self.roles.floor, self.roles.oracle):
+            if name is not None and name not in self.agents:
+                raise UnknownNameError("agent in these results", name, self.agents)
+        self.levels = rows_of.factors(self.frame)
+        self.cells = rows_of.cells(self.levels)
+        self.values = {agent: rows_of.table(self.frame, agent, self.metric["name"]) for agent in self.agents}
+        self.whole = {agent: ~np.isnan(x).any(axis=0) for agent, x in self.values.items()}
+        self.draws = max(self.draws, needed_draws(len(self.rivals)))
+
+    @property
+    def rivals(self) -> list[str]:
+        """Those that are judged: neither the baseline nor a bound."""
+        return [name for name in self.agents if name != self.roles.baseline and name not in self.roles.privileged]
+
+    def bootstrap(self, mask: np.ndarray) -> Bootstrap:
+        key = mask.tobytes()
+        if key not in self._samples:
+            levels = {factor: level[mask] for factor, level in self.levels.items()}
+            self._samples[key] = Bootstrap(levels, self.draws, self.seed)
+        return self._samples[key]
+
+    def finished(self, *agents: str | None) -> np.ndarray:
+        """Which episodes all of `agents` finished with all their seeds; none when one of them is ``None``."""
+        if any(agent is None for agent in agents):
+            return np.zeros(len(self.cells), dtype=bool)
+        return np.logical_and.reduce([self.whole[agent] for agent in agents if agent is not None])
+
+    def end(self, agent: str | None, mask: np.ndarray) -> np.ndarray:
+        """Mean over seeds of an end of the score on the episodes of `mask`."""
+        return self.values[str(agent)][:, mask].mean(axis=0)
+
+    def trainings(self, *agents: str) -> int | None:
+        counts = [len(self.values[agent]) for agent in agents if agent in self.roles.trained]
+        return min(counts) if counts else None
+
+
+def check(frame: pd.DataFrame, metric: Mapping[str, str], terms: Mapping[str, Any]) -> None:
+    """Refuse rows from which no fair comparison can be made; see :func:`netllm_gym.evaluation.rows.check_paired`."""
+    rows_of.check_paired(frame, metric["name"], tuple(terms))
+
+
+def _spread(prefix: str, names: tuple[str, str], ends: tuple[float, float]) -> dict[str, float]:
+    return {f"{prefix}_{name}": end for name, end in zip(names, ends, strict=True)}
+
+
+def _own(sheet: _Sheet, agent: str, ok: np.ndarray) -> dict[str, float]:
+    """What an agent's episodes say by themselves."""
+    x, sample = sheet.values[agent][:, ok], sheet.bootstrap(ok)
+    per_episode, runs = x.mean(axis=0), x.ravel()
+    drawn = sample.resampled({agent: x}, lambda weights: stats.iqm(runs, weights[agent]))
+    return {
+        "mean": float(x.mean()),
+        **_spread("ci", ("low", "high"), sample.mean(x, agent).interval()),
+        "iqm": float(stats.iqm(runs)),
+        **_spread("iqm", ("low", "high"), percentile_interval(drawn)),
+        "median": float(np.median(per_episode)),
+        "tail": stats.tail_mean(per_episode, sheet.better),
+    }
+
+
+def _score(sheet: _Sheet, agent: str, ok: np.ndarray) -> dict[str, float]:
+    """How far from the floor to the oracle."""
+    ends = ok & sheet.finished(sheet.roles.floor, sheet.roles.oracle)
+    if not ends.any():
+        return {}
+    low, high = sheet.end(sheet.roles.floor, ends), sheet.end(sheet.roles.oracle, ends)
+    if not np.sum(high - low):
+        return {}
+    found = sheet.bootstrap(ends).ratio(sheet.values[agent][:, ends] - low, high - low, agent)
+    return {"score": found.value, **_spread("score", ("low", "high"), found.interval())}
+
+
+def _regret(sheet: _Sheet, agent: str, ok: np.ndarray) -> dict[str, float]:
+    """What the oracle gains over the agent."""
+    ends = ok & sheet.finished(sheet.roles.oracle)
+    if not ends.any():
+        return {}
+    sign = 1.0 if sheet.better == "higher" else -1.0
+    lost = sign * (sheet.end(sheet.roles.oracle, ends) - sheet.values[agent][:, ends])
+    found = sheet.bootstrap(ends).mean(lost, agent)
+    return {"regret": found.value, **_spread("regret", ("low", "high"), found.interval())}
+
+
+def _costs(own: pd.DataFrame, terms: Mapping[str, Any]) -> dict[str, float]:
+    """The reward's terms, and what a decision costs."""
+    row = {term: float(own[term].mean()) for term in terms}
+    row["repeat_rate"] = float(own["repeat_rate"].mean()) if "repeat_rate" in own else math.nan
+    alone = own[own["lockstep"] == 1] if "lockstep" in own else own
+    for column in ("latency_p50_ms", "latency_p99_ms"):
+        row[column] = float(alone[column].median()) if column in own else math.nan
+    row["decision_cost_ms"] = float(own["latency_p50_ms"].median()) if "latency_p50_ms" in own else math.nan
+    return row
+
+
+def _margin(sheet: _Sheet) -> Margin | None:
+    """The half-width of the equivalence region in the metric's unit."""
+    roles = sheet.roles
+    given = roles.margin or {"share": EQUIVALENCE, "of": SPAN}
+    reason = str(given.get("reason", ""))
+    if given["of"] == BASELINE:
+        ok = sheet.finished(roles.baseline)
+        return Margin(given["share"] * abs(float(sheet.end(roles.baseline, ok).mean())), reason) if ok.any() else None
+    ends = sheet.finished(roles.floor, roles.oracle)
+    if not ends.any():
+        return None
+    span = sheet.end(roles.oracle, ends).mean() - sheet.end(roles.floor, ends).mean()
+    return Margin(given["share"] * abs(float(span)), reason)
+
+
+def _compare(sheet: _Sheet) -> dict[str, Comparison]:
+    """Every agent against the baseline, on the episodes that both finished."""
+    baseline, found = sheet.roles.baseline, {}
+    if baseline is None:
+        return {}
+    for agent in sheet.agents:
+        both = sheet.finished(agent, baseline)
+        if agent != baseline and both.any():
+            found[agent] = compare(
+                sheet.values[agent][:, both], sheet.values[baseline][:, both], sheet.bootstrap(both), sheet.better,
+                (agent, baseline), sheet.cells[both], sheet.trainings(agent, baseline),
+            )  # fmt: skip
+    return found
+
+
+def _compared(found: Comparison) -> dict[str, Any]:
+    """The columns of a comparison."""
+    return {
+        "difference": found.difference,
+        **_spread("difference", ("low", "high"), found.interval),
+        "p_value": found.p_value,
+        "win_rate": found.wins,
+        "improvement": found.improvement[0],
+        **_spread("improvement", ("low", "high"), found.improvement[1:]),
+        "half_of_lead": found.influence.half,
+        "without_three": found.influence.without_three,
+    }
+
+
+def assess(
+    frame: pd.DataFrame,
+    metric: Mapping[str, str],
+    terms: Mapping[str, Mapping[str, str]],
+    roles: Roles | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Assessment:
+    """Summarise and judge paired episodes; see :func:`summarise` for the table."""
+    check(frame, metric, terms)
+    sheet = _Sheet(frame, metric, roles or Roles(), draws, seed)
+    comparisons, margin = _compare(sheet), _margin(sheet)
+    judged = [agent for agent in sheet.rivals if agent in comparisons]
+    verdicts = dict(zip(judged, judge([comparisons[a] for a in judged], sheet.better, margin), strict=True))
+    lost = sheet.roles.baseline is not None and not sheet.whole[sheet.roles.baseline].all()
+    rows = []
+    for agent in sheet.agents:
+        own, ok = frame[frame["agent"] == agent], sheet.whole[agent]
+        failed = int(own["failed"].sum())
+        row: dict[str, Any] = {
+            "agent": agent,
+            "privileged": agent in sheet.roles.privileged,
+            "episodes": len(ok),
+            "failed": failed,
+            "recordings": len(set(sheet.cells[ok])),
+            "seeds": len(sheet.values[agent]),
+        }
+        if ok.any():
+            row |= _own(sheet, agent, ok) | _score(sheet, agent, ok) | _regret(sheet, agent, ok)
+        row |= _costs(own, terms)
+        row["verdict"] = "baseline" if agent == sheet.roles.baseline else "bound" if row["privileged"] else ""
+        row["why"] = ""
+        if agent in comparisons:
+            row |= _compared(comparisons[agent])
+        if not row["verdict"] and failed:
+            verdicts[agent] = Verdict("undecided", reason=f"{failed} failed episodes: what remains is no fair sample")
+        elif agent in verdicts and lost:
+            verdicts[agent] = Verdict("undecided", reason="the baseline failed in some episodes")
+        if agent in verdicts:
+            said = verdicts[agent]
+            row |= {
+                "verdict": str(said), "why": said.reason,
+                "p_holm": said.p_difference, "p_equivalent": said.p_equivalent,
+            }  # fmt: skip
+        rows.append(row)
+    table = pd.DataFrame(rows).reindex(columns=[*COLUMNS, *terms, *COSTS])
+    table["_order"] = table["mean"] * (-1.0 if sheet.better == "higher" else 1.0)
+    table = table.sort_values(["privileged", "_order"], kind="stable", ignore_index=True).drop(columns="_order")
+    table.attrs |= {
+        "margin": margin.value if margin else None,
+        "margin_reason": margin.reason if margin else "",
+        "family": len(judged),
+        "draws": sheet.draws,
+        "groups": _described(sheet),
+    }
+    return Assessment(table, comparisons, verdicts, margin)
+
+
+def _described(sheet: _Sheet) -> str:
+    """What the episodes are grouped by: ``6 videos × 21 users``."""
+    sample = sheet.bootstrap(np.ones(len(sheet.cells), dtype=bool))
+    return " × ".join(f"{count} {factor}{'s' * (count != 1)}" for factor, count in sample.levels.items())
 
 
 def summarise(
@@ -59,145 +300,39 @@ def summarise(
     floor: str | None = None,
     oracle: str | None = None,
     privileged: frozenset[str] = frozenset(),
-    draws: int = 4000,
+    draws: int = DRAWS,
     seed: int = 0,
+    trained: frozenset[str] = frozenset(),
+    margin: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Summarise paired episodes, one row per agent, best first, privileged agents (bounds, not rivals) last.
 
     Args:
-        frame: one row per (agent, training seed, episode).
+        frame: one row per (agent, training seed, episode). Columns ``group:FACTOR`` name the crossed groups of an
+            episode; without any, ``group`` is its recording.
         metric: ``name`` of the headline column and ``better`` (``higher`` or ``lower``).
         terms: columns of the reward's terms.
-        baseline: the agent that the others are compared with.
-        floor, oracle: ends of the normalised score; without them there is no score and no equivalence test.
-        privileged: agents that see the future.
-        draws, seed: of the bootstrap.
+        baseline, floor, oracle, privileged, trained, margin: see :class:`Roles`.
+        draws, seed: of the bootstrap; more are drawn when Holm's correction needs finer p values.
 
     Failed episodes are left out of an agent's own numbers and of its comparison; since what is left is no
     fair sample, such an agent's verdict is ``undecided``.
 
     Returns:
-        Columns: ``agent, privileged, episodes, failed, recordings, seeds, mean, ci_low, ci_high, iqm,
-            iqm_low,
-        iqm_high, median, tail, difference, difference_low, difference_high, p_holm, win_rate,
-        improvement, improvement_low, improvement_high, verdict, score, score_low, score_high, regret, regret_low,
-        regret_high``, the terms, ``repeat_rate, latency_p50_ms,
-        latency_p99_ms, decision_cost_ms``. ``tail`` is the mean of the worst 5 %. Latencies are medians over
-        episodes of each episode's percentile, of episodes played alone; ``decision_cost_ms`` is the median
-        over all, a batched decision counting its share of the batch. ``regret``: what the oracle
-        gains over the agent, never negative where the oracle is a bound. ``attrs["margin"]`` is the half-width of
-        the equivalence region.
+        The columns :data:`COLUMNS`, the terms and :data:`COSTS`. ``…_low`` and ``…_high`` are ends of 95 % intervals.
+        ``recordings`` counts distinct combinations of groups. ``tail`` is the mean of the worst 5 %. ``difference`` is
+        paired, agent - baseline. ``p_holm`` and ``p_equivalent`` are corrected over all agents that are judged. ``why``
+        says what keeps a verdict undecided. ``half_of_lead``: how many recordings carry half of the difference;
+        ``without_three``: the difference without the three that carry most of it. ``regret``: what the oracle gains
+        over the agent, never negative where the oracle is a bound. Latencies are medians over episodes of each
+        episode's percentile, of episodes played alone; ``decision_cost_ms`` is the median over all, a batched decision
+        counting its share of the batch. ``attrs`` has the ``margin`` of equivalence and its reason, the ``family`` of
+        tests, the ``draws`` and the ``groups``.
 
     Raises:
-        DatasetError: see :func:`check_paired`.
+        DatasetError: see :func:`netllm_gym.evaluation.rows.check_paired`.
         UnknownNameError: a baseline, floor or oracle that did not play.
+        ConfigError: a margin that is none.
     """
-    name, better = metric["name"], metric["better"]
-    check_paired(frame, name, tuple(terms))
-    agents = list(dict.fromkeys(frame["agent"]))
-    for reference in (baseline, floor, oracle):
-        if reference is not None and reference not in agents:
-            raise UnknownNameError("agent in these results", reference, agents)
-    groups = frame.drop_duplicates("episode").sort_values("episode")["group"].to_numpy()
-    values = {agent: table(frame, agent, name) for agent in agents}
-    whole = {agent: ~np.isnan(values[agent]).any(axis=0) for agent in agents}
-    samples = {}
-
-    def bootstrap(mask: np.ndarray) -> stats.Bootstrap:
-        key = mask.tobytes()
-        if key not in samples:
-            samples[key] = stats.Bootstrap(groups[mask], draws, seed)
-        return samples[key]
-
-    rows, comparisons = [], {}
-    for who, agent in enumerate(agents):
-        own = frame[frame["agent"] == agent]
-        ok = whole[agent]
-        row: dict[str, Any] = {
-            "agent": agent,
-            "privileged": agent in privileged,
-            "episodes": len(ok),
-            "failed": int(own["failed"].sum()),
-            "recordings": len(set(groups[ok])),
-            "seeds": len(values[agent]),
-        }
-        if ok.any():
-            x = values[agent][:, ok]
-            sample = bootstrap(ok)
-            per_episode = x.mean(axis=0)
-            row["mean"] = float(x.mean())
-            row["ci_low"], row["ci_high"] = stats.interval(sample.mean(x, who))
-            row["iqm"] = float(stats.iqm(per_episode))
-            row["iqm_low"], row["iqm_high"] = stats.interval(sample.statistic(per_episode, stats.iqm))
-            row["median"] = float(np.median(per_episode))
-            row["tail"] = stats.tail_mean(per_episode, better)
-            both = ok & whole[baseline] if baseline else np.zeros_like(ok)
-            if baseline and agent != baseline and both.any():
-                pair = (who, agents.index(baseline))
-                comparisons[agent] = stats.compare(
-                    values[agent][:, both], values[baseline][:, both], bootstrap(both), better, pair
-                )
-            ends = ok & whole[floor] & whole[oracle] if floor and oracle else np.zeros_like(ok)
-            if floor and oracle and ends.any():
-                low, high = values[floor][:, ends].mean(axis=0), values[oracle][:, ends].mean(axis=0)
-                row["score"] = stats.normalised_score(values[agent][:, ends].mean(axis=0), low, high)
-                scores = bootstrap(ends).score(values[agent][:, ends], low, high, who)
-                if np.isfinite(scores).all():
-                    row["score_low"], row["score_high"] = stats.interval(scores)
-            bounded = ok & whole[oracle] if oracle else np.zeros_like(ok)
-            if oracle and bounded.any():
-                sign = 1.0 if better == "higher" else -1.0
-                lost = sign * (values[oracle][:, bounded].mean(axis=0) - values[agent][:, bounded])
-                row["regret"] = float(lost.mean())
-                row["regret_low"], row["regret_high"] = stats.interval(bootstrap(bounded).mean(lost, who))
-        for term in terms:
-            row[term] = float(own[term].mean())
-        row["repeat_rate"] = float(own["repeat_rate"].mean()) if "repeat_rate" in own else math.nan
-        alone = own[own["lockstep"] == 1] if "lockstep" in own else own
-        for column in ("latency_p50_ms", "latency_p99_ms"):
-            row[column] = float(alone[column].median()) if column in own else math.nan
-        row["decision_cost_ms"] = float(own["latency_p50_ms"].median()) if "latency_p50_ms" in own else math.nan
-        rows.append(row)
-
-    margin = None
-    if floor and oracle:
-        ends = whole[floor] & whole[oracle]
-        if ends.any():
-            span = values[oracle][:, ends].mean() - values[floor][:, ends].mean()
-            margin = stats.EQUIVALENCE * abs(float(span))
-    # Bounds are not rivals: they enter no family of tests and get no verdict.
-    ranked = [agent for agent in comparisons if agent not in privileged]
-    corrected = dict(zip(ranked, stats.holm([comparisons[agent].p_value for agent in ranked]), strict=True))
-    for row in rows:
-        agent = row["agent"]
-        row["verdict"] = "baseline" if agent == baseline else "bound" if row["privileged"] else ""
-        if agent not in comparisons:
-            if not row["verdict"] and row["failed"]:
-                row["verdict"] = "undecided"
-            continue
-        found = comparisons[agent]
-        row["difference"], row["difference_low"], row["difference_high"] = (
-            found.difference,
-            found.low,
-            found.high,
-        )
-        row["win_rate"] = found.wins
-        row["improvement"], row["improvement_low"], row["improvement_high"] = found.improvement
-        if agent in corrected:
-            row["p_holm"] = float(corrected[agent])
-            recordings = len(set(groups[whole[agent] & whole[baseline]]))
-            lost = row["failed"] or not whole[baseline].all()
-            row["verdict"] = "undecided" if lost else stats.verdict(found, row["p_holm"], recordings, better, margin)
-    columns = [
-        "agent", "privileged", "episodes", "failed", "recordings", "seeds", "mean", "ci_low", "ci_high",
-        "iqm", "iqm_low", "iqm_high", "median", "tail", "difference", "difference_low", "difference_high",
-        "p_holm", "win_rate", "improvement", "improvement_low", "improvement_high", "verdict",
-        "score", "score_low", "score_high",
-        "regret", "regret_low", "regret_high", *terms,
-        "repeat_rate", "latency_p50_ms", "latency_p99_ms", "decision_cost_ms",
-    ]  # fmt: skip
-    summary = pd.DataFrame(rows).reindex(columns=columns)
-    summary["_order"] = summary["mean"] * (-1.0 if better == "higher" else 1.0)
-    summary = summary.sort_values(["privileged", "_order"], kind="stable", ignore_index=True).drop(columns="_order")
-    summary.attrs["margin"] = margin
-    return summary
+    roles = Roles(baseline, floor, oracle, privileged, trained, margin)
+    return assess(frame, metric, terms, roles, draws, seed).table

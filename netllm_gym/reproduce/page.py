@@ -15,6 +15,7 @@ from netllm_gym.evaluation import canvas
 from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty
 from netllm_gym.evaluation.generalisation import meaning_of_standing, standings
 from netllm_gym.evaluation.heatmap import heatmap
+from netllm_gym.evaluation.verdicts import plain
 from netllm_gym.files import write_text
 from netllm_gym.reproduce.table import LEGEND, MARKS, against_best, by_task, columns, command_of, gaps, headline
 
@@ -64,7 +65,7 @@ def _html_table(lines: Sequence[str]) -> str:
 
     def cell(text: str) -> str:
         shown = escape(text.strip())
-        for mark, kind in ((MARKS[name], name) for name in MARKS):
+        for mark, kind in {mark: plain(name) for name, mark in MARKS.items()}.items():
             if f"] {mark}" in shown:
                 shown = shown.replace(f"] {mark}", f'] <span class="{kind}">{mark}</span>')
         if "[" in shown and "]" in shown:
@@ -89,7 +90,7 @@ def _sentences(outcomes: Sequence[Outcome]) -> str:
         if math.isnan(row["difference"]):
             continue
         lines.append(
-            f'<li>{escape(row["setting"])}: <span class="{row["verdict"]}">{row["verdict"]}</span>: '
+            f'<li>{escape(row["setting"])}: <span class="{plain(row["verdict"])}">{row["verdict"]}</span>: '
             f"{escape(row['agent'])} against {escape(row['rival'])}: {name} {number(row['difference'], signed=True)} "
             f"{interval(row['low'], row['high'], True)}, {percent(row['relative'], True)}</li>"
         )

@@ -17,6 +17,7 @@ from netllm_gym.agents import registry
 from netllm_gym.agents.registry import make_agent
 from netllm_gym.errors import NetLLMGymError, UnknownNameError
 from netllm_gym.evaluation.settings import Setting, list_settings, load_setting
+from netllm_gym.plugins import toml_tables
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def tasks() -> dict[str, Task]:
     """Return the tasks of the headline table by name."""
     text = files("netllm_gym.evaluation").joinpath("headline.toml").read_text(encoding="utf-8")
     found = {}
-    for name, entry in tomllib.loads(text).items():
+    for name, entry in {**toml_tables("netllm_gym.headline"), **tomllib.loads(text)}.items():
+        entry = dict(entry)
         known = [Published(**item) for item in entry.pop("published", ())]
         lists: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()

@@ -7,22 +7,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from netllm_gym.evaluation.bootstrap import DRAWS
 from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty, table
 from netllm_gym.evaluation.generalisation import generalisation_gap, meaning_of_standing
-from netllm_gym.evaluation.summary import summarise
+from netllm_gym.evaluation.summary import Assessment, assess
+from netllm_gym.evaluation.verdicts import MIN_GROUPS, MIN_TRAININGS, Verdict, judge
 
 if TYPE_CHECKING:
     from netllm_gym.reproduce import Outcome
 
-MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "undecided": "?"}
+MARKS = {
+    "better": "▲", "method better": "▲", "checkpoint better": "△",
+    "worse": "▼", "method worse": "▼", "checkpoint worse": "▽",
+    "equivalent": "=", "method equivalent": "=", "checkpoint equivalent": "=", "undecided": "?",
+}  # fmt: skip
 LEGEND = (
-    "Brackets: 95 % bootstrap intervals, resampled by source recording and training seed. Against the baseline, on the "
-    "same episodes, Holm-corrected: ▲ better, ▼ worse, = equivalent, ? undecided. Bounds see the future and are not "
-    "ranked. Published numbers are on other episodes and carry no verdict."
+    "Brackets: 95 % intervals of a studentised bootstrap over the crossed groups of the episodes and over training "
+    f"seeds. Against the baseline, on the same episodes, corrected by Holm over all agents and settings of a task "
+    f"({DRAWS:,} draws, so no p below {2 / (DRAWS + 1):.0e}): ▲ better, ▼ worse, = equivalent, ? undecided; △ and ▽ "
+    f"speak of one checkpoint, as the agent has fewer than {MIN_TRAININGS} trainings here. Fewer than {MIN_GROUPS} "
+    "recordings, videos or viewers decide nothing. Bounds see the future and are not ranked. Published numbers are on "
+    "other episodes and carry no verdict."
 )
 
 
@@ -40,14 +50,36 @@ def columns(outcomes: Sequence[Outcome]) -> list[str]:
     return sorted(names, key=lambda name: name not in outcomes[0].cell.task.rules_only)
 
 
+def judged_together(assessments: Sequence[Assessment], better: str) -> list[dict[str, Verdict]]:
+    """Return the verdicts of several settings, corrected over all of them: they are claimed together."""
+    family = [
+        (place, agent)
+        for place, found in enumerate(assessments)
+        for agent, said in found.verdicts.items()
+        if agent in found.comparisons and said.p_difference == said.p_difference
+    ]
+    fresh = judge(
+        [assessments[place].comparisons[agent] for place, agent in family],
+        better,
+        [assessments[place].margin for place, _ in family],
+    )
+    verdicts = [dict(found.verdicts) for found in assessments]
+    for (place, agent), said in zip(family, fresh, strict=True):
+        verdicts[place][agent] = said
+    return verdicts
+
+
 def rows(outcomes: Sequence[Outcome]) -> dict[str, dict[str, tuple[Outcome, pd.Series]]]:
     """Return agent → setting → (cell, row of its summary) of one task, best on the first setting first.
 
     A slow agent's cell repeats the classical agents on fewer episodes; of those, the full cell counts.
     """
     found: dict[str, dict[str, tuple[Outcome, pd.Series]]] = {}
-    for outcome in outcomes:
+    verdicts = judged_together([o.result.assessment for o in outcomes], outcomes[0].result.metric["better"])
+    for outcome, said in zip(outcomes, verdicts, strict=True):
         for _, row in outcome.result.summary().iterrows():
+            if row["agent"] in said:
+                row["verdict"], row["why"] = str(said[row["agent"]]), said[row["agent"]].reason
             found.setdefault(row["agent"], {}).setdefault(outcome.cell.setting.name, (outcome, row))
     return found
 
@@ -94,33 +126,42 @@ def _best_classical(outcome: Outcome) -> str | None:
 
 def against_best(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """Compare every trained agent with the best classical agent of its cell, chosen on the same episodes: the choice
-    favours the classical side.
+    favours the classical side. Verdicts are corrected over all cells given.
     """
-    found = []
+    cells: list[tuple[Outcome, str, list[str], Assessment]] = []
     for outcome in outcomes:
         best = _best_classical(outcome)
         labels = list(dict.fromkeys(agent.label for agent in outcome.cell.learned))
         if best is None or not labels:
             continue
-        m, result = outcome.result.manifest, outcome.result
-        ends = m["floor"], m["oracle"]
-        kept = result.frame[result.frame["agent"].isin([best, *labels, *filter(None, ends)])]
+        result, roles = outcome.result, outcome.result.roles
+        kept = result.frame[result.frame["agent"].isin([best, *labels, *filter(None, (roles.floor, roles.oracle))])]
         # The floor is no rival here: it stays for the margin of equivalence and out of the family of tests.
-        aside = frozenset({*m["privileged"], m["floor"]} - {best})
-        summary = summarise(kept, result.metric, {}, best, *ends, aside).set_index("agent")
+        aside = frozenset(filter(None, {*roles.privileged, roles.floor})) - {best}
+        roles = replace(roles, baseline=best, privileged=aside)
+        cells.append((outcome, best, labels, assess(kept, result.metric, {}, roles)))
+    if not cells:
+        return []
+    verdicts = judged_together([found for *_, found in cells], outcomes[0].result.metric["better"])
+    rows_ = []
+    for (outcome, best, labels, found), said in zip(cells, verdicts, strict=True):
+        table_ = found.table.set_index("agent")
         for label in labels:
-            row = summary.loc[label]
-            found.append(
+            row, verdict = table_.loc[label], said.get(label)
+            rows_.append(
                 {
                     "setting": outcome.cell.setting.name, "agent": label, "rival": best,
                     "difference": float(row["difference"]), "low": float(row["difference_low"]),
                     "high": float(row["difference_high"]),
-                    "relative": float(row["difference"] / abs(summary.loc[best, "mean"])),
+                    "relative": float(row["difference"] / abs(table_.loc[best, "mean"])),
                     "wins": float(row["win_rate"]), "improvement": float(row["improvement"]),
-                    "verdict": row["verdict"], "episodes": int(row["episodes"]),
+                    "half_of_lead": float(row["half_of_lead"]), "without_three": float(row["without_three"]),
+                    "recordings": int(row["recordings"]), "trainings": int(row["seeds"]),
+                    "verdict": str(verdict) if verdict else "", "why": verdict.reason if verdict else "",
+                    "episodes": int(row["episodes"]),
                 }
             )  # fmt: skip
-    return found
+    return rows_
 
 
 def gaps(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -173,14 +214,20 @@ def _rival_lines(outcomes: Sequence[Outcome]) -> list[str]:
         [
             row["setting"], row["agent"], row["rival"],
             f"{number(row['difference'], signed=True)} {interval(row['low'], row['high'], True)}".strip(),
-            percent(row["relative"], True), percent(row["wins"]), row["verdict"] or "–",
+            percent(row["relative"], True), percent(row["wins"]),
+            "–" if math.isnan(row["half_of_lead"]) else f"{row['half_of_lead']:.0f} of {row['recordings']}",
+            number(row["without_three"], signed=True), str(row["trainings"]), row["verdict"] or "–",
         ]
         for row in found
     ]  # fmt: skip
-    head = ["setting", "trained agent", "best classical agent there", "difference", "relative", "wins", "verdict"]
+    head = [
+        "setting", "trained agent", "best classical agent there", "difference", "relative", "wins", "half of it from",
+        "without the three largest", "trainings", "verdict",
+    ]  # fmt: skip
     return [
         "Trained agents against the best classical agent of each setting, which was chosen on the same episodes: that "
-        "favours the classical side.", "", *table(head, body), "",
+        "favours the classical side. *Half of it from*: the least number of recordings that carry half of it.",
+        "", *table(head, body), "",
     ]  # fmt: skip
 
 
@@ -210,12 +257,12 @@ def as_markdown(outcomes: Sequence[Outcome], profile: str, seed: int, left_out: 
     lines += ["## How to reproduce", "", "`results` is the SHA-256 over all rows without clock readings.", ""]
     body = [
         [
-            o.cell.name, str(o.result.manifest["episodes"]), str(o.result.summary()["recordings"].max()),
+            o.cell.name, str(o.result.manifest["episodes"]), str(o.result.summary().attrs["groups"]),
             str(o.result.manifest["traces"]["digest"])[:12], o.result.digest[:12], f"`{command_of(o, profile)}`",
         ]
         for o in outcomes
     ]  # fmt: skip
-    lines += table(["cell", "episodes", "recordings", "traces", "results", "command"], body)
+    lines += table(["cell", "episodes", "groups", "traces", "results", "command"], body)
     return "\n".join(lines) + "\n"
 
 

@@ -80,10 +80,17 @@ def assert_equal_steps(ours, theirs) -> None:
     for mine, other in zip(ours[1:-1], theirs[1:-1], strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-12)
         assert mine.dtype == other.dtype
-    assert set(ours[-1]) == set(theirs[-1])
-    for key, value in theirs[-1].items():
-        there = value if key.startswith("_") else theirs[-1]["_" + key]
-        mine, other = ours[-1][key][there], value[there]
+    assert_equal_infos(ours[-1], theirs[-1])
+
+
+def assert_equal_infos(ours, theirs) -> None:
+    assert set(ours) == set(theirs)
+    for key, value in theirs.items():
+        if isinstance(value, dict):
+            assert_equal_infos(ours[key], value)
+            continue
+        there = value if key.startswith("_") else theirs["_" + key]
+        mine, other = ours[key][there], value[there]
         if value.dtype == object:
             assert mine.tolist() == other.tolist(), key
         else:

@@ -201,7 +201,7 @@ def test_render_is_an_image():
     env = gym.make(ID, jobs=2, render_mode="rgb_array")
     env.reset(seed=0)
     env.step(env.action_space.sample())
-    assert env.render().shape == (320, 720, 3)
+    assert env.render().shape == (420, 960, 3)
 
 
 def test_a_bound_that_is_exceeded_names_its_option():

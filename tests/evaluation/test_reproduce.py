@@ -37,7 +37,7 @@ def test_finished_cells_are_not_played_again(first, monkeypatch):
 
     table, _ = first
     before = table.read_bytes()
-    monkeypatch.setattr(runner, "_play", lambda recipe, units, workers, run: iter(pytest.fail("played") or ())
+    monkeypatch.setattr(runner, "_play", lambda recipe, units, *rest: iter(pytest.fail("played") or ())
                         if units else iter(()))  # fmt: skip
     assert play(table.parent)[0].read_bytes() == before
 

@@ -72,10 +72,61 @@ def test_unfair_rows_are_refused(frame):
         summarise(frame.drop(columns="cost"), METRIC, {})
     mixed = frame.copy()
     mixed.loc[3, "group"] = "elsewhere"
-    with pytest.raises(DatasetError, match="different source recordings"):
+    with pytest.raises(DatasetError, match="episode 3 has a different recording"):
         summarise(mixed, METRIC, {})
     with pytest.raises(UnknownNameError, match="base"):
         summarise(frame, METRIC, {}, "bsae")
+    with pytest.raises(DatasetError, match="column 'group'"):
+        summarise(frame.drop(columns="group"), METRIC, {})
+    crossed = frame.assign(**{"group:video": "v1", "group:viewer": frame["group"]})
+    crossed.loc[7, "group:viewer"] = None
+    with pytest.raises(DatasetError, match="episode 7 of base names no viewer"):
+        summarise(crossed, METRIC, {})
+    crossed.loc[7, "group:viewer"] = "g8"
+    with pytest.raises(DatasetError, match="episode 7 has a different viewer"):
+        summarise(crossed, METRIC, {})
+    for odd in ({"share": 2, "of": "span"}, {"share": 0.1, "of": "spam"}, {"of": "span"}):
+        with pytest.raises(ConfigError, match="a margin needs a share"):
+            summarise(frame, METRIC, {}, margin=odd)
+
+
+def test_one_level_of_a_factor_decides_nothing_and_says_so(frame):
+    crossed = frame.assign(**{"group:video": "only one", "group:viewer": frame["group"]})
+    row = summarise(crossed, METRIC, {}, "base").set_index("agent").loc["good"]
+    assert row["verdict"] == "undecided" and row["why"] == "1 video: fewer than 6 say nothing about others"
+    assert row["difference_high"] < 0, "the interval is that of other viewers of this one video"
+
+
+def test_a_verdict_speaks_of_what_was_sampled(frame):
+    """One training is a checkpoint; five are a method; a rule is itself."""
+    base = frame[frame["agent"] == "base"]["cost"].to_numpy()
+    for seeds, said in ((1, "checkpoint better"), (4, "checkpoint better"), (5, "method better")):
+        shift = 0.01 * np.arange(seeds)
+        many = pd.concat([rows("base", base), *(rows("new", base - 1 + shift[s], s) for s in range(seeds))])
+        found = summarise(many, METRIC, {}, "base", trained=frozenset({"new"})).set_index("agent")
+        assert found.loc["new", "verdict"] == said
+        assert summarise(many, METRIC, {}, "base").set_index("agent").loc["new", "verdict"] == "better"
+        both = summarise(many, METRIC, {}, "base", trained=frozenset({"new", "base"})).set_index("agent")
+        assert both.loc["new", "verdict"] == "checkpoint better", "the baseline is one training"
+
+
+def test_influence_finds_the_recordings_that_carry_a_lead():
+    base = np.zeros(40)
+    lead = np.full(40, -0.1)
+    lead[[4, 9, 30]] = -10.0, -8.0, -6.0
+    found = summarise(pd.concat([rows("base", base), rows("new", lead)]), METRIC, {}, "base").set_index("agent")
+    assert found.loc["new", "half_of_lead"] == 2 and found.loc["new", "recordings"] == 40
+    assert found.loc["new", "without_three"] == pytest.approx(-0.1)
+
+
+def test_a_margin_of_the_baseline_where_there_is_no_oracle(frame):
+    some = frame[frame["agent"].isin(["base", "same", "good"])]
+    margin = {"share": 0.02, "of": "baseline", "reason": "because"}
+    found = summarise(some, METRIC, {}, "base", margin=margin)
+    mean = some[some["agent"] == "base"]["cost"].mean()
+    assert found.attrs["margin"] == pytest.approx(0.02 * mean) and found.attrs["margin_reason"] == "because"
+    assert found.set_index("agent").loc["same", "verdict"] == "equivalent"
+    assert found.attrs["family"] == 2 and found.attrs["groups"] == "40 recordings"
 
 
 class Strict(HTMLParser):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netllm_gym.agents.llm.graph import Graph, Nodes
+from netllm_gym.agents.llm.shared import Bank, with_gain
 from netllm_gym.errors import ConfigError
 
 CHANNELS = 16
@@ -117,13 +118,20 @@ def _module(key: str, space: gym.Space, modality: str, scale: Any, width: int) -
 
 
 class Encoder(nn.Module):
-    """One token per key of a Dict observation; the keys of a graph share one.
+    """One token per key of a Dict observation; the keys of a graph share one. With a `bank`, weights are shared.
 
     Raises:
         ConfigError: a space or modality without an encoder.
     """
 
-    def __init__(self, space: gym.Space, modalities: dict[str, str], scales: dict[str, Any], width: int) -> None:
+    def __init__(
+        self,
+        space: gym.Space,
+        modalities: dict[str, str],
+        scales: dict[str, Any],
+        width: int,
+        bank: Bank | None = None,
+    ) -> None:
         super().__init__()
         if not isinstance(space, gym.spaces.Dict):
             raise ConfigError(
@@ -141,6 +149,12 @@ class Encoder(nn.Module):
             }
         )
 
+        self.gains = nn.ParameterList()
+        if bank is not None:
+            for key, part in [*self.parts.items(), *([("graph", self.graph)] if self.graph else [])]:
+                bank.tie(part, type(part).__name__)
+                self.gains.append(bank.gain(key, width))
+
     @property
     def count(self) -> int:
         """How many tokens an observation becomes."""
@@ -154,7 +168,11 @@ class Encoder(nn.Module):
         steps = observations[self.keys[0]].shape[:2]
         flat = {key: observations[key].flatten(0, 1) for key in self.keys}
         tokens = [part(flat[key]).unflatten(0, steps) for key, part in self.parts.items()]
-        if self.graph is None:
-            return tokens, None
-        token, nodes = self.graph(flat)
-        return [*tokens, token.unflatten(0, steps)], Nodes(*(x.unflatten(0, steps) for x in nodes))
+        nodes = None
+        if self.graph is not None:
+            token, found = self.graph(flat)
+            tokens.append(token.unflatten(0, steps))
+            nodes = Nodes(*(x.unflatten(0, steps) for x in found))
+        if len(self.gains):
+            tokens = [with_gain(token, gain) for token, gain in zip(tokens, self.gains, strict=True)]
+        return tokens, nodes

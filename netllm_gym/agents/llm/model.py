@@ -29,6 +29,7 @@ from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.encoder import Encoder
 from netllm_gym.agents.llm.graph import Nodes
 from netllm_gym.agents.llm.head import Head
+from netllm_gym.agents.llm.shared import Bank
 from netllm_gym.agents.llm.words import Words
 from netllm_gym.errors import ConfigError, DatasetError
 
@@ -73,6 +74,7 @@ class DecisionModel(nn.Module):
         backbone: shared with other models, with its adapters in; by default this model loads its own.
         adapter: name of this model's adapter in it.
         description: the task in words, read by the backbone before the first step.
+        bank: encoders and heads shared with the models of other tasks.
 
     Raises:
         ConfigError: a space, backbone or objective that do not fit together.
@@ -92,6 +94,7 @@ class DecisionModel(nn.Module):
         backbone: nn.Module | None = None,
         adapter: str = "default",
         description: str = "",
+        bank: Bank | None = None,
     ) -> None:
         super().__init__()
         continuous = isinstance(action_space, gym.spaces.Box)
@@ -112,7 +115,7 @@ class DecisionModel(nn.Module):
                 self.backbone = with_lora(own, config)
             elif config.tuning == "full":
                 self.backbone.requires_grad_(True)
-            self.encoder = Encoder(observation_space, modalities, scales, size)
+            self.encoder = Encoder(observation_space, modalities, scales, size, bank)
             self.head = Head(action_space, size, self.encoder.graph.count if self.encoder.graph else 0)
             self.norm = nn.LayerNorm(size)
             if config.tokens == "fused":
@@ -129,6 +132,8 @@ class DecisionModel(nn.Module):
                 drawn = vocabulary.rms * torch.randn(size) if first is None else first
                 self.start_token = nn.Parameter(drawn)
                 first = None
+            if bank is not None:
+                self._share(bank, type(action_space).__name__)
         if config.final_norm == "learnt":
             norm = final_norm(self.backbone)
             if norm is None:
@@ -153,6 +158,17 @@ class DecisionModel(nn.Module):
                 f"context {config.context} is {config.context * self.tokens_per_step} tokens{ahead}, "
                 f"backbone {config.backbone} holds {self.longest}"
             )
+
+    def _share(self, bank: Bank, kind: str) -> None:
+        """Take what other tasks' models have of the same kind and shape."""
+        named = {"norm": self.norm, f"head {kind}": getattr(self.head, "pointer" if self.head.points else "linear")}
+        named |= {
+            name: getattr(self, name) for name in ("mixer", "return_token", "action_token") if hasattr(self, name)
+        }
+        for name, module in named.items():
+            bank.tie(module, name)
+        if hasattr(self, "start_token"):
+            self.start_token = bank.gains.setdefault("start", self.start_token)
 
     @property
     def device(self) -> torch.device:

@@ -20,7 +20,7 @@ from netllm_gym.errors import CheckpointError, NetLLMGymError
 from netllm_gym.files import write_json
 
 _REST = "encoder_head.safetensors"
-_ADAPTER = "adapter_model.safetensors"
+ADAPTER = "adapter_model.safetensors"
 
 
 def _card(about: dict[str, Any], trainable: int) -> str:
@@ -91,6 +91,25 @@ def _adapter_config(model: DecisionModel, config: LLMConfig, target: Path) -> No
     write_json(path, about)
 
 
+def write_adapter(model: DecisionModel, config: LLMConfig, target: Path) -> None:
+    """Write a model's adapter in peft's format."""
+    from peft import get_peft_model_state_dict
+
+    backbone: Any = model.backbone
+    _adapter_config(model, config, target)
+    tensors = get_peft_model_state_dict(backbone, adapter_name=model.adapter, save_embedding_layers=False)
+    save_file(halves(tensors), target / ADAPTER)
+
+
+def halves(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Half precision where that loses nothing (parameters are rounded after training), else as it is."""
+    short = {key: value.half() for key, value in tensors.items()}
+    return {
+        key: (short[key] if torch.equal(short[key].to(value.dtype), value) else value).contiguous()
+        for key, value in tensors.items()
+    }
+
+
 def save(agent: LLMAgent, folder: str | Path) -> Path:
     """Write a checkpoint folder; the same training writes the same bytes."""
     from minari.serialization import serialize_space
@@ -114,23 +133,10 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
     adapted = agent.config.tuning == "lora"
     rest = {key: value for key, value in learnt.items() if not (adapted and "lora_" in key)}
 
-    def stored(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Half precision where that loses nothing (parameters are rounded after training), else as it is."""
-        halves = {key: value.half() for key, value in tensors.items()}
-        return {
-            key: (halves[key] if torch.equal(halves[key].to(value.dtype), value) else value).contiguous()
-            for key, value in tensors.items()
-        }
-
     def fill(target: Path) -> None:
         if adapted:
-            from peft import get_peft_model_state_dict
-
-            backbone: Any = model.backbone
-            _adapter_config(model, agent.config, target)
-            tensors = get_peft_model_state_dict(backbone, adapter_name=model.adapter, save_embedding_layers=False)
-            save_file(stored(tensors), target / _ADAPTER)
-        save_file(stored(rest), target / _REST)
+            write_adapter(model, agent.config, target)
+        save_file(halves(rest), target / _REST)
         card = _card(about, sum(p.numel() for p in model.parameters() if p.requires_grad))
         (target / "README.md").write_text(card, encoding="utf-8")
 
@@ -140,7 +146,22 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
     return written
 
 
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
+def adapter_tensors(path: Path, adapter: str) -> dict[str, torch.Tensor]:
+    """An adapter's tensors by the backbone's own names (peft's leave out what the adapter is called)."""
+    return {
+        key.replace(".lora_A.weight", f".lora_A.{adapter}.weight").replace(
+            ".lora_B.weight", f".lora_B.{adapter}.weight"
+        ): value
+        for key, value in read_tensors(path).items()
+    }
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file as float32.
+
+    Raises:
+        CheckpointError: it is missing or broken.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path} is missing")
     try:
@@ -202,19 +223,11 @@ def load(
         raise CheckpointError(f"{source}: backbone {config.backbone} here is not the one the agent was trained on")
     adapted = config.tuning == "lora"
     names = {key for key in model.trainable() if not (adapted and "lora_" in key)}
-    _fill(model, _tensors(folder / _REST), names, folder / _REST)
+    _fill(model, read_tensors(folder / _REST), names, folder / _REST)
     if adapted:
-        # peft names a tensor without the adapter's name; ours are the model's own names.
-        prefix = "backbone."
-        tensors = {
-            prefix
-            + key.replace(".lora_A.weight", f".lora_A.{adapter}.weight").replace(
-                ".lora_B.weight", f".lora_B.{adapter}.weight"
-            ): value
-            for key, value in _tensors(folder / _ADAPTER).items()
-        }
+        tensors = {f"backbone.{k}": value for k, value in adapter_tensors(folder / ADAPTER, adapter).items()}
         names = {key for key in model.trainable() if "lora_" in key}
-        _fill(model, tensors, names, folder / _ADAPTER)
+        _fill(model, tensors, names, folder / ADAPTER)
     known = {key: about.get(key, {}) for key in ("modalities", "scales", "dataset")}
     agent = LLMAgent(model, about["env_id"], {**spaces, **known}, about.get("results", {}), temperature)
     if merge or (merge is None and adapted and backbone is None and not config.four_bit):

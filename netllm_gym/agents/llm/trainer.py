@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -99,24 +99,29 @@ class _Trainer(Trainer):
         model: Any = self.model
         model.eval()
         self.exchange()
-        totals, decisions, found_there = {"eval_loss": 0.0, "eval_score": 0.0}, 0, {}
+        groups = self.held_out if isinstance(self.held_out, dict) else {"": self.held_out}
         with torch.inference_mode():
-            for number, batch in enumerate(
-                DataLoader(self.held_out, self.args.eval_batch_size, collate_fn=self.data_collator)
-            ):
-                batch = self._prepare_inputs(batch)
-                found, count = model(**batch), int(batch["mask"].sum())
-                for key in ("loss", "score"):
-                    totals[f"eval_{key}"] += float(found[key]) * count
-                decisions += count
-                if number == 0 and isinstance(self.decider, DecisionModel):
-                    found_there = diagnose(self.decider, batch)
+            found = {name: self._means(model, rows) for name, rows in groups.items()}
+            first = self._prepare_inputs(self.data_collator(list(next(iter(groups.values())))[:16]))
+            inside = diagnose(self.decider, first) if isinstance(self.decider, DecisionModel) else {}
         self.exchange()
-        metrics = {key: value / decisions for key, value in totals.items()}
-        metrics["eval_choice"] = choice(metrics["eval_loss"], metrics["eval_score"])
-        self.log({**metrics, **found_there, **self.shares})
+        metrics = {f"eval_{key}": float(np.mean([one[key] for one in found.values()])) for key in ("loss", "score")}
+        metrics["eval_choice"] = float(np.mean([choice(one["loss"], one["score"]) for one in found.values()]))
+        each = {f"eval_{name}_{key}": value for name, one in found.items() if name for key, value in one.items()}
+        self.log({**metrics, **each, **inside, **self.shares})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _means(self, model: Any, rows: Sequence[Any]) -> dict[str, float]:
+        """Mean loss and score over the decisions of some windows."""
+        totals, decisions = {"loss": 0.0, "score": 0.0}, 0
+        for batch in DataLoader(rows, self.args.eval_batch_size, collate_fn=self.data_collator):  # type: ignore[arg-type]
+            batch = self._prepare_inputs(batch)
+            found, count = model(**batch), int(batch["mask"].sum())
+            for key in totals:
+                totals[key] += float(found[key]) * count
+            decisions += count
+        return {key: value / decisions for key, value in totals.items()}
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(str(output_dir or self.args.output_dir))
@@ -180,7 +185,7 @@ class _Log(TrainerCallback):
             control.should_evaluate = control.should_save = control.should_training_stop = True
 
 
-def _fit_statistics(model: DecisionModel, experience: Experience, quantile: float) -> None:
+def fit_statistics(model: DecisionModel, experience: Experience, quantile: float) -> None:
     """Set the scales that come from the data: of returns, of the target return, of continuous actions."""
     returns = experience.returns()
     to_go = np.concatenate([np.abs(episode.returns_to_go()) for episode in experience.episodes])
@@ -236,7 +241,7 @@ def fresh_model(config: LLMConfig, experience: Experience, **shared: Any) -> Dec
     """Build the network for an experience, with the statistics that come from it; `shared` as for the model."""
     spaces = (experience.observation_space, experience.action_space)
     model = DecisionModel(config, *spaces, experience.modalities, experience.scales, **shared)
-    _fit_statistics(model, experience, config.target_quantile)
+    fit_statistics(model, experience, config.target_quantile)
     return model
 
 
@@ -244,20 +249,22 @@ def fit(
     model: Any,
     config: LLMConfig,
     data: Sequence[Any],
-    valid: Sequence[Any] | None,
+    valid: Sequence[Any] | Mapping[str, Sequence[Any]] | None,
     batches: Callable[[Sequence[Any]], dict[str, Any]],
     folder: Path,
     resume: bool,
     minutes: float | None,
     progress: Callable[[str], None] | None,
+    rows: int | None = None,
 ) -> dict[str, Any]:
     """Run the trainer on `model` (it returns ``loss`` and ``score``, lists what it learns by ``trainable()`` and has
-    ``llm_config``); return what was measured. Arguments otherwise as for :func:`train`.
+    ``llm_config``); return what was measured. Several named groups of `valid` count equally. `rows` of `data` make a
+    step (by default ``config.batch_size``). Arguments otherwise as for :func:`train`.
     """
     strategy = "steps" if valid is not None else "no"
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"),
-        per_device_train_batch_size=config.batch_size,
+        per_device_train_batch_size=rows or config.batch_size,
         per_device_eval_batch_size=4 * config.batch_size,
         max_steps=config.steps,
         learning_rate=config.learning_rate,
@@ -288,11 +295,12 @@ def fit(
         args=arguments,
         data_collator=batches,
         train_dataset=data,
-        eval_dataset=valid,
+        eval_dataset=[row for group in valid.values() for row in group] if isinstance(valid, Mapping) else valid,
         callbacks=callbacks,
         minutes=minutes,
     )
     trainer.remove_callback(PrinterCallback)
+    trainer.held_out = dict(valid) if isinstance(valid, Mapping) else valid
     log.trainer = trainer
     where = Path(str(arguments.output_dir))
     last = newest_complete(where) if resume and where.is_dir() else None

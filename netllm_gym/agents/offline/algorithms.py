@@ -196,6 +196,33 @@ class TransformerAgent(Agent):
         return _modules(self.algorithm)
 
 
+def _dataset(experience: Experience, view: FlatView, code: ActionCode) -> Any:
+    d3rlpy = _import()
+    terminals = [np.eye(1, len(episode.rewards), len(episode.rewards) - 1)[0] for episode in experience.episodes]
+    return d3rlpy.dataset.MDPDataset(
+        np.concatenate([view.many(episode.observations) for episode in experience.episodes]),
+        np.concatenate([code.encode(episode.actions) for episode in experience.episodes]).reshape(-1, 1),
+        np.concatenate([episode.rewards for episode in experience.episodes]).reshape(-1, 1),
+        np.concatenate(terminals),
+        action_space=d3rlpy.ActionSpace.DISCRETE,
+        action_size=code.count,
+    )
+
+
+def as_mdp_dataset(experience: Experience) -> Any:
+    """Return experience as a ``d3rlpy.dataset.MDPDataset``: flat scaled observations, numbered actions.
+
+    ``d3rlpy.datasets.get_minari`` refuses Dict observations, which all datasets of this package have.
+
+    Raises:
+        MissingExtraError: d3rlpy is not installed.
+        ConfigError: actions that are not discrete.
+    """
+    code = ActionCode(experience.action_space, "cql")
+    with _quiet():
+        return _dataset(experience, FlatView(experience.observation_space, experience.scales), code)
+
+
 @borrowed_generators()  # d3rlpy draws from the global generators
 def train_offline(
     config: OfflineConfig, experience: Experience, progress: Callable[[str], None] | None = None
@@ -212,15 +239,7 @@ def train_offline(
     longest = max(len(episode.rewards) for episode in experience.episodes)
     algorithm = _algorithm(config, view.size, code.count, longest)
     with _quiet():
-        terminals = [np.eye(1, len(episode.rewards), len(episode.rewards) - 1)[0] for episode in experience.episodes]
-        dataset = d3rlpy.dataset.MDPDataset(
-            np.concatenate([view.many(episode.observations) for episode in experience.episodes]),
-            np.concatenate([code.encode(episode.actions) for episode in experience.episodes]).reshape(-1, 1),
-            np.concatenate([episode.rewards for episode in experience.episodes]).reshape(-1, 1),
-            np.concatenate(terminals),
-            action_space=d3rlpy.ActionSpace.DISCRETE,
-            action_size=code.count,
-        )
+        dataset = _dataset(experience, view, code)
         report = max(1, config.steps // 10)
 
         def each_step(_algorithm: Any, _epoch: int, step: int) -> None:

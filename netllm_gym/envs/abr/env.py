@@ -16,12 +16,13 @@ from netllm_gym.envs.abr.kernel import download, link_arrays
 from netllm_gym.envs.abr.observation import Memory, observation_space
 from netllm_gym.envs.abr.options import Fetched, Options, Player
 from netllm_gym.envs.abr.qoe import QoE
+from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
 
 
-class ABREnv(gym.Env[dict[str, Any], int]):
+class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
     """Adaptive bitrate streaming: choose the quality of each chunk of a video while the network changes.
 
     ## Description
@@ -58,7 +59,8 @@ class ABREnv(gym.Env[dict[str, Any], int]):
     2. Truncation: never. A trace shorter than the video starts again from its beginning.
 
     ## Information
-    `reset`: `trace`, `trace_group`, `video`, `startup_s`. Both: `action_mask` (int8 [L], all ones), `wall_time_s`.
+    `reset`: `trace`, `trace_group`, `groups`, `video`, `startup_s`.
+    Both: `action_mask` (int8 [L], all ones), `wall_time_s`.
     `step`: the reward's terms `quality`, `stall_s`, `switch`, and `reward`, `bitrate_mbps`, `level`, `buffer_s`,
     `sleep_s`, `download_time_s`, `throughput_mbps`, `chunk`.
 
@@ -101,7 +103,8 @@ class ABREnv(gym.Env[dict[str, Any], int]):
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's convention)
-        "render_modes": [],
+        "render_modes": ["rgb_array", "human"],
+        "render_fps": 4,
         "modalities": {
             "throughput_mbps": "series",
             "download_time_s": "series",
@@ -147,7 +150,9 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         live_latency_s: float | None = None,
         latency_weight: float = 0.0,
         abandon: bool = False,
+        render_mode: str | None = None,
     ) -> None:
+        self.render_mode = check_render_mode(render_mode)
         self.traces: TraceSet[NetworkTrace] = trace_room.load(traces, split)
         if not isinstance(self.traces[0], NetworkTrace):
             raise ConfigError(f"{self.traces.name} holds {type(self.traces[0]).__name__}s, ABR needs network traces")
@@ -261,6 +266,7 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         self.wall_time_s = 0.0
         self._playing = self.options.startup_buffer_s <= 0.0
         self._memory.clear()
+        self._drawn: list[dict[str, Any]] = []
         self._link = self.link
         startup = 0.0
         if self.first_quality is not None:
@@ -272,12 +278,15 @@ class ABREnv(gym.Env[dict[str, Any], int]):
         info = {
             "trace": trace.name,
             "trace_group": trace.group,
+            "groups": {"recording": trace.group},
             "video": self.video.name,
             "startup_s": startup,
             "wall_time_s": self.wall_time_s,
             "action_mask": self._all_legal.copy(),
         }
         observation = self._memory.observe(self.chunk, self.buffer_s, self.last_quality)
+        if self.render_mode is not None:
+            self.show()
         self._returned = time.perf_counter()
         return observation, info
 
@@ -366,6 +375,9 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             "action_mask": self._all_legal.copy(),
         }
         observation = self._memory.observe(self.chunk, self.buffer_s, level)
+        if self.render_mode is not None:
+            self._drawn.append(info)
+            self.show()
         if more:
             info.update(more)
             self._returned = time.perf_counter()
@@ -388,3 +400,9 @@ class ABREnv(gym.Env[dict[str, Any], int]):
             more["latency_s"] = self.wall_time_s + target - played
             penalty += self.latency_weight * max(more["latency_s"] - target, 0.0)
         return penalty, more | {"penalty": penalty}
+
+    def frame(self) -> np.ndarray:
+        """Draw throughput, bitrate, buffer and stalls so far, RGB ``[400, 720, 3]``."""
+        from netllm_gym.envs.abr.draw import draw_timeline
+
+        return draw_timeline(self._drawn, self._mbps, self.buffer_cap_s, self._chunks * self._chunk_s)

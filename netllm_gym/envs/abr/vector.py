@@ -87,9 +87,9 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
     traces does not depend on ``num_envs``.
 
     An episode that has ended begins anew at the next step (Gymnasium's next-step autoreset): that step ignores its
-    action, pays 0 and returns the first observation of the new episode, with ``trace``, ``trace_group``, ``video``
-    and ``startup_s`` in the infos, marked by ``_trace`` and so on. ``reset`` takes ``seed`` (an int, or one per
-    environment) and ``options={"trace": ..., "start_s": ...}``, each a number for all or one per environment.
+    action, pays 0 and returns the first observation of the new episode, with ``trace``, ``trace_group``, ``groups``,
+    ``video`` and ``startup_s`` in the infos, marked by ``_trace`` and so on. ``reset`` takes ``seed`` (an int, or one
+    per environment) and ``options={"trace": ..., "start_s": ...}``, each a number for all or one per environment.
 
     Every call returns fresh arrays.
 
@@ -314,7 +314,8 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         infos["video"][which] = self.video.name
         infos["_startup_s"] = begins | infos["_startup_s"] if "_startup_s" in infos else begins
         infos["startup_s"] = startup
-        for name in ("trace", "trace_group", "video"):
+        infos["groups"] = {"recording": infos["trace_group"].copy(), "_recording": begins.copy()}
+        for name in ("trace", "trace_group", "groups", "video"):
             infos["_" + name] = begins
 
     def rollout(

@@ -15,6 +15,7 @@ from gymnasium import spaces
 from netllm_gym import traces as trace_room
 from netllm_gym.envs.cluster.simulator import ClusterSimulator, Tables
 from netllm_gym.envs.cluster.state import COMMON, Job
+from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.traces import TraceSet
@@ -32,7 +33,7 @@ ROOM = 48  # jobs as large as the largest for which the observation has rows by 
 MOST_ROWS = 1 << 17
 
 
-class ClusterSchedulingEnv(gym.Env):
+class ClusterSchedulingEnv(Rendered, gym.Env):
     """One episode schedules `jobs` jobs on `executors` executors.
 
     Action ``(row, count - 1)``: a row of the observation's stages and a number of executors (cut to the stage's
@@ -63,7 +64,7 @@ class ClusterSchedulingEnv(gym.Env):
     """
 
     metadata = {  # noqa: RUF012
-        "render_modes": ["rgb_array"],
+        "render_modes": ["rgb_array", "human"],
         "render_fps": 4,
         "modalities": {
             "stages": "graph", "edges": "graph", "jobs": "graph", "stage_mask": "category", "executors": "scalar",
@@ -105,8 +106,7 @@ class ClusterSchedulingEnv(gym.Env):
             raise ConfigError("max_stages, max_jobs and max_edges must be at least 1")
         if time_limit_s is not None and not time_limit_s > 0:
             raise ConfigError("time_limit_s must be positive")
-        if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode is 'rgb_array' or None, got {render_mode!r}")
+        check_render_mode(render_mode)
         for name, value, known in (
             ("on_illegal", on_illegal, ON_ILLEGAL), ("durations", durations, DURATIONS),
             ("objective", objective, tuple(OBJECTIVES)),
@@ -199,6 +199,7 @@ class ClusterSchedulingEnv(gym.Env):
         self._sim.advance()
         self._truncated, self._illegal = False, 0
         observation = self._observe()
+        self.show()
         return observation, self._info()
 
     def step(self, action: Any) -> tuple[dict, float, bool, bool, dict]:
@@ -228,6 +229,7 @@ class ClusterSchedulingEnv(gym.Env):
         sim.advance()
         self._truncated = not sim.done and self.time_limit_s is not None and sim.now >= self.time_limit_s
         observation = self._observe()
+        self.show()
         return observation, before - self._cost(), sim.done, self._truncated, self._info()
 
     def _cost(self) -> float:
@@ -323,6 +325,7 @@ class ClusterSchedulingEnv(gym.Env):
         return {
             "trace": self._trace.name,
             "trace_group": self._trace.group,
+            "groups": {"sequence": self._trace.group},
             "action_mask": self._legal(),
             # over finished jobs; biased low when the episode was truncated
             "mean_jct_s": sim.completion_s / len(sim.finished) if sim.finished else 0.0,
@@ -357,18 +360,14 @@ class ClusterSchedulingEnv(gym.Env):
             stays.append(latest[executor])
         return stays
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """Draw executors over time, coloured by job, as an RGB array (height, width, 3)."""
-        if self.render_mode is None:
-            return None
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+    def frame(self) -> np.ndarray:
+        """Draw executors over time, coloured by job, and the jobs' DAGs: RGB ``[420, 960, 3]``."""
+        from netllm_gym.envs.cluster.draw import draw_cluster
 
-        figure = Figure(figsize=(9, 4), dpi=80)
-        canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
-        bars = self.sim.agenda.gantt or []
-        for executor, job, start, end in bars[-20_000:]:  # older bars would be thinner than a pixel
-            axes.barh(executor, min(end, self.sim.now) - start, left=start, height=0.9, color=f"C{job % 10}")
-        axes.set(xlabel="time, s", ylabel="executor", ylim=(-0.5, self.executors - 0.5))
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        sim = self.sim
+        jobs = []
+        for job in sim.active.values():
+            tasks = [max(stage.tasks, 1) for stage in job.template.stages]
+            launched = [1.0 - left / total for left, total in zip(job.unlaunched, tasks, strict=True)]
+            jobs.append((job.index, launched, job.template.edges))
+        return draw_cluster(sim.agenda.gantt or [], self.executors, sim.now, jobs)

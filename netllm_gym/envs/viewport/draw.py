@@ -58,3 +58,42 @@ def draw(
             for dy in (0, 1):
                 image[np.minimum(y + dy, HEIGHT - 1), (x + dx) % WIDTH] = colour
     return image.astype(np.uint8)
+
+
+def draw_paths(
+    history_deg: NDArray[np.float64],
+    truth_deg: NDArray[np.float64] | None,
+    predicted_deg: NDArray[np.float64] | None,
+    fov_deg: tuple[float, float] = (100.0, 100.0),
+    others_deg: NDArray[np.float64] | None = None,
+) -> NDArray[np.uint8]:
+    """Draw where a viewer looked (black), where he looked next (red) and what was predicted (yellow), on the sphere.
+
+    Args:
+        history_deg, truth_deg, predicted_deg: canonical angles ``[n, 3]``; the views are outlined at each path's end.
+        fov_deg: width and height of the view.
+        others_deg: places of earlier viewers now, ``[K, 3]``, as blue dots.
+
+    Returns:
+        RGB image, uint8 ``[256, 512, 3]``: the equirectangular frame, longitude 0 in the middle.
+    """
+    image = np.full((HEIGHT, WIDTH, 3), 245.0)
+    image[HEIGHT // 2], image[:, WIDTH // 2] = 215, 215
+    image[[HEIGHT // 4, 3 * HEIGHT // 4]] = 230
+    image[:, [WIDTH // 4, 3 * WIDTH // 4]] = 230
+
+    def put(angles: NDArray[np.float64], colour: NDArray[np.int64], size: int) -> None:
+        x = ((angles[:, 0] / 360.0 + 0.5) * WIDTH).astype(int)
+        y = ((0.5 - np.clip(angles[:, 1], -90.0, 90.0) / 180.0) * HEIGHT).astype(int)
+        for dx in range(-size, size + 1):
+            for dy in range(-size, size + 1):
+                image[np.clip(y + dy, 0, HEIGHT - 1), (x + dx) % WIDTH] = colour
+
+    if others_deg is not None:
+        put(others_deg, _HIGH, 1)
+    put(history_deg, np.array([60, 60, 60]), 1)
+    for path, colour in ((predicted_deg, _PREDICTED), (truth_deg, _TRUE)):
+        if path is not None:
+            put(path, colour, 1)
+            put(outline(path[-1], fov_deg), colour, 0)
+    return image.astype(np.uint8)

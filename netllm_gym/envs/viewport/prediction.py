@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
+from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.envs.viewport import metrics
 from netllm_gym.envs.viewport.crowd import Crowd, FolderMaps
@@ -18,7 +19,12 @@ from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import WindowProtocol
 from netllm_gym.errors import ConfigError, NetLLMGymError
 from netllm_gym.traces import HeadTrace, TraceSet
-from netllm_gym.traces.head.geometry import unwrap_to_last, wrap_deg
+from netllm_gym.traces.head.geometry import (
+    published_to_quaternion,
+    quaternion_to_canonical,
+    unwrap_to_last,
+    wrap_deg,
+)
 from netllm_gym.traces.head.user import read_heads
 
 MAX_MOTION_DEG = 3600.0  # extrapolations may turn several times
@@ -59,7 +65,7 @@ def crowd_of(traces: TraceSet[HeadTrace]) -> Crowd:
     return Crowd(other_viewers(traces))
 
 
-class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
+class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
     """Predict where a viewer of a 360-degree video will look.
 
     ## Description
@@ -93,8 +99,8 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
     Termination after the last window of the trace. Never truncated.
 
     ## Information
-    Always: `trace`, `trace_group`, `user`, `video`, and of the window *shown*: `anchor` (first sample of its future)
-    and `time_s` (its place in the video). `step` adds, of the window just *scored*: `scored_anchor`, `mae_deg`,
+    Always: `trace`, `trace_group`, `groups`, `user`, `video`, and of the window *shown*: `anchor` (first sample of its
+    future) and `time_s` (its place in the video). `step` adds, of the window just *scored*: `scored_anchor`, `mae_deg`,
     `mae_published_deg` (NetLLM's fold, which forgives one turn only), `great_circle_deg`, `hold_last_mae_deg`,
     `truth_deg` [future, 3], and `hit_rate`, `tile_iou` (with `tiles`).
 
@@ -116,7 +122,8 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's convention)
-        "render_modes": [],
+        "render_modes": ["rgb_array", "human"],
+        "render_fps": 2,
         "modalities": {
             "history_deg": "series",
             "motion_deg": "series",
@@ -144,7 +151,10 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         crowd: int = 0,
         crowd_gap_s: float = 0.0,
         tiles: bool = False,
+        render_mode: str | None = None,
     ) -> None:
+        self.render_mode = check_render_mode(render_mode)
+        self._scored: tuple[int, np.ndarray] | None = None  # anchor and prediction of the window scored last
         self.traces = load_head_traces(traces, split)
         self.protocol = WindowProtocol(history, future, stride=stride)
         self._anchors = [self.protocol.anchors(trace) for trace in self.traces]
@@ -203,6 +213,8 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         self._at = int(np.searchsorted(self._anchors[index], float(options.get("start_s", 0.0)) * self.trace.hz))
         if self._at >= len(self._anchors[index]):
             raise ConfigError(f"start_s {options['start_s']:g} lies beyond the last window of {self.trace.name}")
+        self._scored = None
+        self.show()
         return self._observe(), self._info()
 
     def _info(self) -> dict[str, Any]:
@@ -211,6 +223,7 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
         return {
             "trace": trace.name,
             "trace_group": trace.group,
+            "groups": {"video": trace.video, "viewer": trace.user},
             "user": trace.user,
             "video": trace.video,
             "anchor": anchor,
@@ -267,6 +280,31 @@ class ViewportPredictionEnv(gym.Env[dict[str, Any], np.ndarray]):
             scores["hit_rate"] = float(tiles["hit_rate"].mean())
             scores["tile_iou"] = float(tiles["tile_iou"].mean())
         self._at += 1
+        self._scored = (anchor, prediction)
+        self.show()
         # Where and when are those of the window shown next: agents look up the crowd by them.
         info = {**self._info(), **scores, "scored_anchor": anchor}
         return self._observe(), -error, self._at >= len(anchors), False, info
+
+    def frame(self) -> np.ndarray:
+        """Draw the window that was scored last: history, truth and prediction on the sphere, RGB ``[256, 512, 3]``.
+
+        Before the first step only the history is drawn.
+        """
+        from netllm_gym.envs.viewport.draw import draw_paths
+
+        anchor = int(self._anchors[self.trace_index][self._at]) if self._scored is None else self._scored[0]
+        history = self.trace.angles_deg[anchor - self.protocol.history : anchor]
+        truth = self.trace.angles_deg[anchor : anchor + self.protocol.future] if self._scored else None
+        predicted = self._scored[1] if self._scored else None
+
+        def canonical(angles: np.ndarray) -> np.ndarray:
+            if self.trace.reading == "canonical":
+                return angles
+            return quaternion_to_canonical(published_to_quaternion(angles))
+
+        return draw_paths(
+            canonical(history),
+            None if truth is None else canonical(truth),
+            None if predicted is None else canonical(predicted),
+        )

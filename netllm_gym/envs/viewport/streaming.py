@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
 from netllm_gym.envs.abr.kernel import download, link_arrays
+from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.envs.viewport.allocate import inside_outside, knapsack
 from netllm_gym.envs.viewport.crowd_paths import CrowdPaths
@@ -28,7 +29,7 @@ HISTORY = 8
 MODES = ("tiles", "pair", "view")
 
 
-class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
+class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
     """Stream a tiled 360-degree video to where its viewer will look.
 
     ## Description
@@ -67,7 +68,7 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
         `stall_s`; also
     `played` (how many), `bytes`, `wasted_bytes` (fetched tiles never in view, of played chunks), `hit_rate`
     (share of the view that was fetched), `buffer_s`, `download_time_s`, `reward`, `wall_time_s`.
-    `reset`: `trace`, `trace_group`, `user`, `video`, `network`.
+    `reset`: `trace`, `trace_group`, `groups`, `user`, `video`, `network`.
 
     ## Arguments
     | name | default | meaning |
@@ -90,7 +91,7 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's convention)
-        "render_modes": ["rgb_array"],
+        "render_modes": ["rgb_array", "human"],
         "render_fps": 2,
         "modalities": {
             "history_deg": "series",
@@ -151,8 +152,7 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
         self.networks = trace_room.load(network, split)
         if action_mode not in MODES:
             raise ConfigError(f"action_mode must be one of {', '.join(MODES)}, got {action_mode!r}")
-        if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
+        check_render_mode(render_mode)
         if history < 2 or rtt_s < 0:
             raise ConfigError("history ≥ 2 and rtt_s ≥ 0 are needed")
         if max_chunks is not None and max_chunks < 2:
@@ -304,12 +304,14 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
         info = {
             "trace": self.trace.name,
             "trace_group": self.trace.group,
+            "groups": {"video": self.trace.video, "viewer": self.trace.user, "link": link.group},
             "user": self.trace.user,
             "video": self.trace.video,
             "network": link.name,
             "time_s": 0.0,
             "wall_time_s": 0.0,
         }
+        self.show()
         return self._observe(), info
 
     @property
@@ -425,6 +427,7 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
             "time_s": self.playhead / self.hz,
             "chunk": self.chunk - 1,
         }
+        self.show()
         return self._observe(), reward, over, False, info
 
     def _play(self, until: int) -> dict[str, Any]:
@@ -452,11 +455,8 @@ class ViewportStreamingEnv(gym.Env[dict[str, Any], Any]):
             "hit_rate": 1.0 - blank / played if played else 1.0,
         }
 
-    def render(self) -> Any:
-        """Draw the last played chunk: tiles by quality, the true view and what was predicted for the next
-        chunk."""
-        if self.render_mode != "rgb_array":
-            return None
+    def frame(self) -> np.ndarray:
+        """Draw the last played chunk: tiles by quality, the true view (red) and what was predicted next (yellow)."""
         from netllm_gym.envs.viewport.draw import draw
 
         shown = max(self.played - 1, 0)
