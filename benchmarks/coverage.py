@@ -1,6 +1,6 @@
 """How often do the package's own verdicts err when nothing differs? Simulated with the functions that ship.
 
-    python benchmarks/coverage.py [--repeats 4000] [--draws 2000] [--json FILE]
+    python benchmarks/coverage.py [--repeats 4000] [--draws 2000] [--workers 1] [--json FILE]
 
 Each line draws data in which the true mean difference is zero and counts how often the 95 % interval leaves zero out:
 5 % is right. The lognormal has sigma 1 and is centred at its mean: a few recordings make most of the mean, as a few
@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,53 +41,69 @@ def skewed(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 KINDS: dict[str, Draw] = {"normal": normal, "lognormal": skewed}
 
 
-def false_rate(sample: Bootstrap, draw: Callable[[np.random.Generator], np.ndarray], repeats: int, seed: int) -> float:
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: recordings, videos × viewers, or recordings and trainings."""
+
+    videos: int
+    viewers: int = 0
+    trainings: int = 0
+    spread: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """What it is, in words."""
+        if self.viewers:
+            return f"{self.videos} videos × {self.viewers} viewers"
+        if self.trainings:
+            many = f"{self.trainings} training{'s' * (self.trainings > 1)}"
+            return f"{self.videos} recordings, {many} that spread by {self.spread:g} × the recordings' error"
+        return f"{self.videos} recordings of two episodes"
+
+    def sample(self, draws: int) -> Bootstrap:
+        """The groups of its episodes."""
+        if self.viewers:
+            video, viewer = np.divmod(np.arange(self.videos * self.viewers), self.viewers)
+            return Bootstrap({"video": video, "viewer": viewer}, draws)
+        return Bootstrap(np.repeat(np.arange(self.videos), 1 if self.trainings else 2), draws)
+
+    def draw(self, rng: np.random.Generator, part: Draw) -> np.ndarray:
+        """An experiment in which nothing differs."""
+        size = (self.videos, self.viewers)
+        if self.viewers:
+            return (part(rng, (size[0], 1)) + part(rng, (1, size[1])) + rng.normal(size=size)).ravel()
+        if self.trainings:
+            trained = self.spread / np.sqrt(self.videos) * rng.normal(size=(self.trainings, 1))
+            return part(rng, (self.videos,)) + trained + 0.5 * rng.normal(size=(self.trainings, self.videos))
+        return np.repeat(part(rng, (self.videos,)), 2) + 0.3 * rng.normal(size=2 * self.videos)
+
+
+LINES = (
+    *(Line(groups) for groups in CLUSTERS),
+    *(Line(*size) for size in CROSSED),
+    *(Line(38, 0, seeds, spread) for seeds, spread in TRAININGS),
+)
+
+
+def false_rate(line: Line, kind: str, repeats: int, draws: int, seed: int = 0) -> float:
     """Share of `repeats` experiments whose 95 % interval leaves out the true zero."""
-    wrong = 0
+    sample, wrong = line.sample(draws), 0
     for number in range(repeats):
         rng = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(number,)))
-        low, high = sample.mean(draw(rng)).interval()
+        low, high = sample.mean(line.draw(rng, KINDS[kind])).interval()
         wrong += not low <= 0.0 <= high
     return wrong / repeats
 
 
-def lines(repeats: int, draws: int, seed: int = 0) -> list[dict[str, object]]:
-    """Return one row per kind of data: what it is, and the false rate for normal and for skewed parts."""
-    rows: list[dict[str, object]] = []
-    for groups in CLUSTERS:
-        sample = Bootstrap(np.repeat(np.arange(groups), 2), draws)
-
-        def clustered(rng: np.random.Generator, draw: Draw, groups: int = groups) -> np.ndarray:
-            return np.repeat(draw(rng, (groups,)), 2) + 0.3 * rng.normal(size=2 * groups)
-
-        rows.append(_row(f"{groups} recordings of two episodes", sample, clustered, repeats, seed))
-    for videos, users in CROSSED:
-        factors = {"video": np.repeat(np.arange(videos), users), "user": np.tile(np.arange(users), videos)}
-        sample = Bootstrap(factors, draws)
-
-        def crossed(rng: np.random.Generator, draw: Draw, size: tuple[int, int] = (videos, users)) -> np.ndarray:
-            parts = draw(rng, (size[0], 1)) + draw(rng, (1, size[1])) + rng.normal(size=size)
-            return parts.ravel()
-
-        rows.append(_row(f"{videos} videos × {users} viewers", sample, crossed, repeats, seed))
-    for seeds, spread in TRAININGS:
-        sample = Bootstrap(np.arange(38), draws)
-
-        def trained(rng: np.random.Generator, draw: Draw, seeds: int = seeds, spread: float = spread) -> np.ndarray:
-            parts = spread / np.sqrt(38) * rng.normal(size=(seeds, 1))
-            return draw(rng, (38,)) + parts + 0.5 * rng.normal(size=(seeds, 38))
-
-        label = f"38 recordings, {seeds} training{'s' * (seeds > 1)} that spread by {spread:g} × the recordings' error"
-        rows.append(_row(label, sample, trained, repeats, seed))
-    return rows
-
-
-def _row(label: str, sample: Bootstrap, draw: Callable[..., np.ndarray], repeats: int, seed: int) -> dict[str, object]:
-    rates = {
-        kind: false_rate(sample, lambda rng, part=part: draw(rng, part), repeats, seed) for kind, part in KINDS.items()
-    }
-    print(label, {kind: f"{100 * rate:.1f} %" for kind, rate in rates.items()}, flush=True)
-    return {"data": label, **rates}
+def rows(repeats: int, draws: int, workers: int = 1) -> list[dict[str, object]]:
+    """Return one row per line: what it is, and the false rate for normal and for skewed parts."""
+    jobs = [(line, kind, repeats, draws) for line in LINES for kind in KINDS]
+    with ProcessPoolExecutor(workers) as pool:
+        rates = list(pool.map(false_rate, *zip(*jobs, strict=True)))
+    return [
+        {"data": line.label, **dict(zip(KINDS, rates[len(KINDS) * number :], strict=False))}
+        for number, line in enumerate(LINES)
+    ]
 
 
 def main() -> None:
@@ -93,14 +111,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=4000)
     parser.add_argument("--draws", type=int, default=2000)
+    parser.add_argument("--workers", type=int, default=1, help="processes; the numbers do not depend on them")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    rows = lines(given.repeats, given.draws)
-    body = [[str(row["data"]), *(f"{100 * float(str(row[kind])):.1f} %" for kind in KINDS)] for row in rows]
+    found = rows(given.repeats, given.draws, given.workers)
+    body = [[str(row["data"]), *(f"{100 * float(str(row[kind])):.1f} %" for kind in KINDS)] for row in found]
     print("\n".join(table(["data", *KINDS], body)))
     if given.json:
         given.json.write_text(
-            json.dumps({"repeats": given.repeats, "draws": given.draws, "rows": rows}, indent=1) + "\n"
+            json.dumps({"repeats": given.repeats, "draws": given.draws, "rows": found}, indent=1) + "\n"
         )
 
 

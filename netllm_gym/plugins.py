@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,21 @@ OWN = "netllm_gym."
 def is_own(thing: Any) -> bool:
     """Whether this package defines `thing`."""
     return str(getattr(thing, "__module__", "")).startswith(OWN)
+
+
+def call(function: Callable[..., Any], subject: str, *arguments: Any, **keywords: Any) -> Any:
+    """Call `function`; keywords that it does not take are the caller's mistake, everything else raises as it is.
+
+    Raises:
+        ConfigError: a keyword that `function` does not take, or one it lacks.
+    """
+    try:
+        inspect.signature(function).bind(*arguments, **keywords)
+    except ValueError:  # no signature to be had (a builtin)
+        pass
+    except TypeError as error:
+        raise ConfigError(f"{subject}: {error}") from None
+    return function(*arguments, **keywords)
 
 
 def _failed(point: EntryPoint, error: BaseException) -> None:

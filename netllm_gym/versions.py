@@ -1,10 +1,11 @@
-"""Versions of the packages that numbers and datasets may depend on."""
+"""The version of this package, and those of the packages that numbers and datasets may depend on."""
 
 from __future__ import annotations
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+VERSION = "0.1.0"
 PACKAGES = (
     "netllm-gym", "numpy", "gymnasium", "minari", "numba", "simpy", "torch", "transformers", "peft", "d3rlpy",
 )  # fmt: skip

@@ -23,6 +23,8 @@ class EnvInfo:
         static: public facts of this episode that a deployed agent would know too (for ABR: the video's
             manifest, the QoE weights, the buffer cap).
         seed: entropy for the agent's own random draws in this episode.
+        model: what the environment lets everybody imagine of its future (``env.planning_model()``), for agents that
+            look ahead; ``None`` where it has no such model. It never holds the true future.
         simulator: the environment itself, for agents that declare ``privileged = True`` (the oracles); ``None``
             for everybody else, so that nobody sees the future by accident.
     """
@@ -34,6 +36,7 @@ class EnvInfo:
     static: dict[str, Any]
     seed: int = 0
     simulator: Any = None
+    model: Any = None
 
     @classmethod
     def of(cls, env: gym.Env, seed: int = 0, privileged: bool = False) -> EnvInfo:
@@ -48,6 +51,7 @@ class EnvInfo:
             static=static,
             seed=seed,
             simulator=inner if privileged else None,
+            model=inner.planning_model() if hasattr(inner, "planning_model") else None,
         )
 
     def rng(self) -> np.random.Generator:

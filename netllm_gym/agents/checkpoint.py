@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import netllm_gym
 from netllm_gym.agents.base import Agent
-from netllm_gym.agents.registry import call
 from netllm_gym.errors import CheckpointError
 from netllm_gym.extras import guarded
 from netllm_gym.files import atomic_folder
+from netllm_gym.plugins import call
+from netllm_gym.versions import VERSION
 
 FORMAT = 1
 LOADERS = {
@@ -48,7 +48,7 @@ def write_checkpoint(folder: str | Path, description: dict[str, Any], fill: Call
     if folder.exists() and not (folder / "agent.json").is_file() and any(folder.iterdir()):
         raise CheckpointError(f"{folder} exists and is not a checkpoint; choose another folder")
     with atomic_folder(folder) as temporary:
-        about = {"format": FORMAT, "netllm_gym": netllm_gym.__version__, **description}
+        about = {"format": FORMAT, "netllm_gym": VERSION, **description}
         # A line a key: the bounds of a space can be thousands of numbers.
         lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in about.items())
         (temporary / "agent.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")

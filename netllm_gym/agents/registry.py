@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.plugins import call
 
 _FACTORIES: dict[str, Callable[..., Agent]] = {}
 _SERVES: dict[str, tuple[str, ...]] = {}  # name -> what register_agent was told
@@ -28,6 +28,8 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.abr.fast_mpc",
     "netllm_gym.agents.abr.published",
     "netllm_gym.agents.abr.shipped",
+    "netllm_gym.agents.museum.abr",
+    "netllm_gym.agents.museum.cluster",
     "netllm_gym.agents.viewport.rules",
     "netllm_gym.agents.viewport.streaming",
     "netllm_gym.agents.viewport.learned",
@@ -37,6 +39,7 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.cluster.rules",
     "netllm_gym.agents.cluster.packing",
     "netllm_gym.agents.cluster.tuned",
+    "netllm_gym.agents.cluster.rollout",
     "netllm_gym.agents.cluster.decima",
     "netllm_gym.agents.cluster.cql",
     "netllm_gym.agents.cluster.llm",
@@ -111,21 +114,6 @@ def _report_broken() -> None:
         warnings.warn(f"the agents of entry point {point!r} are missing: it failed with {reason}", stacklevel=3)
 
 
-def call(function: Callable[..., Any], subject: str, *arguments: Any, **keywords: Any) -> Any:
-    """Call `function`; keywords that it does not take are the caller's mistake, everything else raises as it is.
-
-    Raises:
-        ConfigError: a keyword that `function` does not take, or one it lacks.
-    """
-    try:
-        inspect.signature(function).bind(*arguments, **keywords)
-    except ValueError:  # no signature to be had (a builtin)
-        pass
-    except TypeError as error:
-        raise ConfigError(f"{subject}: {error}") from None
-    return function(*arguments, **keywords)
-
-
 def list_agents(task: str | None = None) -> list[str]:
     """Return the registered names, of one task (``"abr"``) or of all.
 
@@ -158,7 +146,7 @@ def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
         return agent
     folder = Path(name)
     if name.startswith("hf://"):
-        from netllm_gym.agents.llm.hub import pull
+        from netllm_gym.agents.hub import pull
 
         folder = pull(name.removeprefix("hf://"))
     if (folder / "agent.json").is_file():

@@ -16,7 +16,7 @@ def push_command(
     private: Annotated[bool, typer.Option("--private", help="Create it as a private repository.")] = False,
 ) -> None:
     """Upload an agent to the Hugging Face Hub (log in with `hf auth login` first)."""
-    from netllm_gym.agents.llm.hub import push
+    from netllm_gym.agents.hub import push
 
     console.print(push(folder, repository, private))
 
@@ -26,6 +26,6 @@ def pull_command(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
 ) -> None:
     """Download an agent from the Hugging Face Hub and print its folder."""
-    from netllm_gym.agents.llm.hub import pull
+    from netllm_gym.agents.hub import pull
 
     console.print(str(pull(repository, revision)))

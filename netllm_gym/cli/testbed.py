@@ -82,12 +82,17 @@ def compare_command(
     """Compare a run with the simulator: download times, QoE, ranking, calibrated parameters, buffers over time."""
     from netllm_gym.evaluation import canvas
     from netllm_gym.testbed import compare
+    from netllm_gym.testbed.comparison import WAYS
     from netllm_gym.testbed.figure import buffers
 
     found = compare(folder, parse_settings(set or []))
-    emit([comparison.row() for comparison in found.values()], as_json)
+    rows = [comparison.row(way) for comparison in found.values() for way in WAYS]
+    parameters = [comparison.calibrated() for comparison in found.values()]
     if as_json:
+        emit([row | {"calibration": own} for row, own in zip(rows[1::2], parameters, strict=True)], True)
         return
+    emit(rows, False)
+    emit(parameters, False)
     if agents:
         emit(
             [

@@ -6,92 +6,32 @@ killed at any moment goes on from there with the same command. The finished data
 
 from __future__ import annotations
 
-import inspect
-import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-import netllm_gym
-from netllm_gym import zoo
 from netllm_gym.agents.base import check_serves
+from netllm_gym.agents.registry import make_agent
 from netllm_gym.arrays import load_arrays, save_arrays
+from netllm_gym.datasets.config import CollectConfig, has_split
 from netllm_gym.datasets.continuation import require_continuation
 from netllm_gym.datasets.rollout import Record, rollout
 from netllm_gym.datasets.store import Dataset, check_dataset_id, datasets_root, exists, write_dataset
 from netllm_gym.envs.leaves import LeafView, require_actions
-from netllm_gym.envs.lookup import creator_of, make_env, spec_of
+from netllm_gym.envs.lookup import make_env, spec_of
 from netllm_gym.errors import ConfigError, DamagedError
-from netllm_gym.files import digest, lock, read_sealed, storage, sweep, write_json
+from netllm_gym.files import lock, read_sealed, storage, sweep, write_json
 from netllm_gym.progress import counted
-from netllm_gym.traces.protocol import refuse_test, training
+from netllm_gym.traces.protocol import training
+
+__all__ = ["CollectConfig", "collect", "has_split"]
 
 BLOCK = 16
-
-
-def has_split(env: str) -> bool:
-    """Whether an environment plays a split of a trace set, and so must not be collected from on its test split.
-
-    Raises:
-        UnknownNameError: no such environment.
-    """
-    return "split" in inspect.signature(creator_of(spec_of(env))).parameters
-
-
-@dataclass(frozen=True)
-class CollectConfig:
-    """What to collect; two equal configurations give the same bytes.
-
-    Attributes:
-        env: environment id.
-        agents: registered names or checkpoint folders; episode ``i`` belongs to agent ``i mod n``, so that each
-            meets every trace equally often.
-        episodes: how many in all; 0 plays every trace once with every agent (an environment without traces needs
-            a number).
-        epsilon: share of actions replaced by uniform ones (coverage).
-        seed: of everything random.
-        hindsight: record hindsight action values, the oracle's.
-        values_of: record instead what each action earns when this agent goes on from there, see
-            :mod:`netllm_gym.datasets.continuation`; a registered name or a checkpoint folder, none by default.
-        teacher: record what this agent would have done in each state, a registered name or a checkpoint folder; it may
-            be privileged.
-        env_kwargs: of ``gym.make``, e.g. ``{"traces": "abr/fcc-hsdpa", "split": "train", "random_start": True}``.
-    """
-
-    env: str = "netllm_gym/ABR-v0"
-    agents: tuple[str, ...] = ("abr/robust-mpc",)
-    episodes: int = 0
-    epsilon: float = 0.0
-    seed: int = 0
-    hindsight: bool = False
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
-    values_of: str = ""
-    teacher: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "agents", tuple(self.agents))
-        if not self.agents:
-            raise ConfigError("at least one agent is needed")
-        if self.episodes < 0 or not 0 <= self.epsilon <= 1:
-            raise ConfigError("episodes must not be negative and epsilon must lie in [0, 1]")
-        if self.hindsight and self.values_of:
-            raise ConfigError("action values are the oracle's (hindsight) or an agent's (values_of), not both")
-        if has_split(self.env):
-            refuse_test(self.env_kwargs.get("split", "test"), "collecting experience")
-
-    @property
-    def key(self) -> str:
-        """Digest of the configuration, the package version, and the weights of the agents that have any."""
-        names = (*self.agents, self.values_of, self.teacher)
-        weights = {name: found for name in names if name and (found := zoo.content(name))}
-        content = {**asdict(self), "version": netllm_gym.__version__, "checkpoints": weights}
-        text = json.dumps(content, sort_keys=True)
-        return digest([text.encode()])[:12]
 
 
 def _make(config: CollectConfig, spec: EnvSpec | None = None) -> gym.Env:
@@ -105,10 +45,10 @@ def _record_block(config: CollectConfig, spec: EnvSpec, first: int, last: int, p
     inner: Any = env.unwrapped
     if config.hindsight and not hasattr(inner, "action_values"):
         raise ConfigError(f"{config.env} offers no hindsight action values")
-    followed, teacher = (netllm_gym.make_agent(name) if name else None for name in (config.values_of, config.teacher))
+    followed, teacher = (make_agent(name) if name else None for name in (config.values_of, config.teacher))
     if config.epsilon and not isinstance(env.action_space, gym.spaces.Discrete):
         raise ConfigError("epsilon noise needs discrete actions")
-    agents = [netllm_gym.make_agent(name) for name in config.agents]
+    agents = [make_agent(name) for name in config.agents]
     flat: dict[str, Any] = {}
     for episode in range(first, last):
         agent = agents[episode % len(agents)]
@@ -184,12 +124,12 @@ def _collect(
     if not total:
         raise ConfigError(f"{config.env} has no traces to play once each; say how many episodes")
     if config.values_of:
-        require_continuation(env, netllm_gym.make_agent(config.values_of))
-    if config.teacher and not netllm_gym.make_agent(config.teacher).memoryless:
+        require_continuation(env, make_agent(config.values_of))
+    if config.teacher and not make_agent(config.teacher).memoryless:
         raise ConfigError(f"{config.teacher} remembers what it did, so it cannot teach states it did not come to")
     for name in (*config.agents, config.values_of, config.teacher):  # refused before any work is done
         if name:
-            check_serves(netllm_gym.make_agent(name), env)
+            check_serves(make_agent(name), env)
     env.close()
     staging = datasets_root() / ".partial" / config.key
     with storage(staging):

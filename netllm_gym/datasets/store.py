@@ -12,23 +12,20 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-import netllm_gym
 from netllm_gym.datasets.card import render_card
+from netllm_gym.datasets.config import CollectConfig
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.datasets.rollout import Record
 from netllm_gym.envs.leaves import JOIN, LeafView, fill_of
 from netllm_gym.envs.lookup import importable, make_env
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.files import boundary, digest, storage, write_text
-from netllm_gym.versions import versions
-
-if TYPE_CHECKING:
-    from netllm_gym.datasets.collect import CollectConfig
+from netllm_gym.versions import VERSION, versions
 
 _ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
 
@@ -231,7 +228,7 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
                 code_permalink="https://pypi.org/project/netllm-gym",
                 author="netllm_gym",
                 author_email="none",
-                requirements=[f"netllm_gym=={netllm_gym.__version__}"],
+                requirements=[f"netllm_gym=={VERSION}"],
                 description=f"{len(records)} episodes of {config.env} by {', '.join(config.agents)}",
                 data_format="hdf5",
                 jpeg_encoding=False,

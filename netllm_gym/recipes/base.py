@@ -151,6 +151,7 @@ _RECIPES: Table[Recipe] = Table(
             "cluster_cql",
             "viewport_llm",
             "viewport_crowd",
+            "generalist",
         )
     ),
 )

@@ -19,7 +19,7 @@ def collected(
     agents: tuple[str, ...] = AGENTS, teacher: str = "", weights: str = "",
 ) -> Experience:  # fmt: skip
     """Return the episodes of `agents` on one split and cluster; `weights` tells students of one name apart."""
-    kwargs = {"traces": traces, "split": split, "jobs": jobs, "executors": executors, **BOUNDS}
+    kwargs = {"traces": traces, "split": split, "jobs": jobs, "executors": executors, "may_wait": True, **BOUNDS}
     config = CollectConfig(ENV, agents, sequences * len(agents), env_kwargs=kwargs, teacher=teacher)
     who = digest([repr((agents, teacher, weights)).encode()])[:6]
     name = f"netllm_gym/{traces.replace('/', '-')}/{split}-{sequences}x{jobs}-on-{executors}-{who}-v0"

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -17,10 +16,8 @@ from netllm_gym.evaluation.generalisation import meaning_of_standing, standings
 from netllm_gym.evaluation.heatmap import heatmap
 from netllm_gym.evaluation.verdicts import plain
 from netllm_gym.files import write_text
+from netllm_gym.reproduce.plan import Outcome
 from netllm_gym.reproduce.table import LEGEND, MARKS, against_best, by_task, columns, command_of, gaps, headline
-
-if TYPE_CHECKING:
-    from netllm_gym.reproduce import Outcome
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -83,7 +80,7 @@ def _html_table(lines: Sequence[str]) -> str:
 
 
 def _sentences(outcomes: Sequence[Outcome]) -> str:
-    """What the trained agents reach against the best classical one, and where they and the baseline fall."""
+    """What the trained agents reach against the best rival, and where they and the baseline fall."""
     name = pretty(outcomes[0].result.metric["name"])
     lines = []
     for row in against_best(outcomes):

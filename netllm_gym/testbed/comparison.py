@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,15 @@ from netllm_gym.envs.abr.kernel import link_arrays, transfer_s, wrap
 from netllm_gym.errors import DatasetError
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.runner import evaluate
-from netllm_gym.evaluation.specs import plan_episodes
+from netllm_gym.evaluation.specs import EnvRecipe, Episode, plan_episodes
 from netllm_gym.testbed import store
-from netllm_gym.testbed.plan import Condition, load_conditions
+from netllm_gym.testbed.plan import ENV, Condition, load_conditions
 from netllm_gym.testbed.policy import OWN_RULE
+
+KEY = ["agent", "training_seed", "episode"]
+Key = tuple[str, int, int]
+WAYS = ("plain", "calibrated")
+REAL = ("delay_s", "buffer_s", "wall_s")
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,26 @@ class Calibration:
     Attributes:
         payload: share of the link's bytes that is video.
         rtt_s: seconds from a request to its first byte.
-        error: median relative error of a download's time with them, each begun when it really began.
+        gap_s: mean seconds between an arrival and the next request (pauses at a full buffer not counted), by agent:
+            the decision, and what the player needs besides.
+        error: median relative error of a download's time with `payload` and `rtt_s`, each begun when it really began.
         segments: how many downloads say so.
     """
 
     payload: float
     rtt_s: float
+    gap_s: Mapping[str, float]
     error: float
     segments: int
+
+    def kwargs(self, agent: str) -> dict[str, Any]:
+        """Arguments of ``ABR-v0`` that follow from it for one agent."""
+        return {
+            "payload": self.payload,
+            "rtt_s": self.rtt_s,
+            "decision_latency_s": self.gap_s.get(agent, 0.0),
+            "latency_on_trace": True,
+        }
 
 
 @dataclass
@@ -46,9 +63,11 @@ class Comparison:
     Attributes:
         condition: what was played.
         real: the result of the testbed.
-        segments: a row per downloaded segment: real and replayed (same levels) download time and buffer.
-        episodes: a row per episode: real QoE, that of the replay (same levels) and of the twin (the agent decides anew
-            in the simulator; NaN for a browser's own rule, which no simulator plays).
+        segments: a row per downloaded segment: download time, buffer and clock, real and replayed with the same levels
+            (``plain_…``: the simulator as it is; ``calibrated_…``: with the arguments of `calibration`).
+        episodes: a row per episode: QoE, real and simulated: replayed with the same levels (``plain_replay``,
+            ``calibrated_replay``), and with the agent deciding anew (``plain_twin``, ``calibrated_twin``; NaN for a
+            browser's own rule, which no simulator plays), with the share of levels in which it decided the same.
         calibration: see :class:`Calibration`.
     """
 
@@ -58,66 +77,88 @@ class Comparison:
     episodes: pd.DataFrame
     calibration: Calibration
 
-    def row(self) -> dict[str, Any]:
-        """The headline numbers."""
-        error = (self.segments["replayed_s"] / self.segments["real_s"] - 1.0).abs()
-        means = self.agents()
-        played = means.dropna(subset=["twin"])
-        enough = len(played) > 1 and played["real"].nunique() > 1 and played["twin"].nunique() > 1
+    def row(self, way: str = "plain") -> dict[str, Any]:
+        """The headline numbers.
+
+        Args:
+            way: ``plain`` or ``calibrated``.
+        """
+        ratio = self.segments[f"{way}_s"] / self.segments["real_s"]
+        error = (ratio - 1.0).abs()
+        means = self.agents()[["real", f"{way}_twin"]].dropna()
+        ranked = len(means) > 1 and (means.nunique() > 1).all()
+        real = self.episodes["real"]
         return {
             "condition": self.condition.name,
+            "simulator": way,
             "episodes": len(self.episodes),
             "segments": len(self.segments),
             "time_error_median": float(error.median()),
             "time_error_p95": float(error.quantile(0.95)),
-            "time_bias": float((self.segments["replayed_s"] / self.segments["real_s"]).median() - 1.0),
-            "qoe_error_replay": float((self.episodes["replay"] - self.episodes["real"]).abs().mean()),
-            "qoe_error_twin": float((self.episodes["twin"] - self.episodes["real"]).abs().mean()),
-            "same_levels": float(self.episodes["same_levels"].mean()),
-            "spearman": _correlation(stats.spearmanr, played) if enough else math.nan,
-            "kendall": _correlation(stats.kendalltau, played) if enough else math.nan,
+            "time_bias": float(ratio.median() - 1.0),
+            "qoe_error_replay": float((self.episodes[f"{way}_replay"] - real).abs().mean()),
+            "qoe_error_twin": float((self.episodes[f"{way}_twin"] - real).abs().mean()),
+            "same_levels": float(self.episodes[f"{way}_same_levels"].mean()),
+            "spearman": float(stats.spearmanr(*means.T.to_numpy()).statistic) if ranked else math.nan,
+            "kendall": float(stats.kendalltau(*means.T.to_numpy()).statistic) if ranked else math.nan,
+        }
+
+    def calibrated(self) -> dict[str, Any]:
+        """The calibrated parameters."""
+        gaps = self.calibration.gap_s
+        return {
+            "condition": self.condition.name,
             "payload": self.calibration.payload,
             "rtt_s": self.calibration.rtt_s,
-            "calibrated_error": self.calibration.error,
+            "set_rtt_s": self.condition.rtt_s,
+            "gap_s_mean": float(np.mean(list(gaps.values()))),
+            "gap_s_largest": max(gaps.values()),
+            "slowest": max(gaps, key=lambda label: gaps[label]),
+            "time_error_median": self.calibration.error,
         }
 
     def agents(self) -> pd.DataFrame:
         """Mean QoE of every agent, real and simulated, best first."""
-        means = self.episodes.groupby("agent", sort=False)[["real", "replay", "twin"]].mean()
+        names = ["real", *(f"{way}_{kind}" for way in WAYS for kind in ("replay", "twin"))]
+        means = self.episodes.groupby("agent", sort=False)[names].mean()
         return means.sort_values("real", ascending=False)
 
 
-def _correlation(measure: Any, means: pd.DataFrame) -> float:
-    return float(measure(means["real"], means["twin"]).statistic)
+def _key(row: Mapping[Any, Any]) -> Key:
+    return str(row["agent"]), int(row["training_seed"]), int(row["episode"])
 
 
-def _levels(steps: pd.DataFrame) -> dict[tuple[str, int, int], pd.DataFrame]:
-    keys = ["agent", "training_seed", "episode"]
-    return {key: part.sort_values("step") for key, part in steps.groupby(keys, sort=False)}
+def _episodes(steps: pd.DataFrame) -> Iterator[tuple[Key, pd.DataFrame]]:
+    """Yield the segments of every episode in order."""
+    for key, part in steps.groupby(KEY, sort=False):
+        yield (str(key[0]), int(key[1]), int(key[2])), part.sort_values("step").reset_index(drop=True)
 
 
-def _replay(env: Any, episode: Any, levels: list[int]) -> tuple[list[dict[str, float]], float]:
-    """Play given levels in the simulator; return (download time and buffer per segment, mean reward)."""
+def _replay(env: Any, episode: Episode, levels: Sequence[int], way: str) -> tuple[list[dict[str, float]], float]:
+    """Play given levels in the simulator; return (download time, buffer and clock per segment, mean reward)."""
     _, info = env.reset(seed=episode.env_seed, options=episode.options)
     inner = env.unwrapped
-    rows = []
-    rewards = []
+    rows, rewards = [], []
+
+    def note(seconds: float) -> None:
+        rows.append({f"{way}_s": seconds, f"{way}_buffer_s": inner.buffer_s, f"{way}_wall_s": inner.wall_time_s})
+
     if inner.first_quality is not None:
-        rows.append(
-            {"replayed_s": info["startup_s"], "replayed_buffer_s": inner.buffer_s, "replayed_wall_s": inner.wall_time_s}
-        )
+        note(info["startup_s"])
         levels = levels[1:]
     for level in levels:
         _, reward, _, _, info = env.step(level)
         rewards.append(reward)
-        rows.append(
-            {
-                "replayed_s": info["download_time_s"],
-                "replayed_buffer_s": info["buffer_s"],
-                "replayed_wall_s": info["wall_time_s"],
-            }
-        )
+        note(info["download_time_s"])
     return rows, math.fsum(rewards) / max(len(rewards), 1)
+
+
+def _gaps(steps: pd.DataFrame) -> dict[str, float]:
+    """Mean seconds between an arrival (and the pause after it) and the next request, by agent."""
+    ordered = steps.sort_values([*KEY, "step"])
+    before = ordered.groupby(KEY)[["asked_s", "delay_s", "sleep_s"]].shift()
+    gaps = (ordered["asked_s"] - before.sum(axis=1, skipna=False)).clip(lower=0.0)
+    return gaps.groupby(ordered["agent"]).mean().fillna(0.0).to_dict()
 
 
 def calibrate(condition: Condition, steps: pd.DataFrame, traces: Mapping[int, int]) -> Calibration:
@@ -161,7 +202,52 @@ def calibrate(condition: Condition, steps: pd.DataFrame, traces: Mapping[int, in
     )
     payload, rtt = (float(value) for value in best.x)
     each = errors(payload, rtt)
-    return Calibration(payload, rtt, float(np.median(each)), len(each))
+    return Calibration(payload, rtt, _gaps(steps), float(np.median(each)), len(each))
+
+
+def _specs(real: EvaluationResult) -> list[dict[str, Any]]:
+    """The agents of a result that a simulator can play, as arguments of :func:`netllm_gym.evaluate`."""
+    return [
+        {"name": told["name"], "label": told["label"], "training_seed": told["training_seed"], **told["kwargs"]}
+        for told in real.manifest["agents"]
+        if not told["name"].startswith(OWN_RULE)
+    ]
+
+
+class _Simulated:
+    """The simulator in one way: replays given levels, and lets agents decide anew."""
+
+    def __init__(self, condition: Condition, way: str, seed: int, kwargs: Callable[[str], dict[str, Any]]) -> None:
+        self.way, self.seed = way, seed
+        self.kwargs = lambda agent: {**condition.kwargs, **kwargs(agent)}
+        self.condition = condition
+        self.plans = plan_episodes(len(condition.traces), len(condition.traces), seed)
+        self._envs: dict[str, Any] = {}
+        self._twins: dict[Key, tuple[float, list[int]]] = {}
+
+    def replay(self, agent: str, episode: int, levels: Sequence[int]) -> tuple[pd.DataFrame, float]:
+        """Play the same levels: a row per segment, and the mean reward."""
+        if agent not in self._envs:
+            self._envs[agent] = EnvRecipe.of(ENV, self.kwargs(agent)).make()
+        rows, qoe = _replay(self._envs[agent], self.plans[episode], levels, self.way)
+        return pd.DataFrame(rows), qoe
+
+    def decide(self, specs: Sequence[dict[str, Any]]) -> None:
+        """Let every agent play all episodes."""
+        for spec in specs:
+            result = evaluate(
+                agents=[spec], setting=self.kwargs(spec["label"]), episodes=len(self.plans), seed=self.seed,
+                trace_steps=range(len(self.plans)), progress=False,
+            )  # fmt: skip
+            qoe = {_key(row): float(row["qoe"]) for row in result.frame.to_dict("records")}
+            for key, part in _episodes(result.steps):
+                self._twins[key] = (qoe[key], part["level"].astype(int).tolist())
+
+    def compared(self, key: Key, levels: Sequence[int], qoe: float) -> dict[str, float]:
+        """What is to be said of one episode, replayed with mean reward `qoe`."""
+        twin, again = self._twins.get(key, (math.nan, []))
+        same = float(np.mean(np.array(again) == np.array(levels[-len(again) :]))) if again else math.nan
+        return {f"{self.way}_replay": qoe, f"{self.way}_twin": twin, f"{self.way}_same_levels": same}
 
 
 def compare_condition(
@@ -176,62 +262,35 @@ def compare_condition(
         options: further arguments of ``ABR-v0``, to try what brings it nearer.
 
     Raises:
-        DatasetError: the traces have changed since.
+        DatasetError: the traces have changed since, or nothing was played to its end.
     """
     if real.manifest["traces"]["digest"] != condition.traces.digest:
         raise DatasetError(f"{condition.name}: the traces are no longer those that were played")
-    kwargs = {**condition.kwargs, **(options or {})}
-    env: Any = condition.recipe().spec.make(disable_env_checker=True, **kwargs)
-    plans = plan_episodes(len(condition.traces), len(condition.traces), seed)
-    named = {(a["label"], a["training_seed"]): a for a in real.manifest["agents"]}
-    simulated = [
-        {"name": a["name"], "label": a["label"], "training_seed": a["training_seed"], **a["kwargs"]}
-        for a in named.values()
-        if not a["name"].startswith(OWN_RULE)
-    ]
-    twin = evaluate(
-        agents=simulated, setting=kwargs, episodes=len(plans), seed=seed, baseline=real.manifest["baseline"],
-        trace_steps=range(len(plans)), progress=False,
-    )  # fmt: skip
-    twin_rows = twin.frame.set_index(["agent", "training_seed", "episode"])
-    twin_steps = _levels(twin.steps) if len(twin.steps) else {}
-    failed = real.frame.set_index(["agent", "training_seed", "episode"])["failed"].to_dict()
-    real_rows = real.frame.set_index(["agent", "training_seed", "episode"])
-    segments, episodes = [], []
-    for key, part in _levels(real.steps).items():
-        if failed[key]:
-            continue
-        levels = part["level"].astype(int).tolist()
-        replayed, qoe = _replay(env, plans[key[2]], levels)
-        own = part.reset_index(drop=True).rename(
-            columns={"delay_s": "real_s", "buffer_s": "real_buffer_s", "wall_s": "real_wall_s"}
-        )
-        segments.append(pd.concat([own, pd.DataFrame(replayed)], axis=1))
-        known = key in twin_rows.index
-        again = twin_steps[key]["level"].astype(int).tolist() if known else []
-        episodes.append(
-            {
-                "agent": key[0],
-                "training_seed": key[1],
-                "episode": key[2],
-                "real": real_rows.loc[key, "qoe"],
-                "replay": qoe,
-                "twin": twin_rows.loc[key, "qoe"] if known else math.nan,
-                "same_levels": float(np.mean(np.array(again) == np.array(levels[-len(again) :])))
-                if known
-                else math.nan,
-            }
-        )
-    if not segments:
+    rows = {_key(row): row for row in real.frame.to_dict("records")}
+    good = {key for key, row in rows.items() if not row["failed"]}
+    parts = [(key, part) for key, part in _episodes(real.steps) if key in good]
+    if not parts:
         raise DatasetError(f"{condition.name}: every episode failed")
-    traces = {plan.index: int(plan.trace_index or 0) for plan in plans}
-    good = real.steps[
-        [
-            not failed[k]
-            for k in zip(real.steps["agent"], real.steps["training_seed"], real.steps["episode"], strict=True)
-        ]
+    traces = {int(row["episode"]): int(row["trace_index"]) for row in rows.values()}
+    found = calibrate(condition, pd.concat([part for _, part in parts]), traces)
+    ways = [
+        _Simulated(condition, "plain", seed, lambda agent: dict(options or {})),
+        _Simulated(condition, "calibrated", seed, lambda agent: {**found.kwargs(agent), **(options or {})}),
     ]
-    found = calibrate(condition, good, traces)
+    for way in ways:
+        way.decide(_specs(real))
+    segments, episodes = [], []
+    for key, part in parts:
+        levels = part["level"].astype(int).tolist()
+        own = part.rename(columns={name: f"real_{name.removeprefix('delay_')}" for name in REAL})
+        told = {**dict(zip(KEY, key, strict=True)), "real": rows[key]["qoe"]}
+        columns = [own]
+        for way in ways:
+            frame, qoe = way.replay(key[0], key[2], levels)
+            columns.append(frame)
+            told |= way.compared(key, levels, qoe)
+        segments.append(pd.concat(columns, axis=1))
+        episodes.append(told)
     return Comparison(condition, real, pd.concat(segments, ignore_index=True), pd.DataFrame(episodes), found)
 
 

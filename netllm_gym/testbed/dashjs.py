@@ -70,12 +70,15 @@ def extract(package: bytes) -> bytes:
     """
     if "sha512-" + base64.b64encode(hashlib.sha512(package).digest()).decode() != INTEGRITY:
         raise DownloadError(f"dashjs@{VERSION} is not the pinned package (digest mismatch)")
-    with tarfile.open(fileobj=io.BytesIO(package), mode="r:gz") as archive:
-        member = archive.getmember(MEMBER)
-        if not member.isreg() or member.size > MAX_BYTES:
-            raise DownloadError(f"dashjs@{VERSION}: {MEMBER} is not the file it should be")
-        handle = archive.extractfile(member)
-        data = handle.read() if handle else b""
+    try:
+        with tarfile.open(fileobj=io.BytesIO(package), mode="r:gz") as archive:
+            member = archive.getmember(MEMBER)
+            if not member.isreg() or member.size > MAX_BYTES:
+                raise DownloadError(f"dashjs@{VERSION}: {MEMBER} is not the file it should be")
+            handle = archive.extractfile(member)
+            data = handle.read() if handle else b""
+    except (tarfile.TarError, KeyError, OSError, EOFError) as error:
+        raise DownloadError(f"dashjs@{VERSION}: not a readable package ({error})") from None
     if hashlib.sha256(data).hexdigest() != SHA256:
         raise DownloadError(f"dashjs@{VERSION}: {MEMBER} does not match its digest")
     return data

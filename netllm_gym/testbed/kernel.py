@@ -22,6 +22,7 @@ from typing import TypeVar
 
 from netllm_gym.errors import ConfigError
 from netllm_gym.testbed.link import FRAME_BYTES, Clock, Link, Sent
+from netllm_gym.testbed.listening import bind
 from netllm_gym.testbed.tools import need_kernel
 
 T = TypeVar("T")
@@ -164,8 +165,6 @@ def inside(namespace: str, call: Callable[[], T]) -> T:
 
 def listen_inside(namespace: str, host: str, port: int) -> socket.socket:
     """Return a socket that listens in `namespace`."""
-    from netllm_gym.testbed.server import bind
-
     return inside(namespace, lambda: bind(host, port))
 
 

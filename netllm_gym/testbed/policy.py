@@ -28,7 +28,9 @@ from netllm_gym.testbed.server import LAG, OPEN_TO_PAGES
 from netllm_gym.testbed.session import Measured, Session
 from netllm_gym.testbed.store import write_record
 
+# Names of the browser player's own rules begin so, and these it has.
 OWN_RULE = "dash.js/"
+OWN_RULES = ("throughput", "bola", "dynamic", "l2a", "lolp")
 
 
 class Pool:

@@ -23,7 +23,7 @@ from netllm_gym.testbed.clients import client_of
 from netllm_gym.testbed.link import Clock, LagMeter
 from netllm_gym.testbed.machine import Machine
 from netllm_gym.testbed.plan import Condition, SessionPlan, load_conditions, plan_sessions
-from netllm_gym.testbed.policy import OWN_RULE
+from netllm_gym.testbed.policy import OWN_RULE, OWN_RULES
 from netllm_gym.testbed.processes import Service, link_service, policy_service
 from netllm_gym.testbed.rescue import sent
 from netllm_gym.testbed.server import LinkPlan
@@ -83,6 +83,8 @@ def describe_agents(agents: Sequence[Any], setup: Setup) -> list[AgentSpec]:
         if isinstance(given, str) and given.startswith(OWN_RULE):
             if setup.client != "dash.js":
                 raise ConfigError(f"{given} is a rule of the browser's player: add --client dash.js")
+            if (rule := given.removeprefix(OWN_RULE)) not in OWN_RULES:
+                raise ConfigError(f"dash.js has no rule {rule!r}; it has {', '.join(OWN_RULES)}")
             specs.append(AgentSpec(given, given))
         else:
             specs.append(AgentSpec.of(given))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import socket
 import struct
 import termios
 from collections.abc import Mapping
@@ -20,10 +19,10 @@ from typing import Any
 
 from aiohttp import web
 
-from netllm_gym.errors import ConfigError
 from netllm_gym.testbed import kernel
 from netllm_gym.testbed.content import Content
 from netllm_gym.testbed.link import Clock, LagMeter, Link, Sent, pacing_errors
+from netllm_gym.testbed.listening import bind as bind
 
 OPEN_TO_PAGES = {
     "Access-Control-Allow-Origin": "*",
@@ -46,24 +45,6 @@ class Page:
 
     data: bytes
     kind: str
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 lets the system choose one.
-
-    Raises:
-        ConfigError: the address is taken or not this machine's.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from None
-    return listener
 
 
 def _session(request: web.Request) -> Served:

@@ -18,6 +18,7 @@ from netllm_gym.envs.abr.env import ABREnv
 from netllm_gym.envs.abr.observation import Memory
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.rollout import Row
+from netllm_gym.evaluation.rows import group_columns
 from netllm_gym.play import legal_action
 from netllm_gym.testbed.plan import SessionPlan
 
@@ -96,6 +97,7 @@ class Session:
         self.latencies_ms: list[float] = []
         self.repeats = 0
         self.reason = ""
+        self.notice = ""
         self.extra: dict[str, float] = {}
         self._info: dict[str, Any] = {}
 
@@ -105,6 +107,7 @@ class Session:
         self._info = {
             "trace": trace.name,
             "trace_group": trace.group,
+            "groups": {"recording": trace.group},
             "video": self.env.video.name,
             "action_mask": np.ones(self.env.video.levels, np.int8),
         }
@@ -120,6 +123,7 @@ class Session:
                     self.plan.episode.agent_seed,
                 )
             )
+            self.notice = self.agent.notice
         return {
             "chunks": self.env.video.chunks,
             "levels": self.env.video.levels,
@@ -208,7 +212,7 @@ class Session:
             "episode": plan.episode.index,
             "trace_index": plan.episode.trace_index,
             "trace": trace.name,
-            "group": trace.group,
+            **group_columns({"recording": trace.group}),
             "seed": plan.episode.env_seed,
             "steps": steps,
             "return": math.nan if failed else total,
@@ -221,7 +225,7 @@ class Session:
         row["repeat_rate"] = self.repeats / (steps - 1) if steps > 1 and not failed else math.nan
         for percent in (50, 99):
             row[f"latency_p{percent}_ms"] = _percentile(self.latencies_ms, percent)
-        row |= {"lockstep": 1, "failed": failed, "reason": self.reason}
+        row |= {"lockstep": 1, "failed": failed, "reason": self.reason, "notice": self.notice}
         row["startup_s"] = self.measured[0].startup_s if self.measured else math.nan
         waits = [entry.decision_s * 1000.0 for entry in self.measured[1:]]
         for percent in (50, 99):

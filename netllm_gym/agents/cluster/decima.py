@@ -66,11 +66,13 @@ class Decima(BatchAgent):
             if "max_stages" not in info.static:
                 raise ConfigError(f"{self.name} schedules clusters, not {info.env_id}")
         self.rngs = [info.rng() for info in env_infos]
+        self.moving_s = [float(info.static["moving_s"]) for info in env_infos]
 
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return (row, count - 1) for each episode still running."""
         alive = [i for i, observation in enumerate(observations) if observation is not None]
-        states = read_states([observations[i] for i in alive])
+        moving_s = [self.moving_s[i] for i in alive] if self.config.relative else None
+        states = read_states([observations[i] for i in alive], moving_s)
         rngs = [self.rngs[i] for i in alive]
         picked, number = decide(self.network, states, None if self.greedy else rngs)
         actions: list[Any] = [np.zeros(2, np.int64) for _ in observations]

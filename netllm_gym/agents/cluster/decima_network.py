@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from netllm_gym.envs.cluster.view import longest_ways
+from netllm_gym.envs.cluster.view import USUAL_EXECUTORS, USUAL_TASK_S, longest_ways
 from netllm_gym.errors import ConfigError
 
 Floats = NDArray[np.float32]
@@ -36,10 +36,13 @@ class DecimaConfig:
     Attributes:
         embedding: of a stage, of a job and of the cluster.
         hidden: of the perceptrons' hidden layers.
+        relative: whether the inputs have no units: seconds by the mean task, executors by the cluster's size, and two
+            features more, the moving delay by the mean task and the cluster's size.
     """
 
     embedding: int = 16
     hidden: int = 32
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if min(self.embedding, self.hidden) < 1:
@@ -47,7 +50,7 @@ class DecimaConfig:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight: matrices ``[inputs, outputs]`` and biases ``[outputs]``."""
-        e, h, f = self.embedding, self.hidden, STAGE_FEATURES
+        e, h, f = self.embedding, self.hidden, STAGE_FEATURES + 2 * self.relative
         sizes = {
             "stage": (f, h, e), "message": (e, e), "gather": (e, e), "job": (f + e, h, e), "cluster": (e, e),
             "pick": (f + 3 * e, h, h, 1), "count": (f + 3 * e, h), "option": (COUNT_FEATURES, h), "amount": (h, h, 1),
@@ -71,7 +74,8 @@ class States:
         choice: runnable stages, ``[c]``; row: their rows in the observation; limit: how many executors each could take;
             room: executors its job is short of the fair share; held: executors that its job keeps; both count those to
             be placed as gone; work: what its job has left, executor-seconds, ``[c]``.
-        free: executors to be placed, ``[s]``; executors: in the cluster, ``[s]``.
+        free: executors to be placed, ``[s]``; executors: in the cluster, ``[s]``; scale: what counts of executors are
+            multiplied with before the network sees them, ``[s]``.
     """
 
     features: Floats
@@ -88,6 +92,7 @@ class States:
     work: Floats
     free: Integers
     executors: Floats
+    scale: Floats
 
     @property
     def choice_state(self) -> Integers:
@@ -108,8 +113,11 @@ def join(parts: Sequence[States]) -> States:
     return States(**columns)
 
 
-def read_states(observations: Sequence[Mapping[str, Any]]) -> States:
-    """Turn observations of the environment, which must wait for a decision, into one graph."""
+def read_states(observations: Sequence[Mapping[str, Any]], moving_s: Sequence[float] | None = None) -> States:
+    """Turn observations of the environment, which must wait for a decision, into one graph.
+
+    With the moving delay of each cluster the features have no units (:func:`~netllm_gym.envs.cluster.view.relative`).
+    """
     stages, jobs, edges, counts = [], [], [], []
     stage_at = job_at = 0
     for observation in observations:
@@ -127,6 +135,21 @@ def read_states(observations: Sequence[Mapping[str, Any]]) -> States:
     link = np.concatenate(edges).astype(np.int64)
     state = np.repeat(np.arange(len(sizes)), sizes[:, 1])
     job = stage[:, 4].astype(np.int64) + np.repeat(sizes[:, 3], sizes[:, 0])
+    tasks, all_free = stage[:, 0].copy(), amounts[:, 0].astype(np.int64)
+    scale, more = np.ones(len(sizes)), []
+    if moving_s is not None:
+        of = state[job]
+        count = np.bincount(of, tasks, len(sizes))
+        mean_s = np.bincount(of, tasks * stage[:, 1], len(sizes)) / np.maximum(count, 1.0)
+        plain = np.bincount(of, stage[:, 1], len(sizes)) / np.maximum(np.bincount(of, minlength=len(sizes)), 1)
+        faster = USUAL_TASK_S / np.maximum(np.where(mean_s > 0, mean_s, plain), 1e-3)
+        scale = USUAL_EXECUTORS / amounts[:, 2]
+        more = [np.log1p(np.asarray(moving_s) * faster)[state], np.log(scale)[state]]
+        amounts = amounts * scale[:, None]
+        stage[:, 0] *= scale[of]
+        stage[:, 1] *= faster[of]
+        active[:, 0] *= scale[state]
+        active[:, 2] *= faster[state]
     free, total = amounts[state, 0], amounts[state, 2]
     supply, releasing, age = active.T
     crowd = sizes[state, 1].astype(np.float64)
@@ -143,13 +166,14 @@ def read_states(observations: Sequence[Mapping[str, Any]]) -> States:
     np.maximum.at(critical, job, seconds)
     held = supply - releasing * free
     # Executors that the fair share leaves a job: those to be placed are nobody's yet.
-    room = np.ceil(total / crowd) - held
+    room = np.ceil(total / scale[state] / crowd - 1e-9) * scale[state] - held
     common = 1.0 - np.bincount(state, releasing, len(sizes))[state]
     of_job = np.stack(
         [
             free / total, releasing, supply / total, np.clip(room / 10.0, -3.0, 3.0), (room > 0).astype(float),
             np.log1p(crowd) / 3.0, np.log1p(work) / 7.0, np.log1p(age) / 5.0, rank / crowd, place / crowd, common,
             np.log1p(shorter / total) / 4.0, np.log1p(work / np.maximum(held, 1.0)) / 6.0, np.log1p(critical) / 4.0,
+            *more,
         ],
         axis=1,
     )  # fmt: skip
@@ -170,12 +194,13 @@ def read_states(observations: Sequence[Mapping[str, Any]]) -> States:
         child=link[:, 1],
         choice=choice,
         row=choice - sizes[state[job[choice]], 2],
-        limit=np.maximum(1, np.minimum(stage[choice, 0], free[job[choice]])).astype(np.int64),
+        limit=np.maximum(1, np.minimum(tasks[choice], all_free[state[job[choice]]])).astype(np.int64),
         room=room[job[choice]].astype(np.float32),
         held=held[job[choice]].astype(np.float32),
         work=work[job[choice]].astype(np.float32),
-        free=amounts[:, 0].astype(np.int64),
+        free=all_free,
         executors=amounts[:, 2].astype(np.float32),
+        scale=scale.astype(np.float32),
     )
 
 
@@ -270,12 +295,14 @@ def count_options(states: States, picked: Integers) -> tuple[Floats, Integers, I
     owner = np.repeat(np.arange(len(limit)), limit)
     begin = np.cumsum(limit) - limit
     number = np.arange(len(owner)) - begin[owner] + 1
-    spare = states.room[picked][owner] - number  # what the fair share would still leave the job
-    then = states.held[picked][owner] + number
+    scale = states.scale[owner]
+    shown = number * scale
+    spare = states.room[picked][owner] - shown  # what the fair share would still leave the job
+    then = states.held[picked][owner] + shown
     features = np.stack(
         [
-            number / 10.0, np.log(number), np.clip(spare / 10.0, -3.0, 3.0), np.minimum(np.abs(spare), 5.0) / 5.0,
-            (spare == 0).astype(float), (number == limit[owner]).astype(float),
+            shown / 10.0, np.log(shown), np.clip(spare / 10.0, -3.0, 3.0), np.minimum(np.abs(spare), 5.0) / 5.0,
+            (np.abs(spare) < 0.5 * scale).astype(float), (number == limit[owner]).astype(float),
             (number == states.free[owner]).astype(float), np.log1p(then) / 4.0,
             np.log1p(states.work[picked][owner] / then) / 5.0,
         ],

@@ -12,7 +12,7 @@ from netllm_gym import extras, zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description
 from netllm_gym.agents.registry import register_agent
-from netllm_gym.envs.cluster.view import ScheduleView
+from netllm_gym.envs.cluster.view import SHARES, ClusterView, ScheduleView
 from netllm_gym.errors import CheckpointError
 
 ZOO = zoo.ROOT / "cluster-llm"
@@ -30,11 +30,12 @@ class ClusterLLM(BatchAgent):
         checkpoint: folder of an agent trained on :func:`netllm_gym.datasets.schedules.viewed` experience; default: the
             one in the package.
         temperature: 0 takes the best choice; above, choices are drawn.
+        may_wait: let it end rounds where the environment obeys that; by default only where the mask has it.
     """
 
-    def __init__(self, checkpoint: str | Path = ZOO, temperature: float = 0.0) -> None:
+    def __init__(self, checkpoint: str | Path = ZOO, temperature: float = 0.0, may_wait: bool = False) -> None:
         extras.require("llm", "cluster/llm")
-        self.folder, self.temperature = Path(checkpoint), temperature
+        self.folder, self.temperature, self.may_wait = Path(checkpoint), temperature, may_wait
         about = read_description(self.folder)
         if about["kind"] != "llm" or about["env_id"] != ENV or "cluster" not in about.get("modalities", {}):
             raise CheckpointError(f"{checkpoint} was not trained to schedule a cluster")
@@ -62,7 +63,10 @@ class ClusterLLM(BatchAgent):
         counts = int(self.about["action_space"]["nvec"][1])
         shapes: Any = env_infos[0].observation_space
         sizes = [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
-        self._view = ScheduleView(counts, *sizes)
+        if counts == SHARES:
+            self._view: ScheduleView = ClusterView(float(env_infos[0].static["moving_s"]), *sizes)
+        else:
+            self._view = ScheduleView(counts, *sizes)
         self._network = self._model(self._view)
         spaces: Any = {"observation_space": self._view.observation_space, "action_space": self._view.action_space}
         self._network.reset_batch([replace(info, **spaces) for info in env_infos])
@@ -71,8 +75,16 @@ class ClusterLLM(BatchAgent):
         """Return (row, count - 1) per episode."""
         view = self._view
         seen = [o if o is None else view(o) for o in observations]
-        known = [
-            info if o is None else {"action_mask": view.mask(info["action_mask"], view.max_stages)}
-            for o, info in zip(observations, infos, strict=True)
-        ]
-        return self._network.act_batch(seen, known)
+        pairs = list(zip(observations, infos, strict=True))
+        known = [info if o is None else {"action_mask": self._mask(info)} for o, info in pairs]
+        chosen = self._network.act_batch(seen, known)
+        if not isinstance(view, ClusterView):
+            return chosen
+        decided = zip(chosen, observations, strict=True)
+        return [a if o is None else view.decode(a, int(o["executors"][0])) for a, o in decided]
+
+    def _mask(self, info: Any) -> Any:
+        mask = self._view.mask(info["action_mask"], self._view.max_stages)
+        if self.may_wait:
+            mask[self._view.max_stages] = info.get("may_wait", False)
+        return mask

@@ -23,7 +23,7 @@ from netllm_gym.agents.llm.agent import LLMAgent
 from netllm_gym.agents.llm.batches import collate
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.cost import ENV, build, draw_episodes, train_step
-from netllm_gym.agents.llm.gpu import Bench
+from netllm_gym.agents.llm.gpu_bench import Bench
 from netllm_gym.agents.llm.model import DecisionModel, with_lora
 from netllm_gym.agents.llm.runs import tensor_cores
 from netllm_gym.agents.llm.smollm2 import llama_config

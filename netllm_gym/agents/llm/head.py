@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from netllm_gym.agents.llm.graph import NODE_WIDTH, Nodes
+from netllm_gym.agents.llm.parts import HEADS
 from netllm_gym.errors import ConfigError
 
 
@@ -55,6 +56,16 @@ class Pointer(nn.Module):
         place = chosen[..., None, None].expand(*chosen.shape, 1, NODE_WIDTH)
         node = nodes.embedding.gather(-2, place)[..., 0, :]
         return self.other(nn.functional.gelu(self.state(hidden) + self.node(node)))
+
+
+def make_head(space: gym.Space, width: int, nodes: int = 0) -> Head:
+    """Return the head for an action space: one that was registered for its kind, or :class:`Head`.
+
+    Raises:
+        ConfigError: an action space without a head.
+    """
+    kind = type(space).__name__
+    return HEADS[kind](space, width, nodes) if kind in HEADS else Head(space, width, nodes)
 
 
 class Head(nn.Module):
@@ -120,6 +131,32 @@ class Head(nn.Module):
             return scores
         assert actions is not None
         return torch.cat([scores, self.pointer.rest(hidden, nodes, self.choices(actions)[..., 0])], dim=-1)
+
+    def pairs(
+        self, hidden: Tensor, nodes: Nodes, candidates: Tensor, legal: Tensor, counts: Tensor | None = None
+    ) -> Tensor:
+        """Log probabilities of whole decisions of a pointer with at most one other factor, ``[B, K]``.
+
+        Args:
+            hidden: ``[B, width]``.
+            nodes: ``[B, N, …]``.
+            candidates: node and other choice of each decision compared, long ``[B, K, factors]``. The choice of none of
+                the nodes has no other factor.
+            legal: which nodes (and none) may be chosen, bool ``[B, N]`` or with none ``[B, N + 1]``.
+            counts: which other choices are there, bool ``[B, others]``.
+        """
+        pointed = self.pointer.candidates(nodes)
+        scores = self.pointer.scores(hidden, pointed).masked_fill(~(pointed.mask & legal), -1e4)
+        rows = candidates[..., 0]
+        found = torch.log_softmax(scores, dim=-1).gather(-1, rows)
+        if not self.pointer.others:
+            return found
+        spread = Nodes(pointed.embedding[:, None].expand(-1, rows.shape[1], -1, -1), pointed.mask)
+        rest = self.pointer.rest(hidden[:, None], spread, rows)
+        if counts is not None:
+            rest = rest.masked_fill(~counts[:, None], -1e4)
+        amount = torch.log_softmax(rest, dim=-1).gather(-1, candidates[..., 1:2])[..., 0]
+        return found + amount * (rows < nodes.mask.shape[-1])
 
     def describe(self, actions: Tensor) -> Tensor:
         """Actions ``[B, T, …]`` as float ``[B, T, outputs]``: one-hot choices, or standardised values."""

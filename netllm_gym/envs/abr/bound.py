@@ -195,9 +195,10 @@ def upper_bound(env: ABREnv, width: int = 20_000) -> float:
             until they fit.
 
     Raises:
-        ConfigError: delays are noisy, or an option is on that the planners do not know.
+        ConfigError: delays are noisy, or the player or its QoE is not the plain one.
     """
-    env.require_plain()
+    if not env.options.plain or env.qoe.table is not None or env.qoe.falling != env.qoe.switch_weight:
+        raise ConfigError("upper_bound knows the plain player only: no options, no quality table, one switch weight")
     if env.delay_noise:
         raise ConfigError("upper_bound knows no delay noise; plan an environment with delay_noise=0")
     if width < 1:

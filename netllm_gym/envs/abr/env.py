@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from gymnasium import spaces
 from netllm_gym import traces as trace_room
 from netllm_gym.envs.abr.kernel import download, link_arrays
 from netllm_gym.envs.abr.observation import Memory, observation_space
-from netllm_gym.envs.abr.options import Fetched, Options, Player
+from netllm_gym.envs.abr.options import REQUEST, Fetched, Options, Player
 from netllm_gym.envs.abr.qoe import QoE
 from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
@@ -22,7 +23,7 @@ from netllm_gym.errors import ConfigError
 from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
 
 
-class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
+class ABREnv(Rendered, gym.Env[dict[str, Any], Any]):
     """Adaptive bitrate streaming: choose the quality of each chunk of a video while the network changes.
 
     ## Description
@@ -91,6 +92,10 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
     | `live_latency_s` | None | live: chunk n (from 0) can be had (n+1)·chunk − this many seconds after joining |
     | `latency_weight` | 0.0 | live: QoE lost per second behind the target latency, at each chunk |
     | `abandon` | False | Sabre's rule: a download that would take over 1.8 chunks is asked for again lower |
+    | `falling_weight` | None | λ of changes for the worse; by default `switch_weight` serves for both |
+    | `buffer_targets_s` | () | action `(level, i)`: wait before the request until the buffer is down to target i |
+    | `throughput` | `"request"` | `"first-byte"`: counted without the request's latency, as deployed players do |
+    | `latency_on_trace` | False | the trace goes on during the request latency, as a real link does (docs/testbed.md) |
 
     With one of them on, `info` of `step` also carries `startup_s`, `wait_s`, `decision_latency_s`, `abandoned`,
     `wasted_bytes` and `penalty` (start-up and latency costs in the reward), live also `latency_s`; `level` is what
@@ -150,6 +155,10 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
         live_latency_s: float | None = None,
         latency_weight: float = 0.0,
         abandon: bool = False,
+        falling_weight: float | None = None,
+        buffer_targets_s: Sequence[float] = (),
+        throughput: str = REQUEST,
+        latency_on_trace: bool = False,
         render_mode: str | None = None,
     ) -> None:
         self.render_mode = check_render_mode(render_mode)
@@ -157,7 +166,7 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
         if not isinstance(self.traces[0], NetworkTrace):
             raise ConfigError(f"{self.traces.name} holds {type(self.traces[0]).__name__}s, ABR needs network traces")
         self.video = trace_room.load_video(video) if isinstance(video, str | Path) else video
-        self.qoe = QoE.preset(qoe, self.video, stall_weight, switch_weight)
+        self.qoe = QoE.preset(qoe, self.video, stall_weight, switch_weight, falling_weight)
         levels = self.video.levels
         if first_quality is not None and not 0 <= first_quality < levels:
             raise ConfigError(f"first_quality {first_quality} is not a level of {self.video.name} (0 to {levels - 1})")
@@ -172,8 +181,9 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
         if latency_weight < 0 or (startup_weight is not None and startup_weight < 0):
             raise ConfigError("QoE weights must not be negative")
         self.options = Options(
-            rtt_s, initial_window_bytes, decision_latency_s, startup_buffer_s, live_latency_s, abandon
-        )
+            rtt_s, initial_window_bytes, decision_latency_s, startup_buffer_s, live_latency_s, abandon,
+            tuple(map(float, buffer_targets_s)), throughput, latency_on_trace,
+        )  # fmt: skip
         self._plain = self.options.plain
         self.startup_weight = self.qoe.stall_weight if startup_weight is None else startup_weight
         self.latency_weight = latency_weight
@@ -185,16 +195,21 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
         self.rtt_s, self.payload = self.options.mean_rtt_s, payload
         self.buffer_cap_s, self.sleep_quantum_s = buffer_cap_s, sleep_quantum_s
         self.observation_space = observation_space(levels)
-        self.action_space: Any = spaces.Discrete(levels)
+        targets = len(buffer_targets_s)
+        self.action_space: Any = spaces.MultiDiscrete([levels, targets]) if targets else spaces.Discrete(levels)
         # Python floats are faster to read one by one than array cells.
         self._quality = self.qoe.per_chunk(self.video.chunks).tolist()
         self._sizes = self.video.chunk_bytes.tolist()
         self._mbps = (np.asarray(self.video.bitrates_kbps, dtype=np.float64) / 1000.0).tolist()
-        self._levels, self._chunks = levels, self.video.chunks
+        self._levels, self._chunks, self._targets = levels, self.video.chunks, targets
         self._chunk_s = float(self.video.chunk_s)
-        self._stall_weight, self._switch_weight = self.qoe.stall_weight, self.qoe.switch_weight
+        self._stall_weight, self._rising, self._falling = (
+            self.qoe.stall_weight,
+            self.qoe.switch_weight,
+            self.qoe.falling,
+        )
         self._memory = Memory(self.video)
-        self._all_legal = np.ones(levels, np.int8)
+        self._all_legal = np.ones(levels + targets, np.int8)
         self._links: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self.trace_index = 0
 
@@ -205,11 +220,12 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
             "qoe": self.qoe,
             "rtt_s": self.rtt_s,
             "buffer_cap_s": self.buffer_cap_s,
+            "throughput": self.options.throughput,
         }
 
     def action_masks(self) -> np.ndarray:
         """Which actions are legal now: all, bool ``[L]``."""
-        return np.ones(self.video.levels, dtype=bool)
+        return self._all_legal.astype(bool)
 
     def action_values(self, horizon: int = 12) -> np.ndarray:
         """Hindsight value of each action now, given the trace's true future, float64 ``[L]`` (an oracle's view).
@@ -227,14 +243,13 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
         twin._memory = self._memory.copy()
         return twin
 
-    def require_plain(self) -> None:
+    def require_plannable(self) -> None:
         """Refuse to plan with physics the planners do not know.
 
         Raises:
-            ConfigError: an option is on, or the QoE comes from a table.
+            ConfigError: another option than live video or the kind of throughput is on.
         """
-        if not self._plain or self.qoe.table is not None:
-            raise ConfigError("hindsight planning knows only the plain player (no options, no quality table)")
+        self.options.require_plannable()
 
     @property
     def link(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -308,22 +323,27 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
             self.sleep_quantum_s,
         )
         self.wall_time_s += delay + sleep
-        self._remember(level, size, delay)
+        self._remember(level, size, delay, delay)
         return delay, stall, sleep
 
-    def _fetch_with_options(self, level: int, decided: bool, measured_s: float) -> Fetched:
+    def _fetch_with_options(self, level: int, decided: bool, measured_s: float, target: int = 0) -> Fetched:
         """Decide, download the next chunk and wait, with whatever options are on."""
         options, link = self.options, self.link
         player = Player(self.offset_s, self.buffer_s, self.wall_time_s, self._playing)
         decision = options.draw_decision(self.np_random, measured_s) if decided else 0.0
         stall, startup = player.pass_time(link[0], decision)
+        waited = Fetched(level, 0.0)
+        if decided:
+            options.linger(link, player, waited, target)
         noise = 1.0 + self.delay_noise * (2.0 * self.np_random.random() - 1.0) if self.delay_noise else 1.0
         chunk_s = self.video.chunk_s
         found = options.download(link, player, self._sizes[self.chunk], level, chunk_s, noise, self.np_random)
         found.decision = decision
         found.stall += stall
         found.startup += startup
-        self._remember(found.level, found.size + found.wasted, found.delay)
+        found.wait += waited.wait
+        counted = found.delay if options.throughput == REQUEST else found.transfer
+        self._remember(found.level, found.size + found.wasted, found.delay, counted)
         options.settle(
             link, player, found, self.chunk, self.video.chunks, chunk_s, self.buffer_cap_s, self.sleep_quantum_s
         )
@@ -331,16 +351,22 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
         self._playing = player.playing
         return found
 
-    def _remember(self, level: int, size: float, delay: float) -> None:
-        """Note a finished download for the coming observations."""
+    def _remember(self, level: int, size: float, delay: float, counted_s: float) -> None:
+        """Note a finished download for the coming observations; its throughput is over `counted_s`."""
         self.last_quality = level
-        self.throughput_mbps = size * 8e-6 / delay
+        self.throughput_mbps = size * 8e-6 / counted_s
         self._memory.add(self.chunk, self.throughput_mbps, delay)
         self.chunk += 1
 
-    def step(self, action: int) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+    def _both(self, action: Any) -> tuple[int, int]:
+        """Split an action of level and buffer target."""
+        if np.shape(action) != (2,) or not 0 <= action[1] < self._targets:
+            raise ConfigError(f"action {action} is no level with one of the {self._targets} buffer targets")
+        return int(action[0]), int(action[1])
+
+    def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Download the next chunk at level `action`."""
-        level = int(action)
+        level, target = (int(action), 0) if self._targets == 0 else self._both(action)
         if not 0 <= level < self._levels:
             raise ConfigError(f"action {action} is not a level of {self.video.name} (0 to {self.video.levels - 1})")
         if self.chunk >= self._chunks:
@@ -351,13 +377,16 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
             delay, stall, sleep = self._fetch(level)
             penalty = 0.0
         else:
-            found = self._fetch_with_options(level, True, time.perf_counter() - self._returned)
+            found = self._fetch_with_options(level, True, time.perf_counter() - self._returned, target)
             level, delay, stall, sleep = found.level, found.delay, found.stall, found.sleep
-            penalty, more = self._account(found)
+            player = Player(self.offset_s, self.buffer_s, self.wall_time_s)
+            weights = self.startup_weight, self.latency_weight
+            penalty, more = self.options.account(found, *weights, self.chunk, self._chunk_s, player)
         quality = self._quality[chunk][level]
         switch = 0.0
         if chunk > 0:
-            switch = self._switch_weight * abs(quality - self._quality[chunk - 1][before])
+            change = quality - self._quality[chunk - 1][before]
+            switch = self._rising * change if change >= 0 else -self._falling * change
         reward = quality - self._stall_weight * stall - switch - penalty
         info = {
             "reward": reward,
@@ -382,24 +411,6 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], int]):
             info.update(more)
             self._returned = time.perf_counter()
         return observation, reward, self.chunk >= self._chunks, False, info
-
-    def _account(self, found: Fetched) -> tuple[float, dict[str, Any]]:
-        """What the options cost in the reward, and their part of ``info``."""
-        penalty = self.startup_weight * found.startup
-        more: dict[str, Any] = {
-            "startup_s": found.startup,
-            "wait_s": found.wait,
-            "decision_latency_s": found.decision,
-            "abandoned": found.abandoned,
-            "wasted_bytes": found.wasted,
-        }
-        target = self.options.live_latency_s
-        if target is not None:
-            # Behind the live edge: the edge's position less what has been played.
-            played = self.chunk * self.video.chunk_s - self.buffer_s
-            more["latency_s"] = self.wall_time_s + target - played
-            penalty += self.latency_weight * max(more["latency_s"] - target, 0.0)
-        return penalty, more | {"penalty": penalty}
 
     def frame(self) -> np.ndarray:
         """Draw throughput, bitrate, buffer and stalls so far, RGB ``[400, 720, 3]``."""

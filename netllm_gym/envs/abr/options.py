@@ -7,7 +7,8 @@ played + stalls + start-up delay; what the link carried is what arrived plus wha
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from netllm_gym.errors import ConfigError
 ABANDON_CHECK_S = 0.5
 ABANDON_FACTOR = 1.8
 MEASURED = "measured"
+# From where a download's throughput is counted.
+REQUEST, FIRST_BYTE = "request", "first-byte"
 
 Link = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
@@ -121,6 +124,7 @@ class Fetched:
     sleep: float = 0.0
     wait: float = 0.0
     decision: float = 0.0
+    transfer: float = 0.0
     wasted: float = 0.0
     abandoned: int = 0
 
@@ -135,6 +139,9 @@ class Options:
     startup_buffer_s: float = 0.0
     live_latency_s: float | None = None
     abandon: bool = False
+    buffer_targets_s: tuple[float, ...] = ()
+    throughput: str = REQUEST
+    latency_on_trace: bool = False
 
     def __post_init__(self) -> None:
         latency, rtt = self.decision_latency_s, self.rtt_s
@@ -151,6 +158,11 @@ class Options:
                 raise ConfigError(f"a distribution of rtt_s needs (mean > 0, standard deviation ≥ 0), got {rtt}")
         elif not 0 <= rtt < math.inf:
             raise ConfigError(f"rtt_s must not be negative, got {rtt}")
+        targets = self.buffer_targets_s
+        if any(not 0 <= target < math.inf for target in targets) or len(set(targets)) < len(targets):
+            raise ConfigError(f"buffer_targets_s are seconds, no two alike, got {targets}")
+        if self.throughput not in (REQUEST, FIRST_BYTE):
+            raise ConfigError(f"throughput is {REQUEST!r} or {FIRST_BYTE!r}, got {self.throughput!r}")
         if not 0 <= self.initial_window_bytes < math.inf or not 0 <= self.startup_buffer_s < math.inf:
             raise ConfigError("initial_window_bytes and startup_buffer_s must not be negative")
 
@@ -158,6 +170,15 @@ class Options:
     def plain(self) -> bool:
         """Whether the player is Pensieve's: nothing is switched on."""
         return self == Options(rtt_s=self.rtt_s) and not isinstance(self.rtt_s, tuple | list)
+
+    def require_plannable(self) -> None:
+        """Refuse what :mod:`netllm_gym.envs.abr.planner` does not know.
+
+        Raises:
+            ConfigError: another option than live video or the kind of throughput is on.
+        """
+        if not replace(self, live_latency_s=None, throughput=REQUEST).plain:
+            raise ConfigError("hindsight planning knows no options but live_latency_s and throughput")
 
     @property
     def mean_rtt_s(self) -> float:
@@ -194,6 +215,8 @@ class Options:
         found = Fetched(level, sizes[level])
         while True:
             rtt = self.draw_rtt(rng)
+            if self.latency_on_trace:
+                player.offset_s = float(wrap(link[0][-1], player.offset_s + rtt))
             size = sizes[found.level]
             seconds = float(ramped_transfer_s(*link, player.offset_s, size, rtt, self.initial_window_bytes))
             lower = -1
@@ -214,12 +237,40 @@ class Options:
             delay = (seconds + rtt) * noise
             stall, startup = player.pass_time(link[0], delay, on_link=seconds)
             found.delay += delay
+            found.transfer += seconds * noise
             found.stall += stall
             found.startup += startup
             if lower < 0:
                 found.size = size
                 return found
             found.level = lower
+
+    def linger(self, link: Link, player: Player, found: Fetched, choice: int) -> None:
+        """Wait before a request until the buffer has fallen to the target chosen; never so long that it stalls."""
+        if not self.buffer_targets_s:
+            return
+        wait = max(player.buffer_s - self.buffer_targets_s[choice], 0.0) if player.playing else 0.0
+        player.pass_time(link[0], wait)
+        found.wait += wait
+
+    def account(
+        self, found: Fetched, startup_weight: float, latency_weight: float, arrived: int, chunk_s: float, player: Player
+    ) -> tuple[float, dict[str, Any]]:
+        """What the options cost in the reward, and their part of ``info``."""
+        penalty = startup_weight * found.startup
+        more: dict[str, Any] = {
+            "startup_s": found.startup,
+            "wait_s": found.wait,
+            "decision_latency_s": found.decision,
+            "abandoned": found.abandoned,
+            "wasted_bytes": found.wasted,
+        }
+        if self.live_latency_s is not None:
+            # Behind the live edge: the edge's position less what has been played.
+            played = arrived * chunk_s - player.buffer_s
+            more["latency_s"] = player.wall_s + self.live_latency_s - played
+            penalty += latency_weight * max(more["latency_s"] - self.live_latency_s, 0.0)
+        return penalty, more | {"penalty": penalty}
 
     def settle(
         self, link: Link, player: Player, found: Fetched, arrived: int, chunks: int, chunk_s: float, cap: float,
@@ -234,7 +285,8 @@ class Options:
             player.pass_time(link[0], found.sleep)
         if self.live_latency_s is not None and arrived < chunks:
             available = (arrived + 1) * chunk_s - self.live_latency_s
-            found.wait = max(available - player.wall_s, 0.0)
-            stall, startup = player.pass_time(link[0], found.wait)
+            wait = max(available - player.wall_s, 0.0)
+            stall, startup = player.pass_time(link[0], wait)
+            found.wait += wait
             found.stall += stall
             found.startup += startup

@@ -5,20 +5,53 @@ Both walk forward through the exact transition of :mod:`netllm_gym.envs.abr.kern
 best. Because transitions are exact, what the planner promises is what the environment pays. Promise is return plus
 the worth of the buffer: a second of buffer is a second of the link, and a link of ``c`` Mbit/s delivers ``c`` Mbit of
 video in it; it counts by 0.9, and only as far as there is video left.
+
+Quality tables, prices that differ for rising and falling quality, and live video are planned for too; the other options
+of the environment are not.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.compiled import njit
-from netllm_gym.envs.abr.kernel import download_from, piece_at
+from netllm_gym.envs.abr.kernel import download_from, piece_at, wrap
+from netllm_gym.envs.abr.options import Options
+from netllm_gym.envs.abr.qoe import QoE
+from netllm_gym.traces.video.manifest import VideoManifest
 
-if TYPE_CHECKING:
-    from netllm_gym.envs.abr.env import ABREnv
+
+class Planned(Protocol):
+    """What the planners read of an environment in mid-episode; :class:`~netllm_gym.envs.abr.env.ABREnv` has it all.
+
+    `link` holds the arrays of the trace for the kernel; `chunk` is the next one; the rest are named as in the
+    environment.
+    """
+
+    video: VideoManifest
+    qoe: QoE
+    chunk: int
+    offset_s: float
+    buffer_s: float
+    last_quality: int
+    rtt_s: float
+    buffer_cap_s: float
+    sleep_quantum_s: float
+    latency_weight: float
+    wall_time_s: float
+    options: Options
+
+    @property
+    def link(self) -> tuple[NDArray[Any], ...]:
+        """End times, bytes carried by then, and rates."""
+        ...
+
+    def require_plannable(self) -> None:
+        """Refuse physics that the planners do not know."""
+
 
 # Chosen on the valid traces of fcc-hsdpa: at 16 ms a video, finer cells or another weight find less.
 CELL_S = 0.5
@@ -28,15 +61,17 @@ _EMPTY = -1
 
 @njit(cache=True)
 def _search(
-    end, carried, rate, sizes, quality, stall_weight, switch_weight, rtt, chunk_s, cap, quantum, worth,
+    end, carried, rate, sizes, quality, stall_weight, rising, falling, live, rtt, chunk_s, cap, quantum, worth,
     beam, cell, table, first, steps, offset, elapsed, buffer, last, free_switch, forced,
 ):  # fmt: skip
     """Search `steps` chunks ahead from one state; return (best return, its actions).
 
-    `worth` is the promise of a second of buffer; `forced` >= 0 fixes the first action; `free_switch` leaves the first
-    action's change of quality out (the first chunk of a video has no predecessor).
+    `quality` is of each chunk and level; `live` is the target latency (negative: not live), its weight and the wall
+    clock now; `worth` is the promise of a second of buffer; `forced` >= 0 fixes the first action; `free_switch` leaves
+    the first action's change of quality out (the first chunk of a video has no predecessor).
     """
-    levels = len(quality)
+    chunks, levels = quality.shape
+    target, late_weight, wall = live
     s_offset, s_elapsed = np.empty(beam), np.empty(beam)
     s_buffer, s_return = np.empty(beam), np.empty(beam)
     s_last, s_piece = np.empty(beam, np.int64), np.empty(beam, np.int64)
@@ -63,11 +98,24 @@ def _search(
                     end, carried, rate, 0, len(end), s_piece[s], s_offset[s], sizes[first + depth, level],
                     s_buffer[s], rtt, 1.0, chunk_s, cap, quantum,
                 )  # fmt: skip
-                gain = quality[level] - stall_weight * stall
-                if not (depth == 0 and free_switch):
-                    gain -= switch_weight * abs(quality[level] - quality[s_last[s]])
-                total = s_return[s] + gain
                 time = s_elapsed[s] + delay + sleep
+                late = 0.0
+                if target >= 0.0:  # the chunk after this one must be there before it can be asked for
+                    arrived = first + depth + 1
+                    if arrived < chunks:
+                        wait = max((arrived + 1) * chunk_s - target - (wall + time), 0.0)
+                        stall += max(wait - after, 0.0)
+                        after = max(after - wait, 0.0)
+                        time += wait
+                        next_offset = wrap(end[-1], next_offset + wait)
+                        piece = piece_at(end, next_offset, 0, len(end))
+                    late = late_weight * max(wall + time - (arrived * chunk_s - after), 0.0)
+                now = quality[first + depth, level]
+                gain = now - stall_weight * stall - late
+                if not (depth == 0 and free_switch):
+                    change = now - quality[first + depth - 1, s_last[s]]
+                    gain -= rising * change if change > 0.0 else -falling * change
+                total = s_return[s] + gain
                 key = (np.int64(time / cell) * 8192 + np.int64(after / cell)) * 64 + level
                 slot = ((key * 0x9E3779B1) >> 7) & mask
                 while table[slot] != _EMPTY and keys[table[slot]] != key:
@@ -109,13 +157,13 @@ def _search(
 
 @njit(cache=True)
 def _all_values(
-    end, carried, rate, sizes, quality, stall_weight, switch_weight, rtt, chunk_s, cap, quantum, worth,
+    end, carried, rate, sizes, quality, stall_weight, rising, falling, live, rtt, chunk_s, cap, quantum, worth,
     beam, cell, table, first, steps, offset, elapsed, buffer, last, free_switch,
 ):  # fmt: skip
-    values = np.empty(len(quality))
-    for level in range(len(quality)):
+    values = np.empty(quality.shape[1])
+    for level in range(quality.shape[1]):
         values[level] = _search(
-            end, carried, rate, sizes, quality, stall_weight, switch_weight, rtt, chunk_s, cap, quantum, worth,
+            end, carried, rate, sizes, quality, stall_weight, rising, falling, live, rtt, chunk_s, cap, quantum, worth,
             beam, cell, table, first, steps, offset, elapsed, buffer, last, free_switch, level,
         )[0]  # fmt: skip
     return values
@@ -127,8 +175,8 @@ def _delivered(end: NDArray, carried: NDArray, time: float) -> float:
     return float(cycles * carried[-1] + np.interp(offset, np.append(0.0, end), np.append(0.0, carried)))
 
 
-def _arguments(env: ABREnv, beam: int, steps: int) -> tuple[Any, ...]:
-    env.require_plain()
+def _arguments(env: Planned, beam: int, steps: int) -> tuple[Any, ...]:
+    env.require_plannable()
     end, carried, rate = env.link
     levels = env.video.levels
     # Worth of a second of buffer: the mean link over the rest of the video, at most what the top level could use.
@@ -136,16 +184,19 @@ def _arguments(env: ABREnv, beam: int, steps: int) -> tuple[Any, ...]:
     ahead_bytes = _delivered(end, carried, env.offset_s + ahead_s) - _delivered(end, carried, env.offset_s)
     mean_mbps = min(ahead_bytes * 8e-6 / ahead_s, float(env.video.bitrates_kbps[-1]) / 1000.0)
     per_mbit = env.qoe.quality[-1] / (env.video.bitrates_kbps[-1] / 1000.0 * env.video.chunk_s)
+    quality = np.ascontiguousarray(env.qoe.per_chunk(env.video.chunks), np.float64)
+    target = env.options.live_latency_s
+    live = (-1.0 if target is None else float(target), float(env.latency_weight), float(env.wall_time_s))
     table = np.empty(1 << int(np.ceil(np.log2(2 * beam * levels))), np.int64)
     return (
-        end, carried, rate, env.video.chunk_bytes, env.qoe.quality, env.qoe.stall_weight, env.qoe.switch_weight,
-        env.rtt_s, env.video.chunk_s, env.buffer_cap_s, env.sleep_quantum_s, BUFFER_WEIGHT * mean_mbps * per_mbit,
-        beam, CELL_S, table, env.chunk, min(steps, env.video.chunks - env.chunk), env.offset_s, 0.0, env.buffer_s,
-        env.last_quality, env.chunk == 0,
+        end, carried, rate, env.video.chunk_bytes, quality, env.qoe.stall_weight, env.qoe.switch_weight,
+        env.qoe.falling, live, env.rtt_s, env.video.chunk_s, env.buffer_cap_s, env.sleep_quantum_s,
+        BUFFER_WEIGHT * mean_mbps * per_mbit, beam, CELL_S, table, env.chunk, min(steps, env.video.chunks - env.chunk),
+        env.offset_s, 0.0, env.buffer_s, env.last_quality, env.chunk == 0,
     )  # fmt: skip
 
 
-def optimum(env: ABREnv, beam: int = 1100) -> tuple[float, NDArray[np.int64]]:
+def optimum(env: Planned, beam: int = 1100) -> tuple[float, NDArray[np.int64]]:
     """Best return from the environment's current state to the end of the video, and the levels that earn it.
 
     Delay noise is not foreseen: the plan assumes none.
@@ -162,6 +213,6 @@ def optimum(env: ABREnv, beam: int = 1100) -> tuple[float, NDArray[np.int64]]:
     return float(value), plan
 
 
-def action_values(env: ABREnv, horizon: int = 12, beam: int = 100) -> NDArray[np.float64]:
+def action_values(env: Planned, horizon: int = 12, beam: int = 100) -> NDArray[np.float64]:
     """Hindsight value of each action: the best return over the next `horizon` chunks that begins with it, ``[L]``."""
     return _all_values(*_arguments(env, beam, horizon))

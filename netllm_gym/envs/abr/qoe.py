@@ -29,6 +29,7 @@ class QoE:
         quality: the quality of each level, shape ``[L]`` (with a table: its mean over the chunks, for planners).
         stall_weight: μ, QoE lost per second of stall.
         switch_weight: λ, QoE lost per unit of change in quality between consecutive chunks.
+        falling_weight: λ of changes for the worse, where they cost another price; ``None``: the same.
         table: the quality of each chunk at each level, shape ``[n, L]``, or ``None`` where chunks do not differ.
     """
 
@@ -36,6 +37,12 @@ class QoE:
     stall_weight: float
     switch_weight: float = 1.0
     table: NDArray[np.float64] | None = None
+    falling_weight: float | None = None
+
+    @property
+    def falling(self) -> float:
+        """λ of changes for the worse."""
+        return self.switch_weight if self.falling_weight is None else self.falling_weight
 
     def per_chunk(self, chunks: int) -> NDArray[np.float64]:
         """Quality of each chunk at each level, shape ``[chunks, L]``."""
@@ -48,6 +55,7 @@ class QoE:
         video: VideoManifest,
         stall_weight: float | None = None,
         switch_weight: float | None = None,
+        falling_weight: float | None = None,
     ) -> QoE:
         """Return the published weighting `name` for a video's ladder, single weights replaced on demand.
 
@@ -73,6 +81,6 @@ class QoE:
             raise UnknownNameError("QoE", name, (*PRESETS, *video.quality_tables))
         stall = stall if stall_weight is None else stall_weight
         switch = 1.0 if switch_weight is None else switch_weight
-        if stall < 0 or switch < 0:
+        if stall < 0 or switch < 0 or (falling_weight or 0.0) < 0:
             raise ConfigError("QoE weights must not be negative")
-        return cls(np.asarray(quality, dtype=np.float64), float(stall), float(switch), table)
+        return cls(np.asarray(quality, dtype=np.float64), float(stall), float(switch), table, falling_weight)

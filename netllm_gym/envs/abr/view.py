@@ -21,6 +21,7 @@ from netllm_gym.compiled import njit
 from netllm_gym.envs.abr.forecast import harmonic_mean, largest_error
 from netllm_gym.envs.abr.lookahead import level_values
 from netllm_gym.envs.abr.observation import HISTORY
+from netllm_gym.envs.abr.options import REQUEST
 from netllm_gym.errors import ConfigError
 
 # Multiples of the forecast that each level is valued under; the first is divided by RobustMPC's error and looks
@@ -175,7 +176,7 @@ class Episode:
         self._quality = np.ascontiguousarray(qoe.per_chunk(video.chunks), np.float64)
         self.facts = (
             float(video.chunk_s), float(static["buffer_cap_s"]), float(static["rtt_s"]), float(qoe.stall_weight),
-            float(qoe.switch_weight), float(qoe.switch_weight), 0.0,
+            float(qoe.switch_weight), float(qoe.falling), float(static.get("throughput", REQUEST) != REQUEST),
         )  # fmt: skip
 
     def see(self, observation: Mapping[str, Any], rows: NDArray[Any], context: NDArray[Any]) -> None:

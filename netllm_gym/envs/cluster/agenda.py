@@ -53,7 +53,8 @@ class Agenda:
         The uniform chooses the level and, stretched over the part that chose it, the sample.
         """
         last, table = executor.last, job.tables[s]
-        wave = table.fresh if last is None else table.rest if last == s else table.first
+        executor.wave = 0 if last is None else 2 if last == s else 1
+        wave = (table.fresh, table.first, table.rest)[executor.wave]
         executor.busy, executor.last = True, s
         job.running[s] += 1
         k = job.unlaunched[s] = job.unlaunched[s] - 1
@@ -103,7 +104,7 @@ class Agenda:
                         job.ran(s, data.task_s)
                     else:
                         job.recent_s[s] = duration
-                    data.task_s, data.until_s = duration, at + duration
+                    data.task_s, data.until_s, data.wave = duration, at + duration, 2
                     if k == job.promised[s]:
                         job.update(s)
                     if gantt is not None:

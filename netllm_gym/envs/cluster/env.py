@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
+from netllm_gym.envs.cluster.model import ClusterModel
 from netllm_gym.envs.cluster.simulator import ClusterSimulator, Tables
 from netllm_gym.envs.cluster.state import COMMON, Job
 from netllm_gym.envs.rendering import Rendered, check_render_mode
@@ -243,6 +244,13 @@ class ClusterSchedulingEnv(Rendered, gym.Env):
 
     def _p99(self) -> float:
         return float(np.percentile([end - at for _, at, end in self.sim.finished], 99)) if self.sim.finished else 0.0
+
+    def planning_model(self) -> ClusterModel | None:
+        """Return what a scheduler knows of the running episode and the futures that it can imagine, never the true one.
+
+        ``None`` with ``legacy=True``: the compiled simulator has no legacy rounds.
+        """
+        return None if self.legacy else ClusterModel(self.sim)
 
     def fork(self) -> ClusterSchedulingEnv:
         """Return an independent copy that goes on from here with the same future."""

@@ -115,10 +115,10 @@ class Job:
 class Executor:
     """One task slot. `job` is where it is local, `last` the stage of its last task (``None``: fresh).
 
-    `task_s` is how long its latest task takes, `until_s` when that ends.
+    `task_s` is how long its latest task takes, `until_s` when that ends, `wave` 0, 1 or 2 for fresh, first and rest.
     """
 
-    __slots__ = ("busy", "index", "job", "last", "pool", "task_s", "until_s")
+    __slots__ = ("busy", "index", "job", "last", "pool", "task_s", "until_s", "wave")
 
     def __init__(self, index: int):
         self.index = index
@@ -126,4 +126,5 @@ class Executor:
         self.last: int | None = None
         self.busy = False
         self.task_s = self.until_s = 0.0
+        self.wave = 0
         self.pool: Pool | None = COMMON

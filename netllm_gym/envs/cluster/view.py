@@ -130,3 +130,84 @@ class ScheduleView:
         counts = np.asarray(legal[max_stages + 1 :], bool)[: self.executors]
         found[self.max_stages + 1 : self.max_stages + 1 + len(counts)] = counts
         return found
+
+
+USUAL_EXECUTORS, USUAL_TASK_S = 50.0, 1.3  # of the cluster that every cluster is made to look like
+SHARES = 20  # choices of a count: twentieths of the executors to be placed
+
+
+def relative(observation: Mapping[str, Any]) -> tuple[dict[str, NDArray], float, float]:
+    """Return an observation in units of its own: seconds by the mean task, counts by the cluster's size.
+
+    A task of mean length takes 1.3 s in it and the cluster has 50 executors, whatever they really are.
+
+    Returns:
+        The observation, what seconds were multiplied with and what counts were multiplied with.
+    """
+    stages, jobs, _ = used(observation)
+    tasks = float(stages[:, 0].sum())
+    mean_s = float((stages[:, 0].astype(float) * stages[:, 1]).sum()) / tasks if tasks else 0.0
+    if mean_s <= 0:
+        mean_s = float(stages[:, 1].mean()) if len(stages) else 1.0
+    faster, more = USUAL_TASK_S / max(mean_s, 1e-3), USUAL_EXECUTORS / float(observation["executors"][2])
+    shown = {key: np.array(value) for key, value in observation.items()}
+    shown["stages"][: len(stages), :2] *= [more, faster]
+    shown["jobs"][: len(jobs), 0] *= more
+    shown["jobs"][: len(jobs), 2] *= faster
+    shown["executors"] = (shown["executors"] * more).astype(np.float32)
+    return shown, faster, more
+
+
+class ClusterView(ScheduleView):
+    """A :class:`ScheduleView` without units: one network schedules short tasks and long ones, ten executors and 200.
+
+    What it shows is :func:`relative`; `cluster` has two numbers more, the moving delay by the mean task and how large
+    the cluster really is. A count is a number of twentieths of the executors to be placed, rounded up.
+
+    Args:
+        moving_s: of the environment.
+        max_stages, max_jobs, max_edges: rows of the arrays; exceeding one is an error.
+    """
+
+    def __init__(self, moving_s: float, max_stages: int, max_jobs: int, max_edges: int) -> None:
+        super().__init__(SHARES, max_stages, max_jobs, max_edges)
+        self.moving_s = moving_s
+        high = np.float32(3.4e38)
+        cluster = spaces.Box(0.0, high, (len(CLUSTER_SCALES) + 2,), np.float32)
+        self.observation_space = spaces.Dict({**self.observation_space.spaces, "cluster": cluster})
+        self.scales = {**self.scales, "cluster": [*CLUSTER_SCALES, 2.0, 50.0]}
+
+    def __call__(self, observation: Mapping[str, Any]) -> dict[str, NDArray]:
+        """Return the learner's observation.
+
+        Raises:
+            ConfigError: more stages, jobs or edges than rows.
+        """
+        shown, faster, _ = relative(observation)
+        seen = super().__call__(shown)
+        more = [self.moving_s * faster, float(observation["executors"][2])]
+        seen["cluster"] = np.append(seen["cluster"], np.array(more, np.float32))
+        return seen
+
+    def counts(self, free: int) -> NDArray[np.intp]:
+        """Return how many of `free` executors each choice of a count stands for, ``[20]``."""
+        return -(-free * np.arange(1, SHARES + 1) // SHARES)
+
+    def encode(self, action: Any, free: int) -> NDArray[np.int64]:
+        """Return the view's action for the environment's (row, count - 1)."""
+        row, count = int(action[0]), int(action[1]) + 1
+        return np.array([row, int(np.searchsorted(self.counts(free), min(count, max(1, free))))])
+
+    def decode(self, action: Any, free: int) -> NDArray[np.int64]:
+        """Return the environment's (row, count - 1) for the view's action."""
+        return np.array([int(action[0]), int(self.counts(max(1, free))[int(action[1])]) - 1])
+
+    def mask(self, legal: NDArray, max_stages: int) -> NDArray[np.bool_]:
+        """Turn the environment's mask into the view's: rows, end of the round, and one choice for each count."""
+        found = np.zeros(self.max_stages + 1 + SHARES, bool)
+        rows = min(max_stages, self.max_stages)
+        found[:rows] = legal[:rows]
+        found[self.max_stages] = legal[max_stages]
+        counts = self.counts(max(1, int(np.count_nonzero(legal[max_stages + 1 :]))))
+        found[self.max_stages + 1 :] = np.diff(counts, prepend=0) > 0
+        return found

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 import huggingface_hub  # noqa: E402
 
 from netllm_gym import make_agent  # noqa: E402
-from netllm_gym.agents.llm import hub  # noqa: E402
+from netllm_gym.agents import hub  # noqa: E402
 from netllm_gym.agents.llm.config import LLMConfig  # noqa: E402
 from netllm_gym.agents.llm.storage import save  # noqa: E402
 from netllm_gym.agents.llm.together import Task, load_together, train_joint  # noqa: E402

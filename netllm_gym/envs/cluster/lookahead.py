@@ -1,0 +1,186 @@
+"""What would come of a decision: compiled rules play the kernel's clusters on, in many sampled futures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from netllm_gym.compiled import njit
+from netllm_gym.envs.cluster.kernel import advance, close_round, commit
+from netllm_gym.envs.cluster.world import (
+    ACTIVE,
+    COMMITTABLE,
+    EXECUTORS,
+    FORCED,
+    J_ACTIVE,
+    J_INCOMING,
+    J_LOCAL,
+    JOBS,
+    NOBODY,
+    S_DONE,
+    S_OPEN_PARENTS,
+    S_UNLAUNCHED,
+    World,
+    schedulable,
+    source_job,
+)
+
+WAIT = -1  # in place of a stage: end the round
+TUNED, STRICT_FAIR, FAIR = range(3)
+
+
+@njit(cache=True)
+def work_left(w, work):
+    """Write each active job's tasks to launch times their latest duration, as agents read it from observations."""
+    for i in range(w.n[ACTIVE]):
+        j = w.job[J_ACTIVE, i]
+        total = 0.0
+        for g in range(w.job_first[j], w.job_first[j + 1]):
+            if not w.stage[S_DONE, g]:
+                total += np.float64(np.float32(w.stage[S_UNLAUNCHED, g]) * np.float32(w.recent[g]))
+        work[i] = total
+
+
+@njit(cache=True)
+def decide(w, rule, whole, floor, work, caps, order):
+    """Return (stage, executors) as the rule would decide: ``cluster/tuned``, ``cluster/strict-fair`` or
+    ``cluster/fair``.
+
+    `work`, `caps` and `order` are scratch, one entry a job.
+    """
+    active, executors, free = w.n[ACTIVE], w.n[EXECUTORS], w.n[COMMITTABLE]
+    own_job = source_job(w)
+    if rule != FAIR:
+        work_left(w, work)
+    if rule == TUNED:
+        base = math.floor(floor * executors / active)
+        for i in range(active):
+            caps[i] = base
+            k = i
+            while k > 0 and work[order[k - 1]] > work[i]:
+                order[k] = order[k - 1]
+                k -= 1
+            order[k] = i
+        left = executors - base * active
+        for k in range(active):
+            i = order[k]
+            more = min(left, max(0.0, math.ceil(work[i] * executors / whole) - caps[i]))
+            caps[i] += more
+            left -= more
+        for i in range(active):
+            caps[i] += math.ceil(left / active)
+    else:
+        for i in range(active):
+            caps[i] = math.ceil(executors / active)
+    own, chosen, shortest = NOBODY, NOBODY, NOBODY
+    own_hungry = False
+    for i in range(active):
+        j = w.job[J_ACTIVE, i]
+        if j == own_job:
+            own = i
+        hungry = False
+        for g in range(w.job_first[j], w.job_first[j + 1]):
+            if schedulable(w, g, own_job) and (rule != TUNED or w.stage[S_OPEN_PARENTS, g] == 0 or j == own_job):
+                hungry = True
+                break
+        if not hungry:
+            continue
+        if j == own_job:
+            own_hungry = True
+        supply = w.job[J_LOCAL, j] + w.job[J_INCOMING, j]
+        if supply < caps[i] and (chosen < 0 or (rule == TUNED and work[i] < work[chosen])):
+            chosen = i
+        if rule != FAIR and (shortest < 0 or work[i] < work[shortest]):
+            shortest = i
+    job, count = NOBODY, free
+    if own_hungry:
+        supply = w.job[J_LOCAL, own_job] + w.job[J_INCOMING, own_job]
+        room = free if rule == FAIR else min(free, int(caps[own] - supply) + free)
+        if room > 0:
+            job, count = own, room
+    if job < 0 and chosen >= 0:
+        j = w.job[J_ACTIVE, chosen]
+        job, count = chosen, min(free, int(caps[chosen] - w.job[J_LOCAL, j] - w.job[J_INCOMING, j]))
+    if job < 0 and shortest >= 0:
+        job, count = shortest, free
+        if rule == TUNED and own_hungry:
+            job = own
+    if job < 0:
+        if not w.n[FORCED]:
+            return WAIT, 0
+        for i in range(active):
+            j = w.job[J_ACTIVE, i]
+            for g in range(w.job_first[j], w.job_first[j + 1]):
+                if schedulable(w, g, own_job):
+                    return g, 1
+    j = w.job[J_ACTIVE, job]
+    first = NOBODY
+    for g in range(w.job_first[j], w.job_first[j + 1]):
+        if schedulable(w, g, own_job):
+            if w.stage[S_OPEN_PARENTS, g] == 0:
+                return g, max(1, count)
+            if first < 0 and (rule != TUNED or j == own_job):
+                first = g
+    return first, max(1, count)
+
+
+@njit(cache=True)
+def act(w, d, seed, moving_s, g, count):
+    """Take a decision: `count` executors for stage `g`, or the end of the round."""
+    if g < 0:
+        close_round(w, d, seed, moving_s)
+    else:
+        commit(w, d, seed, moving_s, g, count)
+
+
+@njit(cache=True)
+def play_on(w, d, seed, moving_s, until, rule, whole, floor):
+    """Let a rule decide from here on; return the job-seconds from now to the end, or to `until` and then an estimate.
+
+    The estimate serves what is left in the order of its work, on all executors: each job waits for the shorter ones.
+    """
+    jobs = w.n[JOBS]
+    work, caps, order = np.empty(jobs), np.empty(jobs), np.empty(jobs, np.int64)
+    while True:
+        state = advance(w, d, seed, moving_s, until)
+        if state != 1:
+            break
+        g, count = decide(w, rule, whole, floor, work, caps, order)
+        act(w, d, seed, moving_s, g, count)
+    total = w.clock[1] + w.n[ACTIVE] * (w.clock[0] - w.clock[2])
+    if state == 2:
+        active = w.n[ACTIVE]
+        total += active * (until - w.clock[0])
+        work_left(w, work)
+        left = np.sort(work[:active])
+        for k in range(active):
+            total += (active - k) * left[k] / w.n[EXECUTORS]
+    return total
+
+
+@njit(cache=True)
+def copy_world(w):
+    """Return a world of its own; what no event changes is shared."""
+    return World(
+        w.clock.copy(), w.n.copy(), w.heap_at.copy(), w.heap.copy(), w.ex.copy(), w.job.copy(), w.job_first,
+        w.stage.copy(), w.recent.copy(), w.fixed, w.child, w.pool.copy(), w.promise.copy(), w.draws,
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def candidate_costs(w, d, seed, moving_s, until, rule, whole, floor, stages, counts, costs):
+    """Write the job-seconds that each candidate decision leads to in one future (`w` itself is left as it is)."""
+    for c in range(len(stages)):
+        other = copy_world(w)
+        act(other, d, seed, moving_s, stages[c], counts[c])
+        costs[c] = play_on(other, d, seed, moving_s, until, rule, whole, floor)
+
+
+@njit(cache=True)
+def next_decision(w, d, seed, moving_s):
+    """Run to the next decision; return whether there is one."""
+    return advance(w, d, seed, moving_s, np.inf) == 1
+
+
+__all__ = ["FAIR", "STRICT_FAIR", "TUNED", "WAIT", "candidate_costs", "decide", "next_decision", "play_on"]

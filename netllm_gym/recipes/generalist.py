@@ -1,0 +1,146 @@
+"""``generalist``: one model for bitrates, head motion, tiles and schedules, from data that it collects itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from netllm_gym.agents.base import Agent
+from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.agents.viewport.llm import for_language_model
+from netllm_gym.datasets.collect import CollectConfig, collect
+from netllm_gym.datasets.experience import Experience, as_taught, merge
+from netllm_gym.datasets.schedules import viewed
+from netllm_gym.datasets.store import load_experience
+from netllm_gym.datasets.viewport_windows import window_experience
+from netllm_gym.errors import UnknownNameError
+from netllm_gym.files import digest
+from netllm_gym.recipes.base import Training, narrowed, register_recipe
+from netllm_gym.recipes.cluster_data import AGENTS
+
+TASKS = ("abr", "viewport", "streaming", "cluster")
+
+
+@dataclass(frozen=True)
+class GeneralistOptions(LLMConfig):
+    """Options of the recipe: those of the LLM agent (with other defaults), and the tasks.
+
+    Attributes:
+        tasks: which of ``abr``, ``viewport``, ``streaming`` and ``cluster``.
+        words: whether the model reads each task in words.
+    """
+
+    layers: int = 4
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    warmup: int = 30
+    steps: int = 1500
+    eval_every: int = 100
+    patience: int = 99
+    tasks: tuple[str, ...] = TASKS
+    words: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "tasks", tuple(self.tasks))
+        for name in self.tasks:
+            if name not in TASKS:
+                raise UnknownNameError("task of the generalist", name, TASKS)
+
+
+def _collected(config: CollectConfig, name: str, say: Callable[[str], None]) -> Experience:
+    collect(config, name, progress=lambda done, total: say(f"{name}: {done}/{total}"))
+    return load_experience(name)
+
+
+def _abr(split: str, say: Callable[[str], None]) -> Experience:
+    kwargs = {"split": split, "random_start": True, "traces": "abr/fcc-hsdpa", "video": "envivio-dash3"}
+    mixes: tuple[tuple[tuple[str, ...], int, float, int], ...] = (
+        (("abr/actor-critic",), 486, 0.1, 0),
+        (("abr/robust-mpc", "abr/bba"), 324, 0.15, 1),
+    )
+    if split == "valid":
+        mixes = ((("abr/actor-critic", "abr/robust-mpc"), 176, 0.05, 2),)
+    parts = []
+    for agents, episodes, epsilon, seed in mixes:
+        config = CollectConfig(
+            "netllm_gym/ABR-v0", agents, episodes, epsilon, seed, env_kwargs=kwargs, values_of="abr/actor-critic"
+        )
+        parts.append(_collected(config, f"netllm_gym/generalist/abr-{split}-{config.key}-v0", say))
+    return merge(parts)
+
+
+def _streaming(split: str, say: Callable[[str], None]) -> Experience:
+    kwargs = {"traces": "viewport/jin2022", "split": split}
+    episodes = 64 if split == "train" else 24
+    config = CollectConfig("netllm_gym/ViewportStreaming-v0", ("streaming/predictive",), episodes, env_kwargs=kwargs)
+    return _collected(config, f"netllm_gym/generalist/streaming-{split}-{config.key}-v0", say)
+
+
+def _cluster(split: str, say: Callable[[str], None]) -> Experience:
+    """Some decisions of four rules' episodes (all would fill memory), as the teacher would have taken them."""
+    bounds = {"max_stages": 256, "max_jobs": 64, "max_edges": 512}
+    sequences, count = (3, 7000) if split == "train" else (1, 800)
+    parts = []
+    for executors in (50, 30):
+        kwargs = {"traces": "cluster/tpch", "split": split, "jobs": 50, "executors": executors, **bounds}
+        config = CollectConfig(
+            "netllm_gym/ClusterScheduling-v0",
+            AGENTS,
+            sequences * len(AGENTS),
+            env_kwargs=kwargs,
+            teacher="cluster/tuned",
+        )
+        parts.append(_collected(config, f"netllm_gym/generalist/cluster-{split}-{config.key}-v0", say))
+    whole = merge([viewed(as_taught(part), 50) for part in parts])
+    rows = [(i, t) for i, episode in enumerate(whole.episodes) for t in range(len(episode))]
+    by_episode: dict[int, list[int]] = {}
+    for number in sorted(np.random.default_rng(0).permutation(len(rows))[:count]):
+        by_episode.setdefault(rows[number][0], []).append(rows[number][1])
+    episodes = []
+    for i, steps in by_episode.items():
+        one = whole.episodes[i]
+        mask = None if one.action_mask is None else one.action_mask[steps]
+        seen = {key: value[steps] for key, value in one.observations.items()}
+        rewards = np.zeros(len(steps))  # single decisions: what an episode earned tells nothing of them
+        episodes.append(
+            replace(one, observations=seen, actions=one.actions[steps], rewards=rewards, action_mask=mask, taught=None)
+        )
+    return replace(whole, episodes=episodes, digest=digest([whole.digest.encode(), str(count).encode()]))
+
+
+def _viewport(split: str, say: Callable[[str], None]) -> Experience:
+    stride = 8 if split == "train" else 15
+    say(f"cutting {split} windows")
+    return for_language_model(
+        window_experience("viewport/jin2022/as-published", split, stride=stride, spacing=stride, future=30)
+    )
+
+
+@register_recipe("generalist", GeneralistOptions, data=False, timed=True, extra="llm")
+def train(training: Training) -> Agent:
+    """Teach one language model several tasks at once, each described in words (resumable)."""
+    from netllm_gym.agents.llm.generalist import Lesson, train_generalist
+    from netllm_gym.agents.llm.generalist_storage import save_generalist
+
+    options: GeneralistOptions = training.config
+    makers = {"abr": _abr, "viewport": _viewport, "streaming": _streaming, "cluster": _cluster}
+    ways = {
+        "abr": ("regret", 16, 0),
+        "viewport": ("regression", 256, 1),
+        "streaming": ("cloning", 8, 0),
+        "cluster": ("cloning", 64, 1),
+    }
+    lessons = []
+    for name in options.tasks:
+        objective, count, context = ways[name]
+        parts = [makers[name](split, training.say) for split in ("train", "valid")]
+        words = None if options.words else ""
+        lessons.append(Lesson(parts[0], parts[1], objective, count, context, description=words))
+    agent = train_generalist(
+        narrowed(LLMConfig, options), lessons, training.run, minutes=training.minutes, progress=training.say
+    )
+    save_generalist(agent, training.out)
+    return agent

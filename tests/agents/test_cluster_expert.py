@@ -1,0 +1,120 @@
+"""Expert iteration: labels are kept as they were made, students without units learn from them."""
+
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import netllm_gym
+from netllm_gym.agents.base import EnvInfo
+from netllm_gym.agents.cluster.expert import ExpertConfig, rule_score, scores, train_decima
+from netllm_gym.agents.cluster.labels import Labels, label
+from netllm_gym.envs.cluster.view import SHARES, ClusterView, relative
+from netllm_gym.errors import DatasetError
+
+ID = "netllm_gym/ClusterScheduling-v0"
+
+
+@pytest.fixture(scope="module")
+def labels():
+    return label(3, 300.0, known=0.0, limit=40, candidates=5, futures=3)
+
+
+def test_labels_come_back_joined_and_selected(labels, tmp_path):
+    labels.save(tmp_path / "a.npz")
+    both = Labels.load([tmp_path / "a.npz", tmp_path / "a.npz"])
+    assert len(labels) == 40 and len(both) == 80 and (labels.world > 0).all()
+    kept = both.select(np.arange(80) >= 40)
+    for k in (0, 7, 39):
+        for mine, theirs in zip(labels.state(k), kept.state(k), strict=True):
+            pairs = [(mine, theirs)] if isinstance(mine, np.ndarray) else [(mine[key], theirs[key]) for key in mine]
+            for a, b in pairs:
+                np.testing.assert_array_equal(a, b)
+        _, choices, costs = labels.state(k)
+        assert len(choices) == len(costs) > 1 and costs[0, 0] == 0 and scores(costs).min() == 0
+    (tmp_path / "bad.npz").write_bytes(b"nothing")
+    with pytest.raises(DatasetError, match="no labels"):
+        Labels.load([tmp_path / "bad.npz"])
+
+
+def test_a_student_learns_what_the_labels_say(labels):
+    student = train_decima(labels, labels, ExpertConfig(epochs=30, batch=20, embedding=8, hidden=16))
+    again = train_decima(labels, labels, ExpertConfig(epochs=30, batch=20, embedding=8, hidden=16))
+    assert all((student.weights[key] == again.weights[key]).all() for key in student.weights)
+    lines = []
+    train_decima(
+        labels, labels, ExpertConfig(epochs=80, batch=10, embedding=8, hidden=16, imitation=0.0), say=lines.append
+    )
+    assert min(float(line.split()[-1]) for line in lines) < rule_score(labels)
+    env = gym.make(ID, jobs=4, executors=20, on_illegal="error")
+    observation, info = env.reset(seed=0)
+    student.reset(EnvInfo.of(env))
+    over = False
+    while not over:
+        observation, _, over, _, info = env.step(student.act(observation, info))
+    assert info["jobs_done"] == 4
+
+
+def observations(count=12, **kwargs):
+    env = gym.make(ID, jobs=8, executors=24, load=0.9, **kwargs).unwrapped
+    agent = netllm_gym.make_agent("cluster/tuned")
+    observation, info = env.reset(seed=1)
+    agent.reset(EnvInfo.of(env))
+    for _ in range(count):
+        yield env, observation, info
+        observation, _, _, _, info = env.step(agent.act(observation, info))
+
+
+def test_the_view_has_no_units():
+    for env, observation, _ in observations():
+        slow = {key: value.copy() for key, value in observation.items()}
+        used = slow["stages"][:, 4] >= 0
+        slow["stages"][used, 1] *= 8.0
+        jobs = slow["jobs"][:, 0] >= 0
+        slow["jobs"][jobs, 2] *= 8.0
+        bounds = env.max_stages, env.max_jobs, env.max_edges
+        seen, then = ClusterView(2.0, *bounds)(observation), ClusterView(16.0, *bounds)(slow)
+        for key, values in seen.items():
+            np.testing.assert_allclose(values, then[key], rtol=2e-5)
+        assert relative(observation)[0]["executors"][2] == pytest.approx(50.0)
+        assert ClusterView(2.0, *bounds).observation_space.contains(seen)
+
+
+def test_counts_come_back_and_each_has_one_choice():
+    for env, observation, info in observations():
+        view = ClusterView(2.0, env.max_stages, env.max_jobs, env.max_edges)
+        free = int(observation["executors"][0])
+        mask = view.mask(info["action_mask"], env.max_stages)[env.max_stages + 1 :]
+        assert mask.sum() == min(free, SHARES)
+        for count in {1, free, max(1, free // 2)}:
+            action = view.encode([0, count - 1], free)
+            assert mask[action[1]]
+            back = int(view.decode(action, free)[1]) + 1
+            assert count <= back <= count + -(-free // SHARES)
+
+
+def test_the_language_model_learns_from_labels(labels, tmp_path):
+    pytest.importorskip("transformers")
+    from netllm_gym.agents.cluster.expert_llm import train_llm
+    from netllm_gym.agents.llm.config import LLMConfig
+    from netllm_gym.agents.llm.storage import save
+
+    config = LLMConfig(
+        backbone="tiny-random", objective="regret", layers=1, context=1, lora_rank=4, lora_dropout=0.0, batch_size=16,
+        steps=6, eval_every=3, learning_rate=2e-3, warmup=2,
+    )  # fmt: skip
+    lines = []
+    agent = train_llm(labels, labels, config, say=lines.append)
+    assert len(lines) == 2 and agent.results["steps"] == 6
+    save(agent, tmp_path / "student")
+    student = netllm_gym.make_agent("cluster/llm", checkpoint=str(tmp_path / "student"))
+    env = gym.make(ID, jobs=3, executors=70, on_illegal="error")
+    observation, info = env.reset(seed=0)
+    student.reset(EnvInfo.of(env))
+    over = False
+    while not over:
+        observation, _, over, _, info = env.step(student.act(observation, info))
+    assert info["jobs_done"] == 3
+    with pytest.raises(DatasetError, match="no labels"):
+        train_llm(labels.select(np.zeros(40, bool)), labels, replace(config, steps=1))
