@@ -19,6 +19,7 @@ from netllm_gym.evaluation.runner import evaluate
 from netllm_gym.files import write_text
 from netllm_gym.reproduce.plan import Cell, Outcome, cells, chosen_tasks, replayed, retrained, shipped
 from netllm_gym.reproduce.retrain import retrain
+from netllm_gym.reproduce.rows import with_stored
 
 __all__ = ["Outcome", "reproduce"]
 
@@ -83,7 +84,8 @@ def reproduce(
         write_page(outcomes, out / "report.html", profile, seed, left_out)
 
     # References first: whoever stops early has a table to compare with, and the second pass plays them no second time.
-    passes = [[replace(cell, learned=(), museum=()) for cell in work], work] if any(cell.learned for cell in work) else [work]
+    references = [replace(cell, learned=(), museum=()) for cell in work]
+    passes = [references, work] if any(cell.learned for cell in work) else [work]
     for number, part in enumerate(passes):
         for place, cell in enumerate(part):
             final = part is work
@@ -102,6 +104,8 @@ def reproduce(
                     trace_steps=(0,),
                     progress=progress,
                 )
+                if final and profile == "paper" and seed == 0:
+                    result = with_stored(result, cell.name)
                 if final:
                     result.report(out / cell.name)
             if number:

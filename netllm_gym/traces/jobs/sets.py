@@ -27,6 +27,7 @@ REMEDY = "delete it and fetch or import again"
 
 USUAL_EXECUTORS = 50
 
+
 def save_workload(path: Path, workload: Workload) -> None:
     """Write the job templates as plain arrays, by atomic rename; durations in whole microseconds."""
     stages = [(j, stage) for j, template in enumerate(workload.templates) for stage in template.stages]
