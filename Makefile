@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/mirror/INDEX.json),)
 export NETLLM_GYM_MIRROR ?= file://$(abspath ../shared/mirror)
 endif
 
-.PHONY: docs demo test test-all test-core coverage lint clean
+.PHONY: docs demo test test-all test-core coverage fuzz lint clean
 demo: $(VENV)/.ready
 	$(BIN)/netllm-gym quickstart
 
@@ -32,6 +32,12 @@ $(CORE)/.ready: pyproject.toml constraints.txt
 
 coverage: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov=netllm_gym --cov-report=term:skip-covered
+
+# Every reader of files, mutated for as long as you like; what fails is kept in tests/fuzz/regressions.
+MINUTES ?= 5
+SEED ?= 0
+fuzz: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) --seed $(SEED)
 
 docs: $(VENV)/.docs-ready
 	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
