@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
@@ -98,7 +98,7 @@ def exists(dataset: str, key: str) -> bool:
 
 
 @contextmanager
-def _minari_root(path: Path):
+def _minari_root(path: Path) -> Iterator[None]:
     """Let Minari write below `path` instead of the user's datasets."""
     before = os.environ.get("MINARI_DATASETS_PATH")
     os.environ["MINARI_DATASETS_PATH"] = str(path)
