@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from netllm_gym import zoo
 from netllm_gym.envs.abr.kernel import link_arrays, transfer_s, wrap
 from netllm_gym.errors import DatasetError
 from netllm_gym.evaluation.result import EvaluationResult
@@ -75,6 +76,7 @@ class Comparison:
             ``calibrated_replay``), and with the agent deciding anew (``plain_twin``, ``calibrated_twin``; NaN for a
             browser's own rule, which no simulator plays), with the share of levels in which it decided the same.
         calibration: see :class:`Calibration`.
+        changed: agents whose weights have changed since: they have no twin.
     """
 
     condition: Condition
@@ -82,6 +84,7 @@ class Comparison:
     segments: pd.DataFrame
     episodes: pd.DataFrame
     calibration: Calibration
+    changed: list[str] = field(default_factory=list)
 
     def row(self, way: str = "plain") -> dict[str, Any]:
         """The headline numbers.
@@ -236,13 +239,19 @@ def calibrate(condition: Condition, steps: pd.DataFrame, traces: Mapping[int, in
     return Calibration(payload, rtt, _gaps(steps, FULL_S - condition.video.chunk_s), float(np.median(each)), len(each))
 
 
-def _specs(real: EvaluationResult) -> list[dict[str, Any]]:
-    """The agents of a result that a simulator can play, as arguments of :func:`netllm_gym.evaluate`."""
-    return [
-        {"name": told["name"], "label": told["label"], "training_seed": told["training_seed"], **told["kwargs"]}
-        for told in real.manifest["agents"]
-        if not told["name"].startswith(OWN_RULE)
-    ]
+def _specs(real: EvaluationResult) -> tuple[list[dict[str, Any]], list[str]]:
+    """The agents of a result that a simulator can play, as arguments of :func:`netllm_gym.evaluate`, and the labels of
+    those whose weights are no longer those that played."""
+    found, changed = [], []
+    for told in real.manifest["agents"]:
+        if told["name"].startswith(OWN_RULE):
+            continue
+        if zoo.content(told["name"]) != told["checkpoint"]:
+            changed.append(told["label"])
+            continue
+        own = {"name": told["name"], "label": told["label"], "training_seed": told["training_seed"]}
+        found.append({**own, **told["kwargs"]})
+    return found, changed
 
 
 class _Simulated:
@@ -308,8 +317,9 @@ def compare_condition(
         _Simulated(condition, "plain", seed, lambda agent: dict(options or {})),
         _Simulated(condition, "calibrated", seed, lambda agent: {**found.kwargs(agent), **(options or {})}),
     ]
+    specs, changed = _specs(real)
     for way in ways:
-        way.decide(_specs(real))
+        way.decide(specs)
     segments, episodes = [], []
     for key, part in parts:
         levels = part["level"].astype(int).tolist()
@@ -325,7 +335,7 @@ def compare_condition(
             told |= way.compared(key, levels, qoe)
         segments.append(pd.concat(columns, axis=1))
         episodes.append(told)
-    return Comparison(condition, real, pd.concat(segments, ignore_index=True), pd.DataFrame(episodes), found)
+    return Comparison(condition, real, pd.concat(segments, ignore_index=True), pd.DataFrame(episodes), found, changed)
 
 
 def compare(folder: str | Path, options: Mapping[str, Any] | None = None) -> dict[str, Comparison]:
