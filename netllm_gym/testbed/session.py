@@ -233,7 +233,7 @@ class Session:
         return row | self.extra
 
     def segments(self) -> list[dict[str, float]]:
-        """Return the segments as rows of numbers, with the reward of each (0 for a first one that is never rewarded)."""
+        """Return the segments as rows of numbers, each with its reward (0 for a first one that is never rewarded)."""
         rewards = [0.0] * (len(self.measured) - len(self.rewards)) + self.rewards
         return [{**asdict(entry), "reward": reward} for entry, reward in zip(self.measured, rewards, strict=True)]
 
