@@ -28,6 +28,9 @@ _LAZY = {
     "load_experience": "netllm_gym.datasets.store",
     "train": "netllm_gym.recipes",
     "register_recipe": "netllm_gym.recipes",
+    "register_encoder": "netllm_gym.agents.llm.parts",
+    "register_head": "netllm_gym.agents.llm.parts",
+    "register_objective": "netllm_gym.agents.llm.parts",
     "register_trace_kind": "netllm_gym.traces.catalog",
     "list_recipes": "netllm_gym.recipes",
     "evaluate": "netllm_gym.evaluation",
@@ -51,6 +54,9 @@ if TYPE_CHECKING:
     from netllm_gym.agents.base import Agent as Agent
     from netllm_gym.agents.base import BatchAgent as BatchAgent
     from netllm_gym.agents.base import EnvInfo as EnvInfo
+    from netllm_gym.agents.llm.parts import register_encoder as register_encoder
+    from netllm_gym.agents.llm.parts import register_head as register_head
+    from netllm_gym.agents.llm.parts import register_objective as register_objective
     from netllm_gym.agents.registry import list_agents as list_agents
     from netllm_gym.agents.registry import make_agent as make_agent
     from netllm_gym.agents.registry import register_agent as register_agent

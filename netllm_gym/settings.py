@@ -44,13 +44,13 @@ class Setting:
     margin: Mapping[str, Any] | None = None
 
     def call(self) -> str:
-        """Return the Python that makes this setting again."""
+        """Return the Python that makes this setting again: its place in the catalog, or all its values."""
         try:
             if load_setting(self.task, self.name, self.profile) == self:
                 return f"load_setting({self.task!r}, {self.name!r}, {self.profile!r})"
         except UnknownNameError:
             pass
-        return repr(dict(self.kwargs))
+        return repr(replace(self, kwargs=dict(self.kwargs)))
 
     def bring(self, say: Callable[[str], None]) -> None:
         """Fetch the public traces and the video that are not on this machine yet.

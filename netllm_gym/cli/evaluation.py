@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from netllm_gym.cli.output import console, emit, parse_settings, remarks
+from netllm_gym.errors import ConfigError
 
 
 def evaluate_command(
@@ -39,7 +41,7 @@ def evaluate_command(
         chosen = replace(chosen, kwargs={**chosen.kwargs, **options})
     result = evaluate(
         env=env or chosen.env, agents=agent, setting=chosen, episodes=episodes, seed=seed, workers=workers,
-        out=out, trace_steps=(0,), timeout_s=timeout,
+        out=out, trace_steps="examples", timeout_s=timeout,
     )  # fmt: skip
     emit(result.summary().to_dict("records") if as_json else brief(result), as_json)
     page = result.report(out)
@@ -50,11 +52,17 @@ def evaluate_command(
         raise typer.Exit(1)
 
 
-def report_command(folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.")]) -> None:
+def report_command(
+    folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.")],
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
     """Write the report of finished results again."""
     from netllm_gym.evaluation import EvaluationResult
 
-    console.print(f"report: {EvaluationResult.load(folder).report(folder)}")
+    page = EvaluationResult.load(folder).report(folder)
+    console.print(f"report: {page}", soft_wrap=True, markup=False)
+    if show and not webbrowser.open(page.resolve().as_uri()):
+        raise ConfigError(f"no browser could be opened here; open {page} yourself")
 
 
 def power_command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,9 @@ def emit(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     least = 0
     for column in rows[0]:
         # A column never gets narrower than its longest word, so that no word is cut in two.
-        words = (word for text in (column, *(_text(row[column]) for row in rows)) for word in str(text).split())
+        words = (
+            word for text in (column, *(_text(row[column]) for row in rows)) for word in re.split(r"[ \n]+", str(text))
+        )
         longest = min(24, max((len(word) for word in words), default=1))
         least += longest + 2
         table.add_column(str(column), overflow="fold", min_width=longest)

@@ -72,4 +72,6 @@ def _with_interval(row: pd.Series, value: str, stem: str, between: str) -> str:
 
 def brief(result: EvaluationResult) -> list[dict[str, str]]:
     """Return the summary of `result` in :func:`rows` for a terminal: the interval below its value."""
-    return rows(result.summary(), result.metric["name"], result.manifest["baseline"], "\n")
+    cells = rows(result.summary(), result.metric["name"], result.manifest["baseline"], "\n")
+    # Numbers stay whole: only words may go into the next line.
+    return [{key: value.replace(" ", "\u00a0") for key, value in row.items()} for row in cells]

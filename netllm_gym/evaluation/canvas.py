@@ -8,12 +8,14 @@ one ink, which the HTML report replaces with the colour of its text, so that fig
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from netllm_gym.errors import ConfigError
@@ -26,10 +28,18 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8
 DASHES: tuple = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), (0, (1, 1)))
 HATCHES = ("", "//", "..", "xx", "\\\\", "--", "++", "oo")
 INK = "#010203"
+_GID = "agent-"
 
 _STYLE: Any = {
     "font.family": "sans-serif",
+    # One size for everything: all figures are equally wide, so letters are equally large in all of them.
     "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "figure.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -48,7 +58,10 @@ _STYLE: Any = {
 }
 
 
-def canvas(width: float = 6.0, height: float = 3.4, rows: int = 1) -> tuple[Figure, np.ndarray]:
+WIDTH = 4.8  # inches of every figure: two stand side by side on a page, and one fits a phone
+
+
+def canvas(width: float = WIDTH, height: float = 3.2, rows: int = 1) -> tuple[Figure, np.ndarray]:
     """Return a figure of `width` × `height` inches and its axes, one below the other."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, 1, sharex=rows > 1, squeeze=False)[:, 0]
@@ -73,6 +86,34 @@ def look(result: EvaluationResult, agent: str) -> tuple[str, tuple | str, str]:
     return COLOURS[place % len(COLOURS)], DASHES[turn % len(DASHES)], HATCHES[turn % len(HATCHES)]
 
 
+def rivals(result: EvaluationResult) -> list[str]:
+    """The agents to draw: those in sight that do not see the future. A bound is a line, not an agent."""
+    bounds = set(result.manifest["privileged"])
+    return [agent for agent in in_sight(result) if agent not in bounds]
+
+
+def mark(result: EvaluationResult, agent: str, *artists: Any) -> None:
+    """Say whose these artists are, so that the page can hide and show an agent in every figure."""
+    for artist in artists:
+        if isinstance(artist, dict):
+            mark(result, agent, *artist.values())
+        elif isinstance(artist, list | tuple):  # containers of bars and error bars are tuples
+            mark(result, agent, *artist)
+        elif artist is not None:
+            artist.set_gid(f"{_GID}{result.agents.index(agent)}")
+
+
+def legend(figure: Figure, axes: Axes, result: EvaluationResult, columns: int = 2) -> None:
+    """Put the labelled lines of `axes` into a legend below the figure, each marked as its agent's."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not handles:
+        return
+    drawn = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    for handle, text in zip(drawn.legend_handles, drawn.get_texts(), strict=True):
+        if text.get_text() in result.agents:
+            mark(result, text.get_text(), handle, text)
+
+
 def in_sight(result: EvaluationResult) -> list[str]:
     """The agents whose numbers fit on one axis: not those further below the floor than the oracle is above
     it.
@@ -90,7 +131,8 @@ def svg(figure: Figure, salt: str) -> str:
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :].replace(INK, "currentColor")
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return re.sub(rf'<g id="{_GID}(\d+)"', r'<g data-agent="\1"', text)
 
 
 def write(figure: Figure, path: Path) -> None:

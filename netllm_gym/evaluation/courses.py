@@ -13,13 +13,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
-from netllm_gym.evaluation.canvas import COLOURS, INK, canvas, in_sight, look, styled
+from netllm_gym.evaluation.canvas import COLOURS, INK, canvas, in_sight, legend, look, mark, styled
 from netllm_gym.evaluation.formats import pretty
 
 if TYPE_CHECKING:
     from netllm_gym.evaluation.result import EvaluationResult
 
-_ABR = ("wall_time_s", "bitrate_mbps", "throughput_mbps", "buffer_s", "stall_s")
+ABR = ("wall_time_s", "bitrate_mbps", "throughput_mbps", "buffer_s", "stall_s")
 
 
 def timeline_agents(result: EvaluationResult) -> list[str]:
@@ -49,7 +49,7 @@ def _chosen(
     return episode, list(agents) if agents else timeline_agents(result)
 
 
-def _rows(rows: pd.DataFrame, agent: str, episode: int) -> pd.DataFrame:
+def rows_of(rows: pd.DataFrame, agent: str, episode: int) -> pd.DataFrame:
     """Rows of one agent and episode, of its first training seed."""
     own = rows[(rows["agent"] == agent) & (rows["episode"] == episode)]
     return own[own["training_seed"] == own["training_seed"].min()]
@@ -72,12 +72,12 @@ def abr_timeline(result: EvaluationResult, episode: int | None = None, agents: S
         DatasetError: no steps were recorded, or not those of an ABR environment.
         UnknownNameError: an agent that did not play. ConfigError: an episode that was not recorded.
     """
-    if result.steps.empty or any(name not in result.steps for name in _ABR):
+    if result.steps.empty or any(name not in result.steps for name in ABR):
         raise DatasetError("a timeline needs an ABR evaluation with trace_steps=[episode, …]")
     episode, agents = _chosen(result, result.steps, episode, agents)
-    figure, (link, buffer) = canvas(6.4, 4.6, rows=2)
+    figure, (link, buffer) = canvas(height=4.8, rows=2)
     for agent in agents:
-        steps = _rows(result.steps, agent, episode)
+        steps = rows_of(result.steps, agent, episode)
         if steps.empty:
             continue
         colour, dash, _ = look(result, agent)
@@ -85,23 +85,25 @@ def abr_timeline(result: EvaluationResult, episode: int | None = None, agents: S
         if agent == agents[0]:  # what this agent's downloads measured; the link is the same for all
             link.fill_between(
                 time, steps["throughput_mbps"], step="pre", color=INK, alpha=0.12, linewidth=0,
-                label=f"throughput seen by {agent}",
+                label="throughput",
             )  # fmt: skip
-        link.step(time, steps["bitrate_mbps"], where="pre", color=colour, linestyle=dash, linewidth=1.6, label=agent)
-        buffer.plot(time, steps["buffer_s"], color=colour, linestyle=dash, linewidth=1.6)
+        rate = link.step(
+            time, steps["bitrate_mbps"], where="pre", color=colour, linestyle=dash, linewidth=1.6, label=agent
+        )
+        level = buffer.plot(time, steps["buffer_s"], color=colour, linestyle=dash, linewidth=1.6)
         stalls = steps[steps["stall_s"] > 0.05]
-        buffer.scatter(
+        crosses = buffer.scatter(
             stalls["wall_time_s"], np.zeros(len(stalls)) - 1.5, s=12 + 12 * np.minimum(stalls["stall_s"], 10),
-            color=colour, marker="x", linewidth=1.4, label=f"{agent}: {steps['stall_s'].sum():.1f} s stalled",
+            color=colour, marker="x", linewidth=1.4,
         )  # fmt: skip
+        mark(result, agent, rate, level, crosses)
     link.set_ylabel("Mbit/s")
-    link.set_ylim(0, 1.35 * link.get_ylim()[1])  # room for the legend
-    link.legend(fontsize=7, ncols=3, loc="upper left")
-    link.set_title(_title(result, episode), fontsize=9)
+    link.set_ylim(bottom=0)
+    link.set_title(_title(result, episode))
     buffer.set_ylabel("buffer (s); × stall")
     buffer.set_xlabel("time since the first request (s)")
-    buffer.set_ylim(-3.5, 1.35 * max(buffer.get_ylim()[1], 4.0))
-    buffer.legend(fontsize=7, ncols=2, loc="upper left")
+    buffer.set_ylim(-3.5, max(buffer.get_ylim()[1], 4.0))
+    legend(figure, link, result)
     return figure
 
 
@@ -117,17 +119,16 @@ def metric_course(result: EvaluationResult, episode: int | None = None, agents: 
     if result.steps.empty or name not in result.steps:
         raise DatasetError("a course needs an evaluation with trace_steps=[episode, …] and a metric in every info")
     episode, agents = _chosen(result, result.steps, episode, agents)
-    figure, (axes,) = canvas(6.4, 3.0)
+    figure, (axes,) = canvas(height=3.0)
     for agent in agents:
-        steps = _rows(result.steps, agent, episode)
+        steps = rows_of(result.steps, agent, episode)
         colour, dash, _ = look(result, agent)
-        axes.plot(steps["step"], steps[name], color=colour, linestyle=dash, linewidth=1.6, label=agent)
+        lines = axes.plot(steps["step"], steps[name], color=colour, linestyle=dash, linewidth=1.6, label=agent)
+        mark(result, agent, lines)
     axes.set_xlabel("decision")
     axes.set_ylabel(f"{pretty(name)}; {result.metric['better']} is better")
-    axes.set_title(_title(result, episode), fontsize=9)
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
-    axes.legend(fontsize=7, ncols=3, loc="upper left")
+    axes.set_title(_title(result, episode))
+    legend(figure, axes, result)
     return figure
 
 
@@ -142,9 +143,9 @@ def gantt(result: EvaluationResult, episode: int | None = None, agents: Sequence
     if result.courses.empty:
         raise DatasetError("a Gantt chart needs a cluster evaluation with trace_steps=[episode, …]")
     episode, agents = _chosen(result, result.courses, episode, agents)
-    figure, panels = canvas(6.4, 0.8 + 1.6 * len(agents), rows=len(agents))
+    figure, panels = canvas(height=0.8 + 1.5 * len(agents), rows=len(agents))
     for axes, agent in zip(panels, agents, strict=True):
-        stays = _rows(result.courses, agent, episode)
+        stays = rows_of(result.courses, agent, episode)
         for job, own in stays.groupby("job"):
             axes.barh(
                 own["executor"], own["end_s"] - own["start_s"], left=own["start_s"], height=1.0, linewidth=0,
@@ -152,13 +153,13 @@ def gantt(result: EvaluationResult, episode: int | None = None, agents: Sequence
             )  # fmt: skip
         row = result.frame[(result.frame["agent"] == agent) & (result.frame["episode"] == episode)].iloc[0]
         told = f"{agent}: {pretty(result.metric['name'])} {row[result.metric['name']]:.1f} over the whole episode"
-        axes.set_title(told, fontsize=8, loc="left", color=INK)
+        axes.set_title(told, loc="left", color=INK)
         axes.set_ylabel("executor")
         axes.grid(visible=False)
         if len(stays):
             axes.set_ylim(-0.5, stays["executor"].max() + 0.5)
     panels[-1].set_xlabel("time (s); colours are jobs")
-    figure.suptitle(_title(result, episode), fontsize=9)
+    figure.suptitle(_title(result, episode))
     return figure
 
 
@@ -168,7 +169,7 @@ def all_courses(result: EvaluationResult) -> dict[str, Figure]:
     for episode in sorted(set(result.courses["episode"])) if len(result.courses) else ():
         figures[f"gantt-{episode}"] = gantt(result, episode)
     if len(result.steps):
-        abr = all(name in result.steps for name in _ABR)
+        abr = all(name in result.steps for name in ABR)
         for episode in sorted(set(result.steps["episode"])):
             if abr:
                 figures[f"timeline-{episode}"] = abr_timeline(result, episode)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from netllm_gym.evaluation import courses, radar
+from netllm_gym.evaluation import courses
 from netllm_gym.evaluation import statistics as stats
-from netllm_gym.evaluation.canvas import INK, canvas, in_sight, look, styled
+from netllm_gym.evaluation.canvas import INK, WIDTH, canvas, in_sight, legend, look, mark, rivals, styled
 from netllm_gym.evaluation.formats import pretty
 from netllm_gym.evaluation.rows import table
 
@@ -34,11 +35,19 @@ def _unseen(result: EvaluationResult) -> str:
     return f"; not shown: {', '.join(unseen)}" if unseen else ""
 
 
+def _name_rows(axes: Axes, result: EvaluationResult, agents: Sequence[str]) -> None:
+    """Write the agents' names beside their rows, from below."""
+    agents = list(agents)
+    axes.set_yticks(range(len(agents)), agents)
+    for agent, label in zip(agents, axes.get_yticklabels(), strict=True):
+        mark(result, agent, label)
+
+
 def _limits(axes: Axes, result: EvaluationResult) -> None:
     """End the axis where only the worst 2 % of all episodes lie, and say so: one stall would hide everything
     else.
     """
-    pooled = np.concatenate([_values(result, agent) for agent in in_sight(result)] or [np.empty(0)])
+    pooled = np.concatenate([_values(result, agent) for agent in rivals(result)] or [np.empty(0)])
     if not len(pooled):
         return
     if result.metric["better"] == "higher":
@@ -49,31 +58,31 @@ def _limits(axes: Axes, result: EvaluationResult) -> None:
         cut = high < pooled.max()
     pad = 0.03 * (high - low) or 0.5
     axes.set_xlim(low - pad, high + pad)
-    axes.set_xlabel(_name(result) + ("; worst 2 % outside" if cut else "") + _unseen(result), fontsize=8)
+    axes.set_xlabel(_name(result) + ("; worst 2 % outside" if cut else "") + _unseen(result))
 
 
 @styled
 def metric_cdf(result: EvaluationResult) -> Figure:
     """Distribution of the metric over episodes, one curve per agent."""
     figure, (axes,) = canvas()
-    for agent in in_sight(result):
+    for agent in rivals(result):
         values = np.sort(_values(result, agent))
         if len(values):
             colour, dash, _ = look(result, agent)
             share = np.arange(1, len(values) + 1) / len(values)
-            axes.step(values, share, where="post", color=colour, linestyle=dash, linewidth=1.8, label=agent)
+            lines = axes.step(values, share, where="post", color=colour, linestyle=dash, linewidth=1.8, label=agent)
+            mark(result, agent, lines)
     _limits(axes, result)
     axes.set_ylabel("share of episodes below")
     axes.set_ylim(0, 1.01)
-    if axes.get_lines():
-        axes.legend(fontsize=8)
+    legend(figure, axes, result)
     return figure
 
 
 @styled
 def metric_box(result: EvaluationResult) -> Figure:
     """Box plot of the metric: median, quartiles, 5th and 95th percentile; the dot is the mean."""
-    agents = [agent for agent in result.summary()["agent"] if agent in in_sight(result)]
+    agents = [agent for agent in result.summary()["agent"] if agent in rivals(result)]
     figure, (axes,) = canvas(height=0.9 + 0.42 * max(len(agents), 1))
     for place, agent in enumerate(reversed(agents)):
         colour, _, hatch = look(result, agent)
@@ -86,7 +95,8 @@ def metric_box(result: EvaluationResult) -> Figure:
             meanprops={"marker": "o", "markersize": 5, "markerfacecolor": "white", "markeredgecolor": INK},
         )  # fmt: skip
         drawn["means"][0].set_clip_on(True)
-    axes.set_yticks(range(len(agents)), list(reversed(agents)))
+        mark(result, agent, drawn)
+    _name_rows(axes, result, list(reversed(agents)))
     _limits(axes, result)
     axes.grid(axis="y", visible=False)
     return figure
@@ -96,22 +106,23 @@ def metric_box(result: EvaluationResult) -> Figure:
 def term_bars(result: EvaluationResult) -> Figure:
     """The reward's terms, one panel each, with a bar per agent."""
     summary = result.summary()
-    summary = summary[summary["agent"].isin(in_sight(result))]
+    summary = summary[summary["agent"].isin(rivals(result))]
     terms = list(result.terms)
-    figure = Figure(figsize=(6.4, 0.9 + 0.34 * len(summary)), layout="constrained")
-    panels = figure.subplots(1, len(terms), squeeze=False, sharey=True)[0]
+    figure = Figure(figsize=(WIDTH, len(terms) * (0.6 + 0.24 * len(summary))), layout="constrained")
+    panels = figure.subplots(len(terms), 1, squeeze=False)[:, 0]
     order = summary.iloc[::-1].reset_index(drop=True)
     for axes, term in zip(panels, terms, strict=True):
         facts = result.terms[term]
         for place, row in order.iterrows():
             colour, _, hatch = look(result, row["agent"])
-            axes.barh(place, row[term], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
+            bars = axes.barh(place, row[term], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
+            mark(result, row["agent"], bars)
+        _name_rows(axes, result, order["agent"])
         unit = f" ({facts['unit']})" if facts["unit"] else ""
-        axes.set_title(f"{pretty(term)}{unit}\n{facts['better']} is better", fontsize=8)
+        axes.set_title(f"{pretty(term)}{unit}; {facts['better']} is better")
         axes.grid(axis="y", visible=False)
-    panels[0].set_yticks(range(len(order)), order["agent"])
     if note := _unseen(result).removeprefix("; "):
-        figure.supxlabel(note, fontsize=8)
+        figure.supxlabel(note)
     return figure
 
 
@@ -120,19 +131,20 @@ def gap_closed(result: EvaluationResult) -> Figure:
     """How much of the way from the floor agent to the oracle each agent goes, with 95 % intervals."""
     summary = result.summary()
     summary = (
-        summary[summary["score"].notna() & summary["agent"].isin(in_sight(result))].iloc[::-1].reset_index(drop=True)
+        summary[summary["score"].notna() & summary["agent"].isin(rivals(result))].iloc[::-1].reset_index(drop=True)
     )
     figure, (axes,) = canvas(height=0.9 + 0.34 * max(len(summary), 1))
     for place, row in summary.iterrows():
         colour, _, hatch = look(result, row["agent"])
-        axes.barh(place, 100 * row["score"], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
-        axes.plot([100 * row["score_low"], 100 * row["score_high"]], [place, place], color=INK, linewidth=1.4)
+        bars = axes.barh(place, 100 * row["score"], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
+        span = axes.plot([100 * row["score_low"], 100 * row["score_high"]], [place, place], color=INK, linewidth=1.4)
+        mark(result, row["agent"], bars, span)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.axvline(100, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(summary)), summary["agent"])
+    _name_rows(axes, result, summary["agent"])
     axes.set_xlim(min(0.0, 110 * float(summary["score"].min())) if len(summary) else 0.0, 108)
     floor, oracle = result.manifest["floor"], result.manifest["oracle"]
-    axes.set_xlabel(f"share of the gap from {floor} to {oracle}, %{_unseen(result)}", fontsize=8)
+    axes.set_xlabel(f"share of the gap from {floor} to {oracle}, %{_unseen(result)}")
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -142,21 +154,21 @@ def metric_latency(result: EvaluationResult) -> Figure:
     """The metric against the time of one decision: what quality costs."""
     figure, (axes,) = canvas()
     summary = result.summary()
-    summary = summary[summary["agent"].isin(in_sight(result)) & (summary["latency_p50_ms"] > 0)]
+    summary = summary[summary["agent"].isin(rivals(result)) & (summary["latency_p50_ms"] > 0)]
     for _, row in summary.iterrows():
         colour, _, _ = look(result, row["agent"])
         error = [[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]]
-        axes.errorbar(row["latency_p50_ms"], row["mean"], yerr=error, fmt="o", color=colour, capsize=3)
-        axes.annotate(
+        dot = axes.errorbar(row["latency_p50_ms"], row["mean"], yerr=error, fmt="o", color=colour, capsize=3)
+        name = axes.annotate(
             row["agent"],
             (row["latency_p50_ms"], row["mean"]),
             xytext=(6, 4),
             textcoords="offset points",
-            fontsize=8,
         )
+        mark(result, row["agent"], dot, name)
     axes.set_xscale("log")
     axes.margins(x=0.25)
-    axes.set_xlabel("time of one decision, median (ms)" + _unseen(result), fontsize=8)
+    axes.set_xlabel("time of one decision, median (ms)" + _unseen(result))
     axes.set_ylabel(f"mean {pretty(result.metric['name'])} with 95 % interval")
     return figure
 
@@ -184,16 +196,16 @@ def performance_profile(result: EvaluationResult) -> Figure:
     for agent, values in scores.items():
         if len(values):
             colour, dash, _ = look(result, agent)
-            axes.plot(
+            lines = axes.plot(
                 thresholds, stats.performance_profile(values, thresholds), color=colour, linestyle=dash,
                 linewidth=1.8, label=agent,
             )  # fmt: skip
+            mark(result, agent, lines)
     axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_xlabel(f"normalised score τ of an episode (1: {result.manifest['oracle']}){_unseen(result)}", fontsize=8)
+    axes.set_xlabel(f"normalised score τ of an episode (1: {result.manifest['oracle']}){_unseen(result)}")
     axes.set_ylabel("share of episodes above τ")
     axes.set_ylim(0, 1.01)
-    if axes.get_lines():
-        axes.legend(fontsize=8)
+    legend(figure, axes, result)
     return figure
 
 
@@ -206,11 +218,12 @@ def regret(result: EvaluationResult) -> Figure:
     figure, (axes,) = canvas(height=0.9 + 0.34 * max(len(summary), 1))
     for place, row in summary.iterrows():
         colour, _, hatch = look(result, row["agent"])
-        axes.barh(place, row["regret"], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
-        axes.plot([row["regret_low"], row["regret_high"]], [place, place], color=INK, linewidth=1.4)
-    axes.set_yticks(range(len(summary)), summary["agent"])
+        bars = axes.barh(place, row["regret"], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
+        span = axes.plot([row["regret_low"], row["regret_high"]], [place, place], color=INK, linewidth=1.4)
+        mark(result, row["agent"], bars, span)
+    _name_rows(axes, result, summary["agent"])
     name = pretty(result.metric["name"])
-    axes.set_xlabel(f"regret to {result.manifest['oracle']}, {name}; lower is better{_unseen(result)}", fontsize=8)
+    axes.set_xlabel(f"regret to {result.manifest['oracle']}, {name}; lower is better{_unseen(result)}")
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -220,8 +233,6 @@ def all_figures(result: EvaluationResult) -> dict[str, Figure]:
     figures = {"metric-cdf": metric_cdf(result), "metric-box": metric_box(result)}
     if result.terms:
         figures["reward-terms"] = term_bars(result)
-    if len(result.terms) >= 3 and len(radar.drawn(result)) >= 2:
-        figures["term-radar"] = radar.term_radar(result)
     summary = result.summary()
     if summary["score"].notna().any():
         figures["gap-closed"] = gap_closed(result)

@@ -1,71 +1,28 @@
-"""The report of an evaluation: one self-contained HTML page, and the same as Markdown."""
+"""What a report says: columns, sentences, sources; and all of it as Markdown (:mod:`page` makes HTML of it)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from html import escape
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from netllm_gym.evaluation import canvas
-from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty
+from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty, table
 from netllm_gym.evaluation.verdicts import MIN_GROUPS, MIN_TRAININGS, WORDS, plain
-from netllm_gym.files import write_text
 
 if TYPE_CHECKING:
     from netllm_gym.evaluation.result import EvaluationResult
 
-_CAPTIONS = {
+CAPTIONS = {
     "metric-cdf": "Distribution over episodes: further to the better side is better.",
     "metric-box": "Median, quartiles, 5th and 95th percentile; the dot is the mean.",
     "reward-terms": "What the reward is made of.",
     "gap-closed": "How much of the way from the floor to the oracle each agent goes.",
-    "term-radar": "The reward's terms: further out is better; the rim is the best of the agents drawn.",
     "performance-profile": "Share of the episodes in which an agent scores above a threshold.",
     "regret": "What a perfect agent would still gain.",
     "metric-latency": "Quality against the time of one decision.",
 }
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-{css}</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p class="quiet">{subtitle}</p>
-<h2>Verdicts</h2>
-<ul>
-{verdicts}
-</ul>
-<h2>Summary</h2>
-<div class="wide"><table>
-<thead><tr>{head}</tr></thead>
-<tbody>
-{body}
-</tbody></table></div>
-<p class="quiet">{legend}</p>
-{failures}<h2>Figures</h2>
-<div class="figures">
-{figures}
-</div>
-<h2>How to reproduce</h2>
-<pre>{command}</pre>
-<dl>
-{facts}
-</dl>
-</body>
-</html>
-"""
-
 
 Cell = tuple[str, str]  # value, and its interval or "" (shown smaller)
 
@@ -74,41 +31,79 @@ def _plain(column: str) -> Callable[[pd.Series], Cell]:
     return lambda row: (number(row[column]), "")
 
 
-def _columns(result: EvaluationResult) -> list[tuple[str, Callable[[pd.Series], Cell]]]:
-    """Heading and cell of each column of the summary table."""
-    name = pretty(result.metric["name"])
-    columns: list[tuple[str, Callable[[pd.Series], Cell]]] = [
-        ("agent", lambda r: (r["agent"], "")),
-        (f"mean {name}", lambda r: (number(r["mean"]), interval(r["ci_low"], r["ci_high"]))),
+Column = tuple[str, Callable[[pd.Series], Cell], str]  # heading, cell, and the column that sorts it
+
+
+def main_columns(result: EvaluationResult) -> list[Column]:
+    """The six columns that a reader needs; a seventh where any agent failed."""
+    name, baseline = pretty(result.metric["name"]), result.manifest["baseline"]
+    better = f"{result.metric['better']} is better"
+    columns: list[Column] = [
+        ("agent", lambda r: (r["agent"], ""), "agent"),
+        (f"{name}, {better}", lambda r: (number(r["mean"]), interval(r["ci_low"], r["ci_high"])), "mean"),
         (
-            f"difference to {result.manifest['baseline']}",
-            lambda r: (number(r["difference"]), interval(r["difference_low"], r["difference_high"])),
+            f"difference to {baseline}",
+            lambda r: (
+                number(r["difference"], signed=True),
+                interval(r["difference_low"], r["difference_high"], signed=True),
+            ),
+            "difference",
         ),
-        ("verdict", lambda r: (r["verdict"] or "–", "")),
-        ("floor → oracle", lambda r: (percent(r["score"]), percent_interval(r["score_low"], r["score_high"]))),
-        ("win rate", lambda r: (percent(r["win_rate"]), "")),
-        ("regret to the oracle", lambda r: (number(r["regret"]), interval(r["regret_low"], r["regret_high"]))),
+        (
+            "share of the gap closed",
+            lambda r: (percent(r["score"]), percent_interval(r["score_low"], r["score_high"])),
+            "score",
+        ),
+        (
+            "one decision",
+            lambda r: ("–" if r["privileged"] or pd.isna(r["latency_p50_ms"]) else _time(r["latency_p50_ms"]), ""),
+            "latency_p50_ms",
+        ),
+        ("verdict", lambda r: (r["verdict"] or "–", ""), "verdict"),
+    ]
+    if result.summary()["failed"].sum():
+        columns.append(("failed", lambda r: (f"{r['failed']} of {r['episodes'] * r['seeds']}", ""), "failed"))
+    return columns
+
+
+def _time(milliseconds: float) -> str:
+    """Return a duration with a unit that keeps it readable."""
+    if milliseconds < 0.1:
+        return f"{1000 * milliseconds:.2g} µs"
+    return f"{milliseconds:.3g} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.3g} s"
+
+
+def rest_columns(result: EvaluationResult) -> list[Column]:
+    """Everything else that is known of an agent."""
+    columns: list[Column] = [
+        ("win rate", lambda r: (percent(r["win_rate"]), ""), "win_rate"),
+        (
+            "regret to the oracle",
+            lambda r: (number(r["regret"]), interval(r["regret_low"], r["regret_high"])),
+            "regret",
+        ),
         (
             "P(improvement)",
             lambda r: (percent(r["improvement"]), percent_interval(r["improvement_low"], r["improvement_high"])),
+            "improvement",
         ),
-        ("p (Holm)", lambda r: (number(r["p_holm"]), "")),
-        ("half of it from", lambda r: (_half(r), "")),
-        ("without the three largest", lambda r: (number(r["without_three"]), "")),
-        ("IQM", lambda r: (number(r["iqm"]), interval(r["iqm_low"], r["iqm_high"]))),
-        ("median", lambda r: (number(r["median"]), "")),
-        ("worst 5 %", lambda r: (number(r["tail"]), "")),
+        ("p (Holm)", lambda r: (number(r["p_holm"]), ""), "p_holm"),
+        ("half of it from", lambda r: (_half(r), ""), "half_of_lead"),
+        ("without the three largest", lambda r: (number(r["without_three"]), ""), "without_three"),
+        ("IQM", lambda r: (number(r["iqm"]), interval(r["iqm_low"], r["iqm_high"])), "iqm"),
+        ("median", lambda r: (number(r["median"]), ""), "median"),
+        ("worst 5 %", lambda r: (number(r["tail"]), ""), "tail"),
     ]
     for term, facts in result.terms.items():
         unit = f" ({facts['unit']})" if facts["unit"] else ""
-        columns.append((f"{pretty(term)}{unit}", _plain(term)))
-    columns += [
-        ("repeats", lambda r: (percent(r["repeat_rate"]), "")),
-        ("decision p50 (ms)", lambda r: (number(r["latency_p50_ms"]), "")),
-        ("p99 (ms)", lambda r: (number(r["latency_p99_ms"]), "")),
-        ("failed", lambda r: (f"{r['failed']} of {r['episodes'] * r['seeds']}", "")),
+        columns.append((f"{pretty(term)}{unit}", _plain(term), term))
+    return [
+        *columns,
+        ("repeats", lambda r: (percent(r["repeat_rate"]), ""), "repeat_rate"),
+        ("decision p99", lambda r: ("–" if pd.isna(r["latency_p99_ms"]) else _time(r["latency_p99_ms"]), ""), "p99"),
+        ("failed", lambda r: (f"{r['failed']} of {r['episodes'] * r['seeds']}", ""), "failed"),
+        ("trainings", lambda r: (str(r["seeds"]), ""), "seeds"),
     ]
-    return columns
 
 
 def _half(row: pd.Series) -> str:
@@ -134,10 +129,11 @@ def sentences(result: EvaluationResult) -> list[tuple[str, str]]:
             "better": f"{which} is better than {baseline}: {gap}.",
             "worse": f"{which} is worse than {baseline}: {gap}.",
             "equivalent": f"{which} and {baseline} are equivalent: {gap}, within ±{number(margin)}.",
-            "undecided": f"{agent} against {baseline} is undecided: {gap}; {row['why']}.",
+            "undecided": f"{agent} against {baseline}: {gap}; {row['why']}.",
         }[verdict]
         if row["failed"]:
-            told = f"{agent} failed in {row['failed']} episodes: undecided, whatever the rest says."
+            every = row["episodes"] * row["seeds"]
+            told = f"{agent} failed in {row['failed']} episodes of {every}, whatever the rest says."
         elif row["why"].startswith("the interval holds zero") and row["difference"]:
             wanted = result.power(agent, abs(row["difference"]), relative=False).wanted
             told += (
@@ -149,7 +145,8 @@ def sentences(result: EvaluationResult) -> list[tuple[str, str]]:
     return found
 
 
-def _legend(result: EvaluationResult) -> str:
+def legend_of(result: EvaluationResult) -> str:
+    """Say what the table's brackets and words mean."""
     facts = result.summary().attrs
     text = (
         f"Brackets: 95 % intervals of a studentised bootstrap over {facts['groups']} and training seeds, "
@@ -172,7 +169,12 @@ def _legend(result: EvaluationResult) -> str:
     return text + "Shown for failed agents are the episodes they finished." * bool(result.summary()["failed"].sum())
 
 
-def _facts(result: EvaluationResult) -> dict[str, str]:
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
+def facts_of(result: EvaluationResult) -> dict[str, str]:
+    """Return where the numbers come from, by name."""
     m: Mapping[str, Any] = result.manifest
     traces = m["traces"]
     facts = {
@@ -180,7 +182,7 @@ def _facts(result: EvaluationResult) -> dict[str, str]:
         "traces": f"{traces['name']} ({traces['split']}), SHA-256 {traces['digest']}" if traces["digest"] else "none",
         "licence, citation": "; ".join(filter(None, (traces.get("licence"), traces.get("citation")))),
         "episodes, seed": f"{m['episodes']}, seed {m['seed']}",
-        "test looks": f"this test set was scored {m['test_looks']} times on this machine, this run included"
+        "test looks": f"this test set was scored {_times(m['test_looks'])} on this machine, this run included"
         if m.get("test_looks")
         else "",
         "results": f"SHA-256 {result.digest} (clock readings left out)",
@@ -196,7 +198,8 @@ def _facts(result: EvaluationResult) -> dict[str, str]:
     return {key: value for key, value in facts.items() if value}
 
 
-def _title(result: EvaluationResult) -> tuple[str, str]:
+def title_of(result: EvaluationResult) -> tuple[str, str]:
+    """Return heading and subheading."""
     setting = result.manifest["setting"]
     where = f"{setting['task']} · {setting['name']} ({setting['profile']})" if setting else result.manifest["env"]
     note = f": {setting['note']}" if setting and setting["note"] else ""
@@ -204,54 +207,11 @@ def _title(result: EvaluationResult) -> tuple[str, str]:
     return f"Evaluation: {where}", f"{agents} agents on the same {result.manifest['episodes']} episodes{note}"
 
 
-def _failures(result: EvaluationResult) -> pd.DataFrame:
+def failures_of(result: EvaluationResult) -> pd.DataFrame:
+    """Return one row per agent and reason: how often, and on which trace first."""
     failed = result.frame[result.frame["failed"].astype(bool)]
     counts = failed.groupby(["agent", "reason"], sort=False).agg(count=("episode", "size"), first=("trace", "first"))
     return counts.reset_index()
-
-
-def html_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
-    """Return the page; everything that came from outside (names, reasons, commands) is escaped."""
-    title, subtitle = _title(result)
-    columns = _columns(result)
-    body = []
-    for _, row in result.summary().iterrows():
-        cells = []
-        for heading, cell in columns:
-            value, interval = map(escape, cell(row))
-            kind = f' class="{plain(value)}"' if heading == "verdict" else ""
-            cells.append(f"<td{kind}>{value}{f'<br><small>{interval}</small>' if interval else ''}</td>")
-        body.append(f"<tr{' class=bound' if row['privileged'] else ''}>{''.join(cells)}</tr>")
-    drawn = []
-    for name, figure in figures.items():
-        caption = _CAPTIONS.get(name, "One episode, step by step.")
-        full = ' class="full"' if name.startswith(("timeline", "gantt", "course")) or name == "reward-terms" else ""
-        drawn.append(f"<figure{full}>{canvas.svg(figure, name)}<figcaption>{escape(caption)}</figcaption></figure>")
-    failures = ""
-    if len(failed := _failures(result)):
-        items = "".join(
-            f"<li>{escape(r['agent'])}: {r['count']} × {escape(r['reason'])} <span class=quiet>"
-            f"(first on {escape(r['first'])})</span></li>\n"
-            for _, r in failed.iterrows()
-        )
-        failures = f"<h2>Failed episodes</h2>\n<ul>\n{items}</ul>\n"
-    if result.notices:
-        items = "".join(f"<li>{escape(agent)}: {escape(told)}</li>\n" for agent, told in result.notices.items())
-        failures += f"<h2>Outside their training</h2>\n<ul>\n{items}</ul>\n"
-    verdicts = [f'<li><span class="{kind}">{kind}</span>: {escape(told)}</li>' for kind, told in sentences(result)]
-    return _PAGE.format(
-        title=escape(title),
-        subtitle=escape(subtitle),
-        css=files("netllm_gym.evaluation").joinpath("report.css").read_text(encoding="utf-8"),
-        verdicts="\n".join(verdicts) or "<li>Nothing to compare: one agent.</li>",
-        head="".join(f"<th>{escape(heading)}</th>" for heading, _ in columns),
-        body="\n".join(body),
-        legend=escape(_legend(result)),
-        failures=failures,
-        figures="\n".join(drawn),
-        command=escape(result.manifest["call"]),
-        facts="\n".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in _facts(result).items()),
-    )
 
 
 def markdown_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
@@ -260,17 +220,17 @@ def markdown_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str
     def safe(text: str) -> str:
         return escape(" ".join(str(text).split()), quote=False).replace("|", "\\|")
 
-    title, subtitle = _title(result)
-    columns = _columns(result)
+    title, subtitle = title_of(result)
+    summary = result.summary()
     lines = [f"# {safe(title)}", "", safe(subtitle), "", "## Verdicts", ""]
     lines += [f"- **{kind}**: {safe(told)}" for kind, told in sentences(result)] or ["- Nothing to compare: one agent."]
-    lines += ["", "## Summary", "", "| " + " | ".join(safe(heading) for heading, _ in columns) + " |"]
-    lines.append("|---|" + "---:|" * (len(columns) - 1))
-    for _, row in result.summary().iterrows():
-        cells = [" ".join(filter(None, cell(row))) for _, cell in columns]
-        lines.append("| " + " | ".join(map(safe, cells)) + " |")
-    lines += ["", safe(_legend(result)), ""]
-    if len(failed := _failures(result)):
+    lines += ["", "## Summary", ""]
+    for number_of, columns in enumerate((main_columns(result), [main_columns(result)[0], *rest_columns(result)])):
+        lines += ["", "### All the other numbers", ""] if number_of else []
+        rows = [[safe(" ".join(filter(None, cell(row)))) for _, cell, _ in columns] for _, row in summary.iterrows()]
+        lines += table([safe(heading) for heading, _, _ in columns], rows)
+    lines += ["", safe(legend_of(result)), ""]
+    if len(failed := failures_of(result)):
         lines += ["## Failed episodes", ""]
         lines += [f"- {safe(r['agent'])}: {r['count']} × {safe(r['reason'])}" for _, r in failed.iterrows()] + [""]
     if result.notices:
@@ -278,23 +238,19 @@ def markdown_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str
         lines += [f"- {safe(agent)}: {safe(told)}" for agent, told in result.notices.items()] + [""]
     lines += ["## Figures", ""]
     for name in figures:
-        lines += [f"![{_CAPTIONS.get(name, 'One episode, step by step.')}](figures/{name}.png)", ""]
+        lines += [f"![{CAPTIONS.get(name, 'One episode, step by step.')}](figures/{name}.png)", ""]
     lines += [
         "## How to reproduce",
         "",
         "```python",
-        result.manifest["call"].replace("```", "'''"),
+        snippet(result).replace("```", "'''"),
         "```",
         "",
     ]
-    lines += [f"- {safe(key)}: {safe(value)}" for key, value in _facts(result).items()]
+    lines += [f"- {safe(key)}: {safe(value)}" for key, value in facts_of(result).items()]
     return "\n".join(lines) + "\n"
 
 
-def write_report(result: EvaluationResult, folder: Path) -> Path:
-    """Write ``report.html``, ``report.md`` and ``figures/*.png``; return the path of the HTML page."""
-    figures = result.plot(folder / "figures")
-    write_text(folder / "report.md", markdown_report(result, figures))
-    page = folder / "report.html"
-    write_text(page, html_report(result, figures))
-    return page
+def snippet(result: EvaluationResult) -> str:
+    """Return Python that plays these episodes again and says whether the rows are the same."""
+    return f'{result.manifest["call"]}\nprint(result.digest == "{result.digest}")  # the same rows, clock aside'

@@ -220,7 +220,7 @@ class EvaluationResult:
 
     def report(self, folder: str | Path) -> Path:
         """Write ``report.html`` (self-contained), ``report.md`` and its figures; return the HTML's path."""
-        from netllm_gym.evaluation.report import write_report
+        from netllm_gym.evaluation.page import write_report
 
         return write_report(self, Path(folder))
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 import gymnasium as gym
@@ -17,7 +17,8 @@ import pandas as pd
 
 from netllm_gym.agents.base import Agent, EnvInfo, check_serves
 from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
-from netllm_gym.evaluation import provenance
+from netllm_gym.evaluation import examples, provenance
+from netllm_gym.evaluation.courses import timeline_agents
 from netllm_gym.evaluation.looks import count_looks, note_look
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.rollout import BLOCK, forget, metric_of, play_block, terms_of
@@ -33,7 +34,7 @@ from netllm_gym.evaluation.specs import (
     plan_episodes,
 )
 from netllm_gym.files import write_text
-from netllm_gym.progress import bar_of
+from netllm_gym.progress import Progress, bar_of
 from netllm_gym.versions import versions
 
 _OWN_COLUMNS = frozenset(
@@ -73,7 +74,7 @@ def _read_block(path: Path | None, key: str | None) -> dict[str, Any] | None:
 def _work(
     recipe: EnvRecipe,
     specs: Sequence[AgentSpec],
-    plans: Sequence[Episode],
+    groups: Sequence[tuple[Episode, ...]],
     traced: Sequence[int],
     content: Any,
     timeout_s: float | None,
@@ -89,9 +90,7 @@ def _work(
     units = []
     for spec in specs:
         agent_key = None if spec.instance is not None else spec.key
-        # The first episode is a unit of its own: whoever decides in batches plays it alone, as long as a block.
-        for begin, end in itertools.pairwise([0, *range(1, len(plans), BLOCK), len(plans)]):
-            episodes = tuple(plans[begin:end])
+        for episodes in groups:
             marked = tuple(e.index for e in episodes if e.index in traced)
             # Episodes carry their seeds, so the evaluation's own seed is in the key with them. So are the
             # labels, which the stored rows repeat.
@@ -99,6 +98,29 @@ def _work(
             key = None if agent_key is None else digest_of([common, agent_key, label, episodes, marked])
             units.append(_Unit(spec, episodes, marked, key))
     return units
+
+
+def _groups(plans: Sequence[Episode]) -> list[tuple[Episode, ...]]:
+    """Cut the episodes into blocks. The first is one by itself: it measures a decision that no batch shares."""
+    return [tuple(plans[a:b]) for a, b in itertools.pairwise([0, *range(1, len(plans), BLOCK), len(plans)])]
+
+
+def _blocks(
+    recipe: EnvRecipe, units: Sequence[_Unit], folder: Path | None, workers: int, timeout_s: float | None, bar: Progress
+) -> list[dict[str, Any]]:
+    """Return the block of each unit: from `folder` where it is finished, else played now and kept there."""
+    blocks = [_read_block(unit.stored_in(folder), unit.key) for unit in units]
+    waiting = [i for i, block in enumerate(blocks) if block is None]
+    total = sum(len(unit.episodes) for unit in units)
+    done = total - sum(len(units[i].episodes) for i in waiting)
+    task = bar.add_task("evaluate", total=total, completed=done)
+    for number, block in _play(recipe, [units[i] for i in waiting], workers, uuid4().hex, timeout_s):
+        unit = units[waiting[number]]
+        blocks[waiting[number]] = block
+        if path := unit.stored_in(folder):
+            write_text(path, json.dumps({"key": unit.key, **block}) + "\n")
+        bar.update(task, advance=len(unit.episodes), description=f"evaluate {unit.spec.label}")
+    return [block for block in blocks if block]
 
 
 def _play(
@@ -131,6 +153,10 @@ def _numbered(
     return number, play_block(recipe, unit.spec, unit.episodes, unit.traced, run, timeout_s)
 
 
+def _first_seed(specs: Sequence[AgentSpec], label: str) -> int:
+    return min(spec.training_seed for spec in specs if spec.label == label)
+
+
 def _fits(spec: AgentSpec, env: gym.Env, episode: Episode) -> bool:
     """Build an agent and let it begin an episode; return whether it is privileged.
 
@@ -161,7 +187,7 @@ def evaluate(
     oracle: str | None = None,
     out: str | Path | None = None,
     profile: str = "embedded",
-    trace_steps: Sequence[int] = (),
+    trace_steps: Sequence[int] | Literal["examples"] = (),
     progress: bool = True,
     timeout_s: float | None = None,
 ) -> EvaluationResult:
@@ -185,7 +211,8 @@ def evaluate(
         out: folder for the results. Finished blocks of 16 episodes are kept there, and the same command takes
             them up again. Without it nothing is written.
         profile: of a setting given by name: ``embedded`` or ``paper``.
-        trace_steps: numbers of the episodes whose every step is recorded (for a timeline).
+        trace_steps: numbers of the episodes whose every step is recorded (for a timeline); ``"examples"``: those where
+            the best rival gains most on the baseline, least, and in between, played once more for that.
         progress: show a progress bar with the time left on stderr.
         timeout_s: seconds for one decision; an episode in which an agent takes longer has failed.
 
@@ -204,7 +231,8 @@ def evaluate(
     call = {
         "env": env, "agents": list(agents), "setting": setting, "episodes": episodes, "seed": seed,
         "workers": workers, "baseline": baseline, "floor": floor, "oracle": oracle, "out": out,
-        "profile": profile, "trace_steps": list(trace_steps), "timeout_s": timeout_s,
+        "profile": profile, "trace_steps": trace_steps if isinstance(trace_steps, str) else list(trace_steps),
+        "timeout_s": timeout_s,
     }  # fmt: skip
     if isinstance(setting, str):
         setting = load_setting(task_of(env), setting, profile)
@@ -228,34 +256,27 @@ def evaluate(
     count = len(traces) if traces is not None and hasattr(traces, "__len__") else None
     content = getattr(traces, "digest", None)
     plans = plan_episodes(episodes, count, seed)
-    if wrong := [index for index in trace_steps if not 0 <= index < len(plans)]:
+    if isinstance(trace_steps, str) and trace_steps != "examples":
+        raise ConfigError(f'trace_steps takes numbers of episodes or "examples", got {trace_steps!r}')
+    traced: Sequence[int] = () if isinstance(trace_steps, str) else trace_steps
+    if wrong := [index for index in traced if not 0 <= index < len(plans)]:
         raise ConfigError(f"trace_steps names episode {wrong[0]}, there are {len(plans)}")
     privileged = sorted({spec.label for spec in specs if _fits(spec, probe, plans[0])})
     trained = sorted({spec.label for spec in specs if spec.trained})
     probe.close()
 
     folder = None if out is None else Path(out)
-    units = _work(recipe, specs, plans, trace_steps, content, timeout_s)
-    blocks: list[dict[str, Any] | None] = [_read_block(unit.stored_in(folder), unit.key) for unit in units]
-    waiting = [i for i, block in enumerate(blocks) if block is None]
+    units = _work(recipe, specs, _groups(plans), traced, content, timeout_s)
     tested: str | None = content if isinstance(content, str) and getattr(traces, "split", None) == "test" else None
+    waiting = {unit.spec.label for unit in units if _read_block(unit.stored_in(folder), unit.key) is None}
     if tested and waiting:  # before playing: a run that is killed has looked too
-        note_look(tested, str(getattr(traces, "name", "")), sorted({units[i].spec.label for i in waiting}))
-    bar = bar_of(progress)
-    with bar:
-        total = sum(len(unit.episodes) for unit in units)
-        done = total - sum(len(units[i].episodes) for i in waiting)
-        task = bar.add_task("evaluate", total=total, completed=done)
-        for number, block in _play(recipe, [units[i] for i in waiting], workers, uuid4().hex, timeout_s):
-            unit = units[waiting[number]]
-            blocks[waiting[number]] = block
-            if path := unit.stored_in(folder):
-                write_text(path, json.dumps({"key": unit.key, **block}) + "\n")
-            bar.update(task, advance=len(unit.episodes), description=f"evaluate {unit.spec.label}")
+        note_look(tested, str(getattr(traces, "name", "")), sorted(waiting))
+    with bar_of(progress) as bar:
+        blocks = _blocks(recipe, units, folder, workers, timeout_s, bar)
 
-    rows = [row for block in blocks if block for row in block["rows"]]
-    steps = [step for block in blocks if block for step in block["steps"]]
-    courses = [stay for block in blocks if block for stay in block["courses"]]
+    rows = [row for block in blocks for row in block["rows"]]
+    steps = [step for block in blocks for step in block["steps"]]
+    courses = [stay for block in blocks for stay in block["courses"]]
     manifest = {
         "env": recipe.spec.id,
         "env_kwargs": canonical(recipe.kwargs),
@@ -274,6 +295,16 @@ def evaluate(
         **provenance.record(call),
     }  # fmt: skip
     result = EvaluationResult(pd.DataFrame(rows), manifest, pd.DataFrame(steps), pd.DataFrame(courses))
+    if trace_steps == "examples":
+        manifest["examples"] = examples.choose(result)
+        picked = sorted(manifest["examples"].values())
+        shown = timeline_agents(result)
+        again = [spec for spec in specs if spec.label in shown and spec.training_seed == _first_seed(specs, spec.label)]
+        units = _work(recipe, again, [(plans[i],) for i in picked], picked, content, timeout_s)
+        with bar_of(progress) as bar:
+            blocks = _blocks(recipe, units, folder, workers, timeout_s, bar)
+        result.steps = pd.DataFrame([step for block in blocks for step in block["steps"]])
+        result.courses = pd.DataFrame([stay for block in blocks for stay in block["courses"]])
     for agent, reason in result.failures.items():
         warnings.warn(f"{agent} failed in every episode: {reason}", stacklevel=2)
     for agent, notice in result.notices.items():

@@ -22,6 +22,7 @@ from gymnasium.envs.registration import EnvSpec
 from netllm_gym import zoo
 from netllm_gym.agents import registry
 from netllm_gym.agents.base import Agent
+from netllm_gym.agents.museum import exhibit
 from netllm_gym.envs.lookup import make_env, spec_of
 from netllm_gym.errors import ConfigError
 from netllm_gym.plugins import is_own
@@ -147,7 +148,7 @@ class AgentSpec:
     @property
     def trained(self) -> bool:
         """Whether the agent comes out of a training: it has weights, or is a run with a seed of its own."""
-        return zoo.content(self.name) is not None or self.training_seed != 0
+        return zoo.content(self.name) is not None or exhibit(self.name) is not None or self.training_seed != 0
 
     @property
     def key(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from netllm_gym import zoo
 from netllm_gym.evaluation.runner import evaluate
 from netllm_gym.files import write_text
-from netllm_gym.reproduce.plan import Cell, Outcome, cells, chosen_tasks, retrained, shipped
+from netllm_gym.reproduce.plan import Cell, Outcome, cells, chosen_tasks, replayed, retrained, shipped
 from netllm_gym.reproduce.retrain import retrain
 
 __all__ = ["Outcome", "reproduce"]
@@ -62,12 +62,13 @@ def reproduce(
     left_out: dict[str, str] = {}
     for task in chosen_tasks(tasks):
         learned, missing = shipped(task.name, profile)
-        left_out |= missing
+        museum, unread = replayed(task, profile)
+        left_out |= missing | unread
         if from_scratch:
             for entry in zoo.entries():
                 if entry.task == task.name and profile in entry.profiles and entry.label not in missing:
                     learned.append(retrained(entry, retrain(entry, out / "from-scratch" / entry.folder.name, say)))
-        work += cells(task, profile, learned, settings, episodes)
+        work += cells(task, profile, learned, settings, episodes, museum)
     for cell in work:
         cell.setting.bring(say)
 
@@ -76,7 +77,7 @@ def reproduce(
     for number, cell in enumerate(work):
         say(f"[{number + 1}/{len(work)} {(time.monotonic() - begin) / 60:4.1f} min{clock.left()}] {cell.name}")
         with clock:
-            agents: list[Any] = [*cell.classical, *(learner.agent for learner in cell.learned)]
+            agents: list[Any] = [*cell.classical, *cell.museum, *(learner.agent for learner in cell.learned)]
             result = evaluate(
                 agents=agents,
                 setting=cell.setting,

@@ -80,7 +80,7 @@ def _html_table(lines: Sequence[str]) -> str:
 
 
 def _sentences(outcomes: Sequence[Outcome]) -> str:
-    """What the trained agents reach against the best classical one, and where they and the baseline fall."""
+    """What the trained agents reach against the best rival, and where they and the baseline fall."""
     name = pretty(outcomes[0].result.metric["name"])
     lines = []
     for row in against_best(outcomes):

@@ -39,6 +39,7 @@ class Task:
     agents: tuple[str, ...]
     settings: tuple[str, ...]
     rules_only: tuple[str, ...] = ()
+    museum: tuple[str, ...] = ()
     episodes: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 60.0
     note: str = ""
@@ -106,6 +107,21 @@ def shipped(task: str, profile: str) -> tuple[list[Learned], dict[str, str]]:
     return found, left_out
 
 
+def replayed(task: Task, profile: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the published agents of `task` whose weights can be had here, and the others with the reason. They are
+    held against public traces only.
+    """
+    found, left_out = [], {}
+    for name in task.museum if profile == "paper" else ():
+        try:
+            make_agent(name)
+        except NetLLMGymError as error:
+            left_out[name] = str(error)
+            continue
+        found.append(name)
+    return tuple(found), left_out
+
+
 @dataclass(frozen=True)
 class Cell:
     """One task and setting, and the agents that meet on its first `episodes` episodes (``None``: every trace once).
@@ -120,6 +136,7 @@ class Cell:
     learned: tuple[Learned, ...]
     episodes: int | None
     first: bool = True
+    museum: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -127,7 +144,14 @@ class Cell:
         return f"{self.task.name}-{self.setting.name}" + ("" if self.first else f"-first{self.episodes}")
 
 
-def cells(task: Task, profile: str, learned: Sequence[Learned], settings: Sequence[str] = (), most: int | None = None):
+def cells(
+    task: Task,
+    profile: str,
+    learned: Sequence[Learned],
+    settings: Sequence[str] = (),
+    most: int | None = None,
+    museum: Sequence[str] = (),
+) -> list[Cell]:
     """Return the cells of `task` in `profile`.
 
     Args:
@@ -136,6 +160,7 @@ def cells(task: Task, profile: str, learned: Sequence[Learned], settings: Sequen
         learned: the trained agents.
         settings: only these.
         most: at most so many episodes in any cell.
+        museum: published agents that play in every cell.
 
     Raises:
         UnknownNameError: a setting that the table does not have.
@@ -157,7 +182,7 @@ def cells(task: Task, profile: str, learned: Sequence[Learned], settings: Sequen
             fewer = _at_most(agent.episodes.get(name), _at_most(task.episodes.get(name), most))
             counts.setdefault(fewer, []).append(agent)
         for number, (count, agents) in enumerate(counts.items()):
-            found.append(Cell(task, setting, task.agents, tuple(agents), count, number == 0))
+            found.append(Cell(task, setting, task.agents, tuple(agents), count, number == 0, tuple(museum)))
     return found
 
 

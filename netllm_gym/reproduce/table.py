@@ -17,6 +17,7 @@ from netllm_gym.evaluation.formats import interval, number, percent, percent_int
 from netllm_gym.evaluation.generalisation import generalisation_gap, meaning_of_standing
 from netllm_gym.evaluation.summary import Assessment, assess
 from netllm_gym.evaluation.verdicts import MIN_GROUPS, MIN_TRAININGS, Verdict, judge
+from netllm_gym.reproduce.overlap import overlap
 from netllm_gym.reproduce.plan import Outcome
 
 MARKS = {
@@ -32,6 +33,24 @@ LEGEND = (
     "recordings, videos or viewers decide nothing. Bounds see the future and are not ranked. Published numbers are on "
     "other episodes and carry no verdict."
 )
+
+
+SHARED = " †"
+
+
+def _overlap_lines(outcomes: Sequence[Outcome]) -> list[str]:
+    """Say of how many test traces of each setting published agents have seen the recordings in training."""
+    found: dict[str, dict[str, str]] = {}
+    for outcome in outcomes:
+        for agent in outcome.cell.museum:
+            seen = overlap(agent, outcome.cell.setting)
+            if seen and seen.shared:
+                where = found.setdefault(f"{agent} ({seen.source})", {})
+                where[outcome.cell.setting.name] = f"{seen.shared} of {seen.of} on {outcome.cell.setting.name}"
+    if not found:
+        return []
+    told = [f"{agent}: {', '.join(where.values())}" for agent, where in found.items()]
+    return [f"† Test traces whose recordings the agent's authors trained on: {'; '.join(told)}.", ""]
 
 
 def by_task(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -84,6 +103,8 @@ def rows(outcomes: Sequence[Outcome]) -> dict[str, dict[str, tuple[Outcome, pd.S
 
 def _cell(outcome: Outcome, row: pd.Series) -> str:
     text = f"{number(row['mean'])} {interval(row['ci_low'], row['ci_high'])} {MARKS.get(row['verdict'], '')}".strip()
+    found = overlap(row["agent"], outcome.cell.setting)
+    text += SHARED if found and found.shared else ""
     if not outcome.cell.first:
         text += f" (first {outcome.cell.episodes})"
     return text + (f" ({row['failed']} failed)" if row["failed"] else "")
@@ -113,9 +134,10 @@ def headline(outcomes: Sequence[Outcome]) -> list[str]:
     return table(["agent", *names, *(["all unseen"] if together else [])], body)
 
 
-def _best_classical(outcome: Outcome) -> str | None:
+def _best_rival(outcome: Outcome) -> str | None:
     summary = outcome.result.summary().set_index("agent")
-    playing = [agent for agent in outcome.cell.classical if agent in summary.index and not summary.loc[agent, "failed"]]
+    rivals = (*outcome.cell.classical, *outcome.cell.museum)
+    playing = [agent for agent in rivals if agent in summary.index and not summary.loc[agent, "failed"]]
     means = summary.loc[playing, "mean"].dropna()
     if means.empty:
         return None
@@ -123,12 +145,12 @@ def _best_classical(outcome: Outcome) -> str | None:
 
 
 def against_best(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Compare every trained agent with the best classical agent of its cell, chosen on the same episodes: the choice
-    favours the classical side. Verdicts are corrected over all cells given.
+    """Compare every trained agent with the best rival of its cell, a rule or a published agent with its released
+    weights, chosen on the same episodes: the choice favours the rivals. Verdicts are corrected over all cells given.
     """
     cells: list[tuple[Outcome, str, list[str], Assessment]] = []
     for outcome in outcomes:
-        best = _best_classical(outcome)
+        best = _best_rival(outcome)
         labels = list(dict.fromkeys(agent.label for agent in outcome.cell.learned))
         if best is None or not labels:
             continue
@@ -219,12 +241,13 @@ def _rival_lines(outcomes: Sequence[Outcome]) -> list[str]:
         for row in found
     ]  # fmt: skip
     head = [
-        "setting", "trained agent", "best classical agent there", "difference", "relative", "wins", "half of it from",
+        "setting", "trained agent", "best rival there", "difference", "relative", "wins", "half of it from",
         "without the three largest", "trainings", "verdict",
     ]  # fmt: skip
     return [
-        "Trained agents against the best classical agent of each setting, which was chosen on the same episodes: that "
-        "favours the classical side. *Half of it from*: the least number of recordings that carry half of it.",
+        "Trained agents against the best rival of each setting, a rule or a published agent with its released weights, "
+        "chosen on the same episodes: that favours the rival. *Half of it from*: the least number of recordings that "
+        "carry half of it.",
         "", *table(head, body), "",
     ]  # fmt: skip
 
@@ -244,6 +267,7 @@ def as_markdown(outcomes: Sequence[Outcome], profile: str, seed: int, left_out: 
         task, result = own[0].cell.task, own[0].result
         better = result.metric["better"]
         lines += [f"## {task.title}: {pretty(result.metric['name'])}, {better} is better", "", *headline(own), ""]
+        lines += _overlap_lines(own)
         lines += [task.note, ""] if task.note else []
         lines += [f"- {o.cell.setting.name}: {o.cell.setting.note}" for o in own if o.cell.first]
         known = [k for k in task.known(own[0].cell.setting) if set(k.values) & {*columns(own), "unseen"}]

@@ -18,6 +18,7 @@ from netllm_gym.envs.abr.env import ABREnv
 from netllm_gym.envs.abr.observation import Memory
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.rollout import Row
+from netllm_gym.evaluation.rows import group_columns
 from netllm_gym.play import legal_action
 from netllm_gym.testbed.plan import SessionPlan
 
@@ -106,6 +107,7 @@ class Session:
         self._info = {
             "trace": trace.name,
             "trace_group": trace.group,
+            "groups": {"recording": trace.group},
             "video": self.env.video.name,
             "action_mask": np.ones(self.env.video.levels, np.int8),
         }
@@ -210,7 +212,7 @@ class Session:
             "episode": plan.episode.index,
             "trace_index": plan.episode.trace_index,
             "trace": trace.name,
-            "group": trace.group,
+            **group_columns({"recording": trace.group}),
             "seed": plan.episode.env_seed,
             "steps": steps,
             "return": math.nan if failed else total,

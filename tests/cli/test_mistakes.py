@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from netllm_gym import Agent, extras, register_agent
@@ -151,7 +152,7 @@ def test_an_agent_that_always_fails_is_said_and_nothing_compared_is_exit_1(run, 
     code, out, err = run("evaluate", "--agent", "abr/forgetful", "--episodes", "2")
     assert code == 1
     assert "warning: abr/forgetful failed in every episode: KeyError: 'no such key'" in err
-    assert "failed" in out and "2 of 2" in out
+    assert "failed" in out and "2 of 2" in out.replace("\u00a0", " ")
     code, out, err = run("evaluate", "--agent", "abr/forgetful", "--agent", "abr/bba", "--episodes", "2")
     assert code == 0 and "failed in every episode" in err
 
@@ -265,7 +266,7 @@ def test_act_before_reset_is_said() -> None:
 
     agent = make_agent("abr/robust-mpc")
     with pytest.raises(NotResetError, match=r"abr/robust-mpc has no _\w+ yet: call reset"):
-        agent.act({"throughput_mbps": [1.0]}, {})
+        agent.act({"throughput_mbps": np.ones(8)}, {})
 
 
 def test_no_word_of_a_table_is_cut_in_two(capsys, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_the_table_says_what_it_must(first):
     text = first[0].read_text()
     for told in (
         "abr/robust-mpc (baseline)", "**abr/actor-critic**", "abr/constant (floor)", "abr/oracle (bound)",
-        "| agent | default | unseen1 |", "best classical agent", "Generalisation",
+        "| agent | default | unseen1 |", "best rival", "Generalisation",
         "netllm-gym reproduce --task abr --setting unseen1 --profile embedded --episodes 6",
     ):  # fmt: skip
         assert told in text

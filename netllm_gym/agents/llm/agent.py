@@ -19,6 +19,8 @@ from netllm_gym.agents.llm.backbone import device_of
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.graph import Nodes
 from netllm_gym.agents.llm.model import DecisionModel
+from netllm_gym.envs.leaves import LeafView
+from netllm_gym.envs.leaves import stacked as join
 from netllm_gym.errors import CheckpointError, ConfigError
 
 
@@ -125,8 +127,14 @@ class LLMAgent(BatchAgent):
         Raises:
             CheckpointError: the agent was trained on another environment.
         """
+        trained: gym.Space = self.about["observation_space"]
         for info in env_infos:
-            reason = differences(self.about["observation_space"], info.observation_space, "observation")
+            try:
+                self._leaves = LeafView(info.observation_space, like=trained)
+            except ConfigError as error:
+                message = f"agent {self.name} of {self.env_id} cannot play {info.env_id}: {error}"
+                raise CheckpointError(message) from None
+            reason = differences(trained, self._leaves.space, "observation")
             reason = reason or differences(self.about["action_space"], info.action_space, "action")
             if reason:
                 raise CheckpointError(f"agent {self.name} of {self.env_id} cannot play {info.env_id}: {reason}")
@@ -170,10 +178,11 @@ class LLMAgent(BatchAgent):
         alive = [i for i, observation in enumerate(observations) if observation is not None]
         if not alive:
             return [None] * len(observations)
+        observations = [None if observation is None else self._leaves(observation) for observation in observations]
         # Rows never look at each other, so an ended episode may repeat any live one.
         rows = [observations[i] if observations[i] is not None else observations[alive[0]] for i in range(len(infos))]
         stacked = to_device(
-            {key: np.stack([np.asarray(row[key]) for row in rows])[:, None] for key in self.model.encoder.keys},
+            {key: join([np.asarray(row[key]) for row in rows], key)[:, None] for key in self.model.encoder.keys},
             self.model.device,
         )
         if self._started and self.model.conditioned:

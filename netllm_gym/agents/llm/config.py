@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from netllm_gym.agents.llm import parts
 from netllm_gym.errors import ConfigError, UnknownNameError
 
 OBJECTIVES = ("return-conditioned", "regret", "regression", "cloning")
@@ -112,7 +113,7 @@ class LLMConfig:
         if self.lora_rank == 0 and self.tuning == "lora":
             object.__setattr__(self, "tuning", "frozen")
         for what, value, known in (
-            ("objective", self.objective, OBJECTIVES),
+            ("objective", self.objective, (*OBJECTIVES, *parts.OBJECTIVES)),
             ("regression loss", self.regression_loss, REGRESSION_LOSSES),
             ("token layout", self.tokens, TOKENS),
             ("choice of weights", self.weights, WEIGHTS),

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from netllm_gym.agents.llm.graph import Graph, Nodes
+from netllm_gym.agents.llm.parts import ENCODERS
 from netllm_gym.agents.llm.shared import Bank, with_gain
+from netllm_gym.envs.leaves import clean
 from netllm_gym.errors import ConfigError
 
 CHANNELS = 16
@@ -99,6 +101,9 @@ class Image(nn.Module):
 
 
 def _module(key: str, space: gym.Space, modality: str, scale: Any, width: int) -> nn.Module:
+    if modality in ENCODERS:
+        found: nn.Module = ENCODERS[modality](space, scale, width)
+        return found
     if isinstance(space, gym.spaces.Discrete):
         return Category([int(space.n)], [int(space.start)], width)
     if isinstance(space, gym.spaces.MultiDiscrete):
@@ -115,6 +120,11 @@ def _module(key: str, space: gym.Space, modality: str, scale: Any, width: int) -
     if modality == "scalar":
         return Scalar(int(np.prod(space.shape)), width, scale or 1.0)
     raise ConfigError(f"observation {key!r} of shape {space.shape} has no encoder for modality {modality!r}")
+
+
+def _attribute(key: str) -> str:
+    """Name of a key's network among torch's modules: some names, such as ``values``, are taken by torch itself."""
+    return f"{key}_key" if hasattr(nn.ModuleDict, key) else key
 
 
 class Encoder(nn.Module):
@@ -138,12 +148,14 @@ class Encoder(nn.Module):
                 f"the LLM agent needs a Dict observation space, got {type(space).__name__}; "
                 "wrap the environment: gym.make('netllm_gym/Dict-v0', env=…)"
             )
+        if odd := [key for key in space.spaces if clean(key) != key]:
+            raise ConfigError(f"observation key {odd[0]!r} must not hold '/' or '.'")
         self.keys = list(space.spaces)
         graph = {key: space.spaces[key] for key in self.keys if modalities.get(key) == "graph"}
         self.graph = Graph(graph, width, scales) if graph else None
         self.parts = nn.ModuleDict(
             {
-                key: _module(key, member, modalities.get(key, "scalar"), scales.get(key), width)
+                _attribute(key): _module(key, member, modalities.get(key, "scalar"), scales.get(key), width)
                 for key, member in space.spaces.items()
                 if key not in graph
             }
@@ -167,7 +179,8 @@ class Encoder(nn.Module):
         """
         steps = observations[self.keys[0]].shape[:2]
         flat = {key: observations[key].flatten(0, 1) for key in self.keys}
-        tokens = [part(flat[key]).unflatten(0, steps) for key, part in self.parts.items()]
+        keys = [key for key in self.keys if _attribute(key) in self.parts]
+        tokens = [self.parts[_attribute(key)](flat[key]).unflatten(0, steps) for key in keys]
         nodes = None
         if self.graph is not None:
             token, found = self.graph(flat)

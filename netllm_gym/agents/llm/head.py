@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from netllm_gym.agents.llm.graph import NODE_WIDTH, Nodes
+from netllm_gym.agents.llm.parts import HEADS
 from netllm_gym.errors import ConfigError
 
 
@@ -55,6 +56,16 @@ class Pointer(nn.Module):
         place = chosen[..., None, None].expand(*chosen.shape, 1, NODE_WIDTH)
         node = nodes.embedding.gather(-2, place)[..., 0, :]
         return self.other(nn.functional.gelu(self.state(hidden) + self.node(node)))
+
+
+def make_head(space: gym.Space, width: int, nodes: int = 0) -> Head:
+    """Return the head for an action space: one that was registered for its kind, or :class:`Head`.
+
+    Raises:
+        ConfigError: an action space without a head.
+    """
+    kind = type(space).__name__
+    return HEADS[kind](space, width, nodes) if kind in HEADS else Head(space, width, nodes)
 
 
 class Head(nn.Module):

@@ -28,7 +28,8 @@ from netllm_gym.agents.llm.backbone import (
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.encoder import Encoder
 from netllm_gym.agents.llm.graph import Nodes
-from netllm_gym.agents.llm.head import Head
+from netllm_gym.agents.llm.head import make_head
+from netllm_gym.agents.llm.parts import OBJECTIVES
 from netllm_gym.agents.llm.shared import Bank
 from netllm_gym.agents.llm.words import Words
 from netllm_gym.errors import ConfigError, DatasetError
@@ -117,7 +118,7 @@ class DecisionModel(nn.Module):
             elif config.tuning == "full":
                 self.backbone.requires_grad_(True)
             self.encoder = Encoder(observation_space, modalities, scales, size, bank)
-            self.head = Head(action_space, size, self.encoder.graph.count if self.encoder.graph else 0)
+            self.head = make_head(action_space, size, self.encoder.graph.count if self.encoder.graph else 0)
             self.norm = nn.LayerNorm(size)
             if config.tokens == "fused":
                 # Separate tokens meet in attention; fused ones must meet before the sum is all that is left.
@@ -315,7 +316,14 @@ class DecisionModel(nn.Module):
         found, nodes = self.outputs(observations, actions, returns_to_go, earlier, has_earlier)
         outputs = found[mask]
         objective = self.llm_config.objective
-        if objective == "regret":
+        if objective in OBJECTIVES:
+            given = {
+                "actions": actions, "returns_to_go": returns_to_go, "action_values": action_values,
+                "action_mask": action_mask,
+            }  # fmt: skip
+            decisions = {key: None if value is None else value[mask] for key, value in given.items()}
+            loss, score = OBJECTIVES[objective](self, outputs, decisions)
+        elif objective == "regret":
             if action_values is None:
                 raise DatasetError("objective regret needs action values; collect with --hindsight or --values-of")
             # An action that is not there now has no value.

@@ -12,16 +12,46 @@ of the environment are not.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.compiled import njit
 from netllm_gym.envs.abr.kernel import download_from, piece_at, wrap
+from netllm_gym.envs.abr.options import Options
+from netllm_gym.envs.abr.qoe import QoE
+from netllm_gym.traces.video.manifest import VideoManifest
 
-if TYPE_CHECKING:
-    from netllm_gym.envs.abr.env import ABREnv
+
+class Planned(Protocol):
+    """What the planners read of an environment in mid-episode; :class:`~netllm_gym.envs.abr.env.ABREnv` has it all.
+
+    `link` holds the arrays of the trace for the kernel; `chunk` is the next one; the rest are named as in the
+    environment.
+    """
+
+    video: VideoManifest
+    qoe: QoE
+    chunk: int
+    offset_s: float
+    buffer_s: float
+    last_quality: int
+    rtt_s: float
+    buffer_cap_s: float
+    sleep_quantum_s: float
+    latency_weight: float
+    wall_time_s: float
+    options: Options
+
+    @property
+    def link(self) -> tuple[NDArray[Any], ...]:
+        """End times, bytes carried by then, and rates."""
+        ...
+
+    def require_plannable(self) -> None:
+        """Refuse physics that the planners do not know."""
+
 
 # Chosen on the valid traces of fcc-hsdpa: at 16 ms a video, finer cells or another weight find less.
 CELL_S = 0.5
@@ -145,7 +175,7 @@ def _delivered(end: NDArray, carried: NDArray, time: float) -> float:
     return float(cycles * carried[-1] + np.interp(offset, np.append(0.0, end), np.append(0.0, carried)))
 
 
-def _arguments(env: ABREnv, beam: int, steps: int) -> tuple[Any, ...]:
+def _arguments(env: Planned, beam: int, steps: int) -> tuple[Any, ...]:
     env.require_plannable()
     end, carried, rate = env.link
     levels = env.video.levels
@@ -166,7 +196,7 @@ def _arguments(env: ABREnv, beam: int, steps: int) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def optimum(env: ABREnv, beam: int = 1100) -> tuple[float, NDArray[np.int64]]:
+def optimum(env: Planned, beam: int = 1100) -> tuple[float, NDArray[np.int64]]:
     """Best return from the environment's current state to the end of the video, and the levels that earn it.
 
     Delay noise is not foreseen: the plan assumes none.
@@ -183,6 +213,6 @@ def optimum(env: ABREnv, beam: int = 1100) -> tuple[float, NDArray[np.int64]]:
     return float(value), plan
 
 
-def action_values(env: ABREnv, horizon: int = 12, beam: int = 100) -> NDArray[np.float64]:
+def action_values(env: Planned, horizon: int = 12, beam: int = 100) -> NDArray[np.float64]:
     """Hindsight value of each action: the best return over the next `horizon` chunks that begins with it, ``[L]``."""
     return _all_values(*_arguments(env, beam, horizon))
