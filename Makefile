@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/mirror/INDEX.json),)
 export NETLLM_GYM_MIRROR ?= file://$(abspath ../shared/mirror)
 endif
 
-.PHONY: docs demo test test-all lint clean
+.PHONY: docs demo test test-all test-core coverage fuzz lint clean
 demo: $(VENV)/.ready
 	$(BIN)/netllm-gym quickstart
 
@@ -17,6 +17,27 @@ test: $(VENV)/.ready
 
 test-all: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
+
+# What the install without extras offers: a second environment, without torch. PYTHON=python3.12 takes another Python.
+CORE := .venv-core-$(notdir $(PYTHON))
+CORE_TESTS := tests/test_play.py tests/test_plugins.py tests/test_architecture.py tests/cli tests/datasets tests/recipes \
+	tests/envs/test_abr.py tests/evaluation/test_runner.py tests/traces/test_network.py
+test-core: $(CORE)/.ready
+	OMP_NUM_THREADS=1 $(CORE)/bin/python -m pytest --cov=netllm_gym --cov-report=term:skip-covered $(CORE_TESTS)
+
+$(CORE)/.ready: pyproject.toml constraints.txt
+	test -x $(CORE)/bin/python || $(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -e . pytest pytest-cov hypothesis
+	touch $@
+
+coverage: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov=netllm_gym --cov-report=term:skip-covered
+
+# Every reader of files, mutated for as long as you like; what fails is kept in tests/fuzz/regressions.
+MINUTES ?= 5
+SEED ?= 0
+fuzz: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) --seed $(SEED)
 
 docs: $(VENV)/.docs-ready
 	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
@@ -38,4 +59,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) .venv-core-* .mypy_cache .ruff_cache build *.egg-info

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -37,11 +38,15 @@ class Grid:
         minutes: at most, for each training; 0 leaves it to ``steps``.
         env, setting, episodes: of the evaluation; `setting` holds the environment's arguments.
         rivals: other agents to evaluate beside, the first is the baseline.
+        conditions: name → options that belong together (a random backbone with a start token, a small transformer);
+            each is crossed with what is varied.
+        elsewhere: name → further settings of the same environment that every agent plays (a family of traces that was
+            left out of the training).
     """
 
     train: tuple[str, ...]
     valid: tuple[str, ...]
-    vary: Mapping[str, tuple[Any, ...]]
+    vary: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1, 2)
     minutes: float = 0.0
@@ -49,6 +54,8 @@ class Grid:
     setting: Mapping[str, Any] = field(default_factory=dict)
     episodes: int = 0
     rivals: tuple[str, ...] = ()
+    conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    elsewhere: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("train", "valid", "seeds", "rivals"):
@@ -61,6 +68,11 @@ class Grid:
         for share in self.vary.get(DATA_SHARE, ()):
             if not 0 < share <= 1:
                 raise ConfigError(f"data_share must lie in (0, 1], got {share}")
+        for name, options in self.conditions.items():
+            if both := sorted(set(options) & set(self.vary)):
+                raise ConfigError(f"condition {name!r} sets {both[0]}, which is also varied")
+        if bad := [name for name in self.elsewhere if not name or not name.replace("-", "").isalnum()]:
+            raise ConfigError(f"a setting elsewhere is named in letters, digits and hyphens, not {bad[0]!r}")
         cells(self)  # options that do not exist or do not fit are found before anything is trained
 
     @classmethod
@@ -111,9 +123,10 @@ def cells(grid: Grid) -> list[Cell]:
     from netllm_gym.agents.llm.config import LLMConfig
 
     found: dict[str, Cell] = {}
-    for chosen in itertools.product(*grid.vary.values()):
+    conditions: Mapping[str, Mapping[str, Any]] = grid.conditions or {"": {}}
+    for condition, *chosen in itertools.product(conditions, *grid.vary.values()):
         values = dict(zip(grid.vary, chosen, strict=True))
-        given = {**grid.options, **values}
+        given = {**grid.options, **conditions[condition], **values}
         share = float(given.pop(DATA_SHARE, 1.0))
         configs = {seed: LLMConfig.from_json({**given, "seed": seed}) for seed in grid.seeds}
         first = configs[grid.seeds[0]].to_json()
@@ -122,8 +135,11 @@ def cells(grid: Grid) -> list[Cell]:
             shown = {key: value for key, value in shown.items() if not key.startswith("lora_")}
             first = {key: value for key, value in first.items() if not key.startswith("lora_")}
         key = json.dumps([first, share], sort_keys=True)
-        label = ", ".join(_shown(name, value) for name, value in shown.items()) or "as configured"
-        found.setdefault(key, Cell(label, shown, share, configs))
+        names = [condition] if condition else []
+        names += [_shown(name, value) for name, value in shown.items()]
+        if condition:
+            shown = {"condition": condition, **shown}
+        found.setdefault(key, Cell(", ".join(names) or "as configured", shown, share, configs))
     return list(found.values())
 
 
@@ -146,7 +162,8 @@ def take_share(experience: Experience, share: float) -> Experience:
 def ablate(
     grid: Grid, out: str | Path, workers: int = 1, say: Callable[[str], None] = print
 ) -> tuple[pd.DataFrame, Path]:
-    """Train and evaluate every cell; write ``table.csv``, ``table.md`` and ``ablation.png`` below `out`.
+    """Train and evaluate every cell; write ``table.csv``, ``table.md`` and ``ablation.png`` below `out`, and the same
+    with ``-NAME`` for each setting elsewhere.
 
     Returns:
         The table (one row per recipe and rival) and the folder. ``difference`` is to the first rival, or else to the
@@ -165,6 +182,7 @@ def ablate(
     recipes = cells(grid)
     agents: list[Any] = list(grid.rivals)
     costs: dict[str, dict[str, float]] = {}
+    spent: dict[str, float] = {}  # seconds of training, all seeds
     total = len(recipes) * len(grid.seeds)
     for number, (cell, seed) in enumerate(itertools.product(recipes, grid.seeds), 1):
         config, data = cell.configs[seed], take_share(experience, cell.share)
@@ -172,49 +190,61 @@ def ablate(
         place = folder / "cells" / digest([json.dumps(about, sort_keys=True).encode()])[:16]
         if not (place / "agent.json").is_file():
             say(f"[{number}/{total}] {cell.label}, seed {seed}")
-            run = place.with_suffix(".run")
+            run, begin = place.with_suffix(".run"), time.perf_counter()
             agent = train(
                 config, data, valid, run, minutes=grid.minutes or None, progress=lambda line: say(f"  {line}")
             )
             learnt = sum(p.numel() for p in agent.model.parameters() if p.requires_grad)
-            agent.results["trainable"] = learnt
+            agent.results |= {"trainable": learnt, "seconds": round(time.perf_counter() - begin, 1)}
             save(agent, place)
         results = json.loads((place / "agent.json").read_text(encoding="utf-8"))["results"]
-        costs[cell.label] = {key: results[key] for key in ("trainable", "valid_score") if key in results}
+        costs[cell.label] = {key: results[key] for key in ("trainable", "valid_score", "seconds") if key in results}
+        costs[cell.label]["seconds"] = round(spent.setdefault(cell.label, 0.0) + results.get("seconds", 0.0), 1)
+        spent[cell.label] = costs[cell.label]["seconds"]
         agents.append({"name": str(place), "label": cell.label, "training_seed": seed})
-    result = evaluate(
-        env=grid.env,
-        agents=agents,
-        setting=dict(grid.setting),
-        episodes=grid.episodes or None,
-        baseline=grid.rivals[0] if grid.rivals else None,
-        workers=workers,
-        out=folder / "evaluation",
-        progress=False,
-    )
+    first, tables = recipes[0].label, {}
+    for where, setting in {"": grid.setting, **grid.elsewhere}.items():
+        result = evaluate(
+            env=grid.env,
+            agents=agents,
+            setting=dict(setting),
+            episodes=grid.episodes or None,
+            baseline=grid.rivals[0] if grid.rivals else None,
+            workers=workers,
+            out=folder / (f"evaluation-{where}" if where else "evaluation"),
+            progress=False,
+        )
+        tables[where] = _compared(result, first, costs)
+    for where, table in tables.items():
+        suffix = f"-{where}" if where else ""
+        with atomic_path(folder / f"table{suffix}.csv") as temporary:
+            table.to_csv(temporary, index=False)
+        write_text(folder / f"table{suffix}.md", _markdown(table, grid, where))
+        _draw(table, first, folder / f"ablation{suffix}.png")
+    write_json(folder / "grid.json", {cell.label: cell.values for cell in recipes})
+    return tables[""], folder
+
+
+def _compared(result: Any, first: str, costs: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """One row per recipe and rival, each beside the first rival and the recipe called `first`."""
     table = result.summary().reset_index()
-    first = recipes[0].label
     among = replace(result, manifest={**result.manifest, "baseline": first}).summary().set_index("agent")
     for column in ("difference", "difference_low", "difference_high", "verdict"):
         table[f"first_{column}"] = among.loc[table["agent"], column].to_numpy()
-    table["trainable"] = [costs.get(label, {}).get("trainable", 0) for label in table["agent"]]
+    for name in ("trainable", "seconds"):
+        table[name] = [costs.get(label, {}).get(name, 0.0) for label in table["agent"]]
     wanted = ("agent", "mean", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "verdict",
               "first_difference", "first_difference_low", "first_difference_high", "first_verdict")  # fmt: skip
-    table = table[[column for column in (*wanted, "trainable", "latency_p50_ms") if column in table]]
-    with atomic_path(folder / "table.csv") as temporary:
-        table.to_csv(temporary, index=False)
-    write_text(folder / "table.md", _markdown(table, grid))
-    write_json(folder / "grid.json", {cell.label: cell.values for cell in recipes})
-    _draw(table, first, folder / "ablation.png")
-    return table, folder
+    return table[[column for column in (*wanted, "trainable", "seconds", "latency_p50_ms") if column in table]]
 
 
-def _markdown(table: pd.DataFrame, grid: Grid) -> str:
+def _markdown(table: pd.DataFrame, grid: Grid, where: str = "") -> str:
     lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
     for row in table.itertuples(index=False):
         cells_ = (f"{value:.3f}" if isinstance(value, float) else str(value) for value in row)
         lines.append("| " + " | ".join(cells_) + " |")
-    note = f"Seeds {', '.join(map(str, grid.seeds))}; trained on {', '.join(grid.train)}; played on {grid.env}."
+    place = f"{grid.env} ({where})" if where else grid.env
+    note = f"Seeds {', '.join(map(str, grid.seeds))}; trained on {', '.join(grid.train)}; played on {place}."
     return "\n".join([*lines, "", note]) + "\n"
 
 

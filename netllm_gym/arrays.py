@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import struct
 import zipfile
 import zlib
@@ -20,7 +21,11 @@ from netllm_gym.files import read_sealed, sealed_path
 MAX_BYTES = 2**30
 MAX_ARRAYS = 10_000
 MAX_HEADER = 4_096
-_NUMERIC = "biufU"  # bool, integers, floats, text of fixed width
+# What numpy writes for bools, integers, floats and text of fixed width; its own parser evaluates and tokenizes.
+_DESCRIBED = re.compile(
+    r"\{'descr': '([<>|=]?(?:b1|[iuf][1248]|U\d{1,6}))', 'fortran_order': (True|False), "
+    r"'shape': \(((?:\d{1,19}, ?)*(?:\d{1,19})?)\), \}\s*"
+)
 
 
 def save_arrays(path: Path, compress: bool = True, **arrays: Any) -> None:
@@ -52,12 +57,11 @@ def _header(member: BinaryIO, name: str) -> tuple[tuple[int, ...], np.dtype[Any]
     (length,) = struct.unpack(size_format, member.read(struct.calcsize(size_format)))
     if length > MAX_HEADER:
         raise TraceFormatError(name, f"a header of {length} bytes")
-    text = member.read(length)
-    stream = io.BytesIO(magic + struct.pack(size_format, length) + text)
-    version = np.lib.format.read_magic(stream)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
-    return shape, dtype, fortran, stream.tell()
+    match = _DESCRIBED.fullmatch(member.read(length).decode("latin-1"))
+    if match is None:
+        raise TraceFormatError(name, "a header that describes no array of numbers or text")
+    shape = tuple(int(n) for n in match[3].replace(",", " ").split())
+    return shape, np.dtype(match[1]), match[2] == "True", 8 + struct.calcsize(size_format) + length
 
 
 def read_array(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> NDArray[Any]:
@@ -87,8 +91,6 @@ def read_array(data: bytes, name: str, max_bytes: int = MAX_BYTES) -> NDArray[An
 def _array(
     content: memoryview, shape: tuple[int, ...], dtype: np.dtype[Any], fortran: bool, name: str, max_bytes: int
 ) -> NDArray[Any]:
-    if dtype.kind not in _NUMERIC or dtype.names:
-        raise TraceFormatError(name, f"holds {dtype.kind!r} values; only numbers and text are read")
     count = math.prod(shape)
     if any(n < 0 for n in shape) or count * dtype.itemsize > max_bytes:
         raise TraceFormatError(name, f"an array of shape {shape} is larger than {max_bytes // 2**20} MiB")

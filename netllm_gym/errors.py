@@ -7,7 +7,11 @@ from collections.abc import Iterable
 
 
 class NetLLMGymError(Exception):
-    """Base class of every error caused by an input, a name, a file or a missing extra."""
+    """Base class of every error caused by an input, a name, a file or a missing extra; its message is one line."""
+
+    def __str__(self) -> str:
+        # What a message quotes may hold line breaks and worse.
+        return "".join(c if c.isprintable() else " " for c in Exception.__str__(self))
 
 
 class UnknownNameError(NetLLMGymError, KeyError):

@@ -8,6 +8,7 @@ such before anything in it is believed. :func:`watch` lets a test stop the proce
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ from netllm_gym.errors import ConfigError, DamagedError, StorageError
 
 SEAL = b"\nnetllm_gym seal sha256:"  # followed by 64 hexadecimal digits
 _SEAL_BYTES = len(SEAL) + 64
-# Leftovers of writers that died are swept when they are older; a writer that lives renames sooner.
+# Leftovers of writers on other machines are swept when they are older: whether those live cannot be seen from here.
 STALE_S = 24 * 3600.0
 _TEMPORARY = ".nlg-"
 
@@ -56,7 +57,15 @@ def storage(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageError(f"{path}: the disk is full; make room and run the same command again") from None
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
+        if error.errno in (
+            errno.EACCES,
+            errno.EROFS,
+            errno.EPERM,
+            errno.ENOTDIR,
+            errno.EISDIR,
+            errno.EEXIST,
+            errno.ENAMETOOLONG,
+        ):
             raise StorageError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
         raise
 
@@ -85,9 +94,7 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     with storage(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         boundary("begin", target)
-        handle, name = tempfile.mkstemp(
-            dir=target.parent, prefix=f"{_TEMPORARY}{target.stem[:80]}-", suffix=target.suffix
-        )
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{_own()}{target.stem[:80]}-", suffix=target.suffix)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -95,18 +102,11 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
             mask = os.umask(0)  # the only way to read it
             os.umask(mask)
             temporary.chmod(0o666 & ~mask)  # mkstemp makes files private; a report is meant to be shared
-            _flush(temporary)
             boundary("written", target)
             os.replace(temporary, target)
             boundary("replaced", target)
         finally:
             temporary.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    """Bring a file's content to the disk before its name: after a power cut the name must not hold nothing."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep_folder(target)
         boundary("begin", target)
-        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{_TEMPORARY}{target.name}-"))
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{_own()}{target.name[:80]}-"))
         old = target.parent / f"{_TEMPORARY}{target.name}.old"
         try:
             yield temporary
@@ -142,6 +142,9 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
 
 def sweep_folder(target: Path) -> None:
     """Finish what an interrupted :func:`atomic_folder` left: put the earlier folder back if none took its place."""
+    for rest in target.parent.glob(f"{_TEMPORARY}*-*-{glob.escape(target.name)}-*"):
+        if rest.is_dir() and _abandoned(rest):
+            shutil.rmtree(rest, ignore_errors=True)
     old = target.parent / f"{_TEMPORARY}{target.name}.old"
     if old.is_dir():
         if target.exists():
@@ -150,19 +153,36 @@ def sweep_folder(target: Path) -> None:
             os.replace(old, target)
 
 
-def sweep(folder: Path, older_s: float = STALE_S) -> int:
-    """Remove temporary files and folders that writers who died left in `folder`; return how many.
+def _own() -> str:
+    """Return how temporary names of this process begin: they tell the machine and the process."""
+    return f"{_TEMPORARY}{hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:6]}-{os.getpid()}-"
 
-    Args:
-        folder: looked at itself, not below it.
-        older_s: spare what is younger: its writer may live.
-    """
+
+def _abandoned(path: Path) -> bool:
+    """Whether the writer of a temporary file died; on another machine, whether the file is a day old."""
+    host, _, rest = path.name.removeprefix(_TEMPORARY).partition("-")
+    pid = rest.partition("-")[0]
+    if _own().startswith(f"{_TEMPORARY}{host}-") and pid.isdigit():
+        if int(pid) == os.getpid():
+            return False
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False
+        return False
+    return time.time() - path.stat().st_mtime > STALE_S
+
+
+def sweep(folder: Path) -> int:
+    """Remove temporary files and folders that writers who died left in `folder` (not below it); return how many."""
     count = 0
     if not folder.is_dir():
         return count
     for member in folder.glob(f"{_TEMPORARY}*"):
         try:
-            if member.name.endswith(".old") or time.time() - member.stat().st_mtime < older_s:
+            if member.name.endswith(".old") or not _abandoned(member):
                 continue
             shutil.rmtree(member) if member.is_dir() else member.unlink()
             count += 1

@@ -145,7 +145,7 @@ def quickstart(
     return page
 
 
-def _table(result) -> list[str]:
+def _table(result: Any) -> list[str]:
     """Render the summary as lines of text: QoE with its interval, the difference to RobustMPC, the verdict."""
     lines = [
         f"  {'agent':22s} {'QoE/chunk':>9s}  {'95 % CI':>16s}  {'vs RobustMPC':>24s}  {'gap closed':>10s}  verdict"

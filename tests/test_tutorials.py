@@ -12,7 +12,7 @@ import pytest
 
 TUTORIALS = Path(__file__).resolve().parent.parent / "docs" / "tutorials"
 # Those that train a network need torch.
-NEED_TORCH = {"environment", "dataset"}
+NEED_TORCH = {"environment", "dataset", "third_party"}
 BLOCK = re.compile(r"```(python|sh)\n(.*?)```", flags=re.S)
 
 
@@ -38,6 +38,9 @@ def script(page: str, folder: Path) -> str:
 def test_tutorial_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if path.stem in NEED_TORCH:
         pytest.importorskip("torch")
+    if path.stem == "third_party":
+        pytest.importorskip("mobile_env")
+        pytest.importorskip("highway_env")
     monkeypatch.setenv("NETLLM_GYM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     (tmp_path / "tutorial.py").write_text(script(path.read_text(encoding="utf-8"), tmp_path), encoding="utf-8")

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from typing import Any
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import CheckpointError
 from netllm_gym.extras import guarded
+from netllm_gym.files import atomic_folder
 from netllm_gym.plugins import call
 from netllm_gym.versions import VERSION
 
@@ -49,22 +47,12 @@ def write_checkpoint(folder: str | Path, description: dict[str, Any], fill: Call
     folder = Path(folder)
     if folder.exists() and not (folder / "agent.json").is_file() and any(folder.iterdir()):
         raise CheckpointError(f"{folder} exists and is not a checkpoint; choose another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
+    with atomic_folder(folder) as temporary:
         about = {"format": FORMAT, "netllm_gym": VERSION, **description}
         # A line a key: the bounds of a space can be thousands of numbers.
         lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in about.items())
         (temporary / "agent.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
         fill(temporary)
-        temporary.chmod(0o755)
-        old = temporary.with_name(f"{temporary.name}-old")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(temporary, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.errors import ConfigError
-from netllm_gym.files import atomic_path, write_json
+from netllm_gym.files import atomic_path, digest, storage, sweep, write_json, write_text
 
 
 def stored(run: Path) -> bool:
@@ -28,16 +28,52 @@ def store(
         about: anything else to take up again, JSON-able; ``config`` must be among it.
         line: appended to ``log.jsonl``.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    run.mkdir(parents=True, exist_ok=True)
+    with storage(run):
+        run.mkdir(parents=True, exist_ok=True)
+    sweep(run)
     parts = {**networks, **{f"adam.{number}": found for number, found in optimiser.state_dict()["state"].items()}}
     tensors = {f"{name}.{key}": value.clone() for name, part in parts.items() for key, value in part.items()}
-    with atomic_path(run / "state.safetensors") as temporary:
-        save_file(tensors, temporary)
-    write_json(run / "state.json", about)
-    with (run / "log.jsonl").open("a", encoding="utf-8") as log:
-        log.write(json.dumps(line) + "\n")
+    before = _read(run) if stored(run) else {}
+    lines = _log(run)[: before.get("lines", 0)]
+    write_text(run / "log.jsonl", "".join(f"{found}\n" for found in (*lines, json.dumps(line))))
+    content = save(tensors)
+    # The description is written last and names the tensors it belongs to: a run that dies in between goes on from
+    # the state before.
+    name = f"state-{digest([content])[:16]}.safetensors"
+    with atomic_path(run / name) as temporary:
+        temporary.write_bytes(content)
+    write_json(run / "state.json", {**about, "tensors": name, "lines": len(lines) + 1})
+    _drop_others(run, name)
+
+
+def _drop_others(run: Path, name: str) -> None:
+    for old in run.glob("state-*.safetensors"):
+        if old.name != name:
+            old.unlink(missing_ok=True)
+
+
+def _log(run: Path) -> list[str]:
+    path = run / "log.jsonl"
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def _read(run: Path) -> dict[str, Any]:
+    """Return the description of a run.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    try:
+        about = json.loads((run / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{run / 'state.json'} is damaged ({error}); delete the folder and train again") from None
+    if not isinstance(about, dict) or not {"config", "tensors"} <= set(about):
+        raise ConfigError(
+            f"{run / 'state.json'} is damaged or of an earlier version; delete the folder and train again"
+        )
+    return about
 
 
 def resume(run: Path, config: dict[str, Any], names: tuple[str, ...], optimiser: Any) -> tuple[dict[str, Any], Any]:
@@ -49,12 +85,20 @@ def resume(run: Path, config: dict[str, Any], names: tuple[str, ...], optimiser:
     Raises:
         ConfigError: the run has another configuration.
     """
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
-    about = json.loads((run / "state.json").read_text(encoding="utf-8"))
+    about = _read(run)
     if about["config"] != config:
         raise ConfigError(f"{run} holds a run with other hyper-parameters; choose another folder")
-    tensors = load_file(run / "state.safetensors")
+    try:
+        content = (run / str(about["tensors"])).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{run}: its tensors cannot be read ({error.strerror}); delete it and train again") from None
+    if str(about["tensors"]) != f"state-{digest([content])[:16]}.safetensors":
+        raise ConfigError(f"{run}: its tensors are damaged; delete the folder and train again")
+    tensors = load(content)
+    sweep(run)
+    _drop_others(run, str(about["tensors"]))
 
     def part(prefix: str) -> dict[str, Any]:
         return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -144,6 +144,7 @@ def audit_command(name: Name, as_json: Json = False) -> None:
             console.print(
                 f"{split}: {count} traces, {found.recordings[split]} recordings, {found.clusters[split]} clusters, "
                 f"effective sample size {found.effective[split]:.1f}"
+                + "".join(f", {size:.1f} {factor}s" for factor, size in found.factors[split].items())
             )
 
 

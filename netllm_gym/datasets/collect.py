@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from netllm_gym.agents.base import check_serves
 from netllm_gym.agents.registry import make_agent
+from netllm_gym.arrays import load_arrays, save_arrays
 from netllm_gym.datasets.config import CollectConfig, has_split
 from netllm_gym.datasets.continuation import require_continuation
 from netllm_gym.datasets.rollout import Record, rollout
-from netllm_gym.datasets.store import Dataset, datasets_root, exists, write_dataset
+from netllm_gym.datasets.store import Dataset, check_dataset_id, datasets_root, exists, write_dataset
 from netllm_gym.envs.leaves import LeafView, require_actions
 from netllm_gym.envs.lookup import make_env, spec_of
-from netllm_gym.errors import ConfigError
-from netllm_gym.files import atomic_path, write_json
+from netllm_gym.errors import ConfigError, DamagedError
+from netllm_gym.files import lock, read_sealed, storage, sweep, write_json
 from netllm_gym.progress import counted
 from netllm_gym.traces.protocol import training
 
@@ -56,13 +56,23 @@ def _record_block(config: CollectConfig, spec: EnvSpec, first: int, last: int, p
         trace = None if traces is None else (episode // len(agents)) % len(traces)
         record = rollout(env, agent, episode, config.seed, trace, config.epsilon, config.hindsight, followed, teacher)
         flat |= {f"{episode}/{key}": value for key, value in record.arrays().items()}
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **flat)
+    save_arrays(path, **flat)
+
+
+def _whole(path: Path) -> bool:
+    """Whether a block was recorded; one that is damaged is recorded again."""
+    if not path.is_file():
+        return False
+    try:
+        read_sealed(path)
+    except DamagedError:
+        path.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _load_block(path: Path, first: int, last: int) -> list[Record]:
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {key: stored[key] for key in stored.files}
+    arrays = load_arrays(path, "run the same command again")
     return [
         Record.from_arrays(
             {key.partition("/")[2]: value for key, value in arrays.items() if key.partition("/")[0] == str(episode)}
@@ -92,9 +102,19 @@ def collect(
         ConfigError: an unusable configuration, or a dataset of that name with other content.
         UnknownNameError, DownloadError: as for the environment's traces and the agents.
     """
+    check_dataset_id(dataset)
+    with lock(datasets_root() / ".partial" / dataset.replace("/", "--"), f"dataset {dataset}"):
+        return _collect(config, dataset, workers, progress)
+
+
+def _collect(
+    config: CollectConfig, dataset: str, workers: int, progress: bool | Callable[[int, int], None] | None
+) -> Dataset:
     from joblib import Parallel, delayed
 
     if exists(dataset, config.key):
+        for rest in (config.key, f"{dataset.replace('/', '--')}.new"):  # of a process that died after the rename
+            shutil.rmtree(datasets_root() / ".partial" / rest, ignore_errors=True)
         return Dataset(dataset)
     spec = spec_of(config.env)
     env = _make(config, spec)
@@ -112,11 +132,13 @@ def collect(
             check_serves(make_agent(name), env)
     env.close()
     staging = datasets_root() / ".partial" / config.key
-    staging.mkdir(parents=True, exist_ok=True)
+    with storage(staging):
+        staging.mkdir(parents=True, exist_ok=True)
+    sweep(staging)
     write_json(staging / "config.json", asdict(config))
     blocks = [(first, min(first + BLOCK, total)) for first in range(0, total, BLOCK)]
     paths = [staging / f"{first:06d}.npz" for first, _ in blocks]
-    missing = [(block, path) for block, path in zip(blocks, paths, strict=True) if not path.is_file()]
+    missing = [(block, path) for block, path in zip(blocks, paths, strict=True) if not _whole(path)]
     done = total - sum(last - first for (first, last), _ in missing)
     jobs = (delayed(_record_block)(config, spec, *block, path) for block, path in missing)
     with counted("collect", progress) as move:

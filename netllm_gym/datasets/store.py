@@ -6,9 +6,8 @@ import json
 import os
 import re
 import shutil
-import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
@@ -25,7 +24,7 @@ from netllm_gym.datasets.rollout import Record
 from netllm_gym.envs.leaves import JOIN, LeafView, fill_of
 from netllm_gym.envs.lookup import importable, make_env
 from netllm_gym.errors import ConfigError, DatasetError
-from netllm_gym.files import digest
+from netllm_gym.files import boundary, digest, storage, write_text
 from netllm_gym.versions import VERSION, versions
 
 _ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
@@ -47,6 +46,24 @@ def dataset_path(dataset: str) -> Path:
     if not _ID.fullmatch(dataset):
         raise ConfigError(f"{dataset!r} is not a dataset id; write namespace/name-v0")
     return datasets_root() / dataset
+
+
+def check_dataset_id(dataset: str) -> None:
+    """Refuse a name that Minari would refuse, before anything is played.
+
+    Raises:
+        ConfigError: not a Minari id.
+    """
+    from minari.dataset.minari_dataset import parse_dataset_id
+    from minari.namespace import validate_namespace
+
+    dataset_path(dataset)
+    try:
+        namespace = parse_dataset_id(dataset)[0]
+        if namespace is not None:
+            validate_namespace(namespace)
+    except ValueError as error:
+        raise ConfigError(f"{dataset!r} is not a dataset id: {error}") from None
 
 
 def describe(dataset: str) -> dict[str, Any]:
@@ -81,7 +98,7 @@ def exists(dataset: str, key: str) -> bool:
 
 
 @contextmanager
-def _minari_root(path: Path):
+def _minari_root(path: Path) -> Iterator[None]:
     """Let Minari write below `path` instead of the user's datasets."""
     before = os.environ.get("MINARI_DATASETS_PATH")
     os.environ["MINARI_DATASETS_PATH"] = str(path)
@@ -193,8 +210,13 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
     }
     target = dataset_path(dataset)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=datasets_root(), prefix=".new-") as folder:
-        with _minari_root(Path(folder)), warnings.catch_warnings():
+    # One place per dataset, which its lock guards: what a writer who died left there goes first.
+    folder = datasets_root() / ".partial" / f"{dataset.replace('/', '--')}.new"
+    with storage(target):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        boundary("begin", target)
+        with _minari_root(folder), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that no separate evaluation environment was named
             minari.create_dataset_from_buffers(
                 dataset_id=dataset,
@@ -211,15 +233,17 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
                 data_format="hdf5",
                 jpeg_encoding=False,
             )
-            for level in Path(folder).rglob("namespace_metadata.json"):
+            for level in folder.rglob("namespace_metadata.json"):
                 wanted = datasets_root() / level.relative_to(folder)
                 if not wanted.exists():
-                    wanted.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(level, wanted)
-        written = Path(folder) / dataset
+                    write_text(wanted, level.read_text(encoding="utf-8"))
+        written = folder / dataset
         (written / "netllm_gym.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         (written / "README.md").write_text(render_card(dataset, description), encoding="utf-8")
+        boundary("written", target)
         os.replace(written, target)
+        boundary("replaced", target)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Dataset(str):

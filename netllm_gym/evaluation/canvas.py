@@ -71,7 +71,7 @@ def canvas(width: float = WIDTH, height: float = 3.2, rows: int = 1) -> tuple[Fi
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Draw a figure in the style of this package, whatever the user's own settings."""
 
-    def wrapped(*arguments, **keywords) -> Figure:
+    def wrapped(*arguments: Any, **keywords: Any) -> Figure:
         with matplotlib.rc_context(_STYLE):
             return draw(*arguments, **keywords)
 

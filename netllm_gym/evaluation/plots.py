@@ -157,7 +157,8 @@ def metric_latency(result: EvaluationResult) -> Figure:
     summary = summary[summary["agent"].isin(rivals(result)) & (summary["latency_p50_ms"] > 0)]
     for _, row in summary.iterrows():
         colour, _, _ = look(result, row["agent"])
-        error = [[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]]
+        # An agent that always scores the same has an interval of no width, up to rounding.
+        error = np.maximum([[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]], 0.0)
         dot = axes.errorbar(row["latency_p50_ms"], row["mean"], yerr=error, fmt="o", color=colour, capsize=3)
         name = axes.annotate(
             row["agent"],

@@ -229,8 +229,12 @@ _TEXT = frozenset({"agent", "trace", "group", "reason", "notice"})
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
+    return parsed_rows(io.StringIO(path.read_text(encoding="utf-8")))
+
+
+def parsed_rows(text: io.StringIO) -> pd.DataFrame:
     """Read a table whose floats come back bit for bit (pandas' own fast parser rounds the last one)."""
-    frame = pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")), dtype=str, keep_default_na=False)
+    frame = pd.read_csv(text, dtype=str, keep_default_na=False)
     return pd.DataFrame({name: _parsed(name, frame[name].tolist()) for name in frame})
 
 

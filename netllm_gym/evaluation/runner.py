@@ -33,7 +33,7 @@ from netllm_gym.evaluation.specs import (
     digest_of,
     plan_episodes,
 )
-from netllm_gym.files import write_text
+from netllm_gym.files import read_sealed, sweep, write_sealed
 from netllm_gym.progress import Progress, bar_of
 from netllm_gym.versions import versions
 
@@ -65,9 +65,9 @@ def _read_block(path: Path | None, key: str | None) -> dict[str, Any] | None:
     if path is None or not path.is_file():
         return None
     try:
-        block = json.loads(path.read_text(encoding="utf-8"))
+        block = json.loads(read_sealed(path))
         return block if block["key"] == key and block["rows"] and "courses" in block else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):  # a damaged file is a ValueError too
         return None
 
 
@@ -118,7 +118,7 @@ def _blocks(
         unit = units[waiting[number]]
         blocks[waiting[number]] = block
         if path := unit.stored_in(folder):
-            write_text(path, json.dumps({"key": unit.key, **block}) + "\n")
+            write_sealed(path, json.dumps({"key": unit.key, **block}).encode() + b"\n")
         bar.update(task, advance=len(unit.episodes), description=f"evaluate {unit.spec.label}")
     return [block for block in blocks if block]
 
@@ -266,6 +266,9 @@ def evaluate(
     probe.close()
 
     folder = None if out is None else Path(out)
+    if folder is not None:
+        sweep(folder)
+        sweep(folder / "episodes")
     units = _work(recipe, specs, _groups(plans), traced, content, timeout_s)
     tested: str | None = content if isinstance(content, str) and getattr(traces, "split", None) == "test" else None
     waiting = {unit.spec.label for unit in units if _read_block(unit.stored_in(folder), unit.key) is None}

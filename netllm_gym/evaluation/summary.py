@@ -140,9 +140,10 @@ def _own(sheet: _Sheet, agent: str, ok: np.ndarray) -> dict[str, float]:
     x, sample = sheet.values[agent][:, ok], sheet.bootstrap(ok)
     per_episode, runs = x.mean(axis=0), x.ravel()
     drawn = sample.resampled({agent: x}, lambda weights: stats.iqm(runs, weights[agent]))
+    found = sample.mean(x, agent)
     return {
-        "mean": float(x.mean()),
-        **_spread("ci", ("low", "high"), sample.mean(x, agent).interval()),
+        "mean": found.value,
+        **_spread("ci", ("low", "high"), found.interval()),
         "iqm": float(stats.iqm(runs)),
         **_spread("iqm", ("low", "high"), percentile_interval(drawn)),
         "median": float(np.median(per_episode)),

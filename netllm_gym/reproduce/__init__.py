@@ -17,6 +17,7 @@ from netllm_gym.evaluation.runner import evaluate
 from netllm_gym.files import write_text
 from netllm_gym.reproduce.plan import Cell, Outcome, cells, chosen_tasks, replayed, retrained, shipped
 from netllm_gym.reproduce.retrain import retrain
+from netllm_gym.reproduce.rows import with_stored
 
 __all__ = ["Outcome", "reproduce"]
 
@@ -88,6 +89,8 @@ def reproduce(
                 trace_steps=(0,),
                 progress=progress,
             )
+            if profile == "paper" and seed == 0:
+                result = with_stored(result, cell.name)
             result.report(out / cell.name)
         outcomes.append(Outcome(cell, result))
     write_text(out / "reproduce.json", json.dumps(as_json(outcomes), indent=1) + "\n")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from netllm_gym.traces.network.similarity import clusters, near_copies, shared_runs
 from netllm_gym.traces.network.trace import NetworkTrace
@@ -99,6 +99,8 @@ class Audit:
         clusters: per split, groups of traces joined by recording, run or near copy.
         effective: per split, the effective number of clusters (sum n)² / sum n² over cluster sizes n: the sample
             size that statistics over traces may claim.
+        factors: per split, the same number for each factor that the traces are crossed by (videos and viewers): what is
+            said of other videos rests on the videos, however many viewers watched them.
     """
 
     counts: dict[str, int]
@@ -109,6 +111,7 @@ class Audit:
     near: dict[tuple[str, str], tuple[str, ...]]
     clusters: dict[str, int]
     effective: dict[str, float]
+    factors: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
@@ -166,5 +169,20 @@ def audit(splits: dict[str, tuple[T, ...]], near: bool = True) -> Audit:
         overlapping=overlapping,
         near=alike,
         clusters={split: len(found) for split, found in sizes.items()},
-        effective={split: found.total() ** 2 / sum(n * n for n in found.values()) for split, found in sizes.items()},
+        effective={split: _effective(found) for split, found in sizes.items()},
+        factors={split: _by_factor(splits[split]) for split in present},
     )
+
+
+def _effective(sizes: Counter[Any]) -> float:
+    return sizes.total() ** 2 / sum(n * n for n in sizes.values())
+
+
+def _by_factor(traces: tuple[Any, ...]) -> dict[str, float]:
+    """Effective number of videos and of viewers, where traces have both."""
+    if not all(hasattr(trace, "video") and hasattr(trace, "user") for trace in traces):
+        return {}
+    return {
+        "video": _effective(Counter(trace.video for trace in traces)),
+        "viewer": _effective(Counter(trace.user for trace in traces)),
+    }

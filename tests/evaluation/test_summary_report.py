@@ -228,3 +228,12 @@ def test_report_when_everything_failed(tmp_path):
     result = evaluate(agents=[{"name": "abr/constant", "level": 99}], episodes=3, progress=False)
     assert result.frame["failed"].all()
     assert "3 × ConfigError: level 99" in result.report(tmp_path).read_text()
+
+
+def test_an_agent_without_spread_is_drawn(tmp_path):
+    """A constant score of 0.3 on many episodes: its mean and the ends of its interval agree to the last bit."""
+    result = evaluate(agents=["abr/constant", "abr/bba"], setting="default", episodes=11, progress=False)
+    result.frame.loc[result.frame["agent"] == "abr/constant", "qoe"] = 0.1 + 0.2
+    row = result.summary().set_index("agent").loc["abr/constant"]
+    assert row["ci_low"] <= row["mean"] <= row["ci_high"]
+    assert "metric-latency" in result.plot(tmp_path)

@@ -43,16 +43,15 @@ def differences(wanted: gym.Space, got: gym.Space, what: str) -> str | None:
 
 def to_device(arrays: dict[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
     """Send arrays to `device` in one piece, each beginning at a multiple of 8 bytes."""
-    host = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in arrays.items()}
+    host = {key: torch.from_numpy(np.array(array, order="C")) for key, array in arrays.items()}
     if device.type == "cpu":
         return host
     sizes = {key: -(-array.nbytes // 8) * 8 for key, array in arrays.items()}
     pinned = device.type == "cuda" and torch.cuda.is_available()
     buffer = torch.empty(sum(sizes.values()), dtype=torch.uint8, pin_memory=pinned)
-    begin = 0
-    for key, value in host.items():
-        flat = value.reshape(-1).view(torch.uint8)
-        buffer[begin : begin + len(flat)] = flat
+    written, begin = buffer.numpy(), 0
+    for key, array in arrays.items():
+        written[begin : begin + array.nbytes] = np.frombuffer(array.tobytes(), np.uint8)
         begin += sizes[key]
     there = buffer.to(device, non_blocking=True)
     found, begin = {}, 0

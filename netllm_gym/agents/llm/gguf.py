@@ -7,6 +7,7 @@ cost a fraction of the whole. Format: ggml's docs/gguf.md, version 3.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,10 @@ _SCALARS = {
 _STRING, _ARRAY = 8, 9
 _F32, _Q4_1, _Q8_0 = 0, 3, 8
 _BLOCK = 32
+# Bounds of a header: no model comes near them, and nothing is allocated beyond what the file holds.
+_MAX_ENTRIES = 1_000_000
+_MAX_RANK = 8
+_MAX_ALIGNMENT = 1 << 20
 _BYTES = {_F32: (1, 4), _Q4_1: (_BLOCK, 20), _Q8_0: (_BLOCK, 34)}
 
 
@@ -46,9 +51,10 @@ class GGUF:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            self._size = path.stat().st_size
             with path.open("rb") as handle:
                 self._read_header(handle)
-        except (OSError, struct.error, KeyError, UnicodeDecodeError, OverflowError, MemoryError) as error:
+        except (OSError, struct.error, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
             raise CheckpointError(f"{path} is not a readable GGUF file ({error})") from None
 
     def _read_header(self, handle: BinaryIO) -> None:
@@ -57,17 +63,24 @@ class GGUF:
         version, tensors, keys = struct.unpack("<IQQ", handle.read(20))
         if version != 3:
             raise CheckpointError(f"{self.path} is GGUF version {version}; version 3 is read")
+        if keys > _MAX_ENTRIES or tensors > _MAX_ENTRIES:
+            raise CheckpointError(f"{self.path} claims {keys} keys and {tensors} tensors")
         self.metadata: dict[str, Any] = {}
         for _ in range(keys):
-            key = _string(handle)
-            self.metadata[key] = _value(handle, *struct.unpack("<I", handle.read(4)))
+            key = _string(handle, self._size)
+            (kind,) = struct.unpack("<I", handle.read(4))
+            self.metadata[key] = _value(handle, kind, self._size)
         self.tensors: dict[str, tuple[tuple[int, ...], int, int]] = {}
         for _ in range(tensors):
-            name = _string(handle)
+            name = _string(handle, self._size)
             (rank,) = struct.unpack("<I", handle.read(4))
+            if rank > _MAX_RANK:
+                raise CheckpointError(f"{self.path}: tensor {name[:80]!r} has {rank} axes")
             shape = struct.unpack(f"<{rank}Q", handle.read(8 * rank))[::-1]  # stored fastest axis first
             self.tensors[name] = (shape, *struct.unpack("<IQ", handle.read(12)))
         alignment = self.metadata.get("general.alignment", 32)
+        if isinstance(alignment, bool) or not isinstance(alignment, int) or not 0 < alignment <= _MAX_ALIGNMENT:
+            raise CheckpointError(f"{self.path} has no proper alignment: {str(alignment)[:40]!r}")
         self._data = -(-handle.tell() // alignment) * alignment
 
     def tensor(self, name: str) -> NDArray[np.float32]:
@@ -78,7 +91,10 @@ class GGUF:
         if kind not in _BYTES:
             raise CheckpointError(f"{self.path}: tensor {name} has type {kind}; F32, Q4_1 and Q8_0 are read")
         per_block, block_bytes = _BYTES[kind]
-        count = int(np.prod(shape)) // per_block * block_bytes
+        values = math.prod(shape)
+        count = values // per_block * block_bytes
+        if values % per_block or self._data + offset + count > self._size:
+            raise CheckpointError(f"{self.path} is truncated at tensor {name}")
         with self.path.open("rb") as handle:
             handle.seek(self._data + offset)
             raw = np.frombuffer(handle.read(count), np.uint8)
@@ -99,6 +115,8 @@ class GGUF:
             raise CheckpointError(f"{self.path}: {name} has {shape[0]} rows, row {odd[0]} was asked for")
         per_block, block_bytes = _BYTES[kind]
         row_bytes = shape[1] // per_block * block_bytes
+        if self._data + offset + shape[0] * row_bytes > self._size:
+            raise CheckpointError(f"{self.path} is truncated at tensor {name}")
         with self.path.open("rb") as handle:
             parts = []
             for number in numbers:
@@ -110,17 +128,21 @@ class GGUF:
         return _dequantise(raw, kind).reshape(len(numbers), shape[1])
 
 
-def _string(handle: BinaryIO) -> str:
+def _string(handle: BinaryIO, size: int) -> str:
     (length,) = struct.unpack("<Q", handle.read(8))
+    if length > size - handle.tell():
+        raise ValueError(f"a text of {length} bytes in a file of {size}")
     return handle.read(length).decode()
 
 
-def _value(handle: BinaryIO, kind: int) -> Any:
+def _value(handle: BinaryIO, kind: int, size: int) -> Any:
     if kind == _STRING:
-        return _string(handle)
+        return _string(handle, size)
     if kind == _ARRAY:
         inner, count = struct.unpack("<IQ", handle.read(12))
-        return [_value(handle, inner) for _ in range(count)]
+        if inner == _ARRAY or count > size - handle.tell():
+            raise ValueError("an array of arrays, or one longer than the file")
+        return [_value(handle, inner, size) for _ in range(count)]
     layout = _SCALARS[kind]
     return struct.unpack(layout, handle.read(struct.calcsize(layout)))[0]
 

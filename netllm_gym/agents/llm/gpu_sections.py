@@ -132,13 +132,17 @@ def _operations(model: DecisionModel, full: bool = False) -> float:
     return (6.0 if full else 4.0) * frozen + 6.0 * learnt
 
 
-def _speed(bench: Bench, model: DecisionModel, batch: int, steps: int, full: bool = False) -> dict[str, float]:
+def _speed(
+    bench: Bench, model: DecisionModel, batch: int, steps: int, full: bool = False, tf32: bool = True
+) -> dict[str, float]:
     model.train()
     fused = bench.device.type == "cuda"
     learnt = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learnt, lr=1e-5, fused=fused)
     episodes = draw_episodes(batch, steps)
-    step_s = bench.seconds(lambda: train_step(model, optimiser, [episodes]))
+    # As the trainer does: adapters are float32, and where the weights are bf16 nobody needs more than TF32 of them.
+    with tensor_cores(bench.device if tf32 else torch.device("cpu")):
+        step_s = bench.seconds(lambda: train_step(model, optimiser, [episodes]))
     tokens = batch * steps * model.tokens_per_step
     tflops = _operations(model, full) * tokens / step_s / 1e12
     found = {
@@ -159,12 +163,11 @@ def _speed(bench: Bench, model: DecisionModel, batch: int, steps: int, full: boo
 def _training(bench: Bench) -> dict[str, Any]:
     """Decisions a second of an optimiser step on the embedded model: float32, TF32, bf16; small and large batches."""
     found: dict[str, Any] = {}
-    for name, dtype, tf32 in (("bf16", "bf16", False), ("tf32", "fp32", True), ("fp32", "fp32", False)):
-        with tensor_cores(bench.device if tf32 else torch.device("cpu")):
-            for batch in bench.size.batches:
-                model, _ = build(bench.config(dtype=dtype))
-                found[f"{name}, batch {batch}"] = _speed(bench, model, batch, bench.size.steps)
-                bench.fresh_memory()
+    for name, dtype, tf32 in (("bf16", "bf16", True), ("tf32", "fp32", True), ("fp32", "fp32", False)):
+        for batch in bench.size.batches:
+            model, _ = build(bench.config(dtype=dtype))
+            found[f"{name}, batch {batch}"] = _speed(bench, model, batch, bench.size.steps, tf32=tf32)
+            bench.fresh_memory()
     return found
 
 
@@ -173,7 +176,8 @@ def _as_published(bench: Bench, model: DecisionModel, steps: int, windows: int =
     learnt = [p for p in model.train().parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(learnt, lr=1e-5)
     groups = [[episode] for episode in draw_episodes(windows, steps)]
-    return windows * steps / bench.seconds(lambda: train_step(model, optimiser, groups, clip_each=True))
+    with tensor_cores(bench.device):
+        return windows * steps / bench.seconds(lambda: train_step(model, optimiser, groups, clip_each=True))
 
 
 def _netllm(bench: Bench, make: Callable[[LLMConfig], DecisionModel], config: LLMConfig) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ class OfflineConfig:
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Silence d3rlpy's structured log and legacy Gym's notice; the user's configuration of structlog comes back."""
     structlog = extras.load("structlog", "d3rlpy's algorithms")
     before = structlog.get_config() if structlog.is_configured() else None

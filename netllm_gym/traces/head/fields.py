@@ -296,7 +296,7 @@ def _marked(table: Table) -> HeadFields | None:
     first = {c: column[0].lower() for c, column in table.texts.items()}
     forward = next((c for c, word in first.items() if word == "forward"), None)
     frame = next((c for c, word in first.items() if word == "frame"), None)
-    if forward is None or frame is None or forward + 2 >= table.width:
+    if forward is None or frame is None or max(forward + 2, frame + 1) >= table.width:
         return None
     return HeadFields("position", (forward + 1, forward + 2), frame + 1, "frame", by="numbers", axes="bottom-left")
 

@@ -27,6 +27,7 @@ SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 BACK_S = 0.1  # a stamp that goes back by no more
 SHARE = 0.01  # of the rows of a log
 OVER_DEG = 1.0  # a latitude beyond a pole by no more
+EARLY_S = 60.0  # logged before the video began, by no more
 FRAME_HZ = 30.0
 DAY_S = 86_400.0
 # Frames twice as wide as high, from which the one of pixel positions is guessed.
@@ -360,7 +361,7 @@ def to_trace(
         notes.repairs[f"latitudes up to {OVER_DEG:g}° beyond a pole clipped"] += int(over.sum())
         angles[:, 1] = np.clip(angles[:, 1], -90.0, 90.0)
     if time[0] < 0 or time[0] > 1e8 or text:
-        if time[0] < 0 and time[-1] > 0 and not text:
+        if -EARLY_S <= time[0] < 0 < time[-1] and not text:
             before = time < 0
             notes.repairs["rows before the video starts left out"] += int(before.sum())
             time, angles, lines = time[~before], angles[~before], lines[~before]

@@ -43,9 +43,10 @@ def resample(
         if abs(float(np.dot(q[i], q[i - 1]))) < 1.0 - 1e-3:  # more than about 5° apart
             raise TraceFormatError(name, f"two different orientations at {time[i]:g} s", int(i) + 1)
     time, q = time[keep], q[keep]
-    count = int(np.floor((time[-1] - time[0]) * hz + 1e-6)) + 1
-    if count > MAX_SAMPLES:
-        raise TraceFormatError(name, f"spans {time[-1] - time[0]:g} s: not a head log")
+    span = float(time[-1] - time[0])
+    if not span * hz < MAX_SAMPLES:
+        raise TraceFormatError(name, f"spans {span:g} s: not a head log")
+    count = int(np.floor(span * hz + 1e-6)) + 1
     at = time[0] + np.arange(count) / hz
     left = np.clip(np.searchsorted(time, at, side="right") - 1, 0, max(len(time) - 2, 0))
     right = np.minimum(left + 1, len(time) - 1)

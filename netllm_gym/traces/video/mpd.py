@@ -25,8 +25,11 @@ from netllm_gym.traces.video.manifest import VideoManifest, assembled
 
 MAX_MANIFEST_BYTES = 64 * 2**20
 MAX_INDEX_BYTES = 16 * 2**20
-MAX_CHUNKS = 1_000_000
+# 55 hours of one-second chunks; 100 hours of ten levels; a chunk of a day.
+MAX_CHUNKS = 200_000
 MAX_LEVELS = 1_000
+MAX_SIZES = 4_000_000
+LONGEST_S = 86_400.0
 XLINK = "{http://www.w3.org/1999/xlink}href"
 ADDRESSING = ("SegmentList", "SegmentTemplate", "SegmentBase")
 
@@ -74,7 +77,11 @@ def read_mpd(data: bytes, name: str, folder: Path | None = None) -> VideoManifes
         raise TraceFormatError(name, "not a DASH manifest: no MPD with a Period")
     if root.get("type") == "dynamic":
         raise TraceFormatError(name, "a live (dynamic) manifest is not supported: its chunks are not all known")
-    periods = [_period(period, seconds, name, folder) for period, seconds in _periods(root, name)]
+    periods: list[list[_Level]] = []
+    for element, seconds in _periods(root, name):
+        periods.append(_period(element, seconds, name, folder))
+        if sum(len(level.sizes) for level in periods[-1]) * len(periods) > MAX_SIZES:
+            raise TraceFormatError(name, f"more than {MAX_SIZES} chunks over all levels and periods")
     ladder = sorted(level.kbps for level in periods[0])
     for number, period in enumerate(periods[1:], start=1):
         if sorted(level.kbps for level in period) != ladder:
@@ -121,6 +128,8 @@ def _period(period: ElementTree.Element, total_s: float | None, name: str, folde
             if len(levels) >= MAX_LEVELS:
                 raise TraceFormatError(name, f"more than {MAX_LEVELS} levels")
             levels.append(_level(level, group, period, total_s, name, folder))
+            if len(levels) * len(levels[-1].sizes) > MAX_SIZES:
+                raise TraceFormatError(name, f"more than {MAX_SIZES} chunks over all levels")
     if not levels:
         raise TraceFormatError(name, "no video representation")
     counts = [len(level.sizes) for level in levels]
@@ -169,7 +178,7 @@ def _durations(found: ElementTree.Element, total_s: float | None, name: str) -> 
     count: float = len(found.findall("SegmentURL"))
     listed = bool(count)
     if not count and total_s is not None and chunk_s > 0:
-        count = math.ceil(total_s / chunk_s - 1e-6)
+        count = _ceil(total_s / chunk_s, name)
     if not 0 < count <= MAX_CHUNKS or chunk_s <= 0:
         raise TraceFormatError(name, f"cannot tell the number of chunks ({count:g} of {chunk_s:g} s)")
     durations = [chunk_s] * int(count)
@@ -180,20 +189,31 @@ def _durations(found: ElementTree.Element, total_s: float | None, name: str) -> 
 
 def _timeline(timeline: ElementTree.Element, scale: float, total_s: float | None, name: str) -> list[float]:
     durations: list[float] = []
+    until = 0.0
     for entry in timeline.findall("S"):
         seconds = _attribute(entry, "d", name) / scale
+        if not seconds <= LONGEST_S:
+            raise TraceFormatError(name, f"a chunk of {seconds:g} s")
         if entry.get("r") == "-1":  # until the period ends
             if total_s is None or seconds <= 0:
                 raise TraceFormatError(name, "a timeline that repeats to the end of a period of unknown length")
-            repeat: float = math.ceil((total_s - sum(durations)) / seconds - 1e-6) - 1
+            repeat: float = _ceil((total_s - until) / seconds, name) - 1
         else:
             repeat = _attribute(entry, "r", name, 0.0)
         if len(durations) + repeat + 1 > MAX_CHUNKS:
             raise TraceFormatError(name, f"more than {MAX_CHUNKS} chunks")
-        durations += [seconds] * (int(repeat) + 1)
+        repeats = max(int(repeat) + 1, 0)
+        durations += [seconds] * repeats
+        until += seconds * repeats
     if not durations:
         raise TraceFormatError(name, "an empty SegmentTimeline")
     return durations
+
+
+def _ceil(chunks: float, name: str) -> int:
+    if not chunks <= MAX_CHUNKS:
+        raise TraceFormatError(name, f"more than {MAX_CHUNKS} chunks")
+    return math.ceil(chunks - 1e-6)
 
 
 def _even(durations: list[float], name: str) -> list[float]:

@@ -47,11 +47,13 @@ def test_sections_without_time_say_so_and_a_cpu_is_no_gpu(monkeypatch):
     assert bench.run([("long", 60.0, lambda b: {})])["long"]["left_out"].startswith("1 s of the budget")
 
 
-def test_arrays_travel_in_one_piece():
+@pytest.mark.parametrize("rows", [1, 3])
+def test_arrays_travel_in_one_piece(rows):
     rng = np.random.default_rng(0)
     arrays = {
-        "flag": rng.random((3, 1, 5)) > 0.5, "level": rng.random((3, 1, 2)).astype(np.float32),
-        "kind": rng.integers(0, 9, (3, 1)), "picture": rng.integers(0, 255, (3, 1, 2, 3)).astype(np.uint8),
+        "flag": rng.random((rows, 5))[:, None] > 0.5, "level": rng.random((rows, 2)).astype(np.float32)[:, None],
+        "kind": np.stack([np.asarray(rng.integers(0, 9)) for _ in range(rows)])[:, None],
+        "picture": rng.integers(0, 255, (rows, 1, 2, 3)).astype(np.uint8),
     }  # fmt: skip
     meta = to_device(arrays, torch.device("meta"))
     assert {k: (v.shape, v.dtype) for k, v in meta.items()} == {

@@ -57,6 +57,20 @@ def test_cells_that_come_out_the_same_are_one():
     assert len(cells(ranks)) == 2 + 4
 
 
+def test_conditions_are_crossed_with_what_is_varied():
+    conditions = {"none": {"backbone": "none"}, "tiny": {"backbone": "tiny-random"},
+                  "tiny as before": {"backbone": "tiny-random", "start": "none"}}  # fmt: skip
+    grid = _grid(vary={"data_share": [0.5, 1.0]}, conditions=conditions)
+    found = cells(grid)
+    assert [cell.label for cell in found[:2]] == ["none, data_share 0.5", "none, data_share 1"]
+    assert len(found) == 6 and found[-1].configs[0].start == "none" and found[3].configs[0].start == "bos"
+    assert found[0].values == {"condition": "none", "data_share": 0.5}
+    with pytest.raises(ConfigError, match="condition 'a' sets layers, which is also varied"):
+        _grid(vary={"layers": [1, 2]}, conditions={"a": {"layers": 1}})
+    with pytest.raises(ConfigError, match="letters, digits and hyphens"):
+        _grid(elsewhere={"a/b": {}})
+
+
 def test_a_grid_is_trained_evaluated_drawn_and_resumed(tmp_path):
     for part, seed in (("train", 0), ("valid", 1)):
         kwargs = {"traces": "abr/synthetic", "split": part}
@@ -68,11 +82,14 @@ def test_a_grid_is_trained_evaluated_drawn_and_resumed(tmp_path):
         'episodes = 2\nrivals = ["abr/bba"]\nsetting = {traces = "abr/synthetic", split = "valid"}\n'
         '[options]\nlayers = 1\nobjective = "cloning"\nsteps = 3\neval_every = 3\n'
         '[vary]\nbackbone = ["none", "tiny-random"]\n'
+        '[elsewhere]\nvolatile = {traces = "abr/synthetic-volatile", split = "valid"}\n'
     )
     lines: list[str] = []
     table, folder = ablate(Grid.read(path), tmp_path / "out", say=lines.append)
     assert set(table["agent"]) == {"abr/bba", "none", "tiny-random"}
     assert {"table.csv", "table.md", "ablation.png", "cells"} <= {p.name for p in folder.iterdir()}
+    assert {"table-volatile.csv", "table-volatile.md", "ablation-volatile.png"} <= {p.name for p in folder.iterdir()}
+    assert set(table["seconds"][table["agent"] != "abr/bba"] > 0) == {True}
     assert sum(line.startswith("[") for line in lines) == 4
     rows = table.set_index("agent")
     assert np.isnan(rows.loc["none", "first_difference"]) and np.isnan(rows.loc["abr/bba", "difference"])
