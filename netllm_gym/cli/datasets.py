@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -86,7 +87,32 @@ def train_command(
         seed=seed,
         options=parse_settings(set or []),
     )
-    console.print(f"trained {agent.name}; try: netllm-gym evaluate --agent {out}")
+    console.print(f"trained {agent.name}; try: {_evaluation_of(out, dataset or [])}", soft_wrap=True, markup=False)
+
+
+def _evaluation_of(out: str, datasets: list[str]) -> str:
+    """Return the command that evaluates the agent in `out` where it was trained."""
+    import json
+
+    from netllm_gym.agents.checkpoint import read_description
+    from netllm_gym.datasets.store import describe
+    from netllm_gym.errors import NetLLMGymError
+    from netllm_gym.settings import task_of
+
+    words = ["netllm-gym", "evaluate", "--agent", out]
+    try:
+        env = str(read_description(out)["env_id"])
+    except NetLLMGymError:  # a recipe of another package that writes another kind of folder
+        return shlex.join(words)
+    try:
+        return shlex.join([*words, "--task", task_of(env)])
+    except NetLLMGymError:
+        words += ["--env", env, "--agent", "any/random"]
+    kwargs = describe(datasets[0])["config"]["env_kwargs"] if datasets else {}
+    for key, value in kwargs.items():
+        if key != "split":
+            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+    return shlex.join([*words, "--episodes", "20"])
 
 
 def recipes_command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:

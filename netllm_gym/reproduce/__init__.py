@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,29 +75,46 @@ def reproduce(
     for cell in work:
         cell.setting.bring(say)
 
-    outcomes = []
+    outcomes: list[Outcome] = []
     clock = _Clock([cell.task.seconds for cell in work])
-    for number, cell in enumerate(work):
-        say(f"[{number + 1}/{len(work)} {(time.monotonic() - begin) / 60:4.1f} min{clock.left()}] {cell.name}")
-        with clock:
+
+    def write() -> None:
+        write_text(out / "reproduce.json", json.dumps(as_json(outcomes), indent=1) + "\n")
+        write_text(out / "reproduce.md", as_markdown(outcomes, profile, seed, left_out))
+        write_page(outcomes, out / "report.html", profile, seed, left_out)
+
+    # References first: whoever stops early has a table to compare with, and the second pass plays them no second time.
+    references = [replace(cell, learned=(), museum=()) for cell in work]
+    passes = [references, work] if any(cell.learned for cell in work) else [work]
+    for number, part in enumerate(passes):
+        for place, cell in enumerate(part):
+            final = part is work
+            left = clock.left() if final else ""
+            who = "" if final else " (references)"
+            say(f"[{place + 1}/{len(part)} {(time.monotonic() - begin) / 60:4.1f} min{left}] {cell.name}{who}")
             agents: list[Any] = [*cell.classical, *cell.museum, *(learner.agent for learner in cell.learned)]
-            result = evaluate(
-                agents=agents,
-                setting=cell.setting,
-                episodes=cell.episodes,
-                seed=seed,
-                workers=workers,
-                out=out / cell.name,
-                trace_steps=(0,),
-                progress=progress,
-            )
-            if profile == "paper" and seed == 0:
-                result = with_stored(result, cell.name)
-            result.report(out / cell.name)
-        outcomes.append(Outcome(cell, result))
-    write_text(out / "reproduce.json", json.dumps(as_json(outcomes), indent=1) + "\n")
-    write_text(out / "reproduce.md", as_markdown(outcomes, profile, seed, left_out))
-    write_page(outcomes, out / "report.html", profile, seed, left_out)
+            with clock if final else nullcontext():
+                result = evaluate(
+                    agents=agents,
+                    setting=cell.setting,
+                    episodes=cell.episodes,
+                    seed=seed,
+                    workers=workers,
+                    out=out / cell.name,
+                    trace_steps=(0,),
+                    progress=progress,
+                )
+                if final and profile == "paper" and seed == 0:
+                    result = with_stored(result, cell.name)
+                if final:
+                    result.report(out / cell.name)
+            if number:
+                outcomes[place] = Outcome(cell, result)
+            else:
+                outcomes.append(Outcome(cell, result))
+        write()
+        if part is not work:
+            say(f"references: {out / 'reproduce.md'} (the trained agents follow)")
     say(f"done in {(time.monotonic() - begin) / 60:.1f} minutes")
     return out / "reproduce.md"
 

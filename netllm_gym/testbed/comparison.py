@@ -17,6 +17,7 @@ from netllm_gym.errors import DatasetError
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.runner import evaluate
 from netllm_gym.evaluation.specs import EnvRecipe, Episode, plan_episodes
+from netllm_gym.play import Play
 from netllm_gym.testbed import store
 from netllm_gym.testbed.plan import ENV, Condition, load_conditions
 from netllm_gym.testbed.policy import OWN_RULE
@@ -136,21 +137,20 @@ def _episodes(steps: pd.DataFrame) -> Iterator[tuple[Key, pd.DataFrame]]:
 
 def _replay(env: Any, episode: Episode, levels: Sequence[int], way: str) -> tuple[list[dict[str, float]], float]:
     """Play given levels in the simulator; return (download time, buffer and clock per segment, mean reward)."""
-    _, info = env.reset(seed=episode.env_seed, options=episode.options)
+    played = Play(env, seed=episode.env_seed, options=episode.options)
     inner = env.unwrapped
-    rows, rewards = [], []
+    rows: list[dict[str, float]] = []
 
     def note(seconds: float) -> None:
         rows.append({f"{way}_s": seconds, f"{way}_buffer_s": inner.buffer_s, f"{way}_wall_s": inner.wall_time_s})
 
     if inner.first_quality is not None:
-        note(info["startup_s"])
+        note(played.info["startup_s"])
         levels = levels[1:]
     for level in levels:
-        _, reward, _, _, info = env.step(level)
-        rewards.append(reward)
-        note(info["download_time_s"])
-    return rows, math.fsum(rewards) / max(len(rewards), 1)
+        played.advance(level)
+        note(played.info["download_time_s"])
+    return rows, played.total_reward / max(played.steps, 1)
 
 
 def _gaps(steps: pd.DataFrame) -> dict[str, float]:

@@ -19,9 +19,10 @@ from typing import Any
 import gymnasium as gym
 from aiohttp import web
 
-from netllm_gym.agents.base import Agent, EnvInfo
+from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError, NetLLMGymError
 from netllm_gym.evaluation.specs import AgentSpec
+from netllm_gym.play import Play
 from netllm_gym.testbed.link import LagMeter
 from netllm_gym.testbed.plan import SessionPlan
 from netllm_gym.testbed.server import LAG, OPEN_TO_PAGES
@@ -63,15 +64,10 @@ class Pool:
 
 
 def _rehearse(agent: Agent, env: gym.Env, steps: int = 10) -> None:
-    observation, info = env.reset(seed=0)
-    try:
-        agent.reset(EnvInfo.of(env))
-        for _ in range(steps):
-            observation, _, terminated, truncated, info = env.step(agent.act(observation, info))
-            if terminated or truncated:
-                break
-    except Exception:  # an agent that cannot play here fails in its episodes, where it is recorded
-        return
+    # An agent that cannot play here fails in its episodes, where it is recorded.
+    for step in Play(env, agent, seed=0, record_errors=True):
+        if step.index + 1 == steps:
+            break
 
 
 @dataclass

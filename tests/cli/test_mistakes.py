@@ -310,3 +310,34 @@ def test_global_state_is_left_alone() -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH"))))}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_hint_after_training_is_a_command_that_plays_where_the_agent_learnt(run) -> None:
+    import shlex
+
+    pytest.importorskip("torch")
+    inner = ("--set", "env=CartPole-v1", "--set", 'env_kwargs={"max_episode_steps": 20}')
+    collect = ("collect", "--dataset", "netllm_gym/test/hint-v0", "--agent", "any/random", "--episodes", "4")
+    assert run(*collect, "--env", "netllm_gym/Dict-v0", *inner)[0] == 0
+    data = ("--dataset", "netllm_gym/test/hint-v0", "--valid", "netllm_gym/test/hint-v0")
+    small = ("--set", "backbone=tiny-random", "--set", "steps=2", "--set", "objective=return-conditioned")
+    code, out, err = run("train", "llm", *data, "--out", "agent", *small)
+    assert code == 0, err
+    words = shlex.split(out.partition("try: ")[2])
+    assert words[:2] == ["netllm-gym", "evaluate"] and "netllm_gym/Dict-v0" in words and "env=CartPole-v1" in words
+    words[words.index("--episodes") + 1] = "2"
+    code, out, err = run(*words[1:])
+    assert code == 0 and "agent" in out, err
+
+
+def test_a_printed_summary_shows_what_matters() -> None:
+    import pandas as pd
+
+    from netllm_gym import evaluate
+
+    summary = evaluate(agents=["abr/bba", "abr/dynamic"], setting="default", episodes=7, progress=False).summary()
+    text, page = repr(summary), summary._repr_html_()
+    for shown in ("QoE", "against abr/robust-mpc", "gap closed", "decision", "verdict", "abr/dynamic", "columns"):
+        assert shown in text and shown in page
+    assert len(text.splitlines()) == len(summary) + 3 and len(summary.columns) > 30
+    assert type(summary[summary["failed"] == 0]) is pd.DataFrame and "win_rate" in repr(pd.DataFrame(summary).columns)

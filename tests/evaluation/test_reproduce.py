@@ -29,7 +29,8 @@ def test_a_second_run_writes_the_same_bytes(first, tmp_path):
     again, _ = play(tmp_path)
     for name in ("reproduce.md", "reproduce.json"):
         assert again.with_name(name).read_bytes() == table.with_name(name).read_bytes()
-    assert "min left" in lines[1], "from the second cell on it says how long it takes"
+    assert [line.endswith("(references)") for line in lines[:2]] == [True, True] and "references:" in lines[2]
+    assert "min left" in lines[4], "from the second cell on it says how long it takes"
 
 
 def test_finished_cells_are_not_played_again(first, monkeypatch):

@@ -92,6 +92,7 @@ def test_options_that_mean_nothing_are_errors(data, tmp_path, options, message) 
 
 
 def test_the_name_of_a_recipe_fixes_its_algorithm(data, tmp_path) -> None:
+    pytest.importorskip("d3rlpy")
     with pytest.raises(ConfigError, match="fixes algorithm"):
         train("cql", [data], tmp_path / "out", options={"algorithm": "bcq"})
     with pytest.raises(ConfigError, match="argument of its own"):
@@ -99,6 +100,7 @@ def test_the_name_of_a_recipe_fixes_its_algorithm(data, tmp_path) -> None:
 
 
 def test_data_where_they_mean_something(data, tmp_path) -> None:
+    pytest.importorskip("torch")
     with pytest.raises(ConfigError, match="brings its own data"):
         train("test/own", [data], tmp_path / "out")
     with pytest.raises(ConfigError, match="learns from data"):

@@ -223,3 +223,23 @@ def test_corners_of_steps_are_kept_and_repeated_seconds_averaged(tmp_path) -> No
 )  # fmt: skip
 def test_names_of_units(text, unit) -> None:
     assert rate_unit(text) == unit
+
+
+def test_large_files_are_read_in_pieces_as_small_ones_are_read(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "big.txt"
+    path.write_text("".join(f"{i * 1000} {1500 + i % 700}\n" for i in range(3000)))
+    whole = understand_links(path)
+    monkeypatch.setattr("netllm_gym.traces.network.readers.large.FROM_BYTES", 1)
+    monkeypatch.setattr("netllm_gym.traces.network.readers.large.ROWS", 256)
+    pieces = understand_links(path)
+    assert pieces.traces[0].digest == whole.traces[0].digest and pieces.traces[0].group == whole.traces[0].group
+    assert len(pieces.notes) == len(whole.notes) == 2
+    for damage in ("1 2 3\n", "x y\n", "1\n", "nan 1\n"):
+        path.write_text(
+            "".join(f"{i} 1.5\n" for i in range(900)) + damage + "".join(f"{i} 1.5\n" for i in range(901, 999))
+        )
+        with pytest.raises(TraceFormatError):
+            understand_links(path)
+    path.write_text("".join(f"{i if i != 700 else 1} 1.5\n" for i in range(900)))
+    with pytest.raises(TraceFormatError, match=":701: time 1 does not come after"):
+        understand_links(path)

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from netllm_gym.agents.base import Agent, EnvInfo
+from netllm_gym.agents.base import Agent
 from netllm_gym.agents.cluster.rollout import Choice, Lookahead, compiled_rule, propose
 from netllm_gym.agents.registry import make_agent
 from netllm_gym.envs.cluster.env import ClusterSchedulingEnv
 from netllm_gym.envs.cluster.view import used
 from netllm_gym.errors import DatasetError
 from netllm_gym.files import atomic_path
+from netllm_gym.play import Play
 from netllm_gym.traces.jobs.families import SHAPES, random_workload
 from netllm_gym.traces.jobs.statistics import mean_work_s
 from netllm_gym.traces.jobs.workload import Workload
@@ -203,34 +204,41 @@ def label(
         world = known_world(rng, traces) if rng.random() < known else random_world(rng, shapes)
         env = ClusterSchedulingEnv(**world, may_wait=True)
         made_of = shapes_of(env.traces[0].workload)
-        observation, info = env.reset(seed=int(rng.integers(1 << 31)))
-        about = EnvInfo.of(env, seed=int(rng.integers(1 << 31)))
         teacher = make_agent(rule)
-        teacher.reset(about)
         player = players[episode % len(players)] if players and episode % 3 == 0 else None
-        if player is not None:
-            player.reset(about)
-        look = Lookahead(about.model, compiled_rule(teacher), 2.0, 3.0)
-        over = False
-        while not over:
-            action = teacher.act(observation, info)
-            row = -1 if int(action[0]) == env.max_stages else int(action[0])
+
+        def choose(
+            play: Play, action: Any, made_of: Any = made_of, player: Agent | None = player, episode: int = episode
+        ) -> Any:
+            """Label the state that the rule decided on, and say what is played."""
+            inner: Any = play.env
+            observation, info, top = play.observation, play.info, inner.max_stages
+            row = -1 if int(action[0]) == top else int(action[0])
             best: Choice | None = None
             if rng.random() < share:
-                choices = propose(observation, info, (row, int(action[1]) + 1), candidates, env.max_stages)
+                choices = propose(observation, info, (row, int(action[1]) + 1), candidates, top)
                 if len(choices) > 1:
-                    costs = look.costs(choices, futures, rng)
-                    book.note(observation, env.moving_s, made_of, choices, costs)
+                    costs = look.costs(choices, futures, rng)  # noqa: B023 (called in this round of the loop only)
+                    book.note(observation, inner.moving_s, made_of, choices, costs)
                     best = choices[int(costs.mean(0).argmin())]
                     if rng.random() < 0.05:
                         best = choices[int(rng.integers(len(choices)))]
             elif rng.random() < others and row >= 0:
-                book.note(observation, env.moving_s, made_of, [(row, int(action[1]) + 1)], np.zeros((1, 1)))
+                book.note(observation, inner.moving_s, made_of, [(row, int(action[1]) + 1)], np.zeros((1, 1)))
             if player is not None:
-                action = player.act(observation, info)
-            elif best is not None and episode % 3 == 1:
-                action = np.array([env.max_stages, 0]) if best[0] < 0 else np.array([best[0], best[1] - 1])
-            observation, _, over, _, info = env.step(action)
+                return player.act(observation, info)
+            if best is not None and episode % 3 == 1:
+                return np.array([top, 0]) if best[0] < 0 else np.array([best[0], best[1] - 1])
+            return action
+
+        seeds = (int(rng.integers(1 << 31)), int(rng.integers(1 << 31)))
+        played = Play(env, teacher, seeds[0], agent_seed=seeds[1], override=choose)
+        about = played.env_info()
+        teacher.reset(about)
+        if player is not None:
+            player.reset(about)
+        look = Lookahead(about.model, compiled_rule(teacher), 2.0, 3.0)
+        for _ in played:
             if time.monotonic() - began > seconds or (limit is not None and len(book.rows) >= limit):
                 return book.labels()
     raise AssertionError

@@ -106,37 +106,41 @@ def draw_head(model: HeadModel, seed: int, video: int, user: int, steps: int) ->
     rng = _rng(seed, 2, video, user)
     substeps = 4
     dt = 1.0 / HZ / substeps
-    position = np.array([rng.normal(0.0, 15.0), rng.normal(model.lat_bias_deg, 5.0)])
-    velocity = np.zeros(2)
-    offset, point, left = np.zeros(2), -1, 0.0
-    target = position.copy()
+    # Plain floats, longitude and latitude apart: arrays of two would take ten times as long for the same bits.
+    lon, lat = rng.normal(0.0, 15.0), rng.normal(model.lat_bias_deg, 5.0)
+    lon_speed = lat_speed = 0.0
+    offset, point, left = [0.0, 0.0], -1, 0.0
+    to_lon, to_lat = lon, lat
     path = np.empty((steps, 2))
+    stiffness, damping = model.stiffness_hz**2, 2.0 * model.stiffness_hz
     for t in range(steps):
         if left <= 0.0:
             left = dwell * np.exp(model.dwell_spread * rng.standard_normal())
             if rng.random() < model.attention:
                 point = int(rng.integers(model.points))
-                offset = rng.normal(0.0, 6.0, 2)
+                offset = rng.normal(0.0, 6.0, 2).tolist()
             else:
                 point = -1
                 shift = rng.normal(0.0, model.shift_deg)
-                target = np.array([position[0] + shift, rng.normal(model.lat_bias_deg, model.lat_deg)])
+                to_lon, to_lat = lon + shift, rng.normal(model.lat_bias_deg, model.lat_deg)
         if point >= 0:
             # The nearest copy of the point: nobody turns the long way round.
-            goal = points[t, point] + offset
-            target = np.array([position[0] + ((goal[0] - position[0] + 180.0) % 360.0 - 180.0), goal[1]])
+            goal_lon = float(points[t, point, 0]) + offset[0]
+            to_lon = lon + ((goal_lon - lon + 180.0) % 360.0 - 180.0)
+            to_lat = float(points[t, point, 1]) + offset[1]
         for _ in range(substeps):
-            pull = model.stiffness_hz**2 * (target - position) - 2.0 * model.stiffness_hz * velocity
-            velocity = velocity + dt * pull
-            position = position + dt * velocity
-        path[t] = position
+            lon_speed += dt * (stiffness * (to_lon - lon) - damping * lon_speed)
+            lat_speed += dt * (stiffness * (to_lat - lat) - damping * lat_speed)
+            lon += dt * lon_speed
+            lat += dt * lat_speed
+        path[t] = lon, lat
         left -= 1.0 / HZ
     keep = np.exp(-1.0 / (HZ * model.jitter_s))
-    lon = path[:, 0] + model.jitter_deg * _autoregression(rng, steps, keep)
-    lat = np.clip(path[:, 1] + 0.5 * model.jitter_deg * _autoregression(rng, steps, keep), -85.0, 85.0)
+    longitude = path[:, 0] + model.jitter_deg * _autoregression(rng, steps, keep)
+    latitude = np.clip(path[:, 1] + 0.5 * model.jitter_deg * _autoregression(rng, steps, keep), -85.0, 85.0)
     lean = np.clip(0.05 * np.gradient(path[:, 0]) * HZ, -10.0, 10.0) if steps > 1 else np.zeros(steps)
     roll = lean + model.roll_deg * _autoregression(rng, steps, float(np.exp(-1.0 / (HZ * 4.0))))
-    return np.column_stack([wrap_deg(lon), lat, np.clip(roll, -60.0, 60.0)])
+    return np.column_stack([wrap_deg(longitude), latitude, np.clip(roll, -60.0, 60.0)])
 
 
 def synthetic_head_traces(

@@ -95,7 +95,9 @@ SHAPES: dict[str, Callable[[int, np.random.Generator], tuple[int, Edges]]] = {
 }  # fmt: skip
 
 
-def random_workload(rng: np.random.Generator, shapes: Sequence[str] = tuple(SHAPES), templates: int = 24) -> Workload:
+def random_workload(
+    rng: np.random.Generator, shapes: Sequence[str] = tuple(SHAPES), templates: int = 24, name: str = "random"
+) -> Workload:
     """Draw a workload of one to three shapes.
 
     Tasks take 0.1 to 100 s in the middle; stages have 1 to 300 tasks, or, as in scientific workflows, mostly one.
@@ -126,4 +128,4 @@ def random_workload(rng: np.random.Generator, shapes: Sequence[str] = tuple(SHAP
             )
             stages.append(StageProfile(tasks, begun, other, rest))
         jobs.append(JobTemplate(f"{shape}-{k}", tuple(stages), tuple(edges)))
-    return Workload("random", tuple(jobs))
+    return Workload(name, tuple(jobs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -13,13 +14,18 @@ from netllm_gym.errors import ConfigError, DamagedError, DownloadError
 from netllm_gym.files import cache_dir
 from netllm_gym.traces import catalog
 from netllm_gym.traces.fetch import Source, fetch_files
+from netllm_gym.traces.jobs.families import random_workload
 from netllm_gym.traces.jobs.readers.tpch import QUERIES, SIZES, read_tpch
 from netllm_gym.traces.jobs.readers.wfcommons import read_wfcommons
+from netllm_gym.traces.jobs.statistics import mean_work_s
 from netllm_gym.traces.jobs.trace import JobTrace
 from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile, Workload, synthetic_workload
 from netllm_gym.traces.splits import SPLITS
 
 REMEDY = "delete it and fetch or import again"
+
+
+USUAL_EXECUTORS = 50
 
 
 def save_workload(path: Path, workload: Workload) -> None:
@@ -163,4 +169,21 @@ def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dic
         )
         part = Workload(name, drawn.templates, drawn.mean_interarrival_s)
         splits[split] = _sequences(part, entry, split)
+    return splits
+
+
+@catalog.register_trace_kind("random-workload")
+def _build_random(name: str, entry: catalog.Entry, as_published: bool) -> dict[str, tuple]:
+    """Draw a workload of its own for every sequence; 50 executors are kept busy to the share `load`."""
+    if as_published:
+        raise ConfigError(f"{name} is synthetic: it has no as-published split")
+    splits: dict[str, tuple] = {}
+    for split in SPLITS:
+        first, count = entry["seeds"][split]
+        found = []
+        for seed in range(first, first + count):
+            drawn = random_workload(np.random.default_rng(seed), entry["shapes"], entry["templates"], name)
+            gap = mean_work_s(drawn) / (USUAL_EXECUTORS * entry["load"])
+            found.append(JobTrace(replace(drawn, mean_interarrival_s=gap), seed))
+        splits[split] = tuple(found)
     return splits

@@ -12,6 +12,13 @@ from netllm_gym.errors import TraceFormatError
 from netllm_gym.files import digest
 
 
+def _frozen(column: ArrayLike) -> NDArray[np.float64]:
+    """Return a copy that nobody else can change; what nobody can change already is taken as it is."""
+    if isinstance(column, np.ndarray) and column.dtype == np.float64 and not column.flags.writeable:
+        return column
+    return np.array(column, dtype=np.float64)
+
+
 @dataclass(frozen=True, eq=False, init=False)
 class NetworkTrace:
     """The throughput of a link, piecewise constant and cyclic: after the last piece the first follows.
@@ -42,8 +49,7 @@ class NetworkTrace:
         group: str = "",
         start_s: float = 0.0,
     ) -> None:
-        durations = np.array(duration_s, dtype=np.float64)
-        rates = np.array(throughput_mbps, dtype=np.float64)
+        durations, rates = (_frozen(column) for column in (duration_s, throughput_mbps))
         if durations.ndim != 1 or durations.shape != rates.shape:
             raise TraceFormatError(name, f"{durations.shape} durations but {rates.shape} throughputs")
         if len(durations) == 0:

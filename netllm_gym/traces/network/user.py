@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
-from netllm_gym.traces.network import readers
+from netllm_gym.traces.network import readers, units
 from netllm_gym.traces.network.fields import LinkFields
 from netllm_gym.traces.network.readers.columns import guess_columns
 from netllm_gym.traces.network.readers.iperf import is_iperf_text, read_iperf
 from netllm_gym.traces.network.readers.jsonlink import read_json_links
+from netllm_gym.traces.network.readers.large import is_large, read_large
 from netllm_gym.traces.network.tables import LinkNotes, NetworkOptions, Session, link_fields, sessions_of, traces_of
 from netllm_gym.traces.network.trace import NetworkTrace
-from netllm_gym.traces.reading import Reading, content, data_files
+from netllm_gym.traces.reading import Reading, beginning, content, data_files
 from netllm_gym.traces.tables import Table, is_number, read_table
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.traceset import TraceSet
@@ -135,6 +136,13 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
     formats: dict[str, int] = {}
     for file in files:
         name = str(file)
+        if not named and format in (None, "cooked", "table") and is_large(file, beginning(file)):
+            tick = units.SECONDS.get(options.time_unit, 1.0 if format == "cooked" else None)
+            factor = units.MEGABITS.get(options.throughput_unit, 1.0 if format == "cooked" else None)
+            large = read_large(file, names[name], tick, factor, notes.guesses)
+            whole[name] = [_renamed(large, names[name], {names[name]: names[name]}, options)]
+            formats["cooked"] = formats.get("cooked", 0) + 1
+            continue
         data = content(file)
         chosen = "csv" if named or options.step_s is not None else format or guess_format(data, name)
         formats[chosen] = formats.get(chosen, 0) + 1
@@ -197,12 +205,13 @@ def _unique(traces: list[NetworkTrace]) -> list[NetworkTrace]:
 
 
 def _row(trace: NetworkTrace) -> dict[str, Any]:
+    seconds = float(trace.duration_s.sum())  # total_s would keep the ends of all pieces
     return {
         "trace": trace.name,
         "group": trace.group,
         "pieces": len(trace),
-        "seconds": round(trace.total_s, 1),
-        "step s": round(trace.total_s / len(trace), 3),
+        "seconds": round(seconds, 1),
+        "step s": round(seconds / len(trace), 3),
         "mean Mbit/s": round(trace.mean_mbps, 3),
         "max Mbit/s": round(float(trace.throughput_mbps.max()), 3),
         "first Mbit/s": " ".join(f"{x:.4g}" for x in trace.throughput_mbps[:4]),
