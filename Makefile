@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/mirror/INDEX.json),)
 export NETLLM_GYM_MIRROR ?= file://$(abspath ../shared/mirror)
 endif
 
-.PHONY: docs demo test test-all test-core coverage fuzz lint clean
+.PHONY: docs demo testbed test test-all test-core coverage fuzz lint clean
 demo: $(VENV)/.ready
 	$(BIN)/netllm-gym quickstart
 
@@ -45,6 +45,16 @@ docs: $(VENV)/.docs-ready
 $(VENV)/.docs-ready: $(VENV)/.ready
 	$(PIP) install -q -c constraints.txt -e '.[docs]'
 	touch $@
+
+# Real time: two waves of 192 s of video in the headless player, then one in the browser where there is one.
+TESTBED := --agent abr/llm --agent abr/actor-critic --profile embedded --out runs/testbed
+testbed: $(VENV)/.ready
+	command -v chromium >/dev/null || test "$$(id -u)" != 0 || apt-get install -y -qq chromium npm || true
+	$(BIN)/netllm-gym testbed run $(TESTBED) --traces 2 --parallel 12
+	$(BIN)/netllm-gym testbed compare runs/testbed
+	if command -v chromium >/dev/null; then $(BIN)/netllm-gym testbed run $(TESTBED)-browser --client dash.js \
+	  --agent dash.js/dynamic --conditions broadband --traces 1 --parallel 5; \
+	else echo 'no Chromium: the browser is left out (apt install chromium)'; fi
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -91,6 +91,9 @@ def compare_command(
     if as_json:
         emit([row | {"calibration": own} for row, own in zip(rows[1::2], parameters, strict=True)], True)
         return
+    for comparison in found.values():
+        for label in comparison.changed:
+            _say(f"{comparison.condition.name}: {label} is no longer the agent that played; it has no simulated twin")
     emit(rows, False)
     emit(parameters, False)
     if agents:

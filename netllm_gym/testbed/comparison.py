@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
+from netllm_gym import zoo
 from netllm_gym.envs.abr.kernel import link_arrays, transfer_s, wrap
 from netllm_gym.errors import DatasetError
 from netllm_gym.evaluation.result import EvaluationResult
@@ -21,7 +22,12 @@ from netllm_gym.play import Play
 from netllm_gym.testbed import store
 from netllm_gym.testbed.plan import ENV, Condition, load_conditions
 from netllm_gym.testbed.policy import OWN_RULE
+from netllm_gym.traces import NetworkTrace
 
+# The simulator's default buffer cap; dash.js stops a chunk before its target.
+FULL_S = 60.0
+# The simulator's default share of the link that is video.
+PAYLOAD = 0.95
 KEY = ["agent", "training_seed", "episode"]
 Key = tuple[str, int, int]
 WAYS = ("plain", "calibrated")
@@ -65,11 +71,13 @@ class Comparison:
         condition: what was played.
         real: the result of the testbed.
         segments: a row per downloaded segment: download time, buffer and clock, real and replayed with the same levels
-            (``plain_…``: the simulator as it is; ``calibrated_…``: with the arguments of `calibration`).
+            (``plain_…``: the simulator as it is; ``calibrated_…``: with the arguments of `calibration`); ``…_alone_s``
+            is its download time when it begins on the trace where the real one began.
         episodes: a row per episode: QoE, real and simulated: replayed with the same levels (``plain_replay``,
             ``calibrated_replay``), and with the agent deciding anew (``plain_twin``, ``calibrated_twin``; NaN for a
             browser's own rule, which no simulator plays), with the share of levels in which it decided the same.
         calibration: see :class:`Calibration`.
+        changed: agents whose weights have changed since: they have no twin.
     """
 
     condition: Condition
@@ -77,15 +85,23 @@ class Comparison:
     segments: pd.DataFrame
     episodes: pd.DataFrame
     calibration: Calibration
+    changed: list[str] = field(default_factory=list)
 
     def row(self, way: str = "plain") -> dict[str, Any]:
         """The headline numbers.
 
+        ``alone_error_…``: relative error of a segment's download time when it begins on the trace where the real one
+        began. ``time_error_…``: when whole episodes are replayed with the same levels, so that errors add up and the
+        trace is met elsewhere; of the agents that a simulator can play.
+
         Args:
             way: ``plain`` or ``calibrated``.
         """
-        ratio = self.segments[f"{way}_s"] / self.segments["real_s"]
+        # A browser's own rules pause by rules of their own, which no simulator follows: their replays drift.
+        ours = self.segments[self.segments["agent"].isin(self.episodes.dropna(subset=[f"{way}_twin"])["agent"])]
+        ratio = ours[f"{way}_s"] / ours["real_s"]
         error = (ratio - 1.0).abs()
+        alone = (self.segments[f"{way}_alone_s"] / self.segments["real_s"] - 1.0).abs()
         means = self.agents()[["real", f"{way}_twin"]].dropna()
         ranked = len(means) > 1 and (means.nunique() > 1).all()
         real = self.episodes["real"]
@@ -94,9 +110,10 @@ class Comparison:
             "simulator": way,
             "episodes": len(self.episodes),
             "segments": len(self.segments),
+            "alone_error_median": float(alone.median()),
+            "alone_error_p95": float(alone.quantile(0.95)),
             "time_error_median": float(error.median()),
             "time_error_p95": float(error.quantile(0.95)),
-            "time_bias": float(ratio.median() - 1.0),
             "qoe_error_replay": float((self.episodes[f"{way}_replay"] - real).abs().mean()),
             "qoe_error_twin": float((self.episodes[f"{way}_twin"] - real).abs().mean()),
             "same_levels": float(self.episodes[f"{way}_same_levels"].mean()),
@@ -112,9 +129,9 @@ class Comparison:
             "payload": self.calibration.payload,
             "rtt_s": self.calibration.rtt_s,
             "set_rtt_s": self.condition.rtt_s,
-            "gap_s_mean": float(np.mean(list(gaps.values()))),
-            "gap_s_largest": max(gaps.values()),
-            "slowest": max(gaps, key=lambda label: gaps[label]),
+            "gap_s_mean": float(np.mean([*gaps.values()])) if gaps else math.nan,
+            "gap_s_largest": max(gaps.values(), default=math.nan),
+            "slowest": max(gaps, key=lambda label: gaps[label], default=""),
             "time_error_median": self.calibration.error,
         }
 
@@ -153,12 +170,35 @@ def _replay(env: Any, episode: Episode, levels: Sequence[int], way: str) -> tupl
     return rows, played.total_reward / max(played.steps, 1)
 
 
-def _gaps(steps: pd.DataFrame) -> dict[str, float]:
-    """Mean seconds between an arrival (and the pause after it) and the next request, by agent."""
+def _gaps(steps: pd.DataFrame, full_s: float) -> dict[str, float]:
+    """Mean seconds between an arrival and the next request, by agent.
+
+    A pause at a full buffer (at `full_s` or above before it) is left out; any other is the player's own slowness.
+    """
     ordered = steps.sort_values([*KEY, "step"])
-    before = ordered.groupby(KEY)[["asked_s", "delay_s", "sleep_s"]].shift()
-    gaps = (ordered["asked_s"] - before.sum(axis=1, skipna=False)).clip(lower=0.0)
-    return gaps.groupby(ordered["agent"]).mean().fillna(0.0).to_dict()
+    paused = ordered["sleep_s"].where(ordered["buffer_s"] + ordered["sleep_s"] >= full_s, 0.0)
+    told = ordered.assign(free_s=ordered["asked_s"] + ordered["delay_s"] + paused)
+    gaps = (ordered["asked_s"] - told.groupby(KEY)["free_s"].shift()).clip(lower=0.0)
+    means = gaps.groupby(ordered["agent"]).mean().fillna(0.0)
+    # Browsers' own rules pause on purpose, at levels of their own.
+    return {str(label): float(gap) for label, gap in means.items() if not str(label).startswith(OWN_RULE)}
+
+
+class _Aligned:
+    """Download times on one trace when every download begins where the real one began."""
+
+    def __init__(self, trace: NetworkTrace) -> None:
+        self.start_s, self.arrays = trace.start_s, link_arrays(trace, 1.0)
+
+    def seconds(self, part: pd.DataFrame, payload: float, rtt: float) -> np.ndarray:
+        """Download time of every segment in `part`."""
+        total = self.arrays[0][-1]
+        return np.array(
+            [
+                rtt + transfer_s(*self.arrays, wrap(total, self.start_s + asked + rtt), size / payload)
+                for asked, size in part[["asked_s", "size"]].to_numpy(float)
+            ]
+        )
 
 
 def calibrate(condition: Condition, steps: pd.DataFrame, traces: Mapping[int, int]) -> Calibration:
@@ -172,20 +212,14 @@ def calibrate(condition: Condition, steps: pd.DataFrame, traces: Mapping[int, in
         steps: the segments.
         traces: episode → trace.
     """
-    parts = [
-        (condition.traces[traces[episode]], part[["asked_s", "size", "delay_s"]].to_numpy(float))
-        for episode, part in steps.groupby("episode")
+    tables = [
+        (_Aligned(condition.traces[traces[int(str(episode))]]), part) for episode, part in steps.groupby("episode")
     ]
-    links = [(trace, link_arrays(trace, 1.0), table) for trace, table in parts]
+    real = np.concatenate([part["delay_s"].to_numpy(float) for _, part in tables])
 
     def errors(payload: float, rtt: float) -> np.ndarray:
-        found = []
-        for trace, arrays, table in links:
-            total = arrays[0][-1]
-            for asked, size, delay in table:
-                offset = wrap(total, trace.start_s + asked + rtt)
-                found.append(abs((rtt + transfer_s(*arrays, offset, size / payload)) / delay - 1.0))
-        return np.array(found)
+        found = np.concatenate([link.seconds(part, payload, rtt) for link, part in tables])
+        return np.abs(found / real - 1.0)
 
     def cost(point: np.ndarray) -> float:
         payload, rtt = point
@@ -195,23 +229,29 @@ def calibrate(condition: Condition, steps: pd.DataFrame, traces: Mapping[int, in
         each = errors(payload, rtt)
         return float(np.median(each) + 0.05 * np.minimum(each, 1.0).mean())
 
-    begin = np.array([0.95, condition.rtt_s])
+    begin = np.array([PAYLOAD, condition.rtt_s])
     simplex = begin + np.array([[0.0, 0.0], [0.02, 0.0], [0.0, 0.02]])
     best = optimize.minimize(
         cost, begin, method="Nelder-Mead", options={"initial_simplex": simplex, "xatol": 1e-5, "fatol": 1e-7}
     )
     payload, rtt = (float(value) for value in best.x)
     each = errors(payload, rtt)
-    return Calibration(payload, rtt, _gaps(steps), float(np.median(each)), len(each))
+    return Calibration(payload, rtt, _gaps(steps, FULL_S - condition.video.chunk_s), float(np.median(each)), len(each))
 
 
-def _specs(real: EvaluationResult) -> list[dict[str, Any]]:
-    """The agents of a result that a simulator can play, as arguments of :func:`netllm_gym.evaluate`."""
-    return [
-        {"name": told["name"], "label": told["label"], "training_seed": told["training_seed"], **told["kwargs"]}
-        for told in real.manifest["agents"]
-        if not told["name"].startswith(OWN_RULE)
-    ]
+def _specs(real: EvaluationResult) -> tuple[list[dict[str, Any]], list[str]]:
+    """The agents of a result that a simulator can play, as arguments of :func:`netllm_gym.evaluate`, and the labels of
+    those whose weights are no longer those that played."""
+    found, changed = [], []
+    for told in real.manifest["agents"]:
+        if told["name"].startswith(OWN_RULE):
+            continue
+        if zoo.content(told["name"]) != told["checkpoint"]:
+            changed.append(told["label"])
+            continue
+        own = {"name": told["name"], "label": told["label"], "training_seed": told["training_seed"]}
+        found.append({**own, **told["kwargs"]})
+    return found, changed
 
 
 class _Simulated:
@@ -277,13 +317,17 @@ def compare_condition(
         _Simulated(condition, "plain", seed, lambda agent: dict(options or {})),
         _Simulated(condition, "calibrated", seed, lambda agent: {**found.kwargs(agent), **(options or {})}),
     ]
+    specs, changed = _specs(real)
     for way in ways:
-        way.decide(_specs(real))
+        way.decide(specs)
     segments, episodes = [], []
     for key, part in parts:
         levels = part["level"].astype(int).tolist()
         own = part.rename(columns={name: f"real_{name.removeprefix('delay_')}" for name in REAL})
         told = {**dict(zip(KEY, key, strict=True)), "real": rows[key]["qoe"]}
+        link = _Aligned(condition.traces[traces[key[2]]])
+        own["plain_alone_s"] = link.seconds(part, PAYLOAD, condition.rtt_s)
+        own["calibrated_alone_s"] = link.seconds(part, found.payload, found.rtt_s)
         columns = [own]
         for way in ways:
             frame, qoe = way.replay(key[0], key[2], levels)
@@ -291,7 +335,7 @@ def compare_condition(
             told |= way.compared(key, levels, qoe)
         segments.append(pd.concat(columns, axis=1))
         episodes.append(told)
-    return Comparison(condition, real, pd.concat(segments, ignore_index=True), pd.DataFrame(episodes), found)
+    return Comparison(condition, real, pd.concat(segments, ignore_index=True), pd.DataFrame(episodes), found, changed)
 
 
 def compare(folder: str | Path, options: Mapping[str, Any] | None = None) -> dict[str, Comparison]:

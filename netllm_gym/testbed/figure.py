@@ -17,11 +17,12 @@ def buffers(comparisons: Mapping[str, Comparison], agent: str | None = None) -> 
 
     Args:
         comparisons: as of :func:`netllm_gym.testbed.compare`.
-        agent: whose episode; by default the best agent's that an agent of ours played.
+        agent: whose episode; by default the best agent's that a simulator can play, the floor aside.
     """
     figure, axes = canvas(6.0, 1.9 * len(comparisons) + 0.4, rows=len(comparisons))
     for axis, (name, found) in zip(axes, comparisons.items(), strict=True):
         means = found.agents().dropna(subset=["plain_twin"])
+        means = means.drop(index=[found.real.manifest["floor"]], errors="ignore")
         chosen = agent if agent in means.index else str(means.index[0])
         own = found.segments[found.segments["agent"] == chosen]
         episode = int(own["episode"].min())

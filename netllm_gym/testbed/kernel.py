@@ -37,6 +37,7 @@ QUEUE_BYTES = 128 * 1024
 # The token bucket knows no standstill: during an outage one frame passes in a quarter of an hour.
 STANDSTILL_BITS = 16
 POLL_S = 0.003
+BELLS_S = (0.002, 0.008, 0.03, 0.1, 0.3)
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,7 @@ class Slots:
         for shaper in self.shapers.values():
             shaper.rate(1e9)
         self._tasks: dict[str, tuple[Link, asyncio.Task[None]]] = {}
+        self._ringing: set[asyncio.Task[None]] = set()
 
     def follow(self, address: str, link: Link) -> None:
         """Let the shaper behind `address` follow the link's trace from now on, unless it does already."""
@@ -226,6 +228,14 @@ class Slots:
         task = asyncio.get_running_loop().create_task(self._follow(self.shapers[address], link))
         self._tasks[address] = (link, task)
 
+    @staticmethod
+    async def _ring(shaper: Shaper) -> None:
+        """Make the bucket look at its queue again. ``tc`` may be slow to read its order, and a bell that rings before
+        it does is not heard: after an outage a frame would then wait for its turn at the outage's rate."""
+        for pause in BELLS_S:
+            await asyncio.sleep(pause)
+            shaper.ring()
+
     async def _follow(self, shaper: Shaper, link: Link) -> None:
         trace = link.trace
         ends = trace.end_s
@@ -235,8 +245,9 @@ class Slots:
             bits = float(trace.throughput_mbps[piece]) * 1e6
             if bits != before:
                 shaper.rate(bits)
-                await asyncio.sleep(0.002)  # tc has read it by then
-                shaper.ring()
+                ringing = asyncio.get_running_loop().create_task(self._ring(shaper))
+                self._ringing.add(ringing)
+                ringing.add_done_callback(self._ringing.discard)
                 before = bits
             await self.clock.sleep_until(link.zero + cycle * trace.total_s + float(ends[piece]) - link.start_s)
             piece += 1

@@ -233,8 +233,9 @@ class Session:
         return row | self.extra
 
     def segments(self) -> list[dict[str, float]]:
-        """Return the segments as rows of numbers."""
-        return [asdict(entry) for entry in self.measured]
+        """Return the segments as rows of numbers, each with its reward (0 for a first one that is never rewarded)."""
+        rewards = [0.0] * (len(self.measured) - len(self.rewards)) + self.rewards
+        return [{**asdict(entry), "reward": reward} for entry, reward in zip(self.measured, rewards, strict=True)]
 
 
 def _percentile(values: list[float], percent: int) -> float:
