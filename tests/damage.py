@@ -9,7 +9,7 @@ DAMAGES = ("missing", "torn", "shape")
 
 
 def damage(folder: Path, kind: str, kept: int) -> None:
-    """Break a checkpoint whose ``hidden`` is not 64: no weights, only their first `kept` bytes, or another shape."""
+    """Break a checkpoint whose ``hidden`` is not 63: no weights, only their first `kept` bytes, or another shape."""
     weights = folder / "weights.safetensors"
     if kind == "missing":
         weights.unlink()
@@ -17,5 +17,5 @@ def damage(folder: Path, kind: str, kept: int) -> None:
         weights.write_bytes(weights.read_bytes()[:kept])
     else:
         about = json.loads((folder / "agent.json").read_text())
-        about["config"]["hidden"] = 64
+        about["config"]["hidden"] = 63
         (folder / "agent.json").write_text(json.dumps(about))
