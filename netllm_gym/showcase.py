@@ -1,4 +1,4 @@
-"""A first look, without any training: the agents that ship against their rivals on embedded traces, and an episode each."""
+"""A first look without any training: the agents that ship against their rivals on embedded traces, one film a task."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ class Show:
     kwargs: dict[str, Any] = field(default_factory=dict)
 
 
+ABR = ("abr/bba", "abr/bola-e", "abr/actor-critic", "abr/regret-mlp", "abr/llm")
+VIEWPORT = ("viewport/damped-velocity", "viewport/velocity", "viewport/ridge")
+CLUSTER = ("cluster/fifo", "cluster/strict-fair", "cluster/tuned", "cluster/decima", "cluster/llm")
 SHOWS = {
-    "abr": Show(("abr/bba", "abr/bola-e", "abr/actor-critic", "abr/regret-mlp", "abr/llm"), 16, "abr/llm", 48,
-                {"traces": "abr/synthetic", "split": "test", "video": "synthetic"}),
-    "viewport": Show(("viewport/damped-velocity", "viewport/velocity", "viewport/ridge"), 32, "viewport/damped-velocity", 14,
-                     {"traces": "viewport/synthetic", "split": "test"}),
-    "cluster": Show(("cluster/fifo", "cluster/strict-fair", "cluster/tuned", "cluster/decima", "cluster/llm"), 4, "cluster/tuned",
-                    60, {"traces": "cluster/synthetic", "split": "test", "executors": 20, "jobs": 25}),
-}  # fmt: skip
+    "abr": Show(ABR, 16, "abr/llm", 48, {"traces": "abr/synthetic", "split": "test", "video": "synthetic"}),
+    "viewport": Show(VIEWPORT, 32, "viewport/damped-velocity", 14, {"traces": "viewport/synthetic", "split": "test"}),
+    "cluster": Show(
+        CLUSTER, 4, "cluster/tuned", 60, {"traces": "cluster/synthetic", "split": "test", "executors": 20, "jobs": 25}
+    ),
+}
 
 
 def showcase(
@@ -98,17 +100,18 @@ def animate(task: str, path: Path, seed: int = 0) -> Path:
     from netllm_gym.agents.base import EnvInfo
     from netllm_gym.agents.registry import make_agent
     from netllm_gym.files import atomic_path
-    from netllm_gym.settings import task_of
+    from netllm_gym.settings import load_setting
 
     show = SHOWS[task]
     try:
         agent = make_agent(show.star)
     except NetLLMGymError:
         agent = make_agent(show.agents[0])
-    env: Any = gym.make(task_of(task).env, render_mode="rgb_array", **show.kwargs)
+    env: Any = gym.make(load_setting(task, "default", "embedded").env, render_mode="rgb_array", **show.kwargs)
     observation, info = env.reset(seed=seed)
     agent.reset(EnvInfo.of(env, seed))
-    frames, over = [], False
+    frames: list[Any] = []
+    over = False
     while not over and len(frames) < show.frames:
         observation, _, terminated, truncated, info = env.step(agent.act(observation, info))
         over = terminated or truncated

@@ -37,7 +37,7 @@ Trained by PPO in randomised worlds:
 - {iterations} iterations of {episodes} × {steps} chunks, seed {seed}
 - it never saw netllm-video2, or a link of abr/synthetic-volatile or abr/synthetic-mahimahi-cellular
 
-Load it with `netllm_gym.make_agent("abr/actor-critic")`; trained by `netllm-gym train abr-actor-critic`.
+Load it with `netllm_gym.make_agent("abr/actor-critic-any")`; trained by `netllm-gym train abr-actor-critic`.
 The critic beside it knows a link's future and only serves to teach others (recipes `abr-llm`, `abr-regret-mlp`).
 """
 

@@ -51,9 +51,11 @@ def teacher_of(options: LessonOptions) -> Teacher:
     Raises:
         ConfigError: no actor-critic, or one without its critic.
     """
-    agent = load_checkpoint(Path(options.teacher) if options.teacher else zoo.ROOT / "abr-actor-critic")
+    agent = load_checkpoint(Path(options.teacher) if options.teacher else zoo.ROOT / "abr-actor-critic-any")
     if not isinstance(agent, RowAgent) or agent.critic is None:
-        raise ConfigError(f"{options.teacher or 'abr/actor-critic'} is no actor-critic with a critic: it cannot teach")
+        raise ConfigError(
+            f"{options.teacher or 'abr/actor-critic-any'} is no actor-critic with a critic: it cannot teach"
+        )
     return Teacher(agent.network, agent.critic, GAMMA)
 
 

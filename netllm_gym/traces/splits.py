@@ -184,5 +184,5 @@ def _by_factor(traces: tuple[Any, ...]) -> dict[str, float]:
         return {}
     return {
         "video": _effective(Counter(trace.video for trace in traces)),
-        "viewer": _effective(Counter(trace.user for trace in traces)),
+        "user": _effective(Counter(trace.user for trace in traces)),
     }

@@ -219,7 +219,10 @@ def test_every_embedded_setting_plays_and_groups_by_viewer(task) -> None:
             result = evaluate(agents=[agent], setting=setting, episodes=2, progress=False)
             rows = result.frame[~result.frame["failed"]]
             assert set(rows["agent"]) == {setting.baseline, setting.floor, setting.oracle}
-            assert (rows["group"] == rows["trace"]).all() and rows["group"].str.contains("video.*/user").all()
+            pairs = rows["trace"].str.extract("video(.*)/user(.*)")
+            assert (rows["group:video"].astype(str) == pairs[0]).all() and (
+                rows["group:user"].astype(str) == pairs[1]
+            ).all()
             score = result.summary().reset_index().set_index("agent")["score"]
             assert score[setting.oracle] == pytest.approx(1.0) and score[setting.floor] == pytest.approx(0.0)
 

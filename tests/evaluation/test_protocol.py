@@ -90,7 +90,7 @@ def test_looks_are_counted_and_told(tmp_path, monkeypatch):
     assert look(tmp_path / "b").manifest["test_looks"] == 2
     assert look(tmp_path / "b").manifest["test_looks"] == 2, "what is read from disk is no new look"
     page = EvaluationResult.load(tmp_path / "b").report(tmp_path / "b").read_text()
-    assert "scored 2 times on this machine" in page
+    assert "scored twice on this machine" in page
     (file,) = (tmp_path / "cache" / "test-looks").iterdir()
     assert json.loads(file.read_text().splitlines()[0])["agents"] == ["toy/hint", "toy/random"]
 

@@ -223,7 +223,7 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
         return {
             "trace": trace.name,
             "trace_group": trace.group,
-            "groups": {"video": trace.video, "viewer": trace.user},
+            "groups": {"video": trace.video, "user": trace.user},
             "user": trace.user,
             "video": trace.video,
             "anchor": anchor,

@@ -304,7 +304,7 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         info = {
             "trace": self.trace.name,
             "trace_group": self.trace.group,
-            "groups": {"video": self.trace.video, "viewer": self.trace.user, "link": link.group},
+            "groups": {"video": self.trace.video, "user": self.trace.user, "link": link.group},
             "user": self.trace.user,
             "video": self.trace.video,
             "network": link.name,
