@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +98,9 @@ def animate(task: str, path: Path, seed: int = 0) -> Path:
     import gymnasium as gym
     from PIL import Image
 
-    from netllm_gym.agents.base import EnvInfo
     from netllm_gym.agents.registry import make_agent
     from netllm_gym.files import atomic_path
+    from netllm_gym.play import play
     from netllm_gym.settings import load_setting
 
     show = SHOWS[task]
@@ -108,14 +109,7 @@ def animate(task: str, path: Path, seed: int = 0) -> Path:
     except NetLLMGymError:
         agent = make_agent(show.agents[0])
     env: Any = gym.make(load_setting(task, "default", "embedded").env, render_mode="rgb_array", **show.kwargs)
-    observation, info = env.reset(seed=seed)
-    agent.reset(EnvInfo.of(env, seed))
-    frames: list[Any] = []
-    over = False
-    while not over and len(frames) < show.frames:
-        observation, _, terminated, truncated, info = env.step(agent.act(observation, info))
-        over = terminated or truncated
-        frames.append(Image.fromarray(env.render()).quantize(64))
+    frames = [Image.fromarray(env.render()).quantize(64) for _ in islice(play(env, agent, seed), show.frames)]
     env.close()
     with atomic_path(path) as temporary:
         frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=180, loop=0)

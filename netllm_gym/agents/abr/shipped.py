@@ -56,7 +56,9 @@ class HomeOrAny(BatchAgent):
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return a level for each episode still running."""
         actions: list[Any] = [0] * len(observations)
-        for agent, places in zip((self.home, self.away), self._places, strict=True):
+        for agent, known in zip((self.home, self.away), self._places, strict=True):
+            # Who remembers nothing may be asked for fewer copies of an episode than were begun.
+            places = [i for i in known if i < len(observations)]
             if any(observations[i] is not None for i in places):
                 chosen = agent.act_batch([observations[i] for i in places], [infos[i] for i in places])
                 for i, action in zip(places, chosen, strict=True):
