@@ -152,6 +152,7 @@ _RECIPES: Table[Recipe] = Table(
             "viewport_llm",
             "viewport_crowd",
             "generalist",
+            "few_shot",
         )
     ),
 )

@@ -69,7 +69,7 @@ def reproduce(
         left_out |= missing | unread
         if from_scratch:
             for entry in zoo.entries():
-                if entry.task == task.name and profile in entry.profiles and entry.label not in missing:
+                if task.name in entry.plays and profile in entry.profiles and entry.label not in missing:
                     learned.append(retrained(entry, retrain(entry, out / "from-scratch" / entry.folder.name, say)))
         work += cells(task, profile, learned, settings, episodes, museum)
     for cell in work:
