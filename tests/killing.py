@@ -1,0 +1,196 @@
+"""Jobs that die at a chosen write boundary: ``python -m tests.killing`` forks a child for every line it is sent.
+
+The server is a process of its own: it has imported what the jobs need but has trained nothing, so that its children may.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from netllm_gym import files
+
+TINY = {
+    "backbone": "tiny-random", "layers": 1, "lora_rank": 2, "steps": 2, "eval_every": 1, "batch_size": 2,
+}  # fmt: skip
+OFFLINE = {"steps": 4, "batch_size": 8, "context": 4}
+LESSONS = {"parts": 1, "chunks": 6, "futures": 1, "horizon": 1}
+PUBLIC = ("abr/fcc-hsdpa", "abr/pensieve-classic", "abr/fcc-sd", "abr/hsdpa", "abr/mahimahi-cellular")
+# Recipe -> options so small that a training takes seconds.
+TRAININGS: dict[str, dict[str, Any]] = {
+    "bc": OFFLINE,
+    "bcq": OFFLINE,
+    "cql": OFFLINE,
+    "decision-transformer": OFFLINE,
+    "regret-mlp": {"hidden": 8, "ensemble": 2, "epochs": 2, "batch_size": 32},
+    "llm": TINY,
+    "abr-actor-critic": {"iterations": 2, "episodes": 16, "steps": 6, "epochs": 1, "batch_size": 64, "hidden": 8,
+                         "check_every": 1, "warmup": 1},
+    "abr-llm": {**TINY, **LESSONS},
+    "abr-regret-mlp": {"hidden": 8, "epochs": 2, **LESSONS},
+    "cluster-cql": {"steps": 4, "batch_size": 8, "traces": "cluster/synthetic", "sequences": 1, "jobs": 3,
+                    "executors": 5},
+    "cluster-decima": {"imitation": 1, "iterations": 2, "sequences": 1, "rollouts": 2, "jobs": 3, "executors": [5],
+                       "epochs": 1, "batch": 64, "check_every": 1, "check_sequences": 1, "check_jobs": 3,
+                       "embedding": 4, "hidden": 4, "traces": "cluster/synthetic"},
+    "cluster-llm": {**TINY, "traces": "cluster/synthetic", "sequences": [1, 1], "jobs": 3, "executors": [5]},
+    "viewport-crowd": {"history": 5, "future": 5, "width": 8, "heads": 2, "steps": 4, "batch_size": 4, "eval_every": 2,
+                       "traces": "viewport/synthetic", "stride": 40},
+    "viewport-llm": {**TINY, "traces": "viewport/synthetic", "stride": 40, "spacing": 40, "turns": 0, "mirror": False,
+                     "future": 5},
+    "generalist": {**TINY, "tasks": ["viewport"]},
+}  # fmt: skip
+LESSONS_OF = "kill/lessons-v0"
+DATA = ("bc", "bcq", "cql", "decision-transformer", "regret-mlp", "llm")
+
+
+def content(folder: Path, *names: str) -> str:
+    """Return a digest of the files of a folder that are named, by default of all below it, with their number."""
+    members = [folder / name for name in names] or sorted(path for path in folder.rglob("*") if path.is_file())
+    sha = hashlib.sha256()
+    for path in members:
+        sha.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return f"{sha.hexdigest()[:16]} of {len(members)} files"
+
+
+def lessons(root: Path) -> str:
+    """Collect what the recipes in :data:`DATA` learn from."""
+    import netllm_gym
+
+    kwargs = {"traces": "abr/synthetic", "split": "train"}
+    config = netllm_gym.CollectConfig(agents=("abr/bba",), episodes=2, env_kwargs=kwargs, hindsight="bound")
+    return str(netllm_gym.collect(config, LESSONS_OF, progress=False))
+
+
+def reproduce(root: Path) -> str:
+    """Rebuild a corner of the headline table, one trained agent among the rules; return what stands in it."""
+    import netllm_gym.reproduce as room
+
+    room.replayed = lambda *_: ((), {})  # type: ignore[assignment]
+    all_of = room.shipped
+
+    def one_of(task: str, profile: str) -> Any:
+        agents, missing = all_of(task, profile)
+        return [agent for agent in agents if "actor-critic" in agent.label][:1], missing
+
+    room.shipped = one_of  # type: ignore[assignment]
+    room.reproduce(["abr"], "embedded", ["default"], out=root / "out", workers=1, episodes=1, progress=False, say=str)
+    return content(root / "out", "reproduce.md", "reproduce.json")
+
+
+def train(root: Path, recipe: str) -> str:
+    """Train by a recipe; return what its checkpoint holds."""
+    import netllm_gym
+    from netllm_gym.datasets.store import load_experience
+
+    data: dict[str, Any] = {}
+    if recipe in DATA:
+        data = {"datasets": [load_experience(LESSONS_OF)]}
+        data["valid"] = data["datasets"] if recipe in ("regret-mlp", "llm") else None
+    netllm_gym.train(recipe, out=root / "agent", options=TRAININGS[recipe], say=False, **data)
+    return content(root / "agent")
+
+
+def fetch(root: Path) -> str:
+    """Fetch two sets and a video."""
+    from netllm_gym import traces
+
+    traces.fetch("abr/mahimahi-cellular")
+    traces.fetch("video/envivio-dash3")
+    return traces.load("abr/mahimahi-cellular", "all").digest + traces.load_video("envivio-dash3").digest
+
+
+JOBS: dict[str, Callable[[Path], str]] = {
+    **{f"train {name}": lambda root, name=name: train(root, name) for name in TRAININGS},  # type: ignore[misc]
+    "lessons": lessons,
+    "reproduce": reproduce,
+    "fetch": fetch,
+}
+
+
+def child(job: Callable[[Path], str], root: Path, stop_at: int | None, own: Mapping[str, str] | None = None) -> tuple[int, str, list[str]]:
+    """Run a job in a forked process that dies at boundary `stop_at`; return its status, result and boundaries."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(read)
+        os.environ |= {"NETLLM_GYM_CACHE": str(root / "cache"), "MINARI_DATASETS_PATH": str(root / "minari"), **(own or {})}
+        passed: list[str] = []
+
+        def watch(moment: str, path: Path) -> None:
+            if len(passed) == stop_at:
+                os._exit(9)  # as SIGKILL: no clean-up runs
+            passed.append(f"{moment} {path.name}")
+
+        files.watch(watch)
+        try:
+            answer = json.dumps([job(root), passed])
+        except BaseException as error:
+            answer = json.dumps([f"{type(error).__name__}: {error}", []])
+        with os.fdopen(write, "w") as pipe:
+            pipe.write(answer)
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    result, passed = json.loads(text) if text else ("", [])
+    return os.waitstatus_to_exitcode(status), result, passed
+
+
+class Server:
+    """Runs the jobs of :data:`JOBS`, each in a fork of a process that has the package loaded."""
+
+    def __init__(self, **own: str) -> None:
+        root = Path(__file__).resolve().parents[1]
+        path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+        self.own = own
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.killing"], cwd=root, env={**os.environ, "PYTHONPATH": path}, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, job: str, root: Path, stop_at: int | None) -> tuple[int, str, list[str]]:
+        """Do as :func:`child` does."""
+        assert self.process.stdin and self.process.stdout
+        root.mkdir(parents=True, exist_ok=True)
+        self.process.stdin.write(json.dumps([job, str(root), stop_at, self.own]) + "\n")
+        self.process.stdin.flush()
+        status, result, passed = json.loads(self.process.stdout.readline())
+        return status, result, passed
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def _serve() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what jobs print is no answer
+    modules = ("minari", "pandas", "netllm_gym.recipes.run", "netllm_gym.datasets.collect", "torch", "transformers",
+               "netllm_gym.agents.llm.trainer", "netllm_gym.agents.offline.algorithms", "netllm_gym.agents.abr.ppo",
+               "netllm_gym.agents.cluster.decima_training", "netllm_gym.evaluation.runner", "peft", "d3rlpy",
+               "netllm_gym.reproduce", "netllm_gym.evaluation.report")  # fmt: skip
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            continue
+    for line in sys.stdin:
+        job, root, stop_at, own = json.loads(line)
+        answers.write(json.dumps(child(JOBS[job], Path(root), stop_at, own)) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    _serve()
