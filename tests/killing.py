@@ -1,6 +1,6 @@
 """Jobs that die at a chosen write boundary: ``python -m tests.killing`` forks a child for every line it is sent.
 
-The server is a process of its own: it has imported what the jobs need but has trained nothing, so that its children may.
+The server is a process of its own: it loaded what jobs need and trained nothing, so its children may.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import hashlib
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ TINY = {
 }  # fmt: skip
 OFFLINE = {"steps": 4, "batch_size": 8, "context": 4}
 LESSONS = {"parts": 1, "chunks": 6, "futures": 1, "horizon": 1}
-PUBLIC = ("abr/fcc-hsdpa", "abr/pensieve-classic", "abr/fcc-sd", "abr/hsdpa", "abr/mahimahi-cellular")
+_LINKS = ("abr/fcc-hsdpa", "abr/hsdpa", "abr/pensieve-classic", "abr/ghent-4g", "abr/fcc-sd", "abr/fcc-hd",
+          "abr/irish-5g", "abr/mahimahi-cellular")  # fmt: skip
+# Recipes that learn from public traces, and which.
+NEEDS = {"abr-actor-critic": _LINKS, "abr-llm": _LINKS, "abr-regret-mlp": _LINKS, "generalist": ("viewport/jin2022",)}
 # Recipe -> options so small that a training takes seconds.
 TRAININGS: dict[str, dict[str, Any]] = {
     "bc": OFFLINE,
@@ -48,6 +52,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "generalist": {**TINY, "tasks": ["viewport"]},
 }  # fmt: skip
 LESSONS_OF = "kill/lessons-v0"
+LESSONS_AT = "KILL_LESSONS"  # the variable that says where they lie
 DATA = ("bc", "bcq", "cql", "decision-transformer", "regret-mlp", "llm")
 
 
@@ -92,7 +97,10 @@ def train(root: Path, recipe: str) -> str:
 
     data: dict[str, Any] = {}
     if recipe in DATA:
+        own = os.environ["MINARI_DATASETS_PATH"]
+        os.environ["MINARI_DATASETS_PATH"] = os.environ[LESSONS_AT]
         data = {"datasets": [load_experience(LESSONS_OF)]}
+        os.environ["MINARI_DATASETS_PATH"] = own
         data["valid"] = data["datasets"] if recipe in ("regret-mlp", "llm") else None
     netllm_gym.train(recipe, out=root / "agent", options=TRAININGS[recipe], say=False, **data)
     return content(root / "agent")
@@ -115,27 +123,50 @@ JOBS: dict[str, Callable[[Path], str]] = {
 }
 
 
-def child(job: Callable[[Path], str], root: Path, stop_at: int | None, own: Mapping[str, str] | None = None) -> tuple[int, str, list[str]]:
-    """Run a job in a forked process that dies at boundary `stop_at`; return its status, result and boundaries."""
+def child(
+    job: Callable[[Path], str],
+    root: Path,
+    stop_at: int | None = None,
+    own: Mapping[str, str] | None = None,
+    passed_before: Collection[str] | None = None,
+) -> tuple[int, str, list[str]]:
+    """Run a job in a forked process that dies at a write boundary.
+
+    Args:
+        job: what to run.
+        root: its folder; the caches lie below it.
+        stop_at: number of the boundary to die at; or ``None``.
+        own: variables of the environment.
+        passed_before: die at the first boundary that is not among these.
+
+    Returns:
+        Exit status, result (empty after a death) and the boundaries that were passed; after a death the last is where.
+    """
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(read)
-        os.environ |= {"NETLLM_GYM_CACHE": str(root / "cache"), "MINARI_DATASETS_PATH": str(root / "minari"), **(own or {})}
+        os.environ |= {"NETLLM_GYM_CACHE": str(root / "cache"), "MINARI_DATASETS_PATH": str(root / "minari")}
+        os.environ |= own or {}
         passed: list[str] = []
 
+        def answer(result: str) -> None:
+            with os.fdopen(write, "w") as pipe:
+                pipe.write(json.dumps([result, passed]))
+
         def watch(moment: str, path: Path) -> None:
-            if len(passed) == stop_at:
+            place = f"{moment} {path.name}"
+            passed.append(place)
+            if len(passed) - 1 == stop_at or (passed_before is not None and place not in passed_before):
+                answer("")
                 os._exit(9)  # as SIGKILL: no clean-up runs
-            passed.append(f"{moment} {path.name}")
 
         files.watch(watch)
         try:
-            answer = json.dumps([job(root), passed])
+            result = job(root)
         except BaseException as error:
-            answer = json.dumps([f"{type(error).__name__}: {error}", []])
-        with os.fdopen(write, "w") as pipe:
-            pipe.write(answer)
+            result = f"{type(error).__name__}: {error}"
+        answer(result)
         os._exit(0)
     os.close(write)
     with os.fdopen(read) as pipe:
@@ -143,6 +174,49 @@ def child(job: Callable[[Path], str], root: Path, stop_at: int | None, own: Mapp
     _, status = os.waitpid(pid, 0)
     result, passed = json.loads(text) if text else ("", [])
     return os.waitstatus_to_exitcode(status), result, passed
+
+
+Run = Callable[[Path, int | None, Collection[str] | None], tuple[int, str, list[str]]]
+
+
+def leftovers(root: Path) -> list[str]:
+    """Return what interrupted writers left below a folder."""
+    return [
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.name.startswith((".nlg-", ".new-")) or (path.parent.name == ".partial" and path.is_dir())
+    ]
+
+
+def check(run: Run, tmp_path: Path, least: int, swept: bool = True) -> None:
+    """Die at each boundary of a job, in a folder each; the job done again must end as if it had not been stopped."""
+    status, expected, passed = run(tmp_path / "whole", None, None)
+    assert status == 0 and len(passed) >= least, expected
+    for stop, place in enumerate(passed):
+        root = tmp_path / f"stop{stop}"
+        assert run(root, stop, None)[0] == 9
+        status, result, _ = run(root, None, None)
+        assert (status, result) == (0, expected), f"after a death at boundary {stop}: {place}"
+        if swept:
+            assert leftovers(root) == [], f"after a death at boundary {stop}: {place}"
+        shutil.rmtree(root)
+
+
+def check_chain(run: Run, tmp_path: Path, least: int, swept: bool = True) -> None:
+    """Die at every boundary of a job once, one death after the other in one folder, until the job ends."""
+    status, expected, _ = run(tmp_path / "whole", None, None)
+    assert status == 0, expected
+    died: list[str] = []
+    while True:
+        status, result, passed = run(tmp_path / "often", None, died)
+        if status == 0:
+            break
+        assert status == 9 and passed[-1] not in died
+        died.append(passed[-1])
+    assert result == expected, f"after deaths at {died}"
+    assert len(died) >= least
+    if swept:
+        assert leftovers(tmp_path / "often") == []
 
 
 class Server:
@@ -157,14 +231,21 @@ class Server:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
 
-    def run(self, job: str, root: Path, stop_at: int | None) -> tuple[int, str, list[str]]:
-        """Do as :func:`child` does."""
+    def job(self, name: str) -> Run:
+        """Return what runs a job as :func:`child` does."""
         assert self.process.stdin and self.process.stdout
-        root.mkdir(parents=True, exist_ok=True)
-        self.process.stdin.write(json.dumps([job, str(root), stop_at, self.own]) + "\n")
-        self.process.stdin.flush()
-        status, result, passed = json.loads(self.process.stdout.readline())
-        return status, result, passed
+        sink, source = self.process.stdin, self.process.stdout
+
+        def run(root: Path, stop_at: int | None, before: Collection[str] | None) -> tuple[int, str, list[str]]:
+            root.mkdir(parents=True, exist_ok=True)
+            sink.write(
+                json.dumps([name, str(root), stop_at, self.own, None if before is None else list(before)]) + "\n"
+            )
+            sink.flush()
+            status, result, passed = json.loads(source.readline())
+            return status, result, passed
+
+        return run
 
     def close(self) -> None:
         """End the process."""
@@ -187,8 +268,8 @@ def _serve() -> None:
         except ImportError:
             continue
     for line in sys.stdin:
-        job, root, stop_at, own = json.loads(line)
-        answers.write(json.dumps(child(JOBS[job], Path(root), stop_at, own)) + "\n")
+        job, root, stop_at, own, before = json.loads(line)
+        answers.write(json.dumps(child(JOBS[job], Path(root), stop_at, own, before)) + "\n")
         answers.flush()
 
 
