@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from netllm_gym.agents.checkpoint import write_checkpoint
-from netllm_gym.agents.llm.backbone import fingerprint, load_backbone
+from netllm_gym.agents.llm.backbone import load_backbone
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.generalist import STATISTICS, Generalist, task_models
 from netllm_gym.agents.llm.model import with_lora
@@ -51,7 +51,7 @@ def save_generalist(agent: Generalist, folder: str | Path) -> Path:
         "env_id": "any",
         "config": agent.config.to_json(),
         "tasks": tasks,
-        "backbone_fingerprint": first.fingerprint,
+        "backbone_fingerprint": str(first.fingerprint),
         "results": agent.results,
     }
 
@@ -93,14 +93,14 @@ def load_generalist(folder: Path, about: dict[str, Any], device: str = "auto", m
             specs[env_id] = {**spaces, **{key: task[key] for key in ("modalities", "scales", "dataset", "words")}}
             configs[env_id] = LLMConfig.from_json({**task["config"], "device": device})
         plain = load_backbone(config)
-        mark = fingerprint(plain)
+        mark: Any = plain.fingerprint
         backbone, bank = with_lora(plain, config), Bank()
         models = task_models({n: (configs[n], spec, spec["words"]) for n, spec in specs.items()}, backbone, bank)
     except (LookupError, TypeError, ValueError, AssertionError, AttributeError, RuntimeError) as error:
         if isinstance(error, NetLLMGymError):
             raise CheckpointError(f"{source}: {error}") from None
         raise CheckpointError(f"{source}: not a valid description ({type(error).__name__}: {error})") from None
-    if about.get("backbone_fingerprint") != mark:
+    if not mark.fits(about.get("backbone_fingerprint")):
         raise CheckpointError(f"{source}: backbone {config.backbone} here is not the one the agent was trained on")
     agent = Generalist(config, specs, configs, backbone, bank, models, about.get("results", {}))
     _copy(_shared(agent), read_tensors(folder / _SHARED), folder / _SHARED)

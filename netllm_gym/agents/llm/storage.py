@@ -126,7 +126,7 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
         "action_space": json.loads(serialize_space(agent.about["action_space"])),
         **{key: agent.about[key] for key in ("modalities", "scales", "dataset")},
         **({"description": model.description} if model.description else {}),
-        "backbone_fingerprint": model.fingerprint,
+        "backbone_fingerprint": str(model.fingerprint),
         "results": agent.results,
     }
     learnt = model.trainable()
@@ -219,7 +219,7 @@ def load(
         if isinstance(error, NetLLMGymError):
             raise CheckpointError(f"{source}: {error}") from None
         raise CheckpointError(f"{source}: not a valid description ({type(error).__name__}: {error})") from None
-    if about.get("backbone_fingerprint") != model.fingerprint:
+    if not model.fingerprint.fits(about.get("backbone_fingerprint")):
         raise CheckpointError(f"{source}: backbone {config.backbone} here is not the one the agent was trained on")
     adapted = config.tuning == "lora"
     names = {key for key in model.trainable() if not (adapted and "lora_" in key)}
