@@ -23,7 +23,7 @@ class ABRVecEnv(VecEnv):
     """`num_envs` episodes of ``netllm_gym/ABR-v0`` in compiled code, for any learner of Stable-Baselines3.
 
     Observations are those of :func:`netllm_gym.wrappers.flat`: one vector, each key divided by its typical magnitude.
-    As ``DummyVecEnv`` does, a step that ends an episode returns the first observation of the next one; the last of the old
+    As in ``DummyVecEnv``, a step that ends an episode returns the first observation of the next; the last of the old
     one stands in ``info["terminal_observation"]``, and ``info["episode"]`` holds the return ``r`` and the length ``l``,
     as ``Monitor`` writes them.
 
