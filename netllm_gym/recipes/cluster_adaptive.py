@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 from netllm_gym.agents.base import Agent
 from netllm_gym.agents.checkpoint import write_checkpoint
 from netllm_gym.agents.cluster.adaptive import ENV, KIND, Adaptive
 from netllm_gym.agents.cluster.search import SearchConfig, search
 from netllm_gym.recipes.base import Training, register_recipe
+
+CARD = "# cluster/adaptive\n\nagent.json holds what `netllm-gym train cluster-adaptive` chose.\n"
 
 
 @register_recipe("cluster-adaptive", SearchConfig, data=False, timed=True)
@@ -19,11 +20,7 @@ def train_cluster_adaptive(training: Training) -> Agent:
     ends = None if training.minutes is None else time.monotonic() + 60.0 * training.minutes
     found = search(training.config, training.say, lambda: ends is not None and time.monotonic() > ends)
     coefficients = [round(float(x), 4) for x in found]
-    about = {"kind": KIND, "env_id": ENV, "coefficients": coefficients, "recipe": asdict(training.config)}
-
-    def card(folder: Path) -> None:
-        text = "# cluster/adaptive\n\nagent.json holds what `netllm-gym train cluster-adaptive` chose.\n"
-        (folder / "README.md").write_text(text, encoding="utf-8")
-
-    write_checkpoint(training.out, about, card)
+    config = {"coefficients": coefficients}
+    about = {"kind": KIND, "env_id": ENV, "config": config, "recipe": asdict(training.config)}
+    write_checkpoint(training.out, about, card=CARD)
     return Adaptive(coefficients)

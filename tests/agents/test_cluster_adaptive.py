@@ -46,7 +46,7 @@ def test_a_checkpoint_of_the_rule_comes_back(tmp_path):
     text = (tmp_path / "rule" / "agent.json").read_text()
     begin = text.index('"coefficients": [') + len('"coefficients": [')
     (tmp_path / "rule" / "agent.json").write_text(text[:begin] + '"x", ' + text[begin:])
-    with pytest.raises(CheckpointError, match="no coefficients"):
+    with pytest.raises(CheckpointError, match="do not fit"):
         netllm_gym.make_agent(str(tmp_path / "rule"))
     with pytest.raises(ConfigError, match="finite"):
         netllm_gym.make_agent("cluster/adaptive", coefficients=[1.0])

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from netllm_gym.agents.base import Agent, EnvInfo
+from netllm_gym.agents.checkpoint import rebuilding
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, SIZE, advise
-from netllm_gym.errors import CheckpointError, ConfigError
+from netllm_gym.errors import ConfigError
 
 KIND = "adaptive"
 ENV = "netllm_gym/ClusterScheduling-v0"
@@ -59,7 +60,5 @@ def load(folder: Path, about: dict[str, Any]) -> Adaptive:
     Raises:
         CheckpointError: its coefficients are missing or no numbers.
     """
-    try:
-        return Adaptive([float(x) for x in about["coefficients"]])
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
-        raise CheckpointError(f"{folder}: agent.json holds no coefficients ({error})") from None
+    with rebuilding(folder):
+        return Adaptive([float(x) for x in about["config"]["coefficients"]])
