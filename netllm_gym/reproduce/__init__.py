@@ -71,7 +71,11 @@ def reproduce(
         left_out |= missing | unread
         if from_scratch:
             for entry in zoo.entries():
-                if entry.task == task.name and profile in entry.profiles and entry.label not in missing:
+                if entry.task != task.name or profile not in entry.profiles or entry.label in missing:
+                    continue
+                if entry.successor:
+                    say(f"{entry.label} is made by no recipe of today; {entry.successor} is trained in its place")
+                else:
                     learned.append(retrained(entry, retrain(entry, out / "from-scratch" / entry.folder.name, say)))
         work += cells(task, profile, learned, settings, episodes, museum)
     for cell in work:
