@@ -35,6 +35,7 @@ LOADERS = {
     "actor-critic": "netllm_gym.agents.abr.actor_critic:load",
     "abr-llm": "netllm_gym.agents.abr.llm:load",
     "abr-rows": "netllm_gym.agents.abr.row_agent:load",
+    "adaptive": "netllm_gym.agents.cluster.adaptive:load",
     "decima": "netllm_gym.agents.cluster.decima:load",
     "crowd": "netllm_gym.agents.viewport.crowd:load",
     "viewport-network": "netllm_gym.agents.viewport.recurrent:load",
