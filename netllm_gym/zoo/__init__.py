@@ -7,6 +7,7 @@ key may be left out, and so may the file:
     label = "viewport/gru"         # several folders with one label are training seeds of one recipe
     training_seed = 0
     commands = ["netllm-gym collect …", "netllm-gym train llm … --out {out}"]
+    successor = "task/name"        # instead of commands: the agent whose recipe replaced the one that made this
     retrained = { name = "{out}" } # how the agent that the commands leave in {out} is built
     minutes = 7                    # about how long the commands take on one core
     settings = ["default"]         # of the evaluation; by default all
@@ -15,7 +16,8 @@ key may be left out, and so may the file:
     tasks = ["abr", "viewport"]    # that it plays; by default the one that the folder's name begins with
 
 Commands begin with ``netllm-gym`` or with ``python benchmarks/…`` (then they need a checkout of the repository) and run
-one after the other, without a shell. ``{out}`` is the checkpoint folder they must leave, ``{run}`` a folder for
+one after the other, without a shell. ``{out}`` is the checkpoint folder they must leave (or the folder
+of several), ``{run}`` a folder for
 anything else, kept, so that trainings resume.
 """
 
@@ -42,7 +44,8 @@ class ZooEntry:
     Attributes:
         folder: where its weights lie.
         agent: its name, ``task/name``.
-        title, label, training_seed, commands, retrained, minutes, settings, profiles, episodes, tasks: see the module.
+        title, label, training_seed, commands, successor, retrained, minutes, settings, profiles, episodes,
+            tasks: see the module.
     """
 
     folder: Path
@@ -51,6 +54,7 @@ class ZooEntry:
     label: str = ""
     training_seed: int = 0
     commands: tuple[str, ...] = ()
+    successor: str = ""
     retrained: Mapping[str, Any] = field(default_factory=lambda: {"name": "{out}"})
     minutes: float | None = None
     settings: tuple[str, ...] | None = None
@@ -91,8 +95,8 @@ def read_entry(folder: Path) -> ZooEntry:
     if path.is_file():
         try:
             given = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise CheckpointError(f"{path}: {error}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
     known = {item.name for item in fields(ZooEntry)} - {"folder"}
     if odd := sorted(set(given) - known):
         raise CheckpointError(f"{path} has an unknown key {odd[0]!r}; known: {', '.join(sorted(known))}")

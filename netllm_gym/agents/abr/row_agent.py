@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from numpy.typing import NDArray
 
 from netllm_gym.agents.abr.rows import RowConfig, RowNetwork
 from netllm_gym.agents.base import BatchAgent, EnvInfo
-from netllm_gym.agents.checkpoint import write_checkpoint
+from netllm_gym.agents.checkpoint import read_weights, rebuilding, write_checkpoint, write_weights
 from netllm_gym.envs.abr.ranges import Ranges
 from netllm_gym.envs.abr.view import CONTEXT_FEATURES, ROW_FEATURES, Episode
-from netllm_gym.errors import CheckpointError, ConfigError
+from netllm_gym.errors import CheckpointError
 
 KIND = "abr-rows"
-WEIGHTS, CRITIC = "weights.safetensors", "critic.safetensors"
+CRITIC = "critic.safetensors"
 
 
 class RowAgent(BatchAgent):
@@ -53,8 +52,12 @@ class RowAgent(BatchAgent):
             self._episodes.append(shared[key])
         self.notice = self.ranges.outside(env_infos[0].static)
 
-    def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
-        """Return the best level for each episode still running."""
+    def gaps(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[NDArray[Any] | None]:
+        """Return the score of every level, ``[L]``, of each episode still running; ``None`` of the others.
+
+        The scores of a network that was regressed on values are predicted gaps to the best level, in ranges of the
+        ladder's quality.
+        """
         alive = [i for i, observation in enumerate(observations) if observation is not None]
         levels = max(self._episodes[i].levels for i in alive)
         rows = np.empty((len(alive), levels, ROW_FEATURES), np.float32)
@@ -63,26 +66,28 @@ class RowAgent(BatchAgent):
         for k, i in enumerate(alive):
             self._episodes[i].see(observations[i], rows[k], context[k])
             mask[k, : self._episodes[i].levels] = True
-        best = self.network.scores(rows, context, mask).argmax(axis=1)
-        actions: list[Any] = [0] * len(observations)
-        for i, level in zip(alive, best.tolist(), strict=True):
-            actions[i] = level
-        return actions
+        found: list[NDArray[Any] | None] = [None] * len(observations)
+        for i, scores in zip(alive, self.network.scores(rows, context, mask), strict=True):
+            found[i] = scores[: self._episodes[i].levels]
+        return found
+
+    def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
+        """Return the best level for each episode still running."""
+        return [0 if scores is None else int(scores.argmax()) for scores in self.gaps(observations, infos)]
 
 
 def save(agent: RowAgent, folder: str | Path, recipe: dict[str, Any], card: str) -> Path:
     """Write the checkpoint folder: weights, description with ranges and the training `recipe`, `card` as its README."""
 
     def fill(target: Path) -> None:
-        save_file(agent.network.weights, target / WEIGHTS)
         if agent.critic is not None:
-            save_file(agent.critic.weights, target / CRITIC)
-        (target / "README.md").write_text(card, encoding="utf-8")
+            write_weights(target / CRITIC, agent.critic.weights)
 
     about: dict[str, Any] = {"kind": KIND, "env_id": "netllm_gym/ABR-v0", "config": asdict(agent.network.config)}
     if agent.critic is not None:
         about["critic"] = asdict(agent.critic.config)
-    return write_checkpoint(folder, {**about, "ranges": agent.ranges.to_json(), "recipe": recipe}, fill)
+    about |= {"ranges": agent.ranges.to_json(), "recipe": recipe}
+    return write_checkpoint(folder, about, fill, weights=agent.network.weights, card=card)
 
 
 def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> RowAgent:
@@ -93,14 +98,9 @@ def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> RowAgent:
     """
     if kwargs:
         raise CheckpointError(f"{folder}: an {KIND} checkpoint takes no option {next(iter(kwargs))!r}")
-    try:
+    with rebuilding(folder):
         ranges = Ranges.from_json(about["ranges"])
         critic = None
         if "critic" in about:
-            critic = RowNetwork(RowConfig(**about["critic"]), load_file(folder / CRITIC))
-        return RowAgent(RowNetwork(RowConfig(**about["config"]), load_file(folder / WEIGHTS)), ranges, critic)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: {Path(str(error.filename or WEIGHTS)).name} is missing") from None
-    except (ConfigError, SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{folder}: the weights do not fit agent.json ({reason})") from None
+            critic = RowNetwork(RowConfig(**about["critic"]), read_weights(folder, CRITIC))
+        return RowAgent(RowNetwork(RowConfig(**about["config"]), read_weights(folder)), ranges, critic)
