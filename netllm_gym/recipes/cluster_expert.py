@@ -24,8 +24,8 @@ CARD = """# A scheduler taught by rollouts
 Decima's network without units and with the advice of `cluster/adaptive`, for `netllm_gym/ClusterScheduling-v0`. Trained
 by `netllm-gym train cluster-expert` on {states:,} states ({compared:,} with compared decisions) of random workloads
 ({shapes})
-and {traces}. The rule's decisions have a score of {rule:.3f} on the valid states, the network's {score} (standard errors
-above the best decision).
+and {traces}. The rule's decisions have a score of {rule:.3f} on the valid states, the network's {score} (standard
+errors above the best decision).
 """
 STUDENTS = ("decima", "llm")
 
