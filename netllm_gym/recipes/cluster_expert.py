@@ -58,7 +58,7 @@ class ExpertOptions:
     candidates: int = 7
     futures: int = 4
     epochs: int = 40
-    steps: int = 400
+    steps: int = 200
     layers: int = 4
     imitation: float = 0.5
     seed: int = 0
@@ -135,7 +135,7 @@ def _taught(training: Training, labels: Labels, valid: Labels, out: Path) -> Age
 
     config_llm = LLMConfig(
         objective="regret", layers=options.layers, context=1, lora_rank=8, lora_dropout=0.0, batch_size=64,
-        steps=options.steps, eval_every=100, learning_rate=2e-3, warmup=30, seed=options.seed,
+        steps=options.steps, eval_every=50, learning_rate=2e-3, warmup=20, seed=options.seed,
     )  # fmt: skip
     agent = train_llm(labels, valid, config_llm, (1.0, options.imitation), say=training.say)
     save_llm(agent, out)
