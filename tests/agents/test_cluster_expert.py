@@ -140,3 +140,21 @@ def test_the_recipe_labels_where_its_student_came_to_and_keeps_its_labels(tmp_pa
     assert netllm_gym.make_agent(str(tmp_path / "student")).config.relative
     with pytest.raises(UnknownNameError, match="student"):
         netllm_gym.train("cluster-expert", out=tmp_path / "other", options={"student": "nobody"})
+
+
+@pytest.mark.parametrize("name", ["cluster/decima-any", "cluster/llm-any"])
+def test_the_schedulers_for_any_workload_play_strictly_and_stay_near_the_rule(name):
+    if name == "cluster/llm-any":
+        pytest.importorskip("transformers")
+    env = gym.make(ID, jobs=4, executors=20, on_illegal="error", durations="history").unwrapped
+    agent, rule = netllm_gym.make_agent(name), netllm_gym.make_agent("cluster/adaptive")
+    times = []
+    for one in (agent, rule):
+        observation, info = env.reset(seed=0, options={"trace": 0})
+        one.reset(EnvInfo.of(env))
+        over = False
+        while not over:
+            observation, _, over, _, info = env.step(one.act(observation, info))
+        assert info["jobs_done"] == 4
+        times.append(info["mean_jct_s"])
+    assert times[0] < 1.3 * times[1]
