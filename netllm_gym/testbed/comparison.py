@@ -19,9 +19,8 @@ from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.runner import evaluate
 from netllm_gym.evaluation.specs import EnvRecipe, Episode, plan_episodes
 from netllm_gym.play import Play
-from netllm_gym.testbed import store
+from netllm_gym.testbed import own_rules, store
 from netllm_gym.testbed.plan import ENV, Condition, load_conditions
-from netllm_gym.testbed.policy import OWN_RULE
 from netllm_gym.traces import NetworkTrace
 
 # The simulator's default buffer cap; dash.js stops a chunk before its target.
@@ -181,7 +180,7 @@ def _gaps(steps: pd.DataFrame, full_s: float) -> dict[str, float]:
     gaps = (ordered["asked_s"] - told.groupby(KEY)["free_s"].shift()).clip(lower=0.0)
     means = gaps.groupby(ordered["agent"]).mean().fillna(0.0)
     # Browsers' own rules pause on purpose, at levels of their own.
-    return {str(label): float(gap) for label, gap in means.items() if not str(label).startswith(OWN_RULE)}
+    return {str(label): float(gap) for label, gap in means.items() if not own_rules.is_own(str(label))}
 
 
 class _Aligned:
@@ -244,7 +243,7 @@ def _specs(real: EvaluationResult) -> tuple[list[dict[str, Any]], list[str]]:
     those whose weights are no longer those that played."""
     found, changed = [], []
     for told in real.manifest["agents"]:
-        if told["name"].startswith(OWN_RULE):
+        if own_rules.is_own(told["name"]):
             continue
         if zoo.content(told["name"]) != told["checkpoint"]:
             changed.append(told["label"])

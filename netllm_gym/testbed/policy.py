@@ -23,15 +23,12 @@ from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError, NetLLMGymError
 from netllm_gym.evaluation.specs import AgentSpec
 from netllm_gym.play import Play
+from netllm_gym.testbed import own_rules
 from netllm_gym.testbed.link import LagMeter
 from netllm_gym.testbed.plan import SessionPlan
 from netllm_gym.testbed.server import LAG, OPEN_TO_PAGES
 from netllm_gym.testbed.session import Measured, Session
 from netllm_gym.testbed.store import write_record
-
-# Names of the browser player's own rules begin so, and these it has.
-OWN_RULE = "dash.js/"
-OWN_RULES = ("throughput", "bola", "dynamic", "l2a", "lolp")
 
 
 class Pool:
@@ -55,7 +52,7 @@ class Pool:
         The first decisions of an agent may compile its code or load its libraries.
         """
         for spec in specs:
-            if spec.name.startswith(OWN_RULE):
+            if own_rules.is_own(spec.name):
                 continue
             built = [self.take(spec) for _ in range(each)]
             for agent in built:
@@ -98,7 +95,7 @@ class Desk:
         name = plan.condition.name
         if name not in self.envs:
             self.envs[name] = plan.condition.recipe().make().unwrapped
-        agent = None if plan.spec.name.startswith(OWN_RULE) else self.pool.take(plan.spec)
+        agent = None if own_rules.is_own(plan.spec.name) else self.pool.take(plan.spec)
         session = Session(plan, self.envs[name], agent)
         facts = session.begin()
         self.sessions[key] = session

@@ -14,7 +14,7 @@ import httpx
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.testbed import store
-from netllm_gym.testbed.browser import page_url, rule_of
+from netllm_gym.testbed.browser import page_url
 from netllm_gym.testbed.clients import client_of
 from netllm_gym.testbed.machine import Machine
 from netllm_gym.testbed.player import play_alone
@@ -76,7 +76,7 @@ def serve(
                     policy.wait_until_ready()
                     say(f"{len(waiting)} sessions wait; on the other machine: netllm-gym testbed play {policy.url}")
                     for plan in waiting if client == "dash.js" else ():
-                        page = page_url(f"{content.url}/s/{plan.key}", f"{policy.url}/s/{plan.key}", rule_of(plan))
+                        page = page_url(f"{content.url}/s/{plan.key}", f"{policy.url}/s/{plan.key}", plan.spec.name)
                         say(f"{plan.condition.name} {plan.spec.label} {plan.trace.name}: open {page}")
                     while not until() and any(store.read_record(folder, plan) is None for plan in waiting):
                         time.sleep(POLL_S)

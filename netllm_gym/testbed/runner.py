@@ -18,12 +18,11 @@ from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.specs import AgentSpec, agent_specs, code_digest
 from netllm_gym.extras import require
-from netllm_gym.testbed import content, kernel, store, tools
+from netllm_gym.testbed import content, kernel, own_rules, store, tools
 from netllm_gym.testbed.clients import client_of
 from netllm_gym.testbed.link import Clock, LagMeter
 from netllm_gym.testbed.machine import Machine
 from netllm_gym.testbed.plan import Condition, SessionPlan, load_conditions, plan_sessions
-from netllm_gym.testbed.policy import OWN_RULE, OWN_RULES
 from netllm_gym.testbed.processes import Service, link_service, policy_service
 from netllm_gym.testbed.rescue import sent
 from netllm_gym.testbed.server import LinkPlan
@@ -80,17 +79,16 @@ def describe_agents(agents: Sequence[Any], setup: Setup) -> list[AgentSpec]:
     """
     specs = []
     for given in agents:
-        if isinstance(given, str) and given.startswith(OWN_RULE):
+        if isinstance(given, str) and own_rules.is_own(given):
             if setup.client != "dash.js":
                 raise ConfigError(f"{given} is a rule of the browser's player: add --client dash.js")
-            if (rule := given.removeprefix(OWN_RULE)) not in OWN_RULES:
-                raise ConfigError(f"dash.js has no rule {rule!r}; it has {', '.join(OWN_RULES)}")
+            own_rules.parse(given)
             specs.append(AgentSpec(given, given))
         else:
             specs.append(AgentSpec.of(given))
     specs = agent_specs(specs, (BASELINE, FLOOR))
     for spec in specs:
-        if not spec.name.startswith(OWN_RULE) and spec.build().privileged:
+        if not own_rules.is_own(spec.name) and spec.build().privileged:
             raise ConfigError(f"{spec.label} looks into the simulator; nobody can on a real network")
     return specs
 
@@ -213,8 +211,9 @@ def run(
 
     Args:
         agents: as of :func:`netllm_gym.evaluate`; with ``client="dash.js"`` also its own rules, ``dash.js/throughput``,
-            ``dash.js/bola``, ``dash.js/dynamic``, ``dash.js/l2a`` and ``dash.js/lolp``. The baseline
-            ``abr/robust-mpc`` and the lowest level (``abr/constant``) are added.
+            ``dash.js/bola``, ``dash.js/dynamic``, ``dash.js/l2a`` and ``dash.js/lolp``, each with dash.js's buffer
+            target or another (``dash.js/bola-60s``). The baseline ``abr/robust-mpc`` and the lowest level
+            (``abr/constant``) are added.
         conditions: names of :func:`netllm_gym.testbed.plan.list_conditions`; all by default.
         traces, videos, chunks: per condition, see :func:`netllm_gym.testbed.plan.load_conditions`.
         parallel: sessions at a time, each with a link of its own.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 
 from netllm_gym.errors import ConfigError, DatasetError, MissingExtraError, UnknownNameError
 from netllm_gym.evaluation import EvaluationResult
-from netllm_gym.testbed import kernel, list_conditions, runner, store, tools
+from netllm_gym.testbed import list_conditions, runner, store, tools
 from netllm_gym.testbed.comparison import compare
 from netllm_gym.testbed.plan import load_conditions
 
@@ -185,36 +184,3 @@ def test_few_recordings_are_played_from_several_places() -> None:
     assert len({trace.name for trace in again.traces}) == 200
     assert all(0 <= trace.start_s < trace.total_s for trace in again.traces)
     assert len({trace.group for trace in condition.traces}) == 3
-
-
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or not tools.shutil.which("tc") or not tools.shutil.which("ip"),
-    reason="namespaces need root and iproute2",
-)
-
-
-@needs_root
-def test_the_kernel_link_plays_and_cleans_up(ffmpeg, tmp_path: Path) -> None:
-    arguments = {**ARGUMENTS, "speed": 1.0, "traces": 1, "chunks": 3}
-    result = runner.run(["abr/constant"], link="kernel", out=tmp_path, progress=False, **arguments)["broadband"]
-    assert not result.frame["failed"].any(), result.frame["reason"].tolist()
-    assert not [name for name, owner in kernel._ours() if owner == os.getpid()]
-
-
-@needs_root
-def test_namespaces_go_when_their_testbed_is_killed() -> None:
-    code = (
-        "import time\nfrom netllm_gym.testbed import kernel\n"
-        "with kernel.pairs(2):\n    print('made', flush=True)\n    time.sleep(60)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "made\n"
-    mine = [name for name, owner in kernel._ours() if owner == process.pid]
-    assert len(mine) == 4
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and any((kernel.NETNS / name).exists() for name in mine):
-        time.sleep(0.1)
-    assert not any((kernel.NETNS / name).exists() for name in mine)

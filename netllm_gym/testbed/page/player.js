@@ -1,5 +1,5 @@
 // The browser's player: dash.js asks the policy server for each segment, or decides by one of its own rules.
-// The page's address says all: ?content=…&policy=…&rule=policy|throughput|bola|dynamic|l2a|lolp
+// The page's address says all: ?content=…&policy=…&rule=policy|throughput|bola|dynamic|l2a|lolp&buffer=SECONDS
 "use strict";
 
 const given = new URLSearchParams(location.search);
@@ -182,9 +182,9 @@ function settings() {
     buffer: { fastSwitchEnabled: false },
     retryAttempts: { MediaSegment: 0 },
   };
-  if (ruleName === "policy") {
-    // The simulator's cap; dash.js's own rules keep its own targets.
-    const target = facts.buffer_cap_s;
+  // For our agents the simulator's cap; dash.js's own rules keep its own targets unless another is asked for.
+  const target = ruleName === "policy" ? facts.buffer_cap_s : Number(given.get("buffer"));
+  if (target > 0) {
     Object.assign(streaming.buffer, {
       bufferTimeDefault: target, bufferTimeAtTopQuality: target, bufferTimeAtTopQualityLongForm: target,
     });
