@@ -157,9 +157,15 @@ def content_command(
     console.print(f"written: {content.build(load_video(video), say=_say).export(out)}", soft_wrap=True, markup=False)
 
 
-@app.command("fetch-player")
-def fetch_command() -> None:
-    """Bring dash.js with npm and keep it, checked by its digest."""
-    from netllm_gym.testbed import dashjs
+@app.command("setup")
+def setup_command(
+    timeout: Annotated[float, typer.Option(help="Seconds for apt's downloads.")] = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Bring ffmpeg, Chromium, npm and iproute2 by apt (root), and dash.js by npm; else say how to get them."""
+    from netllm_gym.errors import ConfigError
+    from netllm_gym.testbed import setup
 
-    console.print(f"dash.js {dashjs.VERSION}: {dashjs.bring(_say)}", soft_wrap=True, markup=False)
+    emit(setup.setup(_say, timeout), as_json)
+    if reason := setup.browser_ready():
+        raise ConfigError(f"no dash.js here: {reason}")

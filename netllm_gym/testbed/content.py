@@ -123,7 +123,8 @@ def _encode(video: VideoManifest, level: int, quality: tuple[int, int, int], tar
         "-video_track_timescale", "12000", "-f", "mp4", str(target),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode:
+    # On a full disk ffmpeg says so and ends with 0.
+    if done.returncode or done.stderr.strip():
         reason = " ".join(done.stderr.split())[-200:] or f"exit code {done.returncode}"
         raise ConfigError(f"ffmpeg could not encode level {level} of {video.name}: {reason}")
 

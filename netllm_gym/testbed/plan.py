@@ -31,6 +31,7 @@ class Condition:
         video: what is streamed.
         rtt_s: from a request to its first byte.
         note: one line.
+        source: digest of the whole set that the excerpts are from.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Condition:
     video: VideoManifest
     rtt_s: float
     note: str
+    source: str = ""
 
     @property
     def kwargs(self) -> dict[str, Any]:
@@ -108,6 +110,11 @@ def _naming(words: Sequence[str]) -> Callable[[NetworkTrace], bool]:
     return lambda trace: any(word in trace.name for word in words)
 
 
+def _carrying(mbps: float) -> Callable[[NetworkTrace], bool]:
+    """Choose traces that carry at least `mbps` in the mean."""
+    return lambda trace: trace.mean_mbps >= mbps
+
+
 def load_conditions(
     names: Sequence[str] = (), profile: str = "paper", traces: int = 8, videos: int = 1, chunks: int | None = None
 ) -> list[Condition]:
@@ -137,15 +144,18 @@ def load_conditions(
             raise UnknownNameError(f"profile of {name}", profile, profiles)
         told = profiles[profile]
         members: TraceSet[NetworkTrace] = trace_room.load(told["traces"], told.get("split", "test"))
+        source = members.digest
         if words := told.get("only"):
             members = members.filter(_naming(words))
+        if least := told.get("mean_mbps"):
+            members = members.filter(_carrying(least))
         chosen = excerpts(members, traces)
         if videos > len(told["videos"]):
             raise ConfigError(f"{name} has {len(told['videos'])} videos in profile {profile}, {videos} were asked for")
         for number, video in enumerate(told["videos"][:videos], start=1):
             label = name if number == 1 else f"{name}-{number}"
             manifest = _shortened(_video(video), chunks)
-            found.append(Condition(label, name, profile, chosen, manifest, entry["rtt_s"], entry["note"]))
+            found.append(Condition(label, name, profile, chosen, manifest, entry["rtt_s"], entry["note"], source))
     return found
 
 

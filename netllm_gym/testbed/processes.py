@@ -137,6 +137,10 @@ class Service:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self.process.is_alive()
+
     def stop(self) -> None:
         """End it, by force if it does not listen."""
         self._pipe.close()
@@ -167,6 +171,7 @@ def policy_service(
     made: Sequence[kernel.Pair] = (),
     folder: Path | None = None,
     content_port: int = 0,
+    client: str = "python",
 ) -> Service:
     """Start the policy server with `copies` of every agent; it also listens in the clients' namespaces, off the link.
 
@@ -176,4 +181,4 @@ def policy_service(
     from netllm_gym.testbed import policy
 
     inside = [(pair.client, "127.0.0.1", kernel.PORT) for pair in made]
-    return Service("policy", policy.application, (plans, copies, folder, content_port), host, port, inside)
+    return Service("policy", policy.application, (plans, copies, folder, content_port, client), host, port, inside)

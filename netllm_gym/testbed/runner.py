@@ -163,7 +163,14 @@ async def _play_all(
     parallel: int,
     keep: Callable[[SessionPlan, dict[str, Any]], None],
 ) -> dict[str, float]:
-    """Play `plans`, `parallel` at a time; return how late this process's own event loop woke up."""
+    """Play `plans`, `parallel` at a time; return how late this process's own event loop woke up.
+
+    When a server dies, the episodes that are being played end (at the lowest level, or at once) and are kept as failed;
+    the others are not begun.
+
+    Raises:
+        ConfigError: a server died.
+    """
     meter = LagMeter()
     measuring = asyncio.create_task(meter.run())
     gate = asyncio.Semaphore(parallel)
@@ -172,6 +179,8 @@ async def _play_all(
     async def one(plan: SessionPlan) -> None:
         nonlocal begun
         async with gate:
+            if not all(service.alive() for service in services):
+                return
             begun += 1
             if begun <= parallel:
                 await asyncio.sleep(begun * STAGGER_S)
@@ -187,6 +196,12 @@ async def _play_all(
         raise failures.exceptions[0] from None
     finally:
         measuring.cancel()
+    for service in services:
+        if not service.alive():
+            raise ConfigError(
+                f"the {service.name} server died: the episodes that it was serving are kept as failed; "
+                "the same command plays the others, --retry-failed those too"
+            )
     return meter.summary()
 
 
@@ -248,6 +263,7 @@ def run(
         waiting = [plan for plan in plans if plan.key not in records]
         machine = Machine.load(folder / "machine.json")
         if waiting:
+            store.note_looks(waiting)
             machine.add(_run(waiting, game, parallel, folder, records, say, progress))
             machine.save(folder / "machine.json")
         say(
@@ -305,10 +321,11 @@ def _run(
                 bar.update(task, advance=1, description=f"{plan.condition.name} {plan.spec.label}")
 
             own = asyncio.run(_play_all(waiting, client, (services[0], services[1]), parallel, keep))
-        return {"player": own, **{service.name: _lag(service) for service in services}}
+        return {"player": own, **{service.name: lag_of(service) for service in services}}
 
 
-def _lag(service: Service) -> dict[str, float]:
+def lag_of(service: Service) -> dict[str, float]:
+    """How late a server's event loop woke up; empty when it does not answer."""
     try:
         lag: dict[str, float] = httpx.get(f"{service.url}/metrics", trust_env=False).json()["lag"]
         return lag

@@ -15,6 +15,7 @@ import pandas as pd
 
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.evaluation import provenance
+from netllm_gym.evaluation.looks import count_looks, note_look
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.rollout import metric_of, terms_of
 from netllm_gym.evaluation.specs import AgentSpec, canonical
@@ -44,6 +45,20 @@ def alone_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def note_looks(plans: Sequence[SessionPlan]) -> None:
+    """Count one more look at every test set that `plans` are played on, as an evaluation does.
+
+    Called before anything is played: a run that is killed has looked too. Excerpts count for the whole set.
+    """
+    agents: dict[tuple[str, str], set[str]] = {}
+    for plan in plans:
+        traces, source = plan.condition.traces, plan.condition.source
+        if traces.split == "test" and source:
+            agents.setdefault((source, traces.name), set()).add(plan.spec.label)
+    for (source, name), labels in agents.items():
+        note_look(source, name, sorted(labels))
 
 
 def path_of(folder: Path, plan: SessionPlan) -> Path:
@@ -118,7 +133,7 @@ def result_of(
         "terms": terms_of(env),
         "seed": told["seed"],
         "episodes": len(traces),
-        "test_looks": None,
+        "test_looks": count_looks(condition.source) if traces.split == "test" and condition.source else None,
         "testbed": {**told, "condition": condition.name, "note": condition.note},
         **provenance.record(told),
         "call": f"netllm_gym.testbed.run({', '.join(f'{key}={value!r}' for key, value in told['call'].items())})",

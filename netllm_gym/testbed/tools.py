@@ -11,7 +11,7 @@ from netllm_gym.errors import ConfigError
 
 FFMPEG = "ffmpeg is missing: apt install ffmpeg, or pip install 'netllm-gym[testbed]', whose imageio-ffmpeg brings one"
 CHROMIUM = "Chromium is missing: apt install chromium (or set NETLLM_GYM_CHROMIUM to its path)"
-NPM = "npm is missing: apt install npm (it brings the dash.js player once)"
+NPM = "npm is missing: apt install npm (node comes with it; it brings the dash.js player once)"
 ROOT = "the kernel link needs Linux, root and iproute2: run as root and apt install iproute2, or use --link embedded"
 
 
@@ -77,6 +77,10 @@ def survey() -> list[dict[str, str]]:
         except ConfigError as error:
             value = f"missing: {error}"
         rows.append({"what": what, "value": value, "needed by": "testbed"})
+    from netllm_gym.testbed import dashjs  # which needs this module
+
+    value = str(dashjs.path()) if dashjs.present() else "missing: netllm-gym testbed setup (npm brings it once)"
+    rows.append({"what": "dash.js", "value": value, "needed by": "testbed --client dash.js"})
     try:
         need_kernel()
         value = "yes"

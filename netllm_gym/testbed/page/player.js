@@ -148,12 +148,12 @@ function finish() {
     stalls: outcome.stalls,
     player_kbps: Number.isFinite(estimate) ? estimate : 0,
   };
-  if (!outcome.reason) {
-    try {
-      outcome.record = post("finish", { last, extra });
-    } catch (error) {
-      outcome.reason = error.message;
-    }
+  // After a failure the server is told everything once more: an agent may have failed on a server that lives.
+  const failed = outcome.reason !== "";
+  try {
+    outcome.record = post("finish", failed ? { segments: outcome.segments, reason: outcome.reason, extra } : { last, extra });
+  } catch (error) {
+    outcome.reason = outcome.reason || error.message;
   }
   outcome.done = true;
 }
