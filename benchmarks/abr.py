@@ -242,6 +242,10 @@ def main() -> None:
         return len(levels)
 
     batch.reset(seed=0)
+    silent = gym.make_vec(
+        "netllm_gym/ABR-v0", options.envs, vectorization_mode="vector_entry_point", tell=False, **kwargs
+    )
+    silent.reset(seed=0)
     plain = gym.make_vec(
         "netllm_gym/ABR-v0", options.envs, vectorization_mode="vector_entry_point", backend="numpy", **kwargs
     )
@@ -301,6 +305,7 @@ def main() -> None:
     works: dict[str, Work] = {
         "single env, Gymnasium step": play_single,
         "batched env, Gymnasium step": steps_of(batch),
+        "batched env, step without infos": steps_of(silent),
         "batched env on NumPy, step": steps_of(plain),
         "batched env, table of levels": roll(table),
         "batched env, compiled rule": roll(buffer_rule),
@@ -335,6 +340,7 @@ def main() -> None:
         ("batched env on NumPy, step", "OptiVerse", None),
         ("batched env, table of levels", "OptiVerse", 200),
         ("batched env, Gymnasium step", "SABR", 7),
+        ("batched env, step without infos", "SABR", 7),
         ("batched env, table of levels", "SABR", 7),
         ("batched env, compiled rule", "SABR", 7),
         ("RobustMPC, one at a time", "Genet MPC", 20),

@@ -4,7 +4,6 @@ python benchmarks/viewport.py table            all agents on the four published 
 python benchmarks/viewport.py crowd            with and without the crowd's heatmap (canonical angles)
 python benchmarks/viewport.py motion           error by how far the head went
 python benchmarks/viewport.py canonical        canonical angles: great circle and tiles
-python benchmarks/viewport.py ship AGENT READING   train gru or track on published or canonical angles, keep the weights
 python benchmarks/viewport.py losses OUT       the language model under either loss, a short training each, on valid
 python benchmarks/viewport.py speed            windows/s, with refits as the peer
 
@@ -27,6 +26,7 @@ from netllm_gym.agents.viewport.rules import LinearL1, Ridge
 from netllm_gym.envs.viewport.metrics import interval, mae_published, score
 from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import SETTINGS, WindowProtocol, Windows, cut
+from netllm_gym.files import cache_dir
 from netllm_gym.play import Play
 
 JIN = "viewport/jin2022"
@@ -46,11 +46,17 @@ def _trained_on(reading: str) -> str:
     return JIN + ("/as-published" if reading == "published" else "")
 
 
-def network(name: str, reading: str, seed: int = 0) -> Any:
-    """A GRU or TRACK for one reading of Jin2022: shipped, from the cache, or trained now."""
-    agent: Any = make_agent(f"viewport/{name}", seed=seed)
-    agent.fit(_trained_on(reading))
-    return agent
+def network(name: str, reading: str, seed: int = 0, image: bool = False) -> Any:
+    """A GRU or TRACK for one reading of Jin2022: from the zoo, or trained once and kept in the cache."""
+    if seed == 0 and not image:
+        agent: Any = make_agent(f"viewport/{name}")
+        agent.use(reading)
+        return agent
+    folder = cache_dir() / "benchmarks" / f"viewport-{name}-{reading}-{seed}{'-image' if image else ''}"
+    if not (folder / "agent.json").is_file():
+        options = {"traces": _trained_on(reading), **({"image": True} if image else {})}
+        train(f"viewport-{name}", out=folder, seed=seed, options=options)
+    return make_agent(folder)
 
 
 def predictors(reading: str, history: int, future: int) -> dict[str, list[Any]]:
@@ -102,9 +108,8 @@ def table() -> None:
 
 def crowd() -> None:
     """The crowd's heatmap: who sees it, and who does not, on the same windows of canonical angles (2 s to 4 s)."""
-    agents: dict[str, Any] = {
-        name: make_agent(f"viewport/{name}") for name in ("hold-last", "gru", "crowd-knn", "track")
-    }
+    agents: dict[str, Any] = {name: make_agent(f"viewport/{name}") for name in ("hold-last", "gru", "crowd-knn")}
+    agents["track"] = network("track", "canonical", image=True)
     others = {key: agent for key, agent in agents.items() if key != "hold-last"}
     blind = network("track", "canonical")
     for name in ("default", "unseen2"):
@@ -164,13 +169,6 @@ def canonical() -> None:
             print(f"{name} {agent:32s} great circle {f['great_circle_deg']} {tiles}", flush=True)
 
 
-def ship(name: str, reading: str) -> None:
-    """Train what the package ships and write its weights."""
-    agent: Any = make_agent(f"viewport/{name}")
-    agent.report = lambda epoch, error: print(f"epoch {epoch + 1}: {error:.3f}° on valid", flush=True)
-    print(agent.ship(_trained_on(reading)))
-
-
 def losses(out: str) -> None:
     """The published error on the validation part of Jin2022 after a short training under either loss."""
     windows = cut(tuple(traces.load(JIN + "/as-published", "valid")), WindowProtocol())
@@ -213,5 +211,5 @@ def _refit(history: np.ndarray, future: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    commands = {f.__name__: f for f in (table, crowd, motion, canonical, ship, losses, speed)}
+    commands = {f.__name__: f for f in (table, crowd, motion, canonical, losses, speed)}
     commands[sys.argv[1] if len(sys.argv) > 1 else "speed"](*sys.argv[2:])

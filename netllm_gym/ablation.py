@@ -21,7 +21,7 @@ import pandas as pd
 from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.datasets.store import load_experience
 from netllm_gym.errors import ConfigError, UnknownNameError
-from netllm_gym.files import atomic_path, digest, write_json, write_text
+from netllm_gym.files import atomic_path, digest, one_writer, sweep, write_json, write_text
 
 DATA_SHARE = "data_share"
 
@@ -159,6 +159,7 @@ def take_share(experience: Experience, share: float) -> Experience:
     return replace(experience, episodes=episodes, digest=f"{experience.digest}*{share:g}")
 
 
+@one_writer("out", "the ablation in")
 def ablate(
     grid: Grid, out: str | Path, workers: int = 1, say: Callable[[str], None] = print
 ) -> tuple[pd.DataFrame, Path]:
@@ -177,6 +178,7 @@ def ablate(
     from netllm_gym.evaluation import evaluate
 
     folder = Path(out)
+    sweep(folder)
     experience = merge([load_experience(name) for name in grid.train])
     valid = merge([load_experience(name) for name in grid.valid])
     recipes = cells(grid)
@@ -184,7 +186,8 @@ def ablate(
     costs: dict[str, dict[str, float]] = {}
     spent: dict[str, float] = {}  # seconds of training, all seeds
     total = len(recipes) * len(grid.seeds)
-    for number, (cell, seed) in enumerate(itertools.product(recipes, grid.seeds), 1):
+    # Seed by seed: an ablation that is stopped early has whole comparisons of fewer seeds.
+    for number, (seed, cell) in enumerate(itertools.product(grid.seeds, recipes), 1):
         config, data = cell.configs[seed], take_share(experience, cell.share)
         about = {"config": config.to_json(), "data": data.digest, "valid": valid.digest, "minutes": grid.minutes}
         place = folder / "cells" / digest([json.dumps(about, sort_keys=True).encode()])[:16]

@@ -8,21 +8,26 @@ such before anything in it is believed. :func:`watch` lets a test stop the proce
 from __future__ import annotations
 
 import errno
+import functools
 import glob
 import hashlib
+import inspect
 import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import platformdirs
 
 from netllm_gym.errors import ConfigError, DamagedError, StorageError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 SEAL = b"\nnetllm_gym seal sha256:"  # followed by 64 hexadecimal digits
 _SEAL_BYTES = len(SEAL) + 64
@@ -55,8 +60,10 @@ def storage(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) or "errno = 28" in str(error):  # so HDF5 says it
             raise StorageError(f"{path}: the disk is full; make room and run the same command again") from None
+        if error.errno == errno.EFBIG:
+            raise StorageError(f"{path}: files may not grow so large here (ulimit -f); choose another folder") from None
         if error.errno in (
             errno.EACCES,
             errno.EROFS,
@@ -259,19 +266,68 @@ def lock(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
         folder: what is locked; the lock is a file beside it.
         what: for the message.
 
+    The lock's file goes with the lock; what a killed process leaves of it bars nobody.
+
     Raises:
         ConfigError: another process holds it.
         StorageError: the lock cannot be made.
     """
-    folder = Path(folder)
+    folder = Path(os.path.abspath(folder))  # "." has no name to put the lock beside
     path = folder.parent / f".{folder.name}.lock"
-    with storage(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = path.open("a+")
-    with handle:
-        if not _try_lock(handle.fileno()):
-            raise ConfigError(f"{what} is being written by another process; wait for it, or choose another name")
-        yield
+    made = [parent for parent in path.parents if not parent.exists()]
+    while True:
+        with storage(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = path.open("a+")
+        with handle:
+            if not _try_lock(handle.fileno()):
+                raise ConfigError(f"{what} is being written by another process; wait for it, or choose another name")
+            if not _same(handle.fileno(), path):
+                continue  # its last holder removed it meanwhile
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+                with suppress(OSError):  # what was made for the lock alone goes with it
+                    for parent in made:
+                        parent.rmdir()
+            return
+
+
+def one_writer(argument: str, what: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function hold the lock of the folder that one of its arguments names, if it names any.
+
+    Only the first process of a distributed training locks: the others write for it.
+
+    Args:
+        argument: name of the argument.
+        what: for the message, before the folder.
+    """
+
+    def around(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            folder = bound.arguments[argument]
+            if folder is None or not str(folder) or os.environ.get("RANK", "0") != "0":
+                return function(*args, **kwargs)
+            with lock(folder, f"{what} {folder}"):
+                return function(*args, **kwargs)
+
+        return alone
+
+    return around
+
+
+def _same(descriptor: int, path: Path) -> bool:
+    """Whether an open file still lies at `path`."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -23,7 +23,7 @@ from netllm_gym.evaluation.heatmap import heatmap
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.runner import evaluate
 from netllm_gym.evaluation.settings import Setting, load_families
-from netllm_gym.files import atomic_path, write_text
+from netllm_gym.files import atomic_path, one_writer, sweep, write_text
 
 SHARED = "*"
 
@@ -70,6 +70,7 @@ class Matrix:
         return "\n".join(lines) + "\n"
 
 
+@one_writer("out", "the matrix in")
 def evaluate_matrix(
     task: str = "abr",
     agents: Sequence[str | Mapping[str, Any]] = (),
@@ -107,6 +108,7 @@ def evaluate_matrix(
         ConfigError: nothing to play.
     """
     out, settings = Path(out), load_families(task, profile)
+    sweep(out)
     if families:
         first = next(iter(settings.values()))
         settings = {name: replace(first, kwargs={**first.kwargs, "traces": name}) for name in families}

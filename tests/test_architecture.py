@@ -21,7 +21,7 @@ ORDER = (
     ("datasets",),
     ("agents.abr", "agents.viewport", "agents.cluster", "agents.offline", "agents.llm", "agents.anything",
      "agents.run_state"),
-    ("evaluation", "wrappers"),
+    ("evaluation", "wrappers", "sb3"),
     ("recipes",),
     ("training", "quickstart", "showcase", "ablation", "reproduce", "matrix"),
     ("testbed",),

@@ -6,16 +6,15 @@ any clean-up, at the k-th boundary, for every k there is; a second child runs th
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
 
 from netllm_gym import files
+from tests.killing import LESSONS_AT, LESSONS_OF, NEEDS, TRAININGS, Run, Server, check, check_chain, child, fetch
 
 PRELOADED = ("minari", "pandas", "netllm_gym.evaluation.runner", "netllm_gym.datasets.collect", "netllm_gym.agents.abr")
 KWARGS = {"traces": "abr/synthetic", "split": "train"}
@@ -49,124 +48,79 @@ def importing(root: Path) -> str:
     return " ".join(traces.load("user/mine", split).digest for split in ("train", "test"))
 
 
-def fetching(root: Path) -> str:
-    from netllm_gym import traces
-
-    traces.fetch("abr/mahimahi-cellular")
-    traces.fetch("video/envivio-dash3")
-    return traces.load("abr/mahimahi-cellular", "all").digest + traces.load_video("envivio-dash3").digest
-
-
-def training(root: Path) -> str:
-    """Adam on a small network, its state stored after every step, and a checkpoint at the end: what recipes do."""
-    import torch
-    from safetensors.torch import save_file
-
-    from netllm_gym.agents import run_state
-    from netllm_gym.agents.checkpoint import write_checkpoint
-
-    torch.manual_seed(0)
-    network = torch.nn.Linear(3, 2)
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.1)
-    config, step = {"lr": 0.1}, 0
-    run = root / "run"
-    if run_state.stored(run):
-        networks, about = run_state.resume(run, config, ("net",), optimiser)
-        network.load_state_dict(networks["net"])
-        step = about["step"]
-    while step < 3:
-        optimiser.zero_grad()
-        network(torch.full((1, 3), float(step))).square().sum().backward()
-        optimiser.step()
-        step += 1
-        about = {"config": config, "step": step}
-        run_state.store(run, {"net": network.state_dict()}, optimiser, about, {"step": step})
-    for _ in range(2):  # the second replaces the first
-        description = {"kind": "regret-mlp", "env_id": "netllm_gym/ABR-v0", "config": {}}
-        write_checkpoint(
-            root / "agent", description, lambda folder: save_file(network.state_dict(), folder / "w.safetensors")
-        )
-    kept = [*sorted((root / "agent").iterdir()), run / "log.jsonl", *sorted(run.glob("*.safetensors"))]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in kept)).hexdigest() + str(len(kept))
-
-
-def child(job: Callable[[Path], str], root: Path, stop_at: int | None) -> tuple[int, str, int]:
-    """Run a job in a forked process that dies at boundary `stop_at`; return its status, result and boundaries."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(read)
-        os.environ |= {"NETLLM_GYM_CACHE": str(root / "cache"), "MINARI_DATASETS_PATH": str(root / "minari")}
-        count = 0
-
-        def watch(moment: str, path: Path) -> None:
-            nonlocal count
-            if count == stop_at:
-                os._exit(9)  # as SIGKILL: no clean-up runs
-            count += 1
-
-        files.watch(watch)
-        try:
-            answer = json.dumps([job(root), count])
-        except BaseException as error:
-            answer = json.dumps([f"{type(error).__name__}: {error}", -1])
-        os.write(write, answer.encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        text = pipe.read()
-    _, status = os.waitpid(pid, 0)
-    result, count = json.loads(text) if text else ("", 0)
-    return os.waitstatus_to_exitcode(status), result, count
-
-
-def leftovers(root: Path) -> list[str]:
-    return [
-        str(path.relative_to(root))
-        for path in root.rglob("*")
-        if path.name.startswith((".nlg-", ".new-")) or (path.parent.name == ".partial" and path.is_dir())
-    ]
-
-
-def check(job: Callable[[Path], str], tmp_path: Path, least: int) -> None:
+def forked(job: Callable[[Path], str]) -> Run:
     for module in PRELOADED:  # once, not in every child
         importlib.import_module(module)
-    (tmp_path / "whole").mkdir()
-    status, expected, boundaries = child(job, tmp_path / "whole", None)
-    assert status == 0 and boundaries >= least, expected
-    for stop in range(boundaries):
-        root = tmp_path / f"stop{stop}"
-        root.mkdir()
-        assert child(job, root, stop)[0] == 9
-        status, found, _ = child(job, root, None)
-        assert (status, found) == (0, expected), f"after a death at boundary {stop}"
-        if job is not fetching:  # the cache is swept when a day has passed
-            assert leftovers(root) == [], f"after a death at boundary {stop}"
+
+    def run(root: Path, stop_at: int | None, before: Collection[str] | None) -> tuple[int, str, list[str]]:
+        root.mkdir(parents=True, exist_ok=True)
+        return child(job, root, stop_at, None, before)
+
+    return run
 
 
 def test_collect(tmp_path) -> None:
-    check(collecting, tmp_path, 9)
+    check(forked(collecting), tmp_path, 9)
 
 
 def test_evaluate(tmp_path) -> None:
-    check(evaluating, tmp_path, 9)
+    check(forked(evaluating), tmp_path, 9)
 
 
 def test_import(tmp_path) -> None:
-    check(importing, tmp_path, 6)
+    check(forked(importing), tmp_path, 6)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory) -> Iterator[Server]:
+    """A process with everything loaded; its jobs share a cache and the lessons that some learn from."""
+    pytest.importorskip("torch")
+    shared = tmp_path_factory.mktemp("shared")
+    found = Server(NETLLM_GYM_CACHE=os.environ["NETLLM_GYM_CACHE"], MINARI_DATASETS_PATH=str(shared))
+    status, name, _ = found.job("lessons")(shared, None, None)
+    assert (status, name) == (0, LESSONS_OF)
+    # From here on each job keeps datasets of its own below its folder, except that it finds the lessons.
+    found.own = {"NETLLM_GYM_CACHE": os.environ["NETLLM_GYM_CACHE"], LESSONS_AT: str(shared)}
+    yield found
+    found.close()
+
+
+FAST = ("regret-mlp",)
+
+
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(r, marks=() if r in FAST else pytest.mark.slow) for r in TRAININGS if r not in NEEDS]
+)
+def test_train(server, tmp_path, recipe) -> None:
+    if recipe in ("bc", "bcq", "cql", "decision-transformer", "cluster-cql"):
+        pytest.importorskip("d3rlpy")
+    check(server.job(f"train {recipe}"), tmp_path, 3)
+
+
+def test_a_training_that_dies_at_every_boundary(server, tmp_path) -> None:
+    check_chain(server.job("train cluster-decima"), tmp_path, 15)
 
 
 @pytest.mark.slow
-def test_train(tmp_path) -> None:
-    pytest.importorskip("torch")
-    pytest.importorskip("safetensors.torch")
-    check(training, tmp_path, 20)
+@pytest.mark.realdata
+@pytest.mark.parametrize("recipe", NEEDS)
+def test_train_on_public_traces(server, tmp_path, fcc_hsdpa, recipe) -> None:
+    from netllm_gym import traces
+
+    for name in NEEDS[recipe]:
+        traces.fetch(name)
+    check(server.job(f"train {recipe}"), tmp_path, 3)
+
+
+@pytest.mark.slow
+def test_reproduce(server, tmp_path) -> None:
+    check_chain(server.job("reproduce"), tmp_path, 60)
 
 
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_fetch(tmp_path, fcc_hsdpa) -> None:
-    check(fetching, tmp_path, 6)
+    check(forked(fetch), tmp_path, 6, swept=False)  # the cache is swept when a day has passed
 
 
 def test_two_writers_of_one_dataset_are_told_apart(tmp_path) -> None:
@@ -185,6 +139,42 @@ def test_two_writers_of_one_dataset_are_told_apart(tmp_path) -> None:
         assert b"another process" in os.read(read, 200)
     with files.lock(tmp_path / "a", "dataset a"):
         pass
+    assert list(tmp_path.iterdir()) == []  # the lock goes with its holder
+    (tmp_path / ".a.lock").write_text("")  # and what a killed one leaves bars nobody
+    with files.lock(tmp_path / "a", "dataset a"):
+        pass
+
+
+def test_two_processes_with_one_output_folder_are_one_line(tmp_path, capsys, monkeypatch) -> None:
+    from netllm_gym.cli.app import main
+
+    commands = {
+        "evaluate": ["evaluate", "--agent", "abr/bba", "--agent", "abr/rate-based", "--episodes", "1", "--out"],
+        "train": ["train", "viewport-crowd", "--out"],
+        "reproduce": ["reproduce", "--profile", "embedded", "--episodes", "1", "--out"],
+        "matrix": ["matrix", "--agent", "abr/bba", "--out"],
+    }
+    with files.lock(tmp_path / "out", "another"):
+        for words in commands.values():
+            monkeypatch.setattr("sys.argv", ["netllm-gym", *words, str(tmp_path / "out")])
+            with pytest.raises(SystemExit) as stop:
+                main()
+            assert stop.value.code == 2
+            message = capsys.readouterr().err.strip()
+            assert "is being written by another process" in message.replace("\n", " ") and "Traceback" not in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_dead_writers_left_is_swept_at_the_start(tmp_path) -> None:
+    from netllm_gym import evaluate
+
+    (tmp_path / "out").mkdir()
+    host = files._own().removeprefix(files._TEMPORARY).partition("-")[0]
+    rests = [tmp_path / "out" / f"{files._TEMPORARY}{host}-{2**22 + 1}-{name}" for name in ("a.json", "b.html")]
+    for rest in rests:
+        rest.write_text("half of it")
+    evaluate(agents=["abr/bba"], episodes=1, out=tmp_path / "out", progress=False)
+    assert not any(rest.exists() for rest in rests)
 
 
 def test_a_full_disk_and_a_folder_that_cannot_be_written_are_one_line(tmp_path, monkeypatch) -> None:

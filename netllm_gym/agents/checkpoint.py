@@ -1,25 +1,32 @@
-"""Checkpoint folders: ``agent.json`` says what it is, safetensors hold the weights, nothing is ever unpickled.
+"""Checkpoint folders: the one writer and the one reader of every trained agent.
 
-A kind of agent brings two functions, one that fills a folder and one that rebuilds the agent from it; they are
-listed in :data:`LOADERS` as ``module:function`` so that reading one kind never imports another's libraries.
+``agent.json`` says what the agent is and holds the digest of each weights file, safetensors hold the weights, and
+``README.md`` is the card. Nothing is ever unpickled. A kind of agent brings two functions: one that describes it and
+hands its weights over, one that rebuilds it. The second is listed in :data:`LOADERS` as ``module:function``, so that
+reading one kind never imports another's libraries.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from netllm_gym.agents.base import Agent
-from netllm_gym.errors import CheckpointError
+from netllm_gym.errors import CheckpointError, NetLLMGymError
 from netllm_gym.extras import guarded
-from netllm_gym.files import atomic_folder
+from netllm_gym.files import atomic_folder, write_text
 from netllm_gym.plugins import call
 from netllm_gym.versions import VERSION
 
 FORMAT = 1
+DESCRIPTION = "agent.json"
+WEIGHTS = "weights.safetensors"
+CARD = "README.md"
 LOADERS = {
     "llm": "netllm_gym.agents.llm.storage:load",
     "generalist": "netllm_gym.agents.llm.generalist_storage:load_generalist",
@@ -30,41 +37,134 @@ LOADERS = {
     "abr-rows": "netllm_gym.agents.abr.row_agent:load",
     "decima": "netllm_gym.agents.cluster.decima:load",
     "crowd": "netllm_gym.agents.viewport.crowd:load",
+    "viewport-network": "netllm_gym.agents.viewport.recurrent:load",
 }
 
 
-def write_checkpoint(folder: str | Path, description: dict[str, Any], fill: Callable[[Path], None]) -> Path:
+def write_checkpoint(
+    folder: str | Path,
+    description: Mapping[str, Any],
+    fill: Callable[[Path], None] | None = None,
+    *,
+    weights: Mapping[str, Any] | None = None,
+    card: str = "",
+) -> Path:
     """Write a checkpoint that appears whole or not at all, replacing an earlier checkpoint of that name.
 
     Args:
         folder: where.
-        description: becomes ``agent.json``; needs ``kind``.
-        fill: writes every other file into the temporary folder it is given.
+        description: becomes ``agent.json``; needs ``kind``, ``env_id`` and ``config``.
+        fill: writes further files into the temporary folder it is given.
+        weights: arrays or tensors by name, for ``weights.safetensors``.
+        card: text of ``README.md``.
 
     Raises:
         CheckpointError: the folder exists and is no checkpoint (it is left alone).
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / "agent.json").is_file() and any(folder.iterdir()):
+    if folder.exists() and not (folder / DESCRIPTION).is_file() and any(folder.iterdir()):
         raise CheckpointError(f"{folder} exists and is not a checkpoint; choose another folder")
     with atomic_folder(folder) as temporary:
-        about = {"format": FORMAT, "netllm_gym": VERSION, **description}
-        # A line a key: the bounds of a space can be thousands of numbers.
-        lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in about.items())
-        (temporary / "agent.json").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
-        fill(temporary)
+        if weights is not None:
+            write_weights(temporary / WEIGHTS, weights)
+        if card:
+            (temporary / CARD).write_text(card, encoding="utf-8")
+        if fill is not None:
+            fill(temporary)
+        digests = {path.name: _digest(path) for path in sorted(temporary.glob("*.safetensors"))}
+        rewrite_description(temporary, {"format": FORMAT, "netllm_gym": VERSION, **description, "sha256": digests})
     return folder
+
+
+def rewrite_description(folder: Path, description: Mapping[str, Any]) -> None:
+    """Write ``agent.json``, a line a key: the bounds of a space can be thousands of numbers."""
+    lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in description.items())
+    write_text(folder / DESCRIPTION, f"{{\n{lines}\n}}\n")
+
+
+def write_weights(path: Path, weights: Mapping[str, Any]) -> None:
+    """Write arrays, or torch's tensors, as safetensors."""
+    values = dict(sorted(weights.items()))
+    if all(type(value).__module__ == "numpy" for value in values.values()):
+        from safetensors.numpy import save_file
+
+        save_file(values, path)
+    else:
+        from safetensors.torch import save_file as save_tensors
+
+        save_tensors({key: value.detach().cpu().contiguous().clone() for key, value in values.items()}, path)
+
+
+def read_weights(folder: Path, name: str = WEIGHTS, torch: bool = False) -> dict[str, Any]:
+    """Read a weights file of a checkpoint as NumPy's arrays, or as torch's tensors.
+
+    Raises:
+        CheckpointError: it is missing or broken.
+    """
+    from safetensors import SafetensorError
+
+    path = folder / name
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    reader: Any = importlib.import_module(f"safetensors.{'torch' if torch else 'numpy'}")
+    try:
+        return dict(reader.load_file(path))
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file ({_reason(error)})") from None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+@contextmanager
+def rebuilding(folder: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while an agent is built from its description and weights into one line.
+
+    Raises:
+        CheckpointError: the weights do not fit ``agent.json``, or it does not describe an agent.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (
+        NetLLMGymError, OSError, ValueError, LookupError, TypeError, RuntimeError, AttributeError, AssertionError,
+        ArithmeticError,
+    ) as error:  # fmt: skip
+        if isinstance(error, NetLLMGymError) and not isinstance(error, ValueError):
+            raise  # an extra that is missing, say: no fault of the folder
+        raise CheckpointError(f"{folder}: the weights do not fit {DESCRIPTION} ({_reason(error)})") from None
+
+
+def space_to_json(space: Any) -> Any:
+    """Return a Gymnasium space as what JSON can hold (Minari's form)."""
+    from minari.serialization import serialize_space
+
+    return json.loads(serialize_space(space))
+
+
+def space_of_json(value: Any) -> Any:
+    """Return the space that :func:`space_to_json` wrote; any exception may come from a broken one."""
+    from minari.serialization import deserialize_space
+
+    return deserialize_space(json.dumps(value))
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:
     """Read and check ``agent.json``.
 
     Raises:
-        CheckpointError: missing, broken, of another format, or of a kind not known here.
+        CheckpointError: missing, broken, of another format, of a kind not known here, or beside other weights than
+            those it was written with.
     """
-    path = Path(folder) / "agent.json"
+    path = Path(folder) / DESCRIPTION
     if not path.is_file():
-        raise CheckpointError(f"{folder} is not a checkpoint: it has no agent.json")
+        raise CheckpointError(f"{folder} is not a checkpoint: it has no {DESCRIPTION}")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -78,6 +178,15 @@ def read_description(folder: str | Path) -> dict[str, Any]:
             raise CheckpointError(f"{path}: {key!r} is missing or not a {kind.__name__}")
     if about["kind"] not in LOADERS:
         raise CheckpointError(f"{path}: kind {about['kind']!r} is not known; known: {', '.join(sorted(LOADERS))}")
+    digests = about.get("sha256", {})  # none in the checkpoints of the first releases
+    if not isinstance(digests, dict):
+        raise CheckpointError(f"{path}: 'sha256' is not an object")
+    for name, digest in digests.items():
+        weights = path.parent / Path(name).name
+        if not weights.is_file():
+            raise CheckpointError(f"{weights} is missing")
+        if _digest(weights) != digest:
+            raise CheckpointError(f"{weights} is damaged: its content is not what {DESCRIPTION} says")
     return about
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.agents.base import Agent
-from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.errors import CheckpointError, ConfigError, UnknownNameError
 from netllm_gym.plugins import call
 
 _FACTORIES: dict[str, Callable[..., Agent]] = {}
@@ -32,7 +32,7 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.museum.cluster",
     "netllm_gym.agents.viewport.rules",
     "netllm_gym.agents.viewport.streaming",
-    "netllm_gym.agents.viewport.learned",
+    "netllm_gym.agents.viewport.recurrent",
     "netllm_gym.agents.viewport.llm",
     "netllm_gym.agents.viewport.crowd",
     "netllm_gym.agents.viewport.crowd_rules",
@@ -162,7 +162,11 @@ def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
         agent.name = name
         return agent
     _report_broken()
-    raise UnknownNameError("agent", str(name), _FACTORIES)
+    if folder.is_dir():
+        raise CheckpointError(f"{name} is a folder without agent.json: no training has finished there")
+    rooms = {known.partition("/")[0] for known in _FACTORIES}
+    what = "agent" if name.partition("/")[0] in rooms else "agent (and no such checkpoint folder)"
+    raise UnknownNameError(what, name, _FACTORIES)
 
 
 def imported(name: str) -> Callable[..., Agent] | None:

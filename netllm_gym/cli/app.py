@@ -108,28 +108,39 @@ def showcase_command(
 
 @app.command("quickstart")
 def quickstart_command(
-    traces: Annotated[str, typer.Option(help="Trace set to train and test on.")] = "abr/synthetic",
-    minutes: Annotated[float, typer.Option(help="About how long it may take.")] = 10.0,
-    out: Annotated[str, typer.Option(help="Folder for checkpoints and report.")] = "runs/quickstart",
+    task: Annotated[str, typer.Option(help="abr, viewport or cluster.")] = "abr",
+    traces: Annotated[
+        str | None, typer.Option(help="Trace set to train and test on; default: the embedded one.")
+    ] = None,
+    minutes: Annotated[float, typer.Option(help="About how long one training of everything may take.")] = 10.0,
+    out: Annotated[str | None, typer.Option(help="Folder; default: runs/quickstart, or runs/quickstart-TASK.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    trainings: Annotated[int, typer.Option(help="How often everything is trained, each with its own seed.")] = 1,
+    agent: Annotated[list[str] | None, typer.Option(help="Train only these, e.g. llm; may be repeated.")] = None,
 ) -> None:
     """Run the whole chain: traces, offline dataset, agents, evaluation, report."""
     from netllm_gym.quickstart import quickstart
 
+    place = out or ("runs/quickstart" if task == "abr" else f"runs/quickstart-{task}")
     report = quickstart(
         traces=traces,
         minutes=minutes,
-        out=out,
+        out=place,
         seed=seed,
         workers=workers,
-        say=lambda line: console.print(line, soft_wrap=True, markup=False),
+        say=lambda line: console.print(line, soft_wrap=True, markup=False, highlight=False),
+        task=task,
+        trainings=trainings,
+        learners=agent,
     )
-    for line in (
-        f"\nReport: {report}",
-        f"Next, a video nobody trained on: netllm-gym evaluate --agent {out}/llm --agent abr/bba --setting unseen2",
-        "Real traces: netllm-gym quickstart --traces abr/fcc-hsdpa",
-    ):
+    lines = [f"\nReport: {report}"]
+    if task == "abr":
+        lines += [
+            f"Next, a video not trained on: netllm-gym evaluate --agent {place}/llm --agent abr/bba --setting unseen2",
+            "Real traces: netllm-gym quickstart --traces abr/fcc-hsdpa",
+        ]
+    for line in lines:
         console.print(line, soft_wrap=True, markup=False)
 
 

@@ -11,7 +11,7 @@ standard error is the cluster-robust one for crossed groups (Cameron, Gelbach an
 factor m/(m - 1) for m levels: S/(S - 1) for training seeds. With six groups of skewed data even that errs in 12 % of
 the cases instead of 5 %; the ratios are therefore stretched by sqrt((m + 1)/(m - 1)), m being the levels of the
 smallest factor. The stretch was chosen by simulation, among this and corrections for skewness (Johnson 1978, Hall
-1992) that do not carry over to crossed groups: ``benchmarks/coverage.py`` measures what is left.
+1992) that do not carry over to crossed groups: ``benchmarks/interval_coverage.py`` measures what is left.
 
 Quantities that are no ratio of sums (the interquartile mean, the probability of improvement) have no such standard
 error. They get percentile intervals from draws of m - 1 of m levels, which gives a mean the same variance.

@@ -33,7 +33,7 @@ from netllm_gym.evaluation.specs import (
     digest_of,
     plan_episodes,
 )
-from netllm_gym.files import read_sealed, sweep, write_sealed
+from netllm_gym.files import one_writer, read_sealed, sweep, write_sealed
 from netllm_gym.progress import Progress, bar_of
 from netllm_gym.versions import versions
 
@@ -175,6 +175,7 @@ def _fits(spec: AgentSpec, env: gym.Env, episode: Episode) -> bool:
     return agent.privileged
 
 
+@one_writer("out", "the evaluation")
 def evaluate(
     env: str = "netllm_gym/ABR-v0",
     agents: Sequence[str | Agent | Mapping[str, Any]] = (),
@@ -309,9 +310,9 @@ def evaluate(
         result.steps = pd.DataFrame([step for block in blocks for step in block["steps"]])
         result.courses = pd.DataFrame([stay for block in blocks for stay in block["courses"]])
     for agent, reason in result.failures.items():
-        warnings.warn(f"{agent} failed in every episode: {reason}", stacklevel=2)
+        warnings.warn(f"{agent} failed in every episode: {reason}", stacklevel=3)
     for agent, notice in result.notices.items():
-        warnings.warn(f"{agent} plays outside what it was trained on: {notice}", stacklevel=2)
+        warnings.warn(f"{agent} plays outside what it was trained on: {notice}", stacklevel=3)
     if folder is not None:
         result.save(folder)
     return result

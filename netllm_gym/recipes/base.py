@@ -150,6 +150,7 @@ _RECIPES: Table[Recipe] = Table(
             "cluster_llm",
             "cluster_cql",
             "viewport_llm",
+            "viewport_networks",
             "viewport_crowd",
             "generalist",
         )

@@ -36,7 +36,7 @@ class GeneralistOptions(LLMConfig):
     lora_rank: int = 8
     lora_alpha: float = 16.0
     warmup: int = 30
-    steps: int = 1500
+    steps: int = 500
     eval_every: int = 100
     patience: int = 99
     tasks: tuple[str, ...] = TASKS
@@ -112,10 +112,19 @@ def _cluster(split: str, say: Callable[[str], None]) -> Experience:
 
 
 def _viewport(split: str, say: Callable[[str], None]) -> Experience:
-    stride = 8 if split == "train" else 15
+    """Windows; turned and mirrored to learn from, or the model learns where the training videos' objects are."""
+    stride, turns = (8, 1) if split == "train" else (15, 0)
     say(f"cutting {split} windows")
     return for_language_model(
-        window_experience("viewport/jin2022/as-published", split, stride=stride, spacing=stride, future=30)
+        window_experience(
+            "viewport/jin2022/as-published",
+            split,
+            stride=stride,
+            spacing=stride,
+            turns=turns,
+            mirror=turns > 0,
+            future=30,
+        )
     )
 
 
@@ -128,9 +137,9 @@ def train(training: Training) -> Agent:
     options: GeneralistOptions = training.config
     makers = {"abr": _abr, "viewport": _viewport, "streaming": _streaming, "cluster": _cluster}
     ways = {
-        "abr": ("regret", 16, 0),
-        "viewport": ("regression", 256, 1),
-        "streaming": ("cloning", 8, 0),
+        "abr": ("regret", 10, 0),
+        "viewport": ("regression", 128, 1),
+        "streaming": ("cloning", 4, 0),
         "cluster": ("cloning", 64, 1),
     }
     lessons = []

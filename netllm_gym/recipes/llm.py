@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
+
 from netllm_gym.agents.base import Agent
 from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.datasets.experience import Experience
 from netllm_gym.recipes.base import Training, register_recipe
 
 
-@register_recipe("llm", LLMConfig, valid="needed", timed=True, values=True, extra="llm")
+@dataclass(frozen=True)
+class LLMOptions(LLMConfig):
+    """An `LLMConfig` whose objective may be left to the dataset.
+
+    Attributes:
+        objective: as in `LLMConfig`; empty takes ``regret`` where every episode stores action values, else
+            ``return-conditioned``, which any dataset allows.
+    """
+
+    objective: str = ""
+
+    def __post_init__(self) -> None:
+        self.config()  # refuses what does not fit together before any dataset is read
+
+    def config(self, *data: Experience) -> LLMConfig:
+        """The configuration for these datasets."""
+        values = {field.name: getattr(self, field.name) for field in fields(LLMConfig)}
+        valued = all(episode.action_values is not None for part in data for episode in part.episodes)
+        return LLMConfig(**{**values, "objective": self.objective or ("regret" if valued else "return-conditioned")})
+
+
+@register_recipe("llm", LLMOptions, valid="needed", timed=True, values=True, extra="llm")
 def train_llm(training: Training) -> Agent:
     """Adapt a language model to the decisions of a dataset (resumable)."""
     from netllm_gym.agents.llm.storage import save
     from netllm_gym.agents.llm.trainer import train
 
+    experience, valid = training.experience(), training.valid
+    config = training.config.config(*(part for part in (experience, valid) if part is not None))
+    if not training.config.objective:
+        held = "hold" if config.objective == "regret" else "lack"
+        training.say(f"objective {config.objective}: the datasets {held} action values")
     agent = train(
-        training.config, training.experience(), training.valid, training.run,
-        minutes=training.minutes, progress=training.say,
+        config, experience, valid, training.run, minutes=training.minutes, progress=training.say,
     )  # fmt: skip
     save(agent, training.out)
     return agent

@@ -12,6 +12,7 @@ from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.datasets.store import load_experience
 from netllm_gym.errors import ConfigError
 from netllm_gym.extras import CORE_OF, guarded, require
+from netllm_gym.files import one_writer, sweep, sweep_folder
 from netllm_gym.progress import teller
 from netllm_gym.randomness import borrowed_generators
 from netllm_gym.recipes.base import Training, list_recipes, recipe_of
@@ -24,6 +25,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+@one_writer("out", "the checkpoint")
 def train(
     recipe: str,
     datasets: Sequence[str | Experience] = (),
@@ -68,8 +70,10 @@ def train(
         raise ConfigError(f"{recipe} chooses its weights on validation data; name a dataset with --valid")
     for given, used, what in ((valid, chosen.valid == "needed", "validation data"), (minutes, chosen.timed, "minutes")):
         if given and not used:
-            warnings.warn(f"recipe {recipe} makes no use of {what}", stacklevel=2)
+            warnings.warn(f"recipe {recipe} makes no use of {what}", stacklevel=3)
     folder = Path(out)
+    sweep(folder.parent)
+    sweep_folder(folder)
     with training(f"training {recipe}"):
         data = merge([_loaded(one) for one in datasets]) if datasets else None
         held_out = merge([_loaded(one) for one in valid]) if valid else None

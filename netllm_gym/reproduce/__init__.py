@@ -16,7 +16,7 @@ from typing import Any
 
 from netllm_gym import zoo
 from netllm_gym.evaluation.runner import evaluate
-from netllm_gym.files import write_text
+from netllm_gym.files import one_writer, sweep, write_text
 from netllm_gym.reproduce.plan import Cell, Outcome, cells, chosen_tasks, replayed, retrained, shipped
 from netllm_gym.reproduce.retrain import retrain
 from netllm_gym.reproduce.rows import with_stored
@@ -24,6 +24,7 @@ from netllm_gym.reproduce.rows import with_stored
 __all__ = ["Outcome", "reproduce"]
 
 
+@one_writer("out", "the table in")
 def reproduce(
     tasks: Sequence[str] = (),
     profile: str = "paper",
@@ -61,6 +62,7 @@ def reproduce(
     from netllm_gym.reproduce.table import as_json, as_markdown
 
     out, begin = Path(out), time.monotonic()
+    sweep(out)
     work: list[Cell] = []
     left_out: dict[str, str] = {}
     for task in chosen_tasks(tasks):
@@ -69,7 +71,11 @@ def reproduce(
         left_out |= missing | unread
         if from_scratch:
             for entry in zoo.entries():
-                if entry.task == task.name and profile in entry.profiles and entry.label not in missing:
+                if entry.task != task.name or profile not in entry.profiles or entry.label in missing:
+                    continue
+                if entry.successor:
+                    say(f"{entry.label} is made by no recipe of today; {entry.successor} is trained in its place")
+                else:
                     learned.append(retrained(entry, retrain(entry, out / "from-scratch" / entry.folder.name, say)))
         work += cells(task, profile, learned, settings, episodes, museum)
     for cell in work:

@@ -7,6 +7,7 @@ key may be left out, and so may the file:
     label = "viewport/gru"         # several folders with one label are training seeds of one recipe
     training_seed = 0
     commands = ["netllm-gym collect …", "netllm-gym train llm … --out {out}"]
+    successor = "task/name"        # instead of commands: the agent whose recipe replaced the one that made this
     retrained = { name = "{out}" } # how the agent that the commands leave in {out} is built
     minutes = 7                    # about how long the commands take on one core
     settings = ["default"]         # of the evaluation; by default all
@@ -14,7 +15,8 @@ key may be left out, and so may the file:
     episodes = { unseen2 = 8 }     # fewer than the table's, for a slow agent
 
 Commands begin with ``netllm-gym`` or with ``python benchmarks/…`` (then they need a checkout of the repository) and run
-one after the other, without a shell. ``{out}`` is the checkpoint folder they must leave, ``{run}`` a folder for
+one after the other, without a shell. ``{out}`` is the checkpoint folder they must leave (or the folder
+of several), ``{run}`` a folder for
 anything else, kept, so that trainings resume.
 """
 
@@ -41,7 +43,8 @@ class ZooEntry:
     Attributes:
         folder: where its weights lie.
         agent: its name, ``task/name``.
-        title, label, training_seed, commands, retrained, minutes, settings, profiles, episodes: see the module.
+        title, label, training_seed, commands, successor, retrained, minutes, settings, profiles, episodes: see the
+            module.
     """
 
     folder: Path
@@ -50,6 +53,7 @@ class ZooEntry:
     label: str = ""
     training_seed: int = 0
     commands: tuple[str, ...] = ()
+    successor: str = ""
     retrained: Mapping[str, Any] = field(default_factory=lambda: {"name": "{out}"})
     minutes: float | None = None
     settings: tuple[str, ...] | None = None

@@ -78,7 +78,11 @@ def test_bad_checkpoints_say_what_is_wrong(experience: Experience, tmp_path) -> 
     folder = save(agent, experience, tmp_path / "mlp")
     weights = (folder / "weights.safetensors").read_bytes()
     (folder / "weights.safetensors").write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
-    with pytest.raises(CheckpointError, match="do not fit"):
+    with pytest.raises(CheckpointError, match="is damaged"):
+        make_agent(folder)
+    about = json.loads((folder / "agent.json").read_text())
+    (folder / "agent.json").write_text(json.dumps({key: value for key, value in about.items() if key != "sha256"}))
+    with pytest.raises(CheckpointError, match="not a readable safetensors"):  # as a checkpoint of the first releases
         make_agent(folder)
     (folder / "weights.safetensors").unlink()
     with pytest.raises(CheckpointError, match="missing"):

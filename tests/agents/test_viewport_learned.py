@@ -1,4 +1,6 @@
-"""Learned viewport agents: what an untrained network says, training on a small set, and the cache."""
+"""Recurrent viewport agents: what an untrained network says, what the recipes make, and that playing trains nothing."""
+
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -6,23 +8,50 @@ import pytest
 
 import netllm_gym
 from netllm_gym.agents.base import EnvInfo
+from netllm_gym.errors import CheckpointError, ConfigError
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.llm
+SMALL = {"traces": "viewport/synthetic", "stride": 60, "turns": 1, "hidden": 8, "epochs": 1}
 
 
-@pytest.mark.parametrize("image", [None, "crowd"])
-@pytest.mark.parametrize("name", ["viewport/gru", "viewport/track"])
-def test_a_short_training_gives_a_predictor_that_the_cache_returns(name: str, image: str | None) -> None:
-    env = gym.make("netllm_gym/ViewportPrediction-v0", image=image).unwrapped
+@pytest.mark.parametrize(("name", "image"), [("gru", False), ("track", False), ("track", True)])
+def test_a_recipe_makes_a_checkpoint_that_plays(name: str, image: bool, tmp_path: Path) -> None:
+    options = {**SMALL, **({"image": True} if image else {})}
+    env = gym.make("netllm_gym/ViewportPrediction-v0", image="crowd" if image else None).unwrapped
     observation, info = env.reset(seed=0)
     answers = []
-    for _ in range(2):
-        agent = netllm_gym.make_agent(name, stride=60, turns=1, hidden=8, epochs=1)
-        agent.reset(EnvInfo.of(env))
-        answers.append(agent.act(observation, info))
-    assert env.action_space.contains(answers[0]) and np.array_equal(*answers)
-    assert agent.forecast(observation, info, 25).shape == (25, 3)
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        netllm_gym.train(f"viewport-{name}", out=folder, options=options, say=False)
+        for agent in (netllm_gym.make_agent(folder), netllm_gym.make_agent(f"viewport/{name}", checkpoint=folder)):
+            agent.reset(EnvInfo.of(env))
+            assert not agent.notice
+            answers.append(agent.act(observation, info))
+    assert env.action_space.contains(answers[0]) and all(np.array_equal(answers[0], other) for other in answers)
+    assert agent.forecast(observation, info, 40).shape == (40, 3)
+    other = {"gru": "track", "track": "gru"}[name]
+    with pytest.raises(CheckpointError, match=f"not a {other} network"):
+        netllm_gym.make_agent(f"viewport/{other}", checkpoint=folder)
+    if image:
+        blind = gym.make("netllm_gym/ViewportPrediction-v0").unwrapped
+        blind.reset(seed=0)
+        with pytest.raises(ConfigError, match="heatmap"):
+            agent.reset(EnvInfo.of(blind))
+
+
+def test_an_episode_trains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from netllm_gym.agents.viewport import networks
+
+    monkeypatch.setattr(networks, "train", None)
+    env = gym.make("netllm_gym/ViewportPrediction-v0").unwrapped
+    env.reset(seed=0)
+    agent = netllm_gym.make_agent("viewport/gru")
+    agent.reset(EnvInfo.of(env))
+    assert "viewport/jin2022" in agent.notice  # it learnt from real viewers, and these are synthetic
+    with pytest.raises(ConfigError, match="hidden"):
+        netllm_gym.make_agent("viewport/gru", hidden=8)
+    with pytest.raises(ConfigError, match="fixes image"):
+        netllm_gym.train("viewport-gru", out="x", options={"image": True})
 
 
 def test_an_untrained_network_is_hold_last() -> None:

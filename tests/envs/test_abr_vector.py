@@ -345,3 +345,50 @@ def test_the_pruned_search_is_the_full_enumeration(seed, horizon, mbps, buffer_s
         if value >= best:
             best, answer = value, plan[0]
     assert choose(sizes, quality, 4.3, switch_weight, 4.0, mbps * 125000.0, buffer_s, last) == answer
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kwargs", OPTIONS)
+def test_same_step_autoreset_plays_the_same_episodes(kwargs, backend) -> None:
+    """Episodes follow each other as with next-step autoreset, without the step between them."""
+    later = batched(backend=backend, **kwargs)
+    at_once = batched(backend=backend, autoreset_mode="same_step", **kwargs)
+    first, begun = later.reset(seed=3)
+    again, begun_too = at_once.reset(seed=3)
+    assert all((first[key] == again[key]).all() for key in first) and (begun["trace"] == begun_too["trace"]).all()
+    rng = np.random.default_rng(1)
+    ends = 0
+    for _ in range(3 * later.video.chunks):
+        actions = rng.integers(later.video.levels, size=N)
+        want, reward, over, _, infos = later.step(actions)
+        got, got_reward, got_over, _, got_infos = at_once.step(actions)
+        assert (reward == got_reward).all() and (over == got_over).all()
+        if not over.any():
+            assert all((want[key] == got[key]).all() for key in want)
+            assert infos.keys() == got_infos.keys()
+            continue
+        ends += 1
+        assert over.all()  # one video: all episodes have its length
+        assert all((want[key] == got_infos["final_obs"][key]).all() for key in want)
+        assert (infos["reward"] == got_infos["final_info"]["reward"]).all() and got_infos["_final_info"].all()
+        want, _, _, _, infos = later.step(actions)
+        assert all((want[key] == got[key]).all() for key in want)
+        for key in ("trace", "startup_s", "wall_time_s", "_trace", "_startup_s"):
+            assert (infos[key] == got_infos[key]).all(), key
+        assert not got_infos["_reward"].any()
+    assert ends == 3 or "first_quality" in kwargs
+
+
+def test_infos_can_be_left_out() -> None:
+    quiet, full = batched(autoreset_mode="same_step", tell=False), batched(autoreset_mode="same_step")
+    quiet.reset(seed=0)
+    full.reset(seed=0)
+    for _ in range(100):
+        got = quiet.step(np.zeros(N, int))
+        want = full.step(np.zeros(N, int))
+        assert (got[1] == want[1]).all() and set(got[4]) in (set(), {"final_obs", "_final_obs"})
+
+
+def test_an_unknown_autoreset_mode_is_refused() -> None:
+    with pytest.raises(ConfigError, match="autoreset_mode is next_step or same_step"):
+        ABRVectorEnv(2, autoreset_mode="never")

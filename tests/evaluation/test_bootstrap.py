@@ -265,7 +265,7 @@ def test_same_seed_same_draws_and_any_seed_the_same_digits(rng):
 
 @pytest.mark.parametrize("kind", ["normal", "lognormal"])
 def test_false_verdicts_stay_rare_with_few_groups(kind):
-    """A quick look; benchmarks/coverage.py is the long one, and docs/evaluation.md shows it."""
+    """A quick look; benchmarks/interval_coverage.py is the long one, and docs/evaluation.md shows it."""
     sample, wrong = Bootstrap(np.arange(8), 500), 0
     for number in range(400):
         rng = np.random.default_rng(number)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import netllm_gym
-from netllm_gym import CollectConfig, collect, train
+from netllm_gym import CollectConfig, collect, train, zoo
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.recipes import Training, list_recipes, recipe_of, register_recipe
@@ -137,8 +137,8 @@ def test_recipes_say_what_they_need() -> None:
 
 def test_the_zoo_is_made_by_recipes_of_the_package() -> None:
     for entry in entries():
-        # Networks that train themselves; and a policy of the first release, whose recipe says which commit made it.
-        if entry.agent in ("viewport/gru", "viewport/track", "abr/actor-critic"):
+        if entry.successor:
+            assert not entry.commands and zoo.find(entry.successor)[0].commands, entry.agent
             continue
         assert entry.commands, f"{entry.agent} has no recipe"
         trainings = [c.split() for c in entry.commands if " train " in c]

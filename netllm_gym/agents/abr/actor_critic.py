@@ -16,15 +16,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from netllm_gym.agents.base import BatchAgent, EnvInfo
-from netllm_gym.agents.checkpoint import write_checkpoint
+from netllm_gym.agents.checkpoint import read_weights, rebuilding, write_checkpoint
 from netllm_gym.errors import CheckpointError, ConfigError
 
 KIND = "actor-critic"
-WEIGHTS = "weights.safetensors"
 WINDOW = 5
 
 Floats = NDArray[np.float32]
@@ -163,13 +160,8 @@ class ActorCritic(BatchAgent):
 
 def save(agent: ActorCritic, folder: str | Path, recipe: dict[str, Any], card: str) -> Path:
     """Write the checkpoint folder: weights, description with the training `recipe`, and `card` as its README."""
-
-    def fill(target: Path) -> None:
-        save_file(agent.weights, target / WEIGHTS)
-        (target / "README.md").write_text(card, encoding="utf-8")
-
     about = {"kind": KIND, "env_id": "netllm_gym/ABR-v0", "config": asdict(agent.config), "recipe": recipe}
-    return write_checkpoint(folder, about, fill)
+    return write_checkpoint(folder, about, weights=agent.weights, card=card)
 
 
 def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> ActorCritic:
@@ -180,10 +172,5 @@ def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> ActorCritic:
     """
     if kwargs:
         raise CheckpointError(f"{folder}: an {KIND} checkpoint takes no option {next(iter(kwargs))!r}")
-    try:
-        return ActorCritic(ActorConfig(**about["config"]), load_file(folder / WEIGHTS))
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder}: {WEIGHTS} is missing") from None
-    except (ConfigError, SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{folder}: the weights do not fit agent.json ({reason})") from None
+    with rebuilding(folder):
+        return ActorCritic(ActorConfig(**about["config"]), read_weights(folder))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any
 
 from netllm_gym import extras
 from netllm_gym.agents.base import BatchAgent, EnvInfo
-from netllm_gym.agents.checkpoint import read_description
+from netllm_gym.agents.checkpoint import read_description, rewrite_description, space_to_json
 from netllm_gym.envs.abr.ranges import Ranges
 from netllm_gym.envs.abr.view import ABRView, Episode
 from netllm_gym.errors import CheckpointError, ConfigError
-from netllm_gym.files import write_text
 
 KIND = "abr-llm"
 ENV = "netllm_gym/ABR-v0"
@@ -50,14 +48,10 @@ class ABRLLM(BatchAgent):
     def _model(self, levels: int) -> Any:
         """Return the network for a view of `levels` rows; its weights are the same for all."""
         if levels not in self._models:
-            from minari.serialization import serialize_space
-
             from netllm_gym.agents.llm.storage import load
 
             view = ABRView(levels)
-            spaces = {
-                key: json.loads(serialize_space(getattr(view, key))) for key in ("observation_space", "action_space")
-            }
+            spaces = {key: space_to_json(getattr(view, key)) for key in ("observation_space", "action_space")}
             self._models = {levels: load(self.folder, {**self.about, **spaces}, **self.kwargs)}
         return self._models[levels]
 
@@ -84,9 +78,7 @@ class ABRLLM(BatchAgent):
 
 def mark(folder: Path) -> None:
     """Say in a checkpoint just written that it plays through the row view, so that any loader makes it an ABRLLM."""
-    about = json.loads((folder / "agent.json").read_text(encoding="utf-8"))
-    lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in {**about, "kind": KIND}.items())
-    write_text(folder / "agent.json", f"{{\n{lines}\n}}\n")
+    rewrite_description(folder, {**read_description(folder), "kind": KIND})
 
 
 def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> ABRLLM:

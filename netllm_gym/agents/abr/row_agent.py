@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from netllm_gym.agents.abr.rows import RowConfig, RowNetwork
 from netllm_gym.agents.base import BatchAgent, EnvInfo
-from netllm_gym.agents.checkpoint import write_checkpoint
+from netllm_gym.agents.checkpoint import read_weights, rebuilding, write_checkpoint, write_weights
 from netllm_gym.envs.abr.ranges import Ranges
 from netllm_gym.envs.abr.view import CONTEXT_FEATURES, ROW_FEATURES, Episode
-from netllm_gym.errors import CheckpointError, ConfigError
+from netllm_gym.errors import CheckpointError
 
 KIND = "abr-rows"
-WEIGHTS, CRITIC = "weights.safetensors", "critic.safetensors"
+CRITIC = "critic.safetensors"
 
 
 class RowAgent(BatchAgent):
@@ -74,15 +72,14 @@ def save(agent: RowAgent, folder: str | Path, recipe: dict[str, Any], card: str)
     """Write the checkpoint folder: weights, description with ranges and the training `recipe`, `card` as its README."""
 
     def fill(target: Path) -> None:
-        save_file(agent.network.weights, target / WEIGHTS)
         if agent.critic is not None:
-            save_file(agent.critic.weights, target / CRITIC)
-        (target / "README.md").write_text(card, encoding="utf-8")
+            write_weights(target / CRITIC, agent.critic.weights)
 
     about: dict[str, Any] = {"kind": KIND, "env_id": "netllm_gym/ABR-v0", "config": asdict(agent.network.config)}
     if agent.critic is not None:
         about["critic"] = asdict(agent.critic.config)
-    return write_checkpoint(folder, {**about, "ranges": agent.ranges.to_json(), "recipe": recipe}, fill)
+    about |= {"ranges": agent.ranges.to_json(), "recipe": recipe}
+    return write_checkpoint(folder, about, fill, weights=agent.network.weights, card=card)
 
 
 def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> RowAgent:
@@ -93,14 +90,9 @@ def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> RowAgent:
     """
     if kwargs:
         raise CheckpointError(f"{folder}: an {KIND} checkpoint takes no option {next(iter(kwargs))!r}")
-    try:
+    with rebuilding(folder):
         ranges = Ranges.from_json(about["ranges"])
         critic = None
         if "critic" in about:
-            critic = RowNetwork(RowConfig(**about["critic"]), load_file(folder / CRITIC))
-        return RowAgent(RowNetwork(RowConfig(**about["config"]), load_file(folder / WEIGHTS)), ranges, critic)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: {Path(str(error.filename or WEIGHTS)).name} is missing") from None
-    except (ConfigError, SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{folder}: the weights do not fit agent.json ({reason})") from None
+            critic = RowNetwork(RowConfig(**about["critic"]), read_weights(folder, CRITIC))
+        return RowAgent(RowNetwork(RowConfig(**about["config"]), read_weights(folder)), ranges, critic)

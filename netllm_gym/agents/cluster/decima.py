@@ -15,12 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
 from netllm_gym import zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
-from netllm_gym.agents.checkpoint import read_description, write_checkpoint
+from netllm_gym.agents.checkpoint import read_description, read_weights, rebuilding, write_checkpoint
 from netllm_gym.agents.cluster.decima_network import (
     DecimaConfig,
     Floats,
@@ -32,10 +30,9 @@ from netllm_gym.agents.cluster.decima_network import (
     read_states,
 )
 from netllm_gym.agents.registry import register_agent
-from netllm_gym.errors import CheckpointError, ConfigError
+from netllm_gym.errors import ConfigError
 
 KIND = "decima"
-WEIGHTS = "weights.safetensors"
 ZOO = zoo.ROOT / "cluster-decima"
 
 
@@ -105,15 +102,10 @@ def decide(network: Network, states: States, rngs: Sequence[np.random.Generator]
 
 def save(agent: Decima, folder: str | Path, recipe: dict[str, Any], card: str) -> Path:
     """Write the checkpoint folder: weights, description with the training `recipe`, and `card` as its README."""
-
-    def fill(target: Path) -> None:
-        save_file(agent.weights, target / WEIGHTS)
-        (target / "README.md").write_text(card, encoding="utf-8")
-
     about = {
         "kind": KIND, "env_id": "netllm_gym/ClusterScheduling-v0", "config": asdict(agent.config), "recipe": recipe,
     }  # fmt: skip
-    return write_checkpoint(folder, about, fill)
+    return write_checkpoint(folder, about, weights=agent.weights, card=card)
 
 
 def load(folder: Path, about: dict[str, Any], greedy: bool = False) -> Decima:
@@ -122,13 +114,8 @@ def load(folder: Path, about: dict[str, Any], greedy: bool = False) -> Decima:
     Raises:
         CheckpointError: the weights are missing, corrupt or do not fit the description.
     """
-    try:
-        return Decima(DecimaConfig(**about["config"]), load_file(folder / WEIGHTS), greedy)
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder}: {WEIGHTS} is missing") from None
-    except (ConfigError, SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{folder}: the weights do not fit agent.json ({reason})") from None
+    with rebuilding(folder):
+        return Decima(DecimaConfig(**about["config"]), read_weights(folder), greedy)
 
 
 @register_agent("cluster/decima")

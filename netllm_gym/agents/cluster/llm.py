@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from netllm_gym import extras, zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
-from netllm_gym.agents.checkpoint import read_description
+from netllm_gym.agents.checkpoint import read_description, space_to_json
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.envs.cluster.view import SHARES, ClusterView, ScheduleView
 from netllm_gym.errors import CheckpointError
@@ -46,13 +45,9 @@ class ClusterLLM(BatchAgent):
         """Return the network for the sizes of `view`; its weights are the same for all."""
         size = (view.max_stages, view.max_jobs, view.max_edges)
         if size not in self._models:
-            from minari.serialization import serialize_space
-
             from netllm_gym.agents.llm.storage import load
 
-            spaces = {
-                key: json.loads(serialize_space(getattr(view, key))) for key in ("observation_space", "action_space")
-            }
+            spaces = {key: space_to_json(getattr(view, key)) for key in ("observation_space", "action_space")}
             merge = self.about["config"].get("tuning") == "lora"
             about = {**self.about, **spaces}
             self._models = {size: load(self.folder, about, temperature=self.temperature, merge=merge)}

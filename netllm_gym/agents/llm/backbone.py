@@ -7,7 +7,6 @@ narrower input.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import nn
 
 from netllm_gym.agents.llm import ladder
 from netllm_gym.agents.llm.config import LADDER, LLMConfig
+from netllm_gym.agents.llm.fingerprint import Fingerprint
 from netllm_gym.agents.llm.gguf import GGUF
 from netllm_gym.agents.llm.smollm2 import (
     DEPTH,
@@ -192,6 +192,7 @@ def load_backbone(config: LLMConfig) -> nn.Module:
             _probe(model.eval(), config.backbone)
         if config.weights == "shuffled":
             _shuffle(model)
+    model.fingerprint = Fingerprint.of(model)  # before the weights are cast
     if not config.four_bit:
         for parameter in model.parameters():  # not the buffers: RoPE's frequencies must stay exact
             parameter.data = parameter.data.to(dtype)
@@ -276,13 +277,3 @@ def longest_context(model: Any) -> int:
     if hasattr(model.config, "relative_attention_num_buckets"):
         return 0
     return int(getattr(model.config, "max_position_embeddings", 0) or 0)
-
-
-def fingerprint(model: nn.Module) -> str:
-    """Digest of the norms and first weights of a backbone: enough to tell another model or another random draw."""
-    sha = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        if "lora_" not in name:
-            sha.update(str(tuple(parameter.shape)).encode())
-            sha.update(parameter.detach().flatten()[:64].float().cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()[:16]

@@ -2,8 +2,9 @@
 
 Every task's model is a :class:`DecisionModel` on the same backbone with the same adapter; what their encoders and heads
 have in common is shared (:mod:`netllm_gym.agents.llm.shared`). Before an episode the backbone reads the task in words.
-A step of training takes windows of every task; each task's loss counts as a share of what the untrained model
-loses, and so does its validation.
+A step of training takes windows of every task, and minimises the mean logarithm of their losses: a tenth less of a loss
+counts the same in every task and at every time, however large the loss was at first. Validation counts each task's
+loss as a share of what the untrained model loses.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from netllm_gym.agents.llm.views import VIEWS, View
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import CheckpointError, ConfigError, DatasetError
 
+# A loss below this share of the untrained model's counts as learnt: its logarithm would outweigh every other task.
+NEARLY_NOTHING = 1e-3
 # Of each task for itself.
 STATISTICS = ("return_scale", "target_return", "head.mean", "head.std")
 
@@ -66,7 +69,7 @@ class Lesson:
 
 
 class Together(nn.Module):
-    """The models of all tasks, by environment; the loss is the mean of the tasks', each relative to the untrained."""
+    """The models of all tasks, by environment; losses count relative to the untrained model's."""
 
     scale: Tensor
 
@@ -91,11 +94,14 @@ class Together(nn.Module):
         return {**learnt, **statistics, "scale": self.scale}
 
     def forward(self, parts: dict[str, dict[str, Any]], mask: Tensor) -> dict[str, Tensor]:
-        """Mean loss and score over the tasks of the batch."""
+        """Mean over the tasks of the batch: in training of the losses' logarithms, else of losses and scores."""
         found = []
         for name, batch in parts.items():
             one, scale = self.of(name)(**batch), self.scale[self.order.index(name)]
-            found.append(torch.stack([one["loss"] / scale[0], one["score"] / scale[1]]))
+            loss = one["loss"] / scale[0]
+            found.append(
+                torch.stack([torch.log(loss + NEARLY_NOTHING) if self.training else loss, one["score"] / scale[1]])
+            )
         loss, score = torch.stack(found).mean(0)
         return {"loss": loss, "score": score.detach()}
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from netllm_gym.agents.checkpoint import write_checkpoint
-from netllm_gym.agents.llm.backbone import fingerprint, load_backbone
+from netllm_gym.agents.checkpoint import space_of_json, space_to_json, write_checkpoint
+from netllm_gym.agents.llm.backbone import load_backbone
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.generalist import STATISTICS, Generalist, task_models
 from netllm_gym.agents.llm.model import with_lora
@@ -33,13 +32,11 @@ def _shared(agent: Generalist) -> dict[str, torch.Tensor]:
 
 def save_generalist(agent: Generalist, folder: str | Path) -> Path:
     """Write a checkpoint folder; the same training writes the same bytes."""
-    from minari.serialization import serialize_space
-
     merged = agent.merged
     agent.merge(False)
     tasks = {
         env_id: {
-            **{key: json.loads(serialize_space(spec[key])) for key in ("observation_space", "action_space")},
+            **{key: space_to_json(spec[key]) for key in ("observation_space", "action_space")},
             **{key: spec[key] for key in ("modalities", "scales", "dataset", "words")},
             "config": agent.configs[env_id].to_json(),
         }
@@ -51,25 +48,24 @@ def save_generalist(agent: Generalist, folder: str | Path) -> Path:
         "env_id": "any",
         "config": agent.config.to_json(),
         "tasks": tasks,
-        "backbone_fingerprint": first.fingerprint,
+        "backbone_fingerprint": str(first.fingerprint),
         "results": agent.results,
     }
 
     def fill(target: Path) -> None:
         write_adapter(first, agent.config, target)
         save_file(halves(_shared(agent)), target / _SHARED)
-        lines = [
-            "---", "library_name: peft", "tags: [netllm-gym, networking]", "---", "# One model for several tasks", "",
-            f"- backbone: {agent.config.backbone}, {agent.config.layers or 'all'} layers; one adapter, "
-            f"rank {agent.config.lora_rank}; trained parameters: {agent.learnt:,}",
-            *[f"- {env_id}: “{spec['words']}” Data: {spec['dataset']['name'] or 'unnamed'}"
-              for env_id, spec in agent.specs.items()],
-            *[f"- {key}: {value}" for key, value in agent.results.items()],
-            "", 'Load it with `netllm_gym.make_agent("this folder")`; it plays each of these environments.',
-        ]  # fmt: skip
-        (target / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    written = write_checkpoint(folder, about, fill)
+    lines = [
+        "---", "library_name: peft", "tags: [netllm-gym, networking]", "---", "# One model for several tasks", "",
+        f"- backbone: {agent.config.backbone}, {agent.config.layers or 'all'} layers; one adapter, "
+        f"rank {agent.config.lora_rank}; trained parameters: {agent.learnt:,}",
+        *[f"- {env_id}: “{spec['words']}” Data: {spec['dataset']['name'] or 'unnamed'}"
+          for env_id, spec in agent.specs.items()],
+        *[f"- {key}: {value}" for key, value in agent.results.items()],
+        "", 'Load it with `netllm_gym.make_agent("this folder")`; it plays each of these environments.',
+    ]  # fmt: skip
+    written = write_checkpoint(folder, about, fill, card="\n".join(lines) + "\n")
     agent.merge(merged)
     return written
 
@@ -81,26 +77,24 @@ def load_generalist(folder: Path, about: dict[str, Any], device: str = "auto", m
         ConfigError: a device this machine lacks.
         CheckpointError: a file is missing or broken, a tensor is missing or has another shape, another backbone.
     """
-    from minari.serialization import deserialize_space
-
     source = folder / "agent.json"
     try:
         config = LLMConfig.from_json({**about["config"], "device": device})
         specs: dict[str, dict[str, Any]] = {}
         configs: dict[str, LLMConfig] = {}
         for env_id, task in about["tasks"].items():
-            spaces = {key: deserialize_space(json.dumps(task[key])) for key in ("observation_space", "action_space")}
+            spaces = {key: space_of_json(task[key]) for key in ("observation_space", "action_space")}
             specs[env_id] = {**spaces, **{key: task[key] for key in ("modalities", "scales", "dataset", "words")}}
             configs[env_id] = LLMConfig.from_json({**task["config"], "device": device})
         plain = load_backbone(config)
-        mark = fingerprint(plain)
+        mark: Any = plain.fingerprint
         backbone, bank = with_lora(plain, config), Bank()
         models = task_models({n: (configs[n], spec, spec["words"]) for n, spec in specs.items()}, backbone, bank)
     except (LookupError, TypeError, ValueError, AssertionError, AttributeError, RuntimeError) as error:
         if isinstance(error, NetLLMGymError):
             raise CheckpointError(f"{source}: {error}") from None
         raise CheckpointError(f"{source}: not a valid description ({type(error).__name__}: {error})") from None
-    if about.get("backbone_fingerprint") != mark:
+    if not mark.fits(about.get("backbone_fingerprint")):
         raise CheckpointError(f"{source}: backbone {config.backbone} here is not the one the agent was trained on")
     agent = Generalist(config, specs, configs, backbone, bank, models, about.get("results", {}))
     _copy(_shared(agent), read_tensors(folder / _SHARED), folder / _SHARED)

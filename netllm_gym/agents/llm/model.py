@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from netllm_gym.agents.llm.backbone import (
     dtype_of,
     final_norm,
-    fingerprint,
     load_backbone,
     longest_context,
     lora_targets,
@@ -27,6 +26,7 @@ from netllm_gym.agents.llm.backbone import (
 )
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.encoder import Encoder
+from netllm_gym.agents.llm.fingerprint import Fingerprint
 from netllm_gym.agents.llm.graph import Nodes
 from netllm_gym.agents.llm.head import make_head
 from netllm_gym.agents.llm.parts import OBJECTIVES
@@ -107,7 +107,7 @@ class DecisionModel(nn.Module):
         self.llm_config = config
         self.adapter = adapter
         own = load_backbone(config) if backbone is None else backbone
-        self.fingerprint = fingerprint(own)
+        self.fingerprint: Fingerprint = getattr(own, "fingerprint", None) or Fingerprint.of(own)
         size = width(own)
         self.longest = longest_context(own)
         with torch.random.fork_rng(devices=[]):

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from netllm_gym.agents.checkpoint import write_checkpoint
+from netllm_gym.agents.checkpoint import read_weights, space_of_json, space_to_json, write_checkpoint
 from netllm_gym.agents.llm.agent import LLMAgent
 from netllm_gym.agents.llm.backbone import TINY, blocks
 from netllm_gym.agents.llm.config import LLMConfig
@@ -112,8 +111,6 @@ def halves(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def save(agent: LLMAgent, folder: str | Path) -> Path:
     """Write a checkpoint folder; the same training writes the same bytes."""
-    from minari.serialization import serialize_space
-
     merged = agent.merged
     if merged:
         agent.merge(False)
@@ -122,11 +119,11 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
         "kind": "llm",
         "env_id": agent.env_id,
         "config": agent.config.to_json(),
-        "observation_space": json.loads(serialize_space(agent.about["observation_space"])),
-        "action_space": json.loads(serialize_space(agent.about["action_space"])),
+        "observation_space": space_to_json(agent.about["observation_space"]),
+        "action_space": space_to_json(agent.about["action_space"]),
         **{key: agent.about[key] for key in ("modalities", "scales", "dataset")},
         **({"description": model.description} if model.description else {}),
-        "backbone_fingerprint": model.fingerprint,
+        "backbone_fingerprint": str(model.fingerprint),
         "results": agent.results,
     }
     learnt = model.trainable()
@@ -137,10 +134,9 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
         if adapted:
             write_adapter(model, agent.config, target)
         save_file(halves(rest), target / _REST)
-        card = _card(about, sum(p.numel() for p in model.parameters() if p.requires_grad))
-        (target / "README.md").write_text(card, encoding="utf-8")
 
-    written = write_checkpoint(folder, about, fill)
+    card = _card(about, sum(p.numel() for p in model.parameters() if p.requires_grad))
+    written = write_checkpoint(folder, about, fill, card=card)
     if merged:
         agent.merge()
     return written
@@ -162,12 +158,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: it is missing or broken.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing")
-    try:
-        return {key: value.float() for key, value in load_file(path).items()}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file ({error})") from None
+    return {key: value.float() for key, value in read_weights(path.parent, path.name, torch=True).items()}
 
 
 def _fill(model: torch.nn.Module, tensors: dict[str, torch.Tensor], wanted: set[str], path: Path) -> None:
@@ -206,11 +197,9 @@ def load(
         ConfigError: a device this machine lacks.
         CheckpointError: a file is missing or broken, a tensor has the wrong shape, the backbone is another one.
     """
-    from minari.serialization import deserialize_space
-
     source = folder / "agent.json"
     try:
-        spaces = {key: deserialize_space(json.dumps(about[key])) for key in ("observation_space", "action_space")}
+        spaces = {key: space_of_json(about[key]) for key in ("observation_space", "action_space")}
         config = LLMConfig.of_checkpoint({**about["config"], "device": device})
         described = str(about.get("description", ""))
         known = {"modalities": about["modalities"], "scales": about["scales"]}
@@ -219,7 +208,7 @@ def load(
         if isinstance(error, NetLLMGymError):
             raise CheckpointError(f"{source}: {error}") from None
         raise CheckpointError(f"{source}: not a valid description ({type(error).__name__}: {error})") from None
-    if about.get("backbone_fingerprint") != model.fingerprint:
+    if not model.fingerprint.fits(about.get("backbone_fingerprint")):
         raise CheckpointError(f"{source}: backbone {config.backbone} here is not the one the agent was trained on")
     adapted = config.tuning == "lora"
     names = {key for key in model.trainable() if not (adapted and "lora_" in key)}

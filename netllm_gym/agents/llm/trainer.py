@@ -25,7 +25,7 @@ from netllm_gym.agents.llm.model import DecisionModel
 from netllm_gym.agents.llm.runs import AVERAGED, WEIGHTS, choice, newest_complete, out_of_memory, tensor_cores
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import ConfigError, DatasetError
-from netllm_gym.files import write_json
+from netllm_gym.files import boundary, write_json, write_text
 
 
 class _Trainer(Trainer):
@@ -125,14 +125,30 @@ class _Trainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(str(output_dir or self.args.output_dir))
+        boundary("begin", folder)
         folder.mkdir(parents=True, exist_ok=True)
+        boundary("made", folder)
         wanted = self.decider.trainable()
         if state_dict is not None:  # under FSDP the trainer gathers the shards first
             wanted = {key: state_dict[key] for key in wanted if key in state_dict}
         save_file({key: value.contiguous().cpu() for key, value in wanted.items()}, folder / WEIGHTS)
         if self.averaged:
             means = {key: value.contiguous().cpu() for key, value in self.averaged.items()}
+            boundary("written", folder / WEIGHTS)
             save_file(means, folder / AVERAGED)
+        boundary("weights", folder)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        boundary("optimiser", Path(output_dir))
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        boundary("generators", Path(output_dir))  # the state is written next, and last
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        super()._save_checkpoint(*args, **kwargs)
+        boundary("complete", Path(str(self.args.output_dir)))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
@@ -146,12 +162,28 @@ class _Trainer(Trainer):
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
 
+def _step(line: str) -> float:
+    """The step of a line of the log; a line that was cut off belongs to none."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return math.inf
+
+
 class _Log(TrainerCallback):
     """One JSON line per record in ``log.jsonl``, one line of progress, and the time limit."""
 
     def __init__(self, path: Path, progress: Callable[[str], None] | None) -> None:
         self.path, self.progress = path, progress
         self.trainer: _Trainer | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Drop what an interrupted run logged after the checkpoint that this one goes on from."""
+        if state.is_world_process_zero and self.path.is_file():
+            kept = [
+                line for line in self.path.read_text(encoding="utf-8").splitlines() if _step(line) <= state.global_step
+            ]
+            write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
         """Record what the trainer reports."""

@@ -12,43 +12,33 @@ import gymnasium as gym
 
 from netllm_gym import extras
 from netllm_gym.agents.base import Agent
-from netllm_gym.agents.checkpoint import write_checkpoint
+from netllm_gym.agents.checkpoint import read_weights, rebuilding, space_of_json, space_to_json, write_checkpoint
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.datasets.flat import ActionCode, FlatView
-from netllm_gym.errors import CheckpointError, NetLLMGymError
-
-WEIGHTS = "weights.safetensors"
+from netllm_gym.errors import CheckpointError
 
 
 def save(agent: Any, experience: Experience, folder: str | Path) -> Path:
     """Write the checkpoint folder of a trained network agent."""
-    from minari.serialization import serialize_space
-    from safetensors.torch import save_file
-
     description = {
         "kind": agent.kind,
         "env_id": experience.env_id,
         "config": asdict(agent.config),
         "about": agent.about,
-        "observation_space": json.loads(serialize_space(experience.observation_space)),
-        "action_space": json.loads(serialize_space(experience.action_space)),
+        "observation_space": space_to_json(experience.observation_space),
+        "action_space": space_to_json(experience.action_space),
         "scales": experience.scales,
         "dataset": {"name": experience.name, "digest": experience.digest},
     }
-    tensors = {key: value.detach().contiguous().clone() for key, value in agent.tensors().items()}
+    tensors = agent.tensors()
     count = sum(value.numel() for value in tensors.values())
-
-    def fill(target: Path) -> None:
-        save_file(tensors, target / WEIGHTS)
-        (target / "README.md").write_text(
-            f"# {agent.kind} for {experience.env_id}\n\n"
-            f"- configuration: `{json.dumps(description['config'])}`\n"
-            f"- {count:,} parameters, trained on {experience.name} (digest {experience.digest[:16]})\n\n"
-            'Load it with `netllm_gym.make_agent("this folder")`.\n',
-            encoding="utf-8",
-        )
-
-    return write_checkpoint(folder, description, fill)
+    card = (
+        f"# {agent.kind} for {experience.env_id}\n\n"
+        f"- configuration: `{json.dumps(description['config'])}`\n"
+        f"- {count:,} parameters, trained on {experience.name} (digest {experience.digest[:16]})\n\n"
+        'Load it with `netllm_gym.make_agent("this folder")`.\n'
+    )
+    return write_checkpoint(folder, description, weights=tensors, card=card)
 
 
 def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> Agent:
@@ -60,24 +50,14 @@ def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> Agent:
     if kwargs:
         raise CheckpointError(f"{folder}: a {about['kind']} checkpoint takes no option {next(iter(kwargs))!r}")
     extras.require("llm", f"the {about['kind']} agent of {folder}", "torch")
-    from minari.serialization import deserialize_space
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        view = FlatView(deserialize_space(json.dumps(about["observation_space"])), about["scales"])
+    with rebuilding(folder):
+        view = FlatView(space_of_json(about["observation_space"]), about["scales"])
         actions: Any = gym.spaces.Discrete(about["about"]["actions"])  # checkpoints of the first release
         if "action_space" in about:
-            actions = deserialize_space(json.dumps(about["action_space"]))
+            actions = space_of_json(about["action_space"])
         code = ActionCode(actions, about["kind"])
-        tensors = load_file(folder / WEIGHTS)
+        tensors = read_weights(folder, torch=True)
         module = "regret_mlp" if about["kind"] == "regret-mlp" else "algorithms"
         rebuild = importlib.import_module(f"netllm_gym.agents.offline.{module}").rebuild
-        return rebuild(about["config"], about["about"], view, code, tensors)
-    except NetLLMGymError:
-        raise
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder}: {WEIGHTS} is missing") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{folder}: the weights do not fit agent.json ({reason})") from None
+        agent: Agent = rebuild(about["config"], about["about"], view, code, tensors)
+        return agent

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from netllm_gym import zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
-from netllm_gym.agents.checkpoint import read_description, write_checkpoint
+from netllm_gym.agents.checkpoint import WEIGHTS, read_description, read_weights, rebuilding, write_checkpoint
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.agents.viewport.networks import require_torch
 from netllm_gym.agents.viewport.rules import PredictorAgent
@@ -23,7 +23,6 @@ from netllm_gym.errors import CheckpointError, ConfigError
 from netllm_gym.traces.head.geometry import unwrap_to_last
 
 KIND = "crowd"
-WEIGHTS = "weights.safetensors"
 READINGS = ("canonical", "published")
 
 
@@ -133,8 +132,6 @@ def save_network(folder: str | Path, network: Any, reading: str, about: dict[str
         reading: of the angles it was trained on.
         about: what it was trained on, recorded as it is.
     """
-    from safetensors.torch import save_file
-
     description = {
         "kind": KIND,
         "env_id": "netllm_gym/ViewportPrediction-v0",
@@ -142,12 +139,7 @@ def save_network(folder: str | Path, network: Any, reading: str, about: dict[str
         "reading": reading,
         "about": about,
     }
-
-    def fill(temporary: Path) -> None:
-        weights = {key: value.half().contiguous() for key, value in sorted(network.weights().items())}
-        save_file(weights, temporary / WEIGHTS)
-
-    return write_checkpoint(folder, description, fill)
+    return write_checkpoint(folder, description, weights={k: v.half() for k, v in network.weights().items()})
 
 
 def read_network(folder: str | Path) -> Any:
@@ -156,25 +148,19 @@ def read_network(folder: str | Path) -> Any:
     Raises:
         CheckpointError: incomplete, broken, or of another kind.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     from netllm_gym.agents.viewport.crowd_config import CrowdConfig
     from netllm_gym.agents.viewport.crowd_network import CrowdNetwork
 
     about = read_description(folder)
     if about["kind"] != KIND:
         raise CheckpointError(f"{folder} holds a {about['kind']} agent, not a crowd network")
-    try:
+    with rebuilding(Path(folder)):
         network = CrowdNetwork(CrowdConfig(**about["config"]))
         wanted = network.weights()
-        found = {key: value.float() for key, value in load_file(Path(folder) / WEIGHTS).items()}
-        if sorted(wanted) != sorted(found):
+        stored = {key: value.float() for key, value in read_weights(Path(folder), torch=True).items()}
+        if sorted(wanted) != sorted(stored):
             raise CheckpointError(f"{folder}: {WEIGHTS} holds other weights than agent.json describes")
-        network.load_state_dict(found, strict=False)
-    except (OSError, SafetensorError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise CheckpointError(f"{folder}: the weights do not fit agent.json ({reason})") from None
+        network.load_state_dict(stored, strict=False)
     return network.eval()
 
 

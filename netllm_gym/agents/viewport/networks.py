@@ -6,11 +6,7 @@ set's zero lies; outputs are displacements, so that zero is hold-last. Angles ar
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +14,6 @@ from numpy.typing import NDArray
 
 from netllm_gym import extras
 from netllm_gym.envs.viewport.windows import MIRROR
-from netllm_gym.errors import CheckpointError
-from netllm_gym.files import atomic_path, cache_dir
 
 SCALE_DEG = 30.0
 
@@ -181,51 +175,3 @@ def train(
     network.load_state_dict(kept)
     network.eval()
     return best
-
-
-def shipped(path: Path | None, network: Any) -> bool:
-    """Fill `network` from ``<path>.safetensors`` if there is such a file; tell whether it was.
-
-    Raises:
-        CheckpointError: the file is broken or holds another network.
-    """
-    if path is None or not path.with_suffix(".safetensors").is_file():
-        return False
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    source = path.with_suffix(".safetensors")
-    try:
-        network.load_state_dict({key: value.float() for key, value in load_file(source).items()})
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{source} does not hold this network ({str(error).splitlines()[0]})") from None
-    network.eval()
-    return True
-
-
-def ship(path: Path, network: Any) -> None:
-    """Write the weights of `network` to ``<path>.safetensors`` in half precision."""
-    from safetensors.torch import save_file
-
-    with atomic_path(path.with_suffix(".safetensors")) as temporary:
-        save_file({key: value.half().contiguous() for key, value in network.state_dict().items()}, temporary)
-
-
-def cached(key: dict[str, Any], network: Any, fit: Callable[[], float]) -> None:
-    """Load the weights that `key` describes into `network`, or call `fit` and keep them (plain arrays, no
-    pickle)."""
-    torch = require_torch()
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
-    path = cache_dir() / "models" / f"{name}.npz"
-    own = network.state_dict()
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            state = {k: torch.from_numpy(stored[k]) for k in own}
-        network.load_state_dict(state)
-        network.eval()
-        return
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, zipfile.BadZipFile):
-        pass  # absent, or not ours: train
-    fit()
-    with atomic_path(path) as temporary, temporary.open("wb") as handle:
-        np.savez(handle, **{k: v.numpy() for k, v in network.state_dict().items()})

@@ -23,16 +23,16 @@ from netllm_gym.envs.abr.vector_arrays import (
     BUFFER_S,
     CHUNK,
     LAST,
-    STALL,
     TERMS,
     TRACE,
-    WALL,
     Rules,
+    State,
     Written,
     blank_output,
     blank_state,
     flat_links,
 )
+from netllm_gym.envs.abr.vector_infos import Teller
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError
 
@@ -45,8 +45,6 @@ _FOLLOWED = {
 }  # fmt: skip
 # Of these, what the batched one takes only as a number.
 _CONSTANT = ("rtt_s", "decision_latency_s")
-# Keys under which the infos say where a chunk was downloaded in this step.
-_STEPPED = tuple("_" + name for name in (*TERMS[:WALL], "level", "chunk"))
 
 
 def _refuse(kwargs: dict[str, Any]) -> None:
@@ -71,12 +69,23 @@ def _kernel(backend: str | None) -> Any:
     return vector_kernel if backend == "numba" or (backend is None and COMPILED) else vector_numpy
 
 
-def _metadata() -> dict[str, Any]:
+AUTORESET = ("next_step", "same_step")
+
+
+def _metadata(mode: str) -> dict[str, Any]:
     metadata = dict(ABREnv.metadata)
-    modes = getattr(gym.vector, "AutoresetMode", None)  # Gymnasium >= 1.1; 1.0 knows no other mode
+    modes = getattr(gym.vector, "AutoresetMode", None)  # Gymnasium >= 1.1; 1.0 has no such names
     if modes is not None:
-        metadata["autoreset_mode"] = modes.NEXT_STEP
+        metadata["autoreset_mode"] = modes[mode.upper()]
     return metadata
+
+
+def _autoreset(mode: Any) -> str:
+    """The name of a mode, also of a member of Gymnasium's ``AutoresetMode``."""
+    name = str(getattr(mode, "name", mode)).lower()
+    if name not in AUTORESET:
+        raise ConfigError(f"autoreset_mode is {' or '.join(AUTORESET)}, got {mode!r}")
+    return name
 
 
 class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[Any]]):
@@ -88,8 +97,10 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
 
     An episode that has ended begins anew at the next step (Gymnasium's next-step autoreset): that step ignores its
     action, pays 0 and returns the first observation of the new episode, with ``trace``, ``trace_group``, ``groups``,
-    ``video`` and ``startup_s`` in the infos, marked by ``_trace`` and so on. ``reset`` takes ``seed`` (an int, or one
-    per environment) and ``options={"trace": ..., "start_s": ...}``, each a number for all or one per environment.
+    ``video`` and ``startup_s`` in the infos, marked by ``_trace`` and so on. With ``autoreset_mode="same_step"`` the
+    new episode begins within the step that ended the old one, whose last observation and infos stand in
+    ``infos["final_obs"]`` and ``infos["final_info"]``, marked by ``_final_obs``. ``reset`` takes ``seed`` (an int, or
+    one per environment) and ``options={"trace": ..., "start_s": ...}``, each a number for all or one per environment.
 
     Every call returns fresh arrays.
 
@@ -97,6 +108,8 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         num_envs: number of episodes.
         backend: ``numba``, or ``numpy`` where nothing can be compiled: the same numbers to 1e-9. By default what is
             there; the log says when that is NumPy.
+        autoreset_mode: ``next_step`` or ``same_step``, or a member of ``gymnasium.vector.AutoresetMode``.
+        tell: fill the infos. Without, they hold only ``final_obs``: for learners that read none.
         **kwargs: of the single environment. Options that only it has are refused; of the latencies `rtt_s` and
             `decision_latency_s` must be constant.
 
@@ -104,13 +117,23 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         ConfigError: as the single environment, or an option that only the single environment has.
     """
 
-    metadata: dict[str, Any] = _metadata()
+    metadata: dict[str, Any] = _metadata("next_step")
 
-    def __init__(self, num_envs: int = 1, *, backend: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        backend: str | None = None,
+        autoreset_mode: Any = "next_step",
+        tell: bool = True,
+        **kwargs: Any,
+    ) -> None:
         if num_envs < 1:
             raise ConfigError(f"num_envs must be at least 1, got {num_envs}")
         _refuse(kwargs)
         self._kernel = _kernel(backend)
+        self._same_step, self._tell = _autoreset(autoreset_mode) == "same_step", tell
+        self.metadata = _metadata(_autoreset(autoreset_mode))
         self._single = single = ABREnv(**kwargs)
         self.num_envs = num_envs
         self.single_observation_space = single.observation_space
@@ -136,14 +159,11 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         self._state = blank_state(num_envs)
         self._over = np.ones(num_envs, np.bool_)
         self._any_over = True
-        self._every = np.ones(num_envs, np.bool_)
-        self._all_legal = np.ones((num_envs, self.video.levels), np.int8)
         self._starts = np.zeros(num_envs)
         self._no_noise = np.ones(num_envs)
         self._totals = np.array([trace.total_s for trace in self.traces])
         self._defaults = np.array([trace.start_s for trace in self.traces])
-        self._names = np.array([trace.name for trace in self.traces], dtype=object)
-        self._groups = np.array([trace.group for trace in self.traces], dtype=object)
+        self._teller = Teller(num_envs, self.traces, self.video, float(single.options.decision_latency_s))  # type: ignore[arg-type]
         self._streams: Streams | None = None
 
     def static_info(self) -> dict[str, Any]:
@@ -249,8 +269,38 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
             levels, begins, self._starts, noise, self.links, self.rules, self._state, out
         )
         self._over, self._any_over = out.terminated.copy(), ended > 0
-        infos = self._infos(out, begins, begun)
+        infos = self._teller.stepped(out, begins, begun, self._state.indices[:, TRACE]) if self._tell else {}
+        if self._same_step and ended:
+            infos = self._renew(out, infos)
         return self._observation(out), out.reward, out.terminated, np.zeros(self.num_envs, np.bool_), infos
+
+    def _renew(self, out: Written, infos: dict[str, Any]) -> dict[str, Any]:
+        """Begin anew where an episode has just ended; the new observations go to `out`, the old into the infos."""
+        over, which = self._over.copy(), np.flatnonzero(self._over)
+        told: dict[str, Any] = {"final_obs": {k: v.copy() for k, v in self._observation(out).items()}}
+        told["final_obs"] |= {f"_{key}": over.copy() for key in list(told["final_obs"])}
+        told["_final_obs"] = over
+        traces, positions = self._draw(which)
+        part = State(*(array[which] for array in self._state))  # type: ignore[arg-type]
+        part.indices[:, TRACE] = traces
+        starts = self._start_of(traces, positions)
+        begins, noise = np.ones(len(which), np.bool_), np.ones(len(which))
+        if self._single.delay_noise and self._single.first_quality is not None:
+            noise = self._noise(which)[which]
+        fresh = blank_output(len(which), self.video.levels)
+        self._kernel.advance(np.zeros(len(which), np.int64), begins, starts, noise, self.links, self.rules, part, fresh)
+        whole: Any
+        for whole, some in zip(self._state, part, strict=True):
+            whole[which] = some
+        if self._tell:
+            terms = np.zeros((len(TERMS), self.num_envs))
+            terms[:, which] = fresh.terms
+            told |= self._teller.renewed(infos, over, terms, self._state.indices[:, TRACE])
+        for whole, some in zip(out[:6], fresh[:6], strict=True):
+            whole[which] = some
+        self._over[:] = False
+        self._any_over = False
+        return told
 
     def _present(self) -> Written:
         """The observation of the present state, in fresh arrays."""
@@ -271,52 +321,6 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
             "next_chunk_bytes": out.next_bytes,
             "chunks_left": out.left,
         }
-
-    def _infos(self, out: Written, begins: NDArray[np.bool_], begun: int) -> dict[str, Any]:
-        """Infos in Gymnasium's form: arrays, and under ``_key`` which environments have the key at this step."""
-        every = self._every.copy()
-        infos: dict[str, Any] = {
-            "action_mask": self._all_legal.copy(),
-            "_action_mask": every,
-            "wall_time_s": out.terms[WALL],
-            "_wall_time_s": every,
-        }
-        if begun < self.num_envs:
-            stepped = ~begins if begun else every
-            infos.update(zip(TERMS[:WALL], out.terms, strict=False))
-            infos.update(dict.fromkeys(_STEPPED, stepped))
-            infos["level"], infos["chunk"] = out.level, out.chunk
-            if self.rules.decision_s:
-                self._tell_options(infos, stepped)
-        if begun:
-            self._tell_beginnings(infos, out, begins)
-        return infos
-
-    def _tell_options(self, infos: dict[str, Any], stepped: NDArray[np.bool_]) -> None:
-        """What the single environment says when an option is on; the decision's latency is the only one here."""
-        for name in ("startup_s", "wait_s", "wasted_bytes", "penalty"):
-            infos[name], infos["_" + name] = np.zeros(self.num_envs), stepped
-        infos["decision_latency_s"] = np.where(stepped, self.rules.decision_s, 0.0)
-        infos["abandoned"] = np.zeros(self.num_envs, np.int64)
-        infos["_decision_latency_s"] = infos["_abandoned"] = stepped
-
-    def _tell_beginnings(self, infos: dict[str, Any], out: Written, begins: NDArray[np.bool_]) -> None:
-        which = np.flatnonzero(begins)
-        startup = np.zeros(self.num_envs)
-        stall = out.terms[STALL]
-        startup[which] = stall[which]
-        stall[which] = 0.0
-        traces = self._state.indices[which, TRACE]
-        for name, told in (("trace", self._names[traces]), ("trace_group", self._groups[traces])):
-            infos[name] = np.full(self.num_envs, None, dtype=object)
-            infos[name][which] = told
-        infos["video"] = np.full(self.num_envs, None, dtype=object)
-        infos["video"][which] = self.video.name
-        infos["_startup_s"] = begins | infos["_startup_s"] if "_startup_s" in infos else begins
-        infos["startup_s"] = startup
-        infos["groups"] = {"recording": infos["trace_group"].copy(), "_recording": begins.copy()}
-        for name in ("trace", "trace_group", "groups", "video"):
-            infos["_" + name] = begins
 
     def rollout(
         self, choice: ArrayLike | Callable[..., int], steps: int | None = None

@@ -195,8 +195,8 @@ def test_broken_checkpoints_are_one_clear_line(trained, tmp_path):
     wide = {**about, "config": {**about["config"], "lora_rank": 8}}
     broken("agent.json", json.dumps(wide).encode(), "shape")
     broken("encoder_head.safetensors", None, "is missing")
-    broken("encoder_head.safetensors", b"\x80\x04cos\nsystem\n.", "not a readable safetensors")
-    broken("adapter_model.safetensors", b"", "not a readable safetensors")
+    broken("encoder_head.safetensors", b"\x80\x04cos\nsystem\n.", "is damaged")
+    broken("adapter_model.safetensors", b"", "is damaged")
 
 
 def test_mistakes_are_named(tmp_path):

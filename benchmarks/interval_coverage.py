@@ -1,6 +1,6 @@
 """How often do the package's own verdicts err when nothing differs? Simulated with the functions that ship.
 
-    python benchmarks/coverage.py [--repeats 4000] [--draws 2000] [--workers 1] [--json FILE]
+    python benchmarks/interval_coverage.py [--repeats 4000] [--draws 2000] [--workers 1] [--json FILE]
 
 Each line draws data in which the true mean difference is zero and counts how often the 95 % interval leaves zero out:
 5 % is right. The lognormal has sigma 1 and is centred at its mean: a few recordings make most of the mean, as a few

@@ -1,0 +1,214 @@
+"""Recurrent networks on head motion: a GRU, and TRACK with a position and an image branch.
+
+The recipes ``viewport-gru`` and ``viewport-track`` train them; nothing is trained while an agent plays. The zoo holds a
+network for each reading of the angles (published, canonical), trained on the training viewers of Jin2022.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netllm_gym import zoo
+from netllm_gym.agents.base import EnvInfo
+from netllm_gym.agents.checkpoint import read_description, read_weights, rebuilding, write_checkpoint
+from netllm_gym.agents.registry import register_agent
+from netllm_gym.agents.viewport import networks
+from netllm_gym.agents.viewport.rules import PredictorAgent, training_set
+from netllm_gym.envs.viewport.crowd import MAP_SHAPE
+from netllm_gym.errors import CheckpointError, ConfigError
+from netllm_gym.traces.head.geometry import unwrap_to_last
+
+KIND = "viewport-network"
+READINGS = ("canonical", "published")
+CELLS = MAP_SHAPE[0] * MAP_SHAPE[1]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of a network.
+
+    Attributes:
+        network: ``gru`` or ``track``.
+        hidden: units.
+        history: samples it reads at most.
+        future: samples it answers; a longer horizon holds the last one.
+        image: whether it reads the crowd's heatmap (``track`` only).
+    """
+
+    network: str = "gru"
+    hidden: int = 64
+    history: int = 10
+    future: int = 30
+    image: bool = False
+
+    def __post_init__(self) -> None:
+        if self.network not in ("gru", "track"):
+            raise ConfigError(f"network must be gru or track, got {self.network!r}")
+        if min(self.hidden, self.history, self.future) < 1:
+            raise ConfigError("hidden, history and future must be at least 1")
+        if self.image and self.network != "track":
+            raise ConfigError("only track reads an image")
+
+    def build(self) -> Any:
+        """Return the network, untrained."""
+        if self.network == "gru":
+            return networks.build_gru(self.hidden, 2, self.future)
+        return networks.build_track(self.hidden, self.future, CELLS if self.image else 0)
+
+
+class RecurrentAgent(PredictorAgent):
+    """Plays trained networks, one for each reading of the angles; a reading is loaded when an environment shows it.
+
+    Args:
+        folders: checkpoint folder per reading (``canonical``, ``published``).
+    """
+
+    def __init__(self, folders: dict[str, Path]) -> None:
+        networks.require_torch()  # refused when it is built, not in the first episode
+        self.folders = dict(folders)
+        self._loaded: dict[str, tuple[NetworkConfig, Any, str]] = {}
+        self._reading = next(iter(folders))
+
+    def use(self, reading: str) -> NetworkConfig:
+        """Answer for angles of this reading from now on; return the shape of the network that does.
+
+        Raises:
+            CheckpointError: there is no network for it, or its folder is broken.
+        """
+        if reading not in self.folders:
+            raise CheckpointError(f"{self.name} was trained on {', '.join(self.folders)} angles, not on {reading} ones")
+        if reading not in self._loaded:
+            self._loaded[reading] = _read_network(self.folders[reading])
+        self._reading = reading
+        return self._loaded[reading][0]
+
+    def reset(self, env_info: EnvInfo) -> None:
+        """Begin an episode.
+
+        Raises:
+            ConfigError: the network reads an image and the environment shows none.
+            CheckpointError: no network for its angles.
+        """
+        super().reset(env_info)
+        config = self.use(env_info.static["reading"])
+        if config.image and "image" not in getattr(env_info.observation_space, "spaces", {}):
+            raise ConfigError(f'{self.name} reads the crowd\'s heatmap: make {env_info.env_id} with image="crowd"')
+        learnt, played = self._loaded[self._reading][2], env_info.static["traces"]
+        self.notice = "" if training_set(played) == learnt else f"it learnt from {learnt}, the episode is of {played}"
+
+    def predict(
+        self, history_deg: NDArray[np.float64], future: int, maps: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float64]:
+        """Predict many windows at once; beyond the network's horizon the last displacement is held.
+
+        Args:
+            history_deg: ``[N, h, 3]``, degrees.
+            future: samples.
+            maps: heatmaps ``[N, 16, 32]`` for networks that read them.
+
+        Returns:
+            ``[N, future, 3]``, degrees.
+        """
+        torch = networks.require_torch()
+        config = self.use(self._reading)
+        history = unwrap_to_last(history_deg)[:, -config.history :]
+        features = torch.from_numpy(networks.motion_and_place(history))
+        flat = (
+            maps.reshape(len(history), -1) if config.image and maps is not None else np.zeros((len(history), 0), "f4")
+        )
+        with torch.no_grad():
+            path = self._loaded[self._reading][1](features, torch.from_numpy(flat)).numpy().astype(np.float64)
+        path = path[:, :future] * networks.SCALE_DEG
+        held = np.repeat(path[:, -1:], future - path.shape[1], axis=1)
+        return history[:, -1:] + np.concatenate([path, held], axis=1)
+
+    def forecast(self, observation: dict[str, Any], info: dict[str, Any], future: int) -> NDArray[np.float64]:
+        """Return the next `future` samples in degrees, shape ``[future, 3]``."""
+        maps = observation["image"][None] if self.use(self._reading).image else None
+        return self.predict(np.asarray(observation["history_deg"], np.float64)[None], future, maps)[0]
+
+
+def save(folder: str | Path, config: NetworkConfig, network: Any, reading: str, about: dict[str, Any]) -> Path:
+    """Write a trained network as a checkpoint folder, in half precision.
+
+    Args:
+        folder: where; replaced when it is a checkpoint.
+        config, network: its shape, and the network.
+        reading: of the angles it was trained on.
+        about: what it was trained on, and how; needs ``traces``.
+    """
+    description = {
+        "kind": KIND,
+        "env_id": "netllm_gym/ViewportPrediction-v0",
+        "config": asdict(config),
+        "reading": reading,
+        "about": about,
+    }
+    weights = {key: value.half() for key, value in network.state_dict().items()}
+    lines = [f"# {config.network} on head motion, {reading} angles", "", *(f"- {k}: {v}" for k, v in about.items())]
+    lines += ["", 'Load it with `netllm_gym.make_agent("this folder")`.']
+    return write_checkpoint(folder, description, weights=weights, card="\n".join(lines) + "\n")
+
+
+def _read_network(folder: Path) -> tuple[NetworkConfig, Any, str]:
+    about = read_description(folder)
+    if about["kind"] != KIND:
+        raise CheckpointError(f"{folder} holds a {about['kind']} agent, not a viewport network")
+    with rebuilding(folder):
+        config = NetworkConfig(**about["config"])
+        network = config.build()
+        network.load_state_dict({key: value.float() for key, value in read_weights(folder, torch=True).items()})
+        return config, network.eval(), str(about["about"]["traces"])
+
+
+def load(folder: Path, about: dict[str, Any]) -> RecurrentAgent:
+    """Rebuild the agent of one checkpoint folder (called by :func:`netllm_gym.agents.checkpoint.load_checkpoint`).
+
+    Raises:
+        CheckpointError: a reading that does not exist, or a broken folder.
+    """
+    if about.get("reading") not in READINGS:
+        raise CheckpointError(f"{folder}: reading {about.get('reading')!r} is none of {', '.join(READINGS)}")
+    agent = RecurrentAgent({about["reading"]: folder})
+    agent.use(about["reading"])
+    return agent
+
+
+def _agent(network: str, folder: Path) -> RecurrentAgent:
+    """Return the agent of one checkpoint folder, or of a folder that holds one for each reading."""
+    readings = {reading: folder / reading for reading in READINGS if (folder / reading).is_dir()}
+    agent = RecurrentAgent(readings) if readings else load(folder, read_description(folder))
+    for reading, source in agent.folders.items():
+        if (kind := agent.use(reading).network) != network:
+            raise CheckpointError(f"{source} holds a {kind} network, not a {network} network")
+    return agent
+
+
+@register_agent("viewport/gru")
+def gru(checkpoint: str | Path = zoo.ROOT / "viewport-gru") -> RecurrentAgent:
+    """A two-layer GRU on the last two seconds of motion; one pass gives six seconds. Uses no image.
+
+    Args:
+        checkpoint: folder that ``netllm-gym train viewport-gru`` wrote, or one with such a folder for each reading;
+            default: the networks in the package.
+    """
+    return _agent("gru", Path(checkpoint))
+
+
+@register_agent("viewport/track")
+def track(checkpoint: str | Path = zoo.ROOT / "viewport-track") -> RecurrentAgent:
+    """TRACK (Romero Rondón et al., PAMI 2022) without the published port's view of the first future sample.
+
+    The networks in the package read positions only; ``netllm-gym train viewport-track --set image=true`` trains one
+    with an image branch, for environments made with ``image="crowd"``.
+
+    Args:
+        checkpoint: folder that ``netllm-gym train viewport-track`` wrote, or one with such a folder for each reading;
+            default: the networks in the package.
+    """
+    return _agent("track", Path(checkpoint))
