@@ -85,13 +85,13 @@ def compare_command(
     from netllm_gym.testbed.comparison import WAYS
     from netllm_gym.testbed.figure import buffers
 
-    found = compare(folder, parse_settings(set or []))
-    rows = [comparison.row(way) for comparison in found.values() for way in WAYS]
-    parameters = [comparison.calibrated() for comparison in found.values()]
+    comparisons = compare(folder, parse_settings(set or []))
+    rows = [comparison.row(way) for comparison in comparisons.values() for way in WAYS]
+    parameters = [comparison.calibrated() for comparison in comparisons.values()]
     if as_json:
         emit([row | {"calibration": own} for row, own in zip(rows[1::2], parameters, strict=True)], True)
         return
-    for comparison in found.values():
+    for comparison in comparisons.values():
         for label in comparison.changed:
             _say(f"{comparison.condition.name}: {label} is no longer the agent that played; it has no simulated twin")
     emit(rows, False)
@@ -100,12 +100,12 @@ def compare_command(
         emit(
             [
                 {"condition": name, "agent": label, **row}
-                for name, comparison in found.items()
+                for name, comparison in comparisons.items()
                 for label, row in comparison.agents().to_dict("index").items()
             ],
             False,
         )
-    canvas.write(buffers(found), folder / "buffers.png")
+    canvas.write(buffers(comparisons), folder / "buffers.png")
     console.print(f"figure: {folder / 'buffers.png'}", soft_wrap=True, markup=False)
 
 

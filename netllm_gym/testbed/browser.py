@@ -128,7 +128,7 @@ class Browser:
                 pictured = True
                 await page.screenshot(path=str(self.screenshots / f"{plan.key}.png"))
             if state["done"] or waited - moved > patience:
-                found: dict[str, Any] = await page.evaluate("outcome")
+                outcome: dict[str, Any] = await page.evaluate("outcome")
                 if not state["done"]:
-                    found["reason"] = found["reason"] or f"browser: no segment for {patience:.0f} s"
-                return found
+                    outcome["reason"] = outcome["reason"] or f"browser: no segment for {patience:.0f} s"
+                return outcome

@@ -161,10 +161,10 @@ def load(folder: Path, video: VideoManifest) -> Content:
         DatasetError: it is missing, incomplete, for another video, or damaged.
     """
     try:
-        told = json.loads((folder / "content.json").read_text(encoding="utf-8"))
-        if told["video"] != video.digest or told["files"] != _digests(folder, video.levels):
+        stored = json.loads((folder / "content.json").read_text(encoding="utf-8"))
+        if stored["video"] != video.digest or stored["files"] != _digests(folder, video.levels):
             raise DatasetError(f"{folder}: the content does not match its digest; delete the folder and build again")
-        codecs = tuple(str(name) for name in told["codecs"])
+        codecs = tuple(str(name) for name in stored["codecs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, DatasetError):
             raise

@@ -93,8 +93,8 @@ def excerpts(traces: TraceSet[NetworkTrace], count: int) -> TraceSet[NetworkTrac
     return replace(traces, traces=tuple(members))
 
 
-def _video(told: str | Mapping[str, Any]) -> VideoManifest:
-    return trace_room.load_video(told) if isinstance(told, str) else synthetic_video(**told)
+def _video(given: str | Mapping[str, Any]) -> VideoManifest:
+    return trace_room.load_video(given) if isinstance(given, str) else synthetic_video(**given)
 
 
 def _shortened(video: VideoManifest, chunks: int | None) -> VideoManifest:
@@ -134,7 +134,7 @@ def load_conditions(
     """
     if traces < 1 or videos < 1:
         raise ConfigError("at least one trace and one video are needed")
-    found = []
+    conditions = []
     for name in names or list_conditions():
         if name not in _catalog():
             raise UnknownNameError("condition", name, _catalog())
@@ -142,21 +142,23 @@ def load_conditions(
         profiles = {key: value for key, value in entry.items() if isinstance(value, dict)}
         if profile not in profiles:
             raise UnknownNameError(f"profile of {name}", profile, profiles)
-        told = profiles[profile]
-        members: TraceSet[NetworkTrace] = trace_room.load(told["traces"], told.get("split", "test"))
+        chosen = profiles[profile]
+        members: TraceSet[NetworkTrace] = trace_room.load(chosen["traces"], chosen.get("split", "test"))
         source = members.digest
-        if words := told.get("only"):
+        if words := chosen.get("only"):
             members = members.filter(_naming(words))
-        if least := told.get("mean_mbps"):
+        if least := chosen.get("mean_mbps"):
             members = members.filter(_carrying(least))
-        chosen = excerpts(members, traces)
-        if videos > len(told["videos"]):
-            raise ConfigError(f"{name} has {len(told['videos'])} videos in profile {profile}, {videos} were asked for")
-        for number, video in enumerate(told["videos"][:videos], start=1):
+        played = excerpts(members, traces)
+        if videos > len(chosen["videos"]):
+            raise ConfigError(
+                f"{name} has {len(chosen['videos'])} videos in profile {profile}, {videos} were asked for"
+            )
+        for number, video in enumerate(chosen["videos"][:videos], start=1):
             label = name if number == 1 else f"{name}-{number}"
             manifest = _shortened(_video(video), chunks)
-            found.append(Condition(label, name, profile, chosen, manifest, entry["rtt_s"], entry["note"], source))
-    return found
+            conditions.append(Condition(label, name, profile, played, manifest, entry["rtt_s"], entry["note"], source))
+    return conditions
 
 
 @dataclass(frozen=True)

@@ -193,11 +193,11 @@ async def _finish(request: web.Request) -> web.Response:
     session.extra.update({str(name): float(value) for name, value in extra.items()})
     desk = request.app[DESK]
     desk.close(request.match_info["key"])
-    told = record(session)
+    finished = record(session)
     if desk.folder is not None:
-        write_record(desk.folder, session.plan, told)
+        write_record(desk.folder, session.plan, finished)
     desk.finished.add(session.plan.key)
-    return web.json_response(told)
+    return web.json_response(finished)
 
 
 async def _sessions(request: web.Request) -> web.Response:

@@ -123,13 +123,13 @@ class Service:
         try:
             if not self._pipe.poll(START_TIMEOUT_S):
                 raise ConfigError(f"the {self.name} server did not start in {START_TIMEOUT_S:.0f} s")
-            told = self._pipe.recv()
+            message = self._pipe.recv()
         except EOFError:
             raise ConfigError(f"the {self.name} server died while starting") from None
-        if not isinstance(told, kind):
+        if not isinstance(message, kind):
             self.stop()
-            raise ConfigError(str(told))
-        return told
+            raise ConfigError(str(message))
+        return message
 
     @property
     def url(self) -> str:

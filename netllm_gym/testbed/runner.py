@@ -257,9 +257,9 @@ def run(
     call = {**game.call, "parallel": parallel, "out": str(out)}
     plans, folder = game.plans, Path(out)
     with store.alone_in(folder):
-        records = {plan.key: found for plan in plans if (found := store.read_record(folder, plan))}
+        records = {plan.key: record for plan in plans if (record := store.read_record(folder, plan))}
         if retry_failed:
-            records = {key: found for key, found in records.items() if not found["row"]["failed"]}
+            records = {key: record for key, record in records.items() if not record["row"]["failed"]}
         waiting = [plan for plan in plans if plan.key not in records]
         machine = Machine.load(folder / "machine.json")
         if waiting:
@@ -267,19 +267,21 @@ def run(
             machine.add(_run(waiting, game, parallel, folder, records, say, progress))
             machine.save(folder / "machine.json")
         say(
-            machine.verdict([found["sent"] for found in records.values() if found.get("sent")], speed, link == "kernel")
+            machine.verdict(
+                [record["sent"] for record in records.values() if record.get("sent")], speed, link == "kernel"
+            )
         )
         return save_results(game, records, folder, {**call, "call": call, "machine": machine.describe()})
 
 
 def save_results(
-    game: Game, records: Mapping[str, Any], folder: Path, told: Mapping[str, Any]
+    game: Game, records: Mapping[str, Any], folder: Path, how: Mapping[str, Any]
 ) -> dict[str, EvaluationResult]:
     """Write the evaluation result of every condition below `folder`; return them by name."""
     results = {}
     for condition in game.conditions:
         own = [plan for plan in game.plans if plan.condition.name == condition.name]
-        result = store.result_of(condition, own, records, game.specs, BASELINE, FLOOR, told)
+        result = store.result_of(condition, own, records, game.specs, BASELINE, FLOOR, how)
         result.save(folder / condition.name)
         results[condition.name] = result
     return results

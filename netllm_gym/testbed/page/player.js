@@ -58,11 +58,11 @@ function post(what, body) {
 function closeBooks(moment) {
   // The last segment is told when the next is asked for: only then is it known how long the player paused.
   if (pending === null) return null;
-  const told = { ...pending, sleep_s: Math.max(since(moment) - pending.asked_s - pending.delay_s, 0),
+  const closed = { ...pending, sleep_s: Math.max(since(moment) - pending.asked_s - pending.delay_s, 0),
                  buffer_s: bufferAhead(), wall_s: Math.max(since(moment), 0) };
   pending = null;
-  outcome.segments.push(told);
-  return told;
+  outcome.segments.push(closed);
+  return closed;
 }
 
 function decide(chunk) {
