@@ -43,7 +43,7 @@ def evaluate_command(
         env=env or chosen.env, agents=agent, setting=chosen, episodes=episodes, seed=seed, workers=workers,
         out=out, trace_steps="examples", timeout_s=timeout,
     )  # fmt: skip
-    emit(result.summary().to_dict("records") if as_json else brief(result), as_json)
+    emit(result.summary().to_dict("records") if as_json else brief(result.summary()), as_json)
     page = result.report(out)
     if not as_json:
         console.print(f"report: {page}", soft_wrap=True, markup=False)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from netllm_gym.evaluation.formats import interval, number, percent, pretty
-
-if TYPE_CHECKING:
-    from netllm_gym.evaluation.result import EvaluationResult
 
 
 class Summary(pd.DataFrame):
@@ -70,8 +67,9 @@ def _with_interval(row: pd.Series, value: str, stem: str, between: str) -> str:
     return between.join(filter(None, (text, interval(row[f"{stem}_low"], row[f"{stem}_high"], signed=signed))))
 
 
-def brief(result: EvaluationResult) -> list[dict[str, str]]:
-    """Return the summary of `result` in :func:`rows` for a terminal: the interval below its value."""
-    cells = rows(result.summary(), result.metric["name"], result.manifest["baseline"], "\n")
+def brief(summary: Summary) -> list[dict[str, str]]:
+    """Return a summary in :func:`rows` for a terminal: the interval below its value."""
+    metric, baseline = getattr(summary, "_headings", ("", None))
+    cells = rows(summary, metric, baseline, "\n")
     # Numbers stay whole: only words may go into the next line.
     return [{key: value.replace(" ", "\u00a0") for key, value in row.items()} for row in cells]

@@ -22,7 +22,7 @@ from netllm_gym.errors import ConfigError
 from netllm_gym.files import atomic_path
 
 if TYPE_CHECKING:
-    from netllm_gym.evaluation.result import EvaluationResult
+    from netllm_gym.evaluation.record import EvaluationRecord
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#999999")
 DASHES: tuple = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)), (0, (1, 1)))
@@ -79,20 +79,20 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return wrapped
 
 
-def look(result: EvaluationResult, agent: str) -> tuple[str, tuple | str, str]:
+def look(result: EvaluationRecord, agent: str) -> tuple[str, tuple | str, str]:
     """Colour, dash and hatch of an agent: the same in every figure of a result."""
     place = result.agents.index(agent)
     turn = place + place // len(COLOURS)  # agents of one colour differ in dash and hatch
     return COLOURS[place % len(COLOURS)], DASHES[turn % len(DASHES)], HATCHES[turn % len(HATCHES)]
 
 
-def rivals(result: EvaluationResult) -> list[str]:
+def rivals(result: EvaluationRecord) -> list[str]:
     """The agents to draw: those in sight that do not see the future. A bound is a line, not an agent."""
     bounds = set(result.manifest["privileged"])
     return [agent for agent in in_sight(result) if agent not in bounds]
 
 
-def mark(result: EvaluationResult, agent: str, *artists: Any) -> None:
+def mark(result: EvaluationRecord, agent: str, *artists: Any) -> None:
     """Say whose these artists are, so that the page can hide and show an agent in every figure."""
     for artist in artists:
         if isinstance(artist, dict):
@@ -103,7 +103,7 @@ def mark(result: EvaluationResult, agent: str, *artists: Any) -> None:
             artist.set_gid(f"{_GID}{result.agents.index(agent)}")
 
 
-def legend(figure: Figure, axes: Axes, result: EvaluationResult, columns: int = 2) -> None:
+def legend(figure: Figure, axes: Axes, result: EvaluationRecord, columns: int = 2) -> None:
     """Put the labelled lines of `axes` into a legend below the figure, each marked as its agent's."""
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
@@ -114,7 +114,7 @@ def legend(figure: Figure, axes: Axes, result: EvaluationResult, columns: int = 
             mark(result, text.get_text(), handle, text)
 
 
-def in_sight(result: EvaluationResult) -> list[str]:
+def in_sight(result: EvaluationRecord) -> list[str]:
     """The agents whose numbers fit on one axis: not those further below the floor than the oracle is above
     it.
     """

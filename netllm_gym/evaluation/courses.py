@@ -17,12 +17,12 @@ from netllm_gym.evaluation.canvas import COLOURS, INK, canvas, in_sight, legend,
 from netllm_gym.evaluation.formats import pretty
 
 if TYPE_CHECKING:
-    from netllm_gym.evaluation.result import EvaluationResult
+    from netllm_gym.evaluation.record import EvaluationRecord
 
 ABR = ("wall_time_s", "bitrate_mbps", "throughput_mbps", "buffer_s", "stall_s")
 
 
-def timeline_agents(result: EvaluationResult) -> list[str]:
+def timeline_agents(result: EvaluationRecord) -> list[str]:
     """The agents worth a timeline: the best ones, the baseline among them, and the oracle; four at most."""
     summary = result.summary()
     seen = summary[~summary["privileged"] & summary["agent"].isin(in_sight(result))]
@@ -36,7 +36,7 @@ def timeline_agents(result: EvaluationResult) -> list[str]:
 
 
 def _chosen(
-    result: EvaluationResult, rows: pd.DataFrame, episode: int | None, agents: Sequence[str] | None
+    result: EvaluationRecord, rows: pd.DataFrame, episode: int | None, agents: Sequence[str] | None
 ) -> tuple[int, list[str]]:
     """The episode and agents to draw, checked against what was recorded in `rows`."""
     recorded = sorted(set(rows["episode"]))
@@ -55,12 +55,12 @@ def rows_of(rows: pd.DataFrame, agent: str, episode: int) -> pd.DataFrame:
     return own[own["training_seed"] == own["training_seed"].min()]
 
 
-def _title(result: EvaluationResult, episode: int) -> str:
+def _title(result: EvaluationRecord, episode: int) -> str:
     return f"episode {episode}: {result.frame.loc[result.frame['episode'] == episode, 'trace'].iloc[0]}"
 
 
 @styled
-def abr_timeline(result: EvaluationResult, episode: int | None = None, agents: Sequence[str] | None = None) -> Figure:
+def abr_timeline(result: EvaluationRecord, episode: int | None = None, agents: Sequence[str] | None = None) -> Figure:
     """One video as 2–4 agents played it: the link and the chosen bitrates, the buffer, and the stalls.
 
     Args:
@@ -108,7 +108,7 @@ def abr_timeline(result: EvaluationResult, episode: int | None = None, agents: S
 
 
 @styled
-def metric_course(result: EvaluationResult, episode: int | None = None, agents: Sequence[str] | None = None) -> Figure:
+def metric_course(result: EvaluationRecord, episode: int | None = None, agents: Sequence[str] | None = None) -> Figure:
     """The metric of every step of one episode, as 2–4 agents played it.
 
     Raises:
@@ -133,7 +133,7 @@ def metric_course(result: EvaluationResult, episode: int | None = None, agents: 
 
 
 @styled
-def gantt(result: EvaluationResult, episode: int | None = None, agents: Sequence[str] | None = None) -> Figure:
+def gantt(result: EvaluationRecord, episode: int | None = None, agents: Sequence[str] | None = None) -> Figure:
     """Which job each executor worked for, one panel per agent; white is idle or on the way to another job.
 
     Raises:
@@ -163,7 +163,7 @@ def gantt(result: EvaluationResult, episode: int | None = None, agents: Sequence
     return figure
 
 
-def all_courses(result: EvaluationResult) -> dict[str, Figure]:
+def all_courses(result: EvaluationRecord) -> dict[str, Figure]:
     """Every sample that was recorded, by name."""
     figures: dict[str, Figure] = {}
     for episode in sorted(set(result.courses["episode"])) if len(result.courses) else ():

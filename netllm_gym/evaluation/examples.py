@@ -10,12 +10,12 @@ from netllm_gym.evaluation.formats import number, pretty
 from netllm_gym.evaluation.rows import table
 
 if TYPE_CHECKING:
-    from netllm_gym.evaluation.result import EvaluationResult
+    from netllm_gym.evaluation.record import EvaluationRecord
 
 KINDS = ("best", "median", "worst")
 
 
-def hero(result: EvaluationResult) -> str | None:
+def hero(result: EvaluationRecord) -> str | None:
     """Return the agent whose episodes are chosen: the best rival that is neither baseline, floor nor bound; where there
     is none, the best of all that finished an episode.
     """
@@ -25,7 +25,7 @@ def hero(result: EvaluationResult) -> str | None:
     return next((agent for agent in finished if agent not in aside), finished[0] if finished else None)
 
 
-def choose(result: EvaluationResult) -> dict[str, int]:
+def choose(result: EvaluationRecord) -> dict[str, int]:
     """Return kind → episode: where :func:`hero` gains most on the baseline, least, and in between.
 
     Without a baseline beside it, its own metric decides. Fewer than three episodes give fewer kinds.
@@ -51,7 +51,7 @@ def choose(result: EvaluationResult) -> dict[str, int]:
     return chosen
 
 
-def meaning(result: EvaluationResult) -> str:
+def meaning(result: EvaluationRecord) -> str:
     """Say in one sentence by what the examples are chosen."""
     agent, baseline = hero(result), result.manifest["baseline"]
     what = pretty(result.metric["name"])
@@ -60,7 +60,7 @@ def meaning(result: EvaluationResult) -> str:
     return f"Best, median and worst by the {what} of {agent}."
 
 
-def worth(result: EvaluationResult, agent: str, episode: int) -> str:
+def worth(result: EvaluationRecord, agent: str, episode: int) -> str:
     """Return the metric of an agent in an episode as text."""
     rows = result.frame[(result.frame["agent"] == agent) & (result.frame["episode"] == episode)]
     return number(float(rows[result.metric["name"]].iloc[0])) if len(rows) else "–"

@@ -8,12 +8,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netllm_gym.evaluation import canvas, examples, player, report
+from netllm_gym.evaluation import canvas, examples, player, plots, report
 from netllm_gym.evaluation.verdicts import plain
 from netllm_gym.files import write_text
 
 if TYPE_CHECKING:
-    from netllm_gym.evaluation.result import EvaluationResult
+    from netllm_gym.evaluation.record import EvaluationRecord
 
 ABREAST = 5  # agents side by side in the table of all other numbers: that many fit on paper
 _PLAYER = """<section class="on-screen">
@@ -51,7 +51,7 @@ def _cell(cell: report.Cell, tag: str = "td", attributes: str = "") -> str:
     return f"<{tag}{attributes}>{value}{f'<br> <small>{interval}</small>' if interval else ''}</{tag}>"
 
 
-def _main_table(result: EvaluationResult) -> tuple[str, str]:
+def _main_table(result: EvaluationRecord) -> tuple[str, str]:
     """Return head and body of the six columns."""
     columns = report.main_columns(result)
     head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading, _, _ in columns)
@@ -69,7 +69,7 @@ def _main_table(result: EvaluationResult) -> tuple[str, str]:
     return head, "\n".join(body)
 
 
-def _rest_tables(result: EvaluationResult) -> str:
+def _rest_tables(result: EvaluationRecord) -> str:
     """Return all other numbers, a row each, at most :data:`ABREAST` agents side by side."""
     rows = [row for _, row in result.summary().iterrows()]
     tables = []
@@ -86,7 +86,7 @@ def _rest_tables(result: EvaluationResult) -> str:
     return "\n".join(tables)
 
 
-def _boxes(result: EvaluationResult) -> str:
+def _boxes(result: EvaluationRecord) -> str:
     """Return a box per agent that shows and hides it everywhere."""
     boxes = []
     for agent in result.summary()["agent"]:
@@ -98,7 +98,7 @@ def _boxes(result: EvaluationResult) -> str:
     return "\n".join(boxes)
 
 
-def _figures(result: EvaluationResult, figures: Mapping[str, Any], played: bool) -> str:
+def _figures(result: EvaluationRecord, figures: Mapping[str, Any], played: bool) -> str:
     drawn = []
     for name, figure in figures.items():
         caption = report.CAPTIONS.get(name, "One episode, step by step.")
@@ -108,7 +108,7 @@ def _figures(result: EvaluationResult, figures: Mapping[str, Any], played: bool)
     return "\n".join(drawn)
 
 
-def html_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
+def html_report(result: EvaluationRecord, figures: Mapping[str, Any]) -> str:
     """Return the page; everything that came from outside (names, reasons, commands) is escaped."""
     title, subtitle = report.title_of(result)
     head, body = _main_table(result)
@@ -152,9 +152,10 @@ def html_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
     return filled(_part("report.html"), values)
 
 
-def write_report(result: EvaluationResult, folder: Path) -> Path:
+def write_report(result: EvaluationRecord, folder: Path) -> Path:
     """Write ``report.html``, ``report.md`` and ``figures/*`` (PNG and PDF); return the path of the HTML page."""
-    figures = result.plot(folder / "figures", ("png", "pdf"))
+    figures = plots.all_figures(result)
+    plots.write_figures(figures, folder / "figures", ("png", "pdf"))
     write_text(folder / "report.md", report.markdown_report(result, figures))
     page = folder / "report.html"
     write_text(page, html_report(result, figures))

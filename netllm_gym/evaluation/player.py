@@ -13,7 +13,7 @@ from netllm_gym.evaluation.courses import ABR, rows_of
 from netllm_gym.evaluation.formats import pretty
 
 if TYPE_CHECKING:
-    from netllm_gym.evaluation.result import EvaluationResult
+    from netllm_gym.evaluation.record import EvaluationRecord
 
 # Dashes as SVG writes them, in the order of canvas.DASHES.
 _DASHES = ("", "6 4", "6 3 2 3", "2 3", "5 2 1 2 1 2", "9 4", "4 2", "1 2")
@@ -25,7 +25,7 @@ def _points(steps: pd.DataFrame, x: str, y: str) -> list[list[float]]:
     return [[round(float(a), 3), float(f"{b:.5g}")] for a, b in zip(steps[x], steps[y], strict=True) if b == b]
 
 
-def _abr(result: EvaluationResult, episode: int, agents: list[str]) -> tuple[list[Panel], float]:
+def _abr(result: EvaluationRecord, episode: int, agents: list[str]) -> tuple[list[Panel], float]:
     rate: Panel = {"title": "Mbit/s", "lines": []}
     buffer: Panel = {"title": "buffer (s)", "lines": []}
     end = 0.0
@@ -51,7 +51,7 @@ def _abr(result: EvaluationResult, episode: int, agents: list[str]) -> tuple[lis
     return [rate, buffer], end
 
 
-def _gantt(result: EvaluationResult, episode: int, agents: list[str]) -> tuple[list[Panel], float]:
+def _gantt(result: EvaluationRecord, episode: int, agents: list[str]) -> tuple[list[Panel], float]:
     panels: list[Panel] = []
     end = 0.0
     for agent in agents:
@@ -67,7 +67,7 @@ def _gantt(result: EvaluationResult, episode: int, agents: list[str]) -> tuple[l
     return panels, end
 
 
-def _course(result: EvaluationResult, episode: int, agents: list[str]) -> tuple[list[Panel], float]:
+def _course(result: EvaluationRecord, episode: int, agents: list[str]) -> tuple[list[Panel], float]:
     name = result.metric["name"]
     column = name if name in result.steps else "reward"
     lines = []
@@ -80,7 +80,7 @@ def _course(result: EvaluationResult, episode: int, agents: list[str]) -> tuple[
     return [{"title": pretty(column), "lines": lines}], end
 
 
-def episodes(result: EvaluationResult) -> dict[str, Any] | None:
+def episodes(result: EvaluationRecord) -> dict[str, Any] | None:
     """Return the recorded episodes as the player wants them; ``None`` where no step was recorded."""
     rows = result.courses if len(result.courses) else result.steps
     if rows.empty:

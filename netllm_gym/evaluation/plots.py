@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,31 +12,31 @@ from matplotlib.figure import Figure
 
 from netllm_gym.evaluation import courses
 from netllm_gym.evaluation import statistics as stats
-from netllm_gym.evaluation.canvas import INK, WIDTH, canvas, in_sight, legend, look, mark, rivals, styled
+from netllm_gym.evaluation.canvas import INK, WIDTH, canvas, in_sight, legend, look, mark, rivals, styled, write
 from netllm_gym.evaluation.formats import pretty
 from netllm_gym.evaluation.rows import table
 
 if TYPE_CHECKING:
-    from netllm_gym.evaluation.result import EvaluationResult
+    from netllm_gym.evaluation.record import EvaluationRecord
 
 
-def _name(result: EvaluationResult) -> str:
+def _name(result: EvaluationRecord) -> str:
     name = result.metric["name"]
     arrow = "higher is better" if result.metric["better"] == "higher" else "lower is better"
     return f"{pretty(name)} per episode ({arrow})"
 
 
-def _values(result: EvaluationResult, agent: str) -> np.ndarray:
+def _values(result: EvaluationRecord, agent: str) -> np.ndarray:
     rows = result.frame[result.frame["agent"] == agent]
     return rows[result.metric["name"]].dropna().to_numpy(dtype=np.float64)
 
 
-def _unseen(result: EvaluationResult) -> str:
+def _unseen(result: EvaluationRecord) -> str:
     unseen = [agent for agent in result.agents if agent not in in_sight(result)]
     return f"; not shown: {', '.join(unseen)}" if unseen else ""
 
 
-def _name_rows(axes: Axes, result: EvaluationResult, agents: Sequence[str]) -> None:
+def _name_rows(axes: Axes, result: EvaluationRecord, agents: Sequence[str]) -> None:
     """Write the agents' names beside their rows, from below."""
     agents = list(agents)
     axes.set_yticks(range(len(agents)), agents)
@@ -43,7 +44,7 @@ def _name_rows(axes: Axes, result: EvaluationResult, agents: Sequence[str]) -> N
         mark(result, agent, label)
 
 
-def _limits(axes: Axes, result: EvaluationResult) -> None:
+def _limits(axes: Axes, result: EvaluationRecord) -> None:
     """End the axis where only the worst 2 % of all episodes lie, and say so: one stall would hide everything
     else.
     """
@@ -62,7 +63,7 @@ def _limits(axes: Axes, result: EvaluationResult) -> None:
 
 
 @styled
-def metric_cdf(result: EvaluationResult) -> Figure:
+def metric_cdf(result: EvaluationRecord) -> Figure:
     """Distribution of the metric over episodes, one curve per agent."""
     figure, (axes,) = canvas()
     for agent in rivals(result):
@@ -80,7 +81,7 @@ def metric_cdf(result: EvaluationResult) -> Figure:
 
 
 @styled
-def metric_box(result: EvaluationResult) -> Figure:
+def metric_box(result: EvaluationRecord) -> Figure:
     """Box plot of the metric: median, quartiles, 5th and 95th percentile; the dot is the mean."""
     agents = [agent for agent in result.summary()["agent"] if agent in rivals(result)]
     figure, (axes,) = canvas(height=0.9 + 0.42 * max(len(agents), 1))
@@ -103,7 +104,7 @@ def metric_box(result: EvaluationResult) -> Figure:
 
 
 @styled
-def term_bars(result: EvaluationResult) -> Figure:
+def term_bars(result: EvaluationRecord) -> Figure:
     """The reward's terms, one panel each, with a bar per agent."""
     summary = result.summary()
     summary = summary[summary["agent"].isin(rivals(result))]
@@ -127,7 +128,7 @@ def term_bars(result: EvaluationResult) -> Figure:
 
 
 @styled
-def gap_closed(result: EvaluationResult) -> Figure:
+def gap_closed(result: EvaluationRecord) -> Figure:
     """How much of the way from the floor agent to the oracle each agent goes, with 95 % intervals."""
     summary = result.summary()
     summary = (
@@ -150,7 +151,7 @@ def gap_closed(result: EvaluationResult) -> Figure:
 
 
 @styled
-def metric_latency(result: EvaluationResult) -> Figure:
+def metric_latency(result: EvaluationRecord) -> Figure:
     """The metric against the time of one decision: what quality costs."""
     figure, (axes,) = canvas()
     summary = result.summary()
@@ -174,7 +175,7 @@ def metric_latency(result: EvaluationResult) -> Figure:
     return figure
 
 
-def _episode_scores(result: EvaluationResult, agent: str) -> np.ndarray:
+def _episode_scores(result: EvaluationRecord, agent: str) -> np.ndarray:
     """Normalised scores of an agent's finished runs, flat; empty without floor and oracle."""
     m, name = result.manifest, result.metric["name"]
     if not (m["floor"] and m["oracle"]):
@@ -186,7 +187,7 @@ def _episode_scores(result: EvaluationResult, agent: str) -> np.ndarray:
 
 
 @styled
-def performance_profile(result: EvaluationResult) -> Figure:
+def performance_profile(result: EvaluationRecord) -> Figure:
     """Share of the episodes in which an agent scores above a threshold: 0 is the floor's mean, 1 the oracle."""
     figure, (axes,) = canvas()
     shown = [agent for agent in in_sight(result) if agent != result.manifest["oracle"]]
@@ -211,7 +212,7 @@ def performance_profile(result: EvaluationResult) -> Figure:
 
 
 @styled
-def regret(result: EvaluationResult) -> Figure:
+def regret(result: EvaluationRecord) -> Figure:
     """Mean regret to the oracle with 95 % intervals: what a perfect agent would still gain."""
     summary = result.summary()
     shown = summary["regret"].notna() & summary["agent"].isin(in_sight(result)) & ~summary["privileged"]
@@ -229,7 +230,7 @@ def regret(result: EvaluationResult) -> Figure:
     return figure
 
 
-def all_figures(result: EvaluationResult) -> dict[str, Figure]:
+def all_figures(result: EvaluationRecord) -> dict[str, Figure]:
     """Every figure that the result has the data for, by name."""
     figures = {"metric-cdf": metric_cdf(result), "metric-box": metric_box(result)}
     if result.terms:
@@ -242,3 +243,14 @@ def all_figures(result: EvaluationResult) -> dict[str, Figure]:
         figures["regret"] = regret(result)
     figures["metric-latency"] = metric_latency(result)
     return figures | courses.all_courses(result)
+
+
+def write_figures(figures: Mapping[str, Figure], folder: str | Path, formats: Sequence[str] = ("png",)) -> None:
+    """Write figures into `folder` by their names, in each of the `formats`.
+
+    Raises:
+        ConfigError: a format other than ``png``, ``svg`` and ``pdf``.
+    """
+    for name, figure in figures.items():
+        for suffix in formats:
+            write(figure, Path(folder) / f"{name}.{suffix}")

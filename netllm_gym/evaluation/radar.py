@@ -13,16 +13,16 @@ from netllm_gym.evaluation.courses import timeline_agents
 from netllm_gym.evaluation.formats import compact, pretty
 
 if TYPE_CHECKING:
-    from netllm_gym.evaluation.result import EvaluationResult
+    from netllm_gym.evaluation.record import EvaluationRecord
 
 
-def drawn(result: EvaluationResult) -> list[str]:
+def drawn(result: EvaluationRecord) -> list[str]:
     """The agents on the radar: the best ones and the baseline. The oracle would push everybody else into the centre."""
     return [agent for agent in timeline_agents(result) if agent != result.manifest["oracle"]]
 
 
 @styled
-def term_radar(result: EvaluationResult) -> Figure:
+def term_radar(result: EvaluationRecord) -> Figure:
     """One spoke per term of the reward, the better the further out; scaled to the agents drawn.
 
     The rim is the best of the agents drawn and the centre the worst; both values stand at the spoke's end.

@@ -12,7 +12,7 @@ from netllm_gym.evaluation.formats import interval, number, percent, percent_int
 from netllm_gym.evaluation.verdicts import MIN_GROUPS, MIN_TRAININGS, WORDS, plain
 
 if TYPE_CHECKING:
-    from netllm_gym.evaluation.result import EvaluationResult
+    from netllm_gym.evaluation.record import EvaluationRecord
 
 CAPTIONS = {
     "metric-cdf": "Distribution over episodes: further to the better side is better.",
@@ -34,7 +34,7 @@ def _plain(column: str) -> Callable[[pd.Series], Cell]:
 Column = tuple[str, Callable[[pd.Series], Cell], str]  # heading, cell, and the column that sorts it
 
 
-def main_columns(result: EvaluationResult) -> list[Column]:
+def main_columns(result: EvaluationRecord) -> list[Column]:
     """The six columns that a reader needs; a seventh where any agent failed."""
     name, baseline = pretty(result.metric["name"]), result.manifest["baseline"]
     better = f"{result.metric['better']} is better"
@@ -73,7 +73,7 @@ def _time(milliseconds: float) -> str:
     return f"{milliseconds:.3g} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.3g} s"
 
 
-def rest_columns(result: EvaluationResult) -> list[Column]:
+def rest_columns(result: EvaluationRecord) -> list[Column]:
     """Everything else that is known of an agent."""
     columns: list[Column] = [
         ("win rate", lambda r: (percent(r["win_rate"]), ""), "win_rate"),
@@ -110,7 +110,7 @@ def _half(row: pd.Series) -> str:
     return "–" if pd.isna(row["half_of_lead"]) else f"{int(row['half_of_lead'])} of {row['recordings']}"
 
 
-def sentences(result: EvaluationResult) -> list[tuple[str, str]]:
+def sentences(result: EvaluationRecord) -> list[tuple[str, str]]:
     """Return a (verdict, sentence) for every agent compared with the baseline."""
     summary = result.summary()
     margin = summary.attrs.get("margin")
@@ -145,7 +145,7 @@ def sentences(result: EvaluationResult) -> list[tuple[str, str]]:
     return found
 
 
-def legend_of(result: EvaluationResult) -> str:
+def legend_of(result: EvaluationRecord) -> str:
     """Say what the table's brackets and words mean."""
     facts = result.summary().attrs
     text = (
@@ -173,7 +173,7 @@ def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def facts_of(result: EvaluationResult) -> dict[str, str]:
+def facts_of(result: EvaluationRecord) -> dict[str, str]:
     """Return where the numbers come from, by name."""
     m: Mapping[str, Any] = result.manifest
     traces = m["traces"]
@@ -198,7 +198,7 @@ def facts_of(result: EvaluationResult) -> dict[str, str]:
     return {key: value for key, value in facts.items() if value}
 
 
-def title_of(result: EvaluationResult) -> tuple[str, str]:
+def title_of(result: EvaluationRecord) -> tuple[str, str]:
     """Return heading and subheading."""
     setting = result.manifest["setting"]
     where = f"{setting['task']} · {setting['name']} ({setting['profile']})" if setting else result.manifest["env"]
@@ -207,14 +207,14 @@ def title_of(result: EvaluationResult) -> tuple[str, str]:
     return f"Evaluation: {where}", f"{agents} agents on the same {result.manifest['episodes']} episodes{note}"
 
 
-def failures_of(result: EvaluationResult) -> pd.DataFrame:
+def failures_of(result: EvaluationRecord) -> pd.DataFrame:
     """Return one row per agent and reason: how often, and on which trace first."""
     failed = result.frame[result.frame["failed"].astype(bool)]
     counts = failed.groupby(["agent", "reason"], sort=False).agg(count=("episode", "size"), first=("trace", "first"))
     return counts.reset_index()
 
 
-def markdown_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str:
+def markdown_report(result: EvaluationRecord, figures: Mapping[str, Any]) -> str:
     """Return the same as Markdown; the figures are files beside it."""
 
     def safe(text: str) -> str:
@@ -251,6 +251,6 @@ def markdown_report(result: EvaluationResult, figures: Mapping[str, Any]) -> str
     return "\n".join(lines) + "\n"
 
 
-def snippet(result: EvaluationResult) -> str:
+def snippet(result: EvaluationRecord) -> str:
     """Return Python that plays these episodes again and says whether the rows are the same."""
     return f'{result.manifest["call"]}\nprint(result.digest == "{result.digest}")  # the same rows, clock aside'

@@ -1,221 +1,31 @@
-"""The result of an evaluation: rows, and the judgement, figures and report made of them."""
+"""The result of an evaluation: its record, and the figures and the report drawn from it."""
 
 from __future__ import annotations
 
-import io
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from matplotlib.figure import Figure
+from netllm_gym.evaluation.record import CLOCK, EvaluationRecord, parsed_rows
 
-from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
-from netllm_gym.evaluation.brief import Summary
-from netllm_gym.evaluation.power import Power, power
-from netllm_gym.evaluation.rows import PREFIX, check_paired, factors, table
-from netllm_gym.evaluation.specs import digest_of
-from netllm_gym.evaluation.summary import Assessment, Roles, assess
-from netllm_gym.files import atomic_path, write_json
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-FORMAT = 1
-# Columns that depend on the machine's clock, not on what was decided.
-CLOCK = ("latency_p50_ms", "latency_p99_ms")
+__all__ = ["CLOCK", "EvaluationResult", "parsed_rows"]
 
 
-@dataclass
-class EvaluationResult:
-    """Episodes played by several agents, all the same ones.
-
-    Attributes:
-        frame: one row per (agent, training seed, episode): the trace and its source recording, return,
-            metric, reward terms, action-repeat rate, decision latency (ms), and whether and why the agent
-            failed.
-        manifest: environment, agents, seeds, digests, versions and command.
-        steps: one row per step of the episodes recorded with ``trace_steps``.
-        courses: of the same episodes, what the environment tells of their whole course (a cluster: which executor
-            worked for which job, from when to when).
-    """
-
-    frame: pd.DataFrame
-    manifest: dict[str, Any]
-    steps: pd.DataFrame = field(default_factory=pd.DataFrame)
-    courses: pd.DataFrame = field(default_factory=pd.DataFrame)
-
-    @property
-    def metric(self) -> dict[str, str]:
-        """The headline number: its column, how it is aggregated, which side is better."""
-        return self.manifest["metric"]
-
-    @property
-    def terms(self) -> dict[str, dict[str, str]]:
-        """The reward's terms: column → aggregate, unit, which side is better."""
-        return self.manifest["terms"]
-
-    @property
-    def agents(self) -> list[str]:
-        """Labels of the agents in the order in which they were given."""
-        return list(dict.fromkeys(self.frame["agent"]))
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 over the rows without clock readings: equal digests mean equal decisions and rewards."""
-        plain = self.frame.drop(columns=[name for name in CLOCK if name in self.frame])
-        return digest_of(json.loads(plain.to_json(orient="split", double_precision=15, index=False)))
-
-    @property
-    def roles(self) -> Roles:
-        """Who is baseline, floor, oracle, bound or trained, and the margin of equivalence."""
-        m = self.manifest
-        return Roles(
-            m["baseline"], m["floor"], m["oracle"], frozenset(m["privileged"]), frozenset(m.get("trained", ())),
-            m.get("margin"),
-        )  # fmt: skip
-
-    @cached_property
-    def assessment(self) -> Assessment:
-        """The summary with the comparisons and verdicts behind it."""
-        return assess(self.frame, self.metric, self.terms, self.roles)
-
-    def summary(self) -> pd.DataFrame:
-        """One row per agent; the columns are explained at :func:`netllm_gym.evaluation.summary.summarise`.
-
-        It prints the six that matter; ``pandas.DataFrame(summary)`` prints all.
-        """
-        summary = Summary(self.assessment.table)
-        summary.attrs, summary._headings = (
-            dict(self.assessment.table.attrs),
-            (self.metric["name"], self.manifest["baseline"]),
-        )
-        return summary
-
-    @cached_property
-    def failures(self) -> dict[str, str]:
-        """Agents that failed in every episode, each with its most frequent reason."""
-        found = {}
-        for agent, rows in self.frame.groupby("agent", sort=False):
-            if rows["failed"].astype(bool).all():
-                found[str(agent)] = str(rows["reason"].mode().iat[0])
-        return found
-
-    @cached_property
-    def notices(self) -> dict[str, str]:
-        """Agents that played outside what they were trained on, each with what was new to it."""
-        if "notice" not in self.frame:  # an evaluation stored by an earlier version
-            return {}
-        told = self.frame[self.frame["notice"].fillna("").astype(str) != ""]
-        return {
-            str(agent): "; ".join(dict.fromkeys(rows["notice"])) for agent, rows in told.groupby("agent", sort=False)
-        }
-
-    @property
-    def comparable(self) -> bool:
-        """Whether anything is left to compare: the baseline finished an episode, and so did another of the agents."""
-        aside = {self.manifest["floor"], self.manifest["oracle"], *self.manifest["privileged"]}
-        baseline = self.manifest["baseline"]
-        named = [agent for agent in self.agents if agent != baseline and agent not in aside]
-        if not named:
-            named = [agent for agent in self.agents if agent != baseline]
-        return baseline not in self.failures and (not named or any(agent not in self.failures for agent in named))
-
-    def power(self, agent: str, effect: float, relative: bool = True) -> Power:
-        """How many traces and training seeds are needed to see that `agent` differs from the baseline by `effect`?
-
-        Args:
-            agent: whose paired differences to the baseline are the pilot.
-            effect: share of the baseline's mean (0.05 for 5 %), or a value of the metric if not `relative`.
-            relative: see `effect`.
-
-        Raises:
-            UnknownNameError: no such agent. ConfigError: the agent is the baseline.
-        """
-        baseline = self.manifest["baseline"]
-        if agent not in self.agents:
-            raise UnknownNameError("agent in these results", agent, self.agents)
-        if agent == baseline:
-            raise ConfigError(f"{agent} is the baseline itself")
-        name = self.metric["name"]
-        check_paired(self.frame, name)
-        a = table(self.frame, agent, name)
-        b = table(self.frame, baseline, name).mean(axis=0)
-        both = ~pd.isna(a - b).any(axis=0)
-        size = effect * abs(float(b[both].mean())) if relative else effect
-        levels = {factor: level[both] for factor, level in factors(self.frame).items()}
-        return power((a - b)[:, both], levels, size)
-
-    def save(self, folder: str | Path, parquet: bool = False) -> Path:
-        """Write ``episodes.csv`` (or ``.parquet``), ``summary.csv``, ``steps.csv``, ``courses.csv`` and
-        ``manifest.json``;
-        return the folder.
-
-        Raises:
-            ConfigError: `parquet` without pyarrow.
-        """
-        folder = Path(folder)
-        name = "episodes.parquet" if parquet else "episodes.csv"
-        with atomic_path(folder / name) as path:
-            if parquet:
-                try:
-                    self.frame.to_parquet(path, index=False)
-                except ImportError as error:
-                    raise ConfigError("Parquet files need pyarrow: pip install pyarrow") from error
-            else:
-                path.write_text(self.frame.to_csv(index=False), encoding="utf-8")
-        for stem, frame in (("summary", self.summary()), ("steps", self.steps), ("courses", self.courses)):
-            if len(frame):
-                with atomic_path(folder / f"{stem}.csv") as path:
-                    path.write_text(frame.to_csv(index=False), encoding="utf-8")
-            else:
-                (folder / f"{stem}.csv").unlink(missing_ok=True)
-        write_json(folder / "manifest.json", {"format": FORMAT, **self.manifest, "rows": name, "digest": self.digest})
-        return folder
-
-    @classmethod
-    def load(cls, folder: str | Path) -> EvaluationResult:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            DatasetError: no result there, or one that is damaged or was changed by hand.
-        """
-        folder = Path(folder)
-        try:
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            if manifest.pop("format") != FORMAT:
-                raise DatasetError(f"{folder}: the results were written by another version of netllm_gym")
-            rows = folder / Path(manifest.pop("rows")).name
-            expected = manifest.pop("digest")
-            frame = pd.read_parquet(rows) if rows.suffix == ".parquet" else _read_csv(rows)
-            steps, courses = (
-                _read_csv(folder / name) if (folder / name).is_file() else pd.DataFrame()
-                for name in ("steps.csv", "courses.csv")
-            )
-        except FileNotFoundError as error:
-            raise DatasetError(f"{folder} holds no evaluation: {Path(str(error.filename)).name} is missing") from None
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            if isinstance(error, DatasetError):
-                raise
-            raise DatasetError(f"{folder}: the results cannot be read ({error})") from None
-        result = cls(frame, manifest, steps, courses)
-        check_paired(frame, result.metric["name"])
-        if result.digest != expected:
-            raise DatasetError(f"{folder}: {rows.name} does not match its manifest (changed by hand?)")
-        return result
+class EvaluationResult(EvaluationRecord):
+    """Episodes played by several agents, all the same ones: see :class:`EvaluationRecord` for what it holds."""
 
     def plot(self, folder: str | Path | None = None, formats: Sequence[str] = ("png",)) -> dict[str, Figure]:
         """Return the figures by name, and write them into `folder` in the given `formats` (``png``, ``svg``,
         ``pdf``).
         """
-        from netllm_gym.evaluation import canvas, plots
+        from netllm_gym.evaluation.plots import all_figures, write_figures
 
-        figures = plots.all_figures(self)
+        figures = all_figures(self)
         if folder is not None:
-            for name, figure in figures.items():
-                for suffix in formats:
-                    canvas.write(figure, Path(folder) / f"{name}.{suffix}")
+            write_figures(figures, folder, formats)
         return figures
 
     def report(self, folder: str | Path) -> Path:
@@ -223,27 +33,3 @@ class EvaluationResult:
         from netllm_gym.evaluation.page import write_report
 
         return write_report(self, Path(folder))
-
-
-_TEXT = frozenset({"agent", "trace", "group", "reason", "notice"})
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    return parsed_rows(io.StringIO(path.read_text(encoding="utf-8")))
-
-
-def parsed_rows(text: io.StringIO) -> pd.DataFrame:
-    """Read a table whose floats come back bit for bit (pandas' own fast parser rounds the last one)."""
-    frame = pd.read_csv(text, dtype=str, keep_default_na=False)
-    return pd.DataFrame({name: _parsed(name, frame[name].tolist()) for name in frame})
-
-
-def _parsed(name: str, texts: list[str]) -> list[Any]:
-    if name in _TEXT or name.startswith(PREFIX):
-        return texts
-    if set(texts) <= {"True", "False"}:
-        return [text == "True" for text in texts]
-    try:
-        return [int(text) for text in texts]
-    except ValueError:
-        return [float(text) if text else math.nan for text in texts]

@@ -34,11 +34,11 @@ def test_a_second_run_writes_the_same_bytes(first, tmp_path):
 
 
 def test_finished_cells_are_not_played_again(first, monkeypatch):
-    from netllm_gym.evaluation import runner
+    from netllm_gym.evaluation import blocks
 
     table, _ = first
     before = table.read_bytes()
-    monkeypatch.setattr(runner, "_play", lambda recipe, units, *rest: iter(pytest.fail("played") or ())
+    monkeypatch.setattr(blocks, "play_units", lambda recipe, units, *rest: iter(pytest.fail("played") or ())
                         if units else iter(()))  # fmt: skip
     assert play(table.parent)[0].read_bytes() == before
 

@@ -14,7 +14,7 @@ import pytest
 
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
 from netllm_gym.evaluation import EvaluationResult, evaluate
-from netllm_gym.evaluation import runner as runner_module
+from netllm_gym.evaluation import blocks as blocks_module
 from tests.evaluation.toy import TOY, Hint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -152,8 +152,8 @@ print(evaluate(TOY, {agents!r}, episodes=40, out={str(tmp_path / "out")!r}, prog
     damaged = next(iter(kept))
 
     played = []
-    original = runner_module.play_block
-    monkeypatch.setattr(runner_module, "play_block", lambda *a: played.append(a[1].label) or original(*a))
+    original = blocks_module.play_block
+    monkeypatch.setattr(blocks_module, "play_block", lambda *a: played.append(a[1].label) or original(*a))
     resumed = evaluate(TOY, agents, episodes=40, out=tmp_path / "out", progress=False)
     assert len(played) == 4
     assert all((blocks / n).stat().st_mtime_ns == t for n, t in kept.items() if n != damaged)
