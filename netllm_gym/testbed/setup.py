@@ -11,18 +11,38 @@ from collections.abc import Callable, Sequence
 from netllm_gym.errors import ConfigError, DownloadError
 from netllm_gym.testbed import dashjs, tools
 
-# What is missing when a search fails, and Debian's package for it.
-PACKAGES = (("ffmpeg", tools.ffmpeg, "ffmpeg"), ("chromium", tools.chromium, "chromium"), ("npm", tools.npm, "npm"))
+# Programs, which Debian's packages are called like, and what looks for them.
+PROGRAMS = (("ffmpeg", tools.ffmpeg), ("chromium", tools.chromium), ("npm", tools.npm))
 IPROUTE2 = "iproute2"
 # Without a network apt must give up soon.
 _LIMITS = ("Acquire::http::Timeout=10", "Acquire::https::Timeout=10", "Acquire::Retries=0")
 APT = ("apt-get", "-qq", *(word for limit in _LIMITS for word in ("-o", limit)))
 
 
+def survey() -> list[dict[str, str]]:
+    """One row per program of the testbed: what it is, where it is or how to get it (for ``netllm-gym doctor``)."""
+    rows = []
+    for what, find in PROGRAMS:
+        try:
+            value = find()
+        except ConfigError as error:
+            value = f"missing: {error}"
+        rows.append({"what": what, "value": value, "needed by": "testbed"})
+    value = str(dashjs.path()) if dashjs.present() else "missing: netllm-gym testbed setup (npm brings it once)"
+    rows.append({"what": "dash.js", "value": value, "needed by": "testbed --client dash.js"})
+    try:
+        tools.need_kernel()
+        value = "yes"
+    except ConfigError as error:
+        value = f"no: {error}"
+    rows.append({"what": "kernel link", "value": value, "needed by": "testbed --link kernel"})
+    return rows
+
+
 def missing() -> list[str]:
     """Debian packages of the programs that are not there."""
     names = []
-    for _, find, package in PACKAGES:
+    for package, find in PROGRAMS:
         try:
             find()
         except ConfigError:
@@ -77,7 +97,7 @@ def setup(say: Callable[[str], None] = lambda line: None, timeout_s: float = 600
         dashjs.bring(say)
     except (ConfigError, DownloadError) as error:
         say(str(error))
-    return tools.survey()
+    return survey()
 
 
 def browser_ready() -> str:

@@ -66,25 +66,3 @@ def need_kernel() -> None:
     """
     if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("tc"):
         raise ConfigError(ROOT)
-
-
-def survey() -> list[dict[str, str]]:
-    """One row per program of the testbed: what it is, where it is or how to get it (for ``netllm-gym doctor``)."""
-    rows = []
-    for what, find in (("ffmpeg", ffmpeg), ("chromium", chromium), ("npm", npm)):
-        try:
-            value = find()
-        except ConfigError as error:
-            value = f"missing: {error}"
-        rows.append({"what": what, "value": value, "needed by": "testbed"})
-    from netllm_gym.testbed import dashjs  # which needs this module
-
-    value = str(dashjs.path()) if dashjs.present() else "missing: netllm-gym testbed setup (npm brings it once)"
-    rows.append({"what": "dash.js", "value": value, "needed by": "testbed --client dash.js"})
-    try:
-        need_kernel()
-        value = "yes"
-    except ConfigError as error:
-        value = f"no: {error}"
-    rows.append({"what": "kernel link", "value": value, "needed by": "testbed --link kernel"})
-    return rows

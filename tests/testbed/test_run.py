@@ -14,7 +14,7 @@ import pytest
 
 from netllm_gym.errors import ConfigError, DatasetError, MissingExtraError, UnknownNameError
 from netllm_gym.evaluation import EvaluationResult
-from netllm_gym.testbed import list_conditions, runner, store, tools
+from netllm_gym.testbed import list_conditions, runner, setup, store, tools
 from netllm_gym.testbed.comparison import compare
 from netllm_gym.testbed.plan import load_conditions
 
@@ -164,7 +164,7 @@ def test_what_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     with pytest.raises(MissingExtraError, match=r"netllm-gym\[testbed\]"):
         runner.Setup().check()
-    assert any("missing" in row["value"] for row in tools.survey())
+    assert any("missing" in row["value"] for row in setup.survey())
 
 
 def test_conditions_cover_networks_and_two_videos() -> None:
