@@ -78,7 +78,7 @@ def _kill_while(code: str) -> list[str]:
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and any((kernel.NETNS / name).exists() for name in mine):
         time.sleep(0.1)
     return [name for name in mine if (kernel.NETNS / name).exists()]
