@@ -1,36 +1,70 @@
-"""ABR agents on links and ladders of every kind: `python benchmarks/abr_generalisation.py llm=A,B actor=C --cases all`.
+"""ABR agents on links and ladders of every kind: rows of what was played, and verdicts on them.
 
-Prints, per case, the paired difference to RobustMPC with its 95 % interval over recordings and trainings, relative to
-RobustMPC's mean, and the share of the gap to the offline optimum that is closed. An agent is `label=NAME` or
-`label=FOLDER,FOLDER,…`, one folder a training. For leave-one-out tables give agents trained `without` a family (option
-of the recipes `abr-actor-critic`, `abr-llm`, `abr-regret-mlp`) and the cases of that family.
+    python benchmarks/abr_generalisation.py play ROWS.csv.gz llm=FOLDER,FOLDER actor=FOLDER [--cases …] [--split valid]
+    python benchmarks/abr_generalisation.py play ROWS.csv.gz llm=FOLDER --without fcc-sd --cases fcc-sd
+    python benchmarks/abr_generalisation.py tables ROWS.csv.gz …
+
+An agent is ``label=NAME`` or ``label=FOLDER,FOLDER,…``, one folder a training. RobustMPC, the lowest level throughout
+(the floor) and the optimum play every case. What stands in the file is not played again, so a run that was stopped
+goes on. ``--without`` says which family the training left out (option of the recipes ``abr-actor-critic``, ``abr-llm``,
+``abr-regret-mlp``). ``tables`` judges all rows of a table together (Holm): trainings and recordings are resampled.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from netllm_gym import evaluate, traces
-from netllm_gym.evaluation.bootstrap import Bootstrap
+from netllm_gym.evaluation.bootstrap import Bootstrap, Part
+from netllm_gym.evaluation.formats import interval, number, percent, table
+from netllm_gym.evaluation.summary import Roles, assess
+from netllm_gym.files import atomic_path
+from netllm_gym.reproduce.table import judged_together
 from netllm_gym.traces import VideoManifest, synthetic_video
+from netllm_gym.traces.fetch import Source, fetch_files
+from netllm_gym.traces.video.readers import read_video_json
 
-BASELINE, ORACLE = "abr/robust-mpc", "abr/oracle"
+BASELINE, FLOOR, ORACLE = "abr/robust-mpc", "abr/constant", "abr/oracle"
+REFERENCES = (BASELINE, FLOOR, ORACLE)
+KEYS = ["case", "split", "agent", "without", "training_seed"]
+MARGIN = {"share": 0.02, "of": "span"}
+SABRE = Source("UMass-LIDS/sabre", "09b03bb0f4f90660a2504a6b2fb48d2f06333706")
+# Ladders of public videos that no training has drawn, and NetLLM's second video, which none has seen either.
+LADDERS = ("another video", "Big Buck Bunny, 10 levels", "Big Buck Bunny to 35 Mbit/s, ghent-4g",
+           "Big Buck Bunny to 35 Mbit/s, fcc-hd", "volatile, another video")  # fmt: skip
+# Whoever is left out, and the cases on its links.
+FAMILIES = {
+    "3g": ("default", "classic", "hsdpa", "2 s chunks", "150 chunks"),
+    "ghent": ("ghent-4g, fast ladder", "ghent-4g"),
+    "fccsd": ("fcc-sd", "fcc-sd, fast ladder"),
+    "fcchd": ("fcc-hd", "fcc-hd, fast ladder"),
+    "irish": ("irish-5g, fast ladder",),
+    "mahi": ("synthetic-mahimahi",),
+}
 
 
 def videos() -> dict[str, VideoManifest]:
     """The usual video, others of its kind, and other ladders, chunk lengths and durations."""
     usual = traces.load_video("envivio-dash3")
     ladder, sizes, three = usual.bitrates_kbps, usual.chunk_bytes, [0, 2, 5]
+    folder = "example/mmsys18/"
+    bunny = fetch_files(SABRE, [f"{folder}bbb.json", f"{folder}bbb4k.json"])
     return {
         "usual": usual,
+        "video2": traces.load_video("netllm-video2"),
         "2 s chunks": VideoManifest("2s", ladder, 2.0, np.repeat(sizes / 2, 2, axis=0)),
         "150 chunks": VideoManifest("long", ladder, 4.0, np.resize(sizes, (150, 6))),
         "3 levels": VideoManifest("three", ladder[three], 4.0, sizes[:, three]),
         "10 levels": synthetic_video(77, np.geomspace(230, 6000, 10), 199, 3.0, 0.25),
         "fast ladder": synthetic_video(78, [1000, 2500, 5000, 8000, 16000, 24000, 35000], 100, 3.0, 0.2),
+        "bunny": read_video_json(bunny[f"{folder}bbb.json"], "bbb.json"),
+        "bunny 4k": read_video_json(bunny[f"{folder}bbb4k.json"], "bbb4k.json"),
     }
 
 
@@ -49,52 +83,151 @@ def cases(split: str) -> dict[str, dict[str, Any]]:
         ("hsdpa", "abr/hsdpa", "usual", {}),
         ("fcc-sd", "abr/fcc-sd", "usual", {}),
         ("fcc-sd, fast ladder", "abr/fcc-sd", "fast ladder", {}),
+        ("fcc-hd", "abr/fcc-hd", "usual", {}),
         ("fcc-hd, fast ladder", "abr/fcc-hd", "fast ladder", {}),
+        ("ghent-4g", "abr/ghent-4g", "usual", {}),
         ("ghent-4g, fast ladder", "abr/ghent-4g", "fast ladder", {}),
         ("irish-5g, fast ladder", "abr/irish-5g", "fast ladder", {}),
         ("synthetic-mahimahi", "abr/synthetic-mahimahi-cellular", "usual", {}),
-        ("synthetic-volatile", "abr/synthetic-volatile", "usual", {}),
+        ("volatile", "abr/synthetic-volatile", "usual", {}),
+        ("another video", "abr/fcc-hsdpa", "video2", {}),
+        ("volatile, another video", "abr/synthetic-volatile", "video2", {}),
+        ("Big Buck Bunny, 10 levels", "abr/fcc-hsdpa", "bunny", {}),
+        ("Big Buck Bunny to 35 Mbit/s, ghent-4g", "abr/ghent-4g", "bunny 4k", {}),
+        ("Big Buck Bunny to 35 Mbit/s, fcc-hd", "abr/fcc-hd", "bunny 4k", {}),
     ):
         found[name] = {"traces": family, "split": split, "video": have[video], **more}
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("agents", nargs="+", help="label=NAME or label=FOLDER,FOLDER,…")
-    parser.add_argument("--cases", nargs="+", default=["all"])
-    parser.add_argument("--split", default="test", choices=("valid", "test"))
-    parser.add_argument("--optimum", action="store_true", help="also the share of the gap to the optimum")
-    given = parser.parse_args()
-    labels = {label: folders.split(",") for label, _, folders in (a.partition("=") for a in given.agents)}
-    print("| case | recordings | agent | trainings | mean | RobustMPC | difference | relative | gap closed |")
-    print("|---" * 9 + "|")
+def read(*paths: Path) -> pd.DataFrame:
+    """Read rows; each (case, agent, training) once."""
+    frames = [pd.read_csv(path, dtype={"without": str}, keep_default_na=False) for path in paths if path.is_file()]
+    if not frames:
+        return pd.DataFrame(columns=[*KEYS, "episode", "recording", "qoe"])
+    return pd.concat(frames).drop_duplicates([*KEYS, "episode"], ignore_index=True)
+
+
+def play(given: argparse.Namespace) -> None:
+    """Play what the file lacks, and add it."""
+    rows = read(given.rows)
+    wanted = [(label, seed, folder) for label, _, folders in (a.partition("=") for a in given.agents)
+              for seed, folder in enumerate(folders.split(","))]  # fmt: skip
+    wanted += [(name, 0, name) for name in REFERENCES]
     for name, kwargs in cases(given.split).items():
-        if given.cases != ["all"] and name not in given.cases:
+        if given.cases and name not in given.cases:
             continue
-        traces.load(kwargs["traces"], given.split)
-        played = [one for folders in labels.values() for one in folders]
-        bounds = [BASELINE, *([ORACLE] if given.optimum else [])]
-        frame = evaluate(agents=[*played, *bounds], setting=kwargs, baseline=BASELINE, progress=False).frame
-        by = {agent: rows.sort_values("episode") for agent, rows in frame.groupby("agent", sort=False)}
-        labelled = list(by)[: len(played)]
-        base = by[BASELINE]["qoe"].to_numpy()
-        sample = Bootstrap({"recording": by[BASELINE]["group"].to_numpy()})
-        for label, folders in labels.items():
-            mine, labelled = labelled[: len(folders)], labelled[len(folders) :]
-            x = np.stack([by[agent]["qoe"].to_numpy() for agent in mine])
-            found = sample.difference(x, base[None])
-            low, high = found.interval()
-            closed = ""
-            if given.optimum:
-                share = sample.ratio(x - base, by[ORACLE]["qoe"].to_numpy() - base)
-                closed = "{:.2f} ({:.2f} to {:.2f})".format(share.value, *share.interval())
-            print(
-                f"| {name} | {sample.smallest[1]} | {label} | {len(x)} | {x.mean():.4f} | {base.mean():.4f} | "
-                f"{found.value:+.4f} ({low:+.4f} to {high:+.4f}) | "
-                f"{100 * found.value / abs(base.mean()):+.1f} % | {closed} |",
-                flush=True,
-            )
+        count = min(len(traces.load(kwargs["traces"], given.split)), given.episodes)
+        for label, seed, folder in wanted:
+            key = (name, given.split, label, "" if label in REFERENCES else given.without, seed)
+            if (rows[KEYS].apply(tuple, axis=1) == key).any() if len(rows) else False:
+                continue
+            found = evaluate(agents=[folder], setting=kwargs, episodes=count, baseline=None, progress=False).frame
+            new = found[["episode", "group", "qoe"]].rename(columns={"group": "recording"})
+            new = new.assign(**dict(zip(KEYS, key, strict=True)), qoe=new["qoe"].round(6))
+            rows = pd.concat([rows, new[[*KEYS, "episode", "recording", "qoe"]]], ignore_index=True)
+            with atomic_path(given.rows) as path:
+                path.write_bytes(gzip.compress(rows.to_csv(index=False).encode(), mtime=0))
+            print(f"{name}: {label} {seed} {folder} {new['qoe'].mean():.4f}", flush=True)
+
+
+def judged(rows: pd.DataFrame, names: list[tuple[str, str]]) -> list[list[str]]:
+    """Lines of a table: every agent in every (case, left-out family) of `names`, judged together."""
+    found, shown = [], []
+    for name, without in names:
+        own = rows[(rows["case"] == name) & ((rows["without"] == without) | rows["agent"].isin(REFERENCES))]
+        trained = frozenset(own["agent"]) - set(REFERENCES)
+        if trained and set(REFERENCES) <= set(own["agent"]):
+            frame = own.assign(failed=0, group=own["recording"])
+            # References may have played more episodes than a slow agent.
+            least = set.intersection(*(set(one["episode"]) for _, one in own.groupby(["agent", "training_seed"])))
+            frame = frame[frame["episode"].isin(least)]
+            roles = Roles(BASELINE, FLOOR, ORACLE, frozenset({ORACLE, FLOOR}), trained, MARGIN)
+            found.append(assess(frame, {"name": "qoe", "better": "higher"}, {}, roles))
+            shown.append((name, without, frame))
+    lines = []
+    for (name, without, frame), one, verdicts in zip(shown, found, judged_together(found, "higher"), strict=True):
+        base = float(frame.loc[frame["agent"] == BASELINE, "qoe"].mean())
+        by = {agent: own.sort_values("episode")["qoe"].to_numpy() for agent, own in frame.groupby("agent")}
+        sample = Bootstrap({"recording": frame[frame["agent"] == BASELINE].sort_values("episode")["recording"]})
+        for agent, said in verdicts.items():
+            compared, mine = one.comparisons[agent], frame[frame["agent"] == agent]
+            x = mine.pivot(index="training_seed", columns="episode", values="qoe").to_numpy()
+            closed = sample.ratio(x - by[BASELINE], by[ORACLE] - by[BASELINE])
+            lines.append([
+                name, without, str(sample.smallest[1]), agent, str(len(x)), number(base),
+                f"{number(compared.difference, signed=True)} {interval(*compared.interval, True)}",
+                percent(compared.difference / abs(base), True), f"{closed.value:.2f} [{closed.interval()[0]:.2f}, "
+                f"{closed.interval()[1]:.2f}]", f"{compared.influence.half}, "
+                f"{number(compared.influence.without_three, signed=True)}", str(said),
+            ])  # fmt: skip
+    return lines
+
+
+HEAD = ["case", "left out", "recordings", "agent", "trainings", "RobustMPC", "difference", "relative", "gap closed",
+        "half from, without three", "verdict"]  # fmt: skip
+
+
+def mean_over_families(rows: pd.DataFrame, pairs: list[tuple[str, str]], agent: str) -> str:
+    """The mean over families of the lead in shares of the span floor → optimum, each family the same weight."""
+    parts, blocks, strata, recordings = [], [], [], []
+    for name, without in pairs:
+        own = rows[(rows["case"] == name) & ((rows["without"] == without) | rows["agent"].isin(REFERENCES))]
+        mine = own[own["agent"] == agent].pivot(index="training_seed", columns="episode", values="qoe")
+        if mine.empty:
+            return ""
+        of = {who: own[own["agent"] == who].set_index("episode").loc[mine.columns] for who in REFERENCES}
+        span = float((of[ORACLE]["qoe"] - of[FLOOR]["qoe"]).mean())
+        blocks.append((mine.to_numpy() - of[BASELINE]["qoe"].to_numpy()) / span / len(pairs))
+        strata += [name] * mine.shape[1]
+        recordings += [f"{name} {one}" for one in of[BASELINE]["recording"]]
+    ends = np.cumsum([0, *(block.shape[1] for block in blocks)])
+    for block, low, high in zip(blocks, ends[:-1], ends[1:], strict=True):
+        x, y = np.zeros((len(block), ends[-1])), np.zeros(ends[-1])
+        x[:, low:high], y[low:high] = block, 1.0
+        parts.append(Part(x, y, 1.0, agent))
+    found = Bootstrap({"recording": recordings}, strata=strata).estimate(parts)
+    low, high = found.interval()
+    return f"{agent}: {100 * found.value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] ({len(pairs)} families)"
+
+
+def tables(given: argparse.Namespace) -> None:
+    """Print the tables."""
+    rows = read(*given.rows)
+    rows = rows[rows["split"] == given.split]
+    names = list(dict.fromkeys(rows["case"]))
+    out = [(name, without) for without, own in FAMILIES.items() for name in own]
+    for title, pairs in (
+        ("Every training drew from all families", [(name, "") for name in names if name not in LADDERS]),
+        ("A family left out of training", out),
+        ("Ladders that no training has drawn", [(name, "") for name in names if name in LADDERS]),
+    ):
+        print(f"\n{title}\n")
+        print("\n".join(table(HEAD, judged(rows, pairs))), flush=True)
+    first = [(own[0], without) for without, own in FAMILIES.items() if without != "irish"]
+    print("\nMean over left-out families, lead over RobustMPC in points of the way from the floor to the optimum\n")
+    for agent in dict.fromkeys(rows["agent"]):
+        if agent not in REFERENCES and (line := mean_over_families(rows, first, agent)):
+            print(f"- {line}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("play", help="play and keep rows")
+    one.add_argument("rows", type=Path)
+    one.add_argument("agents", nargs="*", help="label=NAME or label=FOLDER,FOLDER,…")
+    one.add_argument("--cases", nargs="+", default=[])
+    one.add_argument("--without", default="", help="family that the training left out: " + ", ".join(FAMILIES))
+    one.add_argument("--episodes", type=int, default=100, help="at most so many a case")
+    one.set_defaults(run=play)
+    other = commands.add_parser("tables", help="judge rows")
+    other.add_argument("rows", type=Path, nargs="+")
+    other.set_defaults(run=tables)
+    for each in (one, other):
+        each.add_argument("--split", default="test", choices=("valid", "test"))
+    given = parser.parse_args()
+    given.run(given)
 
 
 if __name__ == "__main__":

@@ -113,9 +113,53 @@ def fetch_command(name: Annotated[str, typer.Argument(help="Catalog name.")]) ->
 app.command("import")(import_command)
 
 
+def _audit_against(name: str, against: str, profile: str, as_json: bool) -> None:
+    """Print how many test traces of a set, or of a task's settings, share a recording with what agents trained on."""
+    from netllm_gym.reproduce.overlap import rivals, shared_with
+    from netllm_gym.settings import list_settings, load_setting
+
+    task, _, wanted = name.partition("/")
+    settings = {setting for owner, setting, kind in list_settings() if owner == task and kind == profile}
+    tests: dict[str, tuple[str, str]] = {}
+    if wanted in settings or name in {owner for owner, _, _ in list_settings()}:
+        for setting in [wanted] if wanted else sorted(settings):
+            kwargs = load_setting(task, setting, profile).kwargs
+            if isinstance(kwargs.get("traces"), str):
+                tests[f"{task}/{setting}"] = kwargs["traces"], str(kwargs.get("split", "test"))
+    else:
+        tests[name] = name, "test"
+    rows = []
+    with remarks.status(f"comparing the test traces of {name} with training traces"):
+        for agent in rivals(against, task):
+            for shown, (traces, split) in tests.items():
+                found = shared_with(agent, traces, split)
+                rows.append({
+                    "agent": agent, "test": f"{shown}: {traces}, {split}" if shown != traces else f"{traces}, {split}",
+                    "shared": f"{found.shared} of {found.of}{' †' if found.shared else ''}" if found else "unknown",
+                    "training traces": found.source if found else "not known",
+                    "known how": found.why if found else "no record: a rule, or weights whose authors do not say",
+                })  # fmt: skip
+    emit(rows, as_json)
+    if not as_json:
+        console.print("†: test traces that share content, a recording or a run of samples with the training traces")
+
+
 @app.command("audit")
-def audit_command(name: Name, as_json: Json = False) -> None:
-    """Certify the splits of a set: shared content, recordings, runs of samples, near copies; effective sizes."""
+def audit_command(
+    name: Annotated[str, typer.Argument(help="Trace set; with --against also a task, or TASK/SETTING.")],
+    against: Annotated[
+        str | None, typer.Option(help="An agent, or `museum`, all published ones: what they trained on.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="Of the settings: paper or embedded.")] = "paper",
+    as_json: Json = False,
+) -> None:
+    """Certify the splits of a set: shared content, recordings, runs of samples, near copies; effective sizes.
+
+    With --against, count instead the test traces that an agent has trained on.
+    """
+    if against:
+        _audit_against(name, against, profile, as_json)
+        return
     splits = {}
     for split in ("train", "valid", "test"):
         try:

@@ -165,7 +165,7 @@ def load(folder: Path, video: VideoManifest) -> Content:
         if stored["video"] != video.digest or stored["files"] != _digests(folder, video.levels):
             raise DatasetError(f"{folder}: the content does not match its digest; delete the folder and build again")
         codecs = tuple(str(name) for name in stored["codecs"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(f"{folder} holds no content ({type(error).__name__})") from None

@@ -83,7 +83,7 @@ def read_record(folder: Path, plan: SessionPlan) -> Record | None:
     try:
         record: Record = json.loads(path_of(folder, plan).read_text(encoding="utf-8"))
         return record if record["key"] == plan.key and record["row"] and "segments" in record else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -158,7 +158,7 @@ def load_told(folder: str | Path) -> dict[str, dict[str, Any]]:
     for path in sorted(Path(folder).glob("*/manifest.json")):
         try:
             how = json.loads(path.read_text(encoding="utf-8")).get("testbed")
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise DatasetError(f"{path}: {error}") from None
         if isinstance(how, dict):
             runs[path.parent.name] = how

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from netllm_gym import evaluate, make_agent, zoo
+from netllm_gym.agents.abr.shipped import HomeOrAny
 from netllm_gym.agents.base import EnvInfo
-from netllm_gym.traces import synthetic_video
+from netllm_gym.errors import ConfigError
+from netllm_gym.traces import NetworkTrace, TraceSet, synthetic_video
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.llm
@@ -32,25 +34,45 @@ def test_both_beat_a_buffer_rule_on_traces_they_never_saw() -> None:
     assert all(means[name] > means["abr/bba"] for name in agents[1:])
 
 
-@pytest.mark.parametrize("name", ["abr/regret-mlp", "abr/actor-critic"])
-def test_each_episode_meets_the_agent_that_fits_it(name: str) -> None:
-    """At home the specialist alone decides, elsewhere the policy for any ladder, in one batch as by itself."""
-    both, envs, parts = make_agent(name), [], []
-    for kwargs, part in (({}, both.home), ({"buffer_cap_s": 20.0}, both.away)):
-        env = gym.make("netllm_gym/ABR-v0", disable_env_checker=True, **kwargs)
-        envs.append(env)
-        parts.append(part)
+def _play(agents: list, envs: list, steps: int = 6) -> list[list[int]]:
+    """Levels that each agent chooses, asked once for all environments or each for its own."""
+    envs = [gym.make("netllm_gym/ABR-v0", disable_env_checker=True, **kwargs) for kwargs in envs]
     seen = [env.reset(seed=1) for env in envs]
-    both.reset_batch([EnvInfo.of(env) for env in envs])
-    for _ in range(8):
-        actions = both.act_batch([o for o, _ in seen], [i for _, i in seen])
-        twin = make_agent(name)
-        for k, env in enumerate(envs):
-            alone = (twin.home, twin.away)[k]
-            alone.reset_batch([EnvInfo.of(env)])
-            if alone.memoryless:
-                assert alone.act_batch([seen[k][0]], [seen[k][1]])[0] == actions[k]
+    together = len(agents) == 1
+    for agent, mine in zip(agents, [envs] if together else [[env] for env in envs], strict=True):
+        agent.reset_batch([EnvInfo.of(env) for env in mine])
+    chosen: list[list[int]] = []
+    for _ in range(steps):
+        if together:
+            actions = agents[0].act_batch([o for o, _ in seen], [i for _, i in seen])
+        else:
+            actions = [agent.act_batch([o], [i])[0] for agent, (o, i) in zip(agents, seen, strict=True)]
+        chosen.append([int(action) for action in actions])
         seen = [(lambda r: (r[0], r[4]))(env.step(a)) for env, a in zip(envs, actions, strict=True)]
+    return chosen
+
+
+FAST = TraceSet("own", "test", (NetworkTrace("fast", [1.0], [20.0]),))
+
+
+@pytest.mark.parametrize("name", ["abr/llm", "abr/regret-mlp", "abr/actor-critic"])
+def test_what_is_played_depends_on_the_episode_alone(name: str) -> None:
+    """Another video's episode, a fast link's and one at home: in one batch as each by itself."""
+    envs = [{}, {"buffer_cap_s": 20.0}, {"traces": FAST}]
+    assert _play([make_agent(name)], envs) == _play([make_agent(name) for _ in envs], envs)
+
+
+@pytest.mark.parametrize("name", ["abr/regret-mlp", "abr/actor-critic"])
+def test_the_policy_for_any_ladder_plays_away_and_where_the_link_is_faster_than_the_ladder(name: str) -> None:
+    envs = [{"buffer_cap_s": 20.0}, {"traces": FAST, "first_quality": 1}]
+    both, away = _play([make_agent(name)], envs), _play([make_agent(f"{name}-any")], envs)
+    assert [row[0] for row in both] == [row[0] for row in away]
+    assert [row[1] for row in both[1:]] == [row[1] for row in away[1:]]  # nothing is measured before the first
+
+
+def test_a_share_of_the_other_policy_is_not_negative() -> None:
+    with pytest.raises(ConfigError, match="share"):
+        HomeOrAny(None, None, -1.0)
 
 
 @pytest.mark.parametrize("name", ["abr/llm", "abr/regret-mlp", "abr/actor-critic"])

@@ -122,3 +122,27 @@ def test_mistakes_about_language_models_are_one_line(run) -> None:
     assert code == 2 and "none.toml" in err
     code, _, err = run("push", ".", "somebody/agent")
     assert code == 2 and "no agent.json" in err
+
+
+@pytest.mark.realdata
+def test_audit_against_agents_marks_what_they_trained_on_and_says_how_that_is_known(run, fcc_hsdpa) -> None:
+    code, out, _ = run("traces", "audit", "abr", "--against", "abr/ppo-as-published", "--json")
+    rows = {row["test"].partition(":")[0]: row for row in json.loads(out)}
+    assert code == 0
+    assert rows["abr/default"]["shared"] == "58 of 58 †"
+    assert rows["abr/unseen1"]["shared"] == "0 of 60"
+    assert rows["abr/default"]["known how"].startswith("inferred")
+    code, out, _ = run("traces", "audit", "abr/fcc-hsdpa", "--against", "abr/genet-as-published", "--json")
+    assert (code, json.loads(out)[0]["shared"]) == (0, "unknown")
+
+
+@pytest.mark.realdata
+def test_shipped_agents_have_trained_on_no_test_recording(run, fcc_hsdpa) -> None:
+    code, out, _ = run("traces", "audit", "abr/default", "--against", "abr/llm", "--json")
+    (row,) = json.loads(out)
+    assert (code, row["shared"], row["known how"]) == (0, "0 of 58", "recorded by its recipe")
+
+
+def test_audit_against_nobody_is_a_mistake(run) -> None:
+    code, _, err = run("traces", "audit", "abr/default", "--against", "abr/nobody")
+    assert code == 2 and "unknown agent 'abr/nobody'" in err

@@ -110,7 +110,7 @@ def test_kill_and_go_on(ffmpeg, tmp_path: Path) -> None:
     assert not any(_alive(child) for child in children)
     lines: list[str] = []
     runner.run(["abr/bba"], out=tmp_path / "run", progress=False, say=lines.append, **ARGUMENTS)
-    assert any(line.startswith(f"{6 - len(kept)} episodes to play") for line in lines)
+    assert any(line.startswith(f"{6 - len(kept)} episodes to play") for line in lines), (len(kept), lines)
 
 
 def _alive(pid: int) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from netllm_gym import extras
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description, rewrite_description, space_to_json
@@ -66,6 +68,17 @@ class ABRLLM(BatchAgent):
 
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return a level per episode."""
+        return self._network.act_batch(*self._shown(observations, infos))
+
+    def gaps(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[NDArray[Any] | None]:
+        """Return the predicted gap of every level, ``[L]``, of each episode still running; ``None`` of the others."""
+        found = self._network.gaps(*self._shown(observations, infos))
+        return [
+            None if scores is None else scores[: episode.levels]
+            for scores, episode in zip(found, self._episodes, strict=True)
+        ]
+
+    def _shown(self, observations: Sequence[Any], infos: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         seen: list[Any] = []
         for episode, observation in zip(self._episodes, observations, strict=True):
             seen.append(None if observation is None else self._view(episode, observation))
@@ -73,7 +86,7 @@ class ABRLLM(BatchAgent):
             {**(info or {}), "action_mask": self._view.mask(episode.levels)}
             for episode, info in zip(self._episodes, infos, strict=True)
         ]
-        return self._network.act_batch(seen, known)
+        return seen, known
 
 
 def mark(folder: Path) -> None:

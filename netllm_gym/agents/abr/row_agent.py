@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from netllm_gym.agents.abr.rows import RowConfig, RowNetwork
 from netllm_gym.agents.base import BatchAgent, EnvInfo
@@ -51,8 +52,12 @@ class RowAgent(BatchAgent):
             self._episodes.append(shared[key])
         self.notice = self.ranges.outside(env_infos[0].static)
 
-    def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
-        """Return the best level for each episode still running."""
+    def gaps(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[NDArray[Any] | None]:
+        """Return the score of every level, ``[L]``, of each episode still running; ``None`` of the others.
+
+        The scores of a network that was regressed on values are predicted gaps to the best level, in ranges of the
+        ladder's quality.
+        """
         alive = [i for i, observation in enumerate(observations) if observation is not None]
         levels = max(self._episodes[i].levels for i in alive)
         rows = np.empty((len(alive), levels, ROW_FEATURES), np.float32)
@@ -61,11 +66,14 @@ class RowAgent(BatchAgent):
         for k, i in enumerate(alive):
             self._episodes[i].see(observations[i], rows[k], context[k])
             mask[k, : self._episodes[i].levels] = True
-        best = self.network.scores(rows, context, mask).argmax(axis=1)
-        actions: list[Any] = [0] * len(observations)
-        for i, level in zip(alive, best.tolist(), strict=True):
-            actions[i] = level
-        return actions
+        found: list[NDArray[Any] | None] = [None] * len(observations)
+        for i, scores in zip(alive, self.network.scores(rows, context, mask), strict=True):
+            found[i] = scores[: self._episodes[i].levels]
+        return found
+
+    def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
+        """Return the best level for each episode still running."""
+        return [0 if scores is None else int(scores.argmax()) for scores in self.gaps(observations, infos)]
 
 
 def save(agent: RowAgent, folder: str | Path, recipe: dict[str, Any], card: str) -> Path:

@@ -30,6 +30,7 @@ from netllm_gym.agents.cluster.decima_network import (
     read_states,
 )
 from netllm_gym.agents.registry import register_agent
+from netllm_gym.envs.cluster.adaptive import advise, waits
 from netllm_gym.errors import ConfigError
 
 KIND = "decima"
@@ -64,6 +65,7 @@ class Decima(BatchAgent):
                 raise ConfigError(f"{self.name} schedules clusters, not {info.env_id}")
         self.rngs = [info.rng() for info in env_infos]
         self.moving_s = [float(info.static["moving_s"]) for info in env_infos]
+        self.ends = [int(info.static["max_stages"]) for info in env_infos]
 
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return (row, count - 1) for each episode still running."""
@@ -75,6 +77,8 @@ class Decima(BatchAgent):
         actions: list[Any] = [np.zeros(2, np.int64) for _ in observations]
         for i, row, count in zip(alive, states.row[picked], number, strict=True):
             actions[i] = np.array([row, count - 1])
+            if self.config.relative and waits(advise(observations[i], self.moving_s[i]), infos[i]):
+                actions[i] = np.array([self.ends[i], 0])
         return actions
 
 

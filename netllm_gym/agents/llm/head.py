@@ -82,10 +82,14 @@ class Head(nn.Module):
 
     Raises:
         ConfigError: an action space without a head.
+
+    Attributes:
+        scores: of the first factor's choices at the last decision, ``[B, choices]``.
     """
 
     mean: Tensor
     std: Tensor
+    scores: np.ndarray
 
     def __init__(self, space: gym.Space, width: int, nodes: int = 0) -> None:
         super().__init__()
@@ -232,6 +236,7 @@ class Head(nn.Module):
             assert nodes is not None
             nodes = self.pointer.candidates(nodes)
             scores = to_host(self.pointer.scores(hidden, nodes).masked_fill(~nodes.mask, -torch.inf))
+            self.scores = scores
             first = []
             for row in range(count):
                 allowed = np.isfinite(scores[row])
@@ -248,6 +253,7 @@ class Head(nn.Module):
                     chosen[row] += [choose(p[row], row, m) for p, m in zip(parts, masks_, strict=True)]
         else:
             parts = np.split(to_host(self.linear(hidden)), np.cumsum(self.sizes)[:-1], axis=-1)
+            self.scores = parts[0]
             chosen = [[choose(p[row], row, m) for p, m in zip(parts, legal[row], strict=True)] for row in range(count)]
         if isinstance(self.space, gym.spaces.Discrete):
             return [one[0] + int(self.starts[0]) for one in chosen]

@@ -145,10 +145,12 @@ EXHIBITS = {
     "pensieve": Exhibit(
         PENSIEVE, "test/models/pretrain_linear_reward.ckpt",
         "a99722f6df860f9a7ddeed356d3436894adbdc1ce4ffc56d6954535a877e90d5", tensorflow_shapes(8, 6), CLASSIC,
+        "inferred: two later repositories hand these traces on as Pensieve's; its own no longer holds any",
     ),
     "ppo": Exhibit(
         PENSIEVE_PPO, "src/pretrain/nn_model_ep_155400.pth",
         "5c17de7f472b8c7ab688f6500f5f810b8f6b24596d7dd5d3514592355b4b24a9", torch_shapes(8, 6), CLASSIC,
+        "inferred: the training set in the same repository; the checkpoint does not name it",
     ),
 }  # fmt: skip
 

@@ -39,7 +39,8 @@ class Exhibit:
         files: path inside it; of a TensorFlow checkpoint the part that its two files share.
         sha256: content digest of the file or files (:func:`netllm_gym.traces.fetch.content_digest`).
         shapes: the tensors that the network reads, and what shape they must have.
-        trained_on: trace set whose train split its authors trained on, where that is known.
+        trained_on: trace set whose train split its authors trained on, where that can be told.
+        why: how it can be told: no checkpoint says what it was trained on, so it is an inference.
     """
 
     source: Source
@@ -47,6 +48,7 @@ class Exhibit:
     sha256: str
     shapes: Mapping[str, tuple[int, ...]]
     trained_on: str | None = None
+    why: str = ""
 
     def tensors(self) -> Tensors:
         """Return the weights by name.
