@@ -1,6 +1,6 @@
 """What an installed wheel must do, from an empty folder: ``python gate.py README.md``.
 
-The README's Python blocks, doctor, the embedded headline table (a few episodes), and an episode of every agent of the zoo.
+The README, doctor, the embedded headline table (a few episodes), and an episode of every agent of the zoo.
 Agents whose extras are not installed are named and left out.
 """
 
