@@ -2,7 +2,10 @@
 
 Usage: python benchmarks/cluster_table.py OUT.jsonl AGENT … [--settings default unseen1 …] [--episodes 30]
        python benchmarks/cluster_table.py OUT.jsonl AGENT … --loads 0.4 0.6 0.8 0.95 --figure load.png
+       python benchmarks/cluster_table.py OUT.jsonl AGENT … --families montage lanes cluster/wfcommons --split valid
 
+A family is a catalog name or a shape of random jobs (netllm_gym/traces/jobs/families.py): 50 jobs on 50 executors at
+load 0.7, and for a shape another workload in every sequence.
 An agent is a registered name or a checkpoint folder, with options behind it: "cluster/weighted-fair alpha=0.2". Every
 agent meets the same jobs with the same draws. Each episode is appended to OUT.jsonl when it is over; the same command
 goes on where it stopped, and prints whatever OUT.jsonl holds of the agents asked. Delete OUT.jsonl after changing code.
@@ -28,10 +31,13 @@ from netllm_gym.agents.base import BatchAgent
 from netllm_gym.envs.cluster.bounds import combine_bounds, job_bounds
 from netllm_gym.evaluation import load_setting
 from netllm_gym.play import Play, lockstep
+from netllm_gym.traces import TraceSet
+from netllm_gym.traces.jobs.families import SHAPES, random_workload
 from netllm_gym.traces.jobs.statistics import offered_load
-from netllm_gym.traces.jobs.trace import job_traces
+from netllm_gym.traces.jobs.trace import JobTrace, job_traces
 from netllm_gym.traces.jobs.workload import Workload
 
+BEGIN = {"train": 100_000, "valid": 200_000, "test": 300_000}  # seeds of the sequences of a split
 LOCKSTEP = 10  # episodes that a network decides for at once
 
 
@@ -43,6 +49,9 @@ def build(agent: str) -> Any:
 
 def cells(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return the columns of the table: label → arguments of the environment."""
+    if args.families:
+        cluster = {"jobs": 50, "executors": 50, "load": 0.7}
+        return {name: cluster | {"traces": family(name, args.split)} | split(args) for name in args.families}
     if not args.loads:
         return {name: dict(load_setting("cluster", name, args.profile).kwargs) | split(args) for name in args.settings}
     base = dict(load_setting("cluster", "default", args.profile).kwargs) | split(args)
@@ -54,6 +63,17 @@ def cells(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         | {"traces": job_traces(Workload(whole.name, whole.templates, gap / load, None, whole.blocks), seeds)}
         for load in args.loads
     }
+
+
+def family(name: str, split: str) -> Any:
+    """Return a catalog name as it is, and for a shape of random jobs a set of sequences, each with its own workload."""
+    if name not in SHAPES:
+        return name
+    found = []
+    for seed in range(BEGIN[split], BEGIN[split] + 50):
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=tuple(name.encode())))
+        found.append(JobTrace(random_workload(rng, [name], name=name), seed))
+    return TraceSet(name, split, tuple(found), source="benchmarks/cluster_table.py")
 
 
 def split(args: argparse.Namespace) -> dict[str, Any]:
@@ -105,8 +125,13 @@ def interval(values: np.ndarray) -> str:
     return f"{values.mean():.2f} ± {half:.2f}"
 
 
-def table(rows: Sequence[dict[str, Any]], cell: str, agents: Sequence[str], references: Sequence[str]) -> str:
-    """Return one setting as Markdown, best mean first, over the episodes that all its agents have played."""
+def table(
+    rows: Sequence[dict[str, Any]], cell: str, agents: Sequence[str], references: Sequence[str], relative: bool = False
+) -> str:
+    """Return one setting as Markdown, best mean first, over the episodes that all its agents have played.
+
+    With `relative` differences are of logarithms, in percent: sequences of a random family differ by decades.
+    """
     found: dict[str, dict[int, dict[str, Any]]] = {agent: {} for agent in agents}
     for row in rows:
         if row["cell"] == cell and row["agent"] in found:
@@ -120,17 +145,21 @@ def table(rows: Sequence[dict[str, Any]], cell: str, agents: Sequence[str], refe
         for agent, played in found.items()
     }
     references = [agent for agent in references if agent in get]
+    unit = "%" if relative else "s"
     lines = [
         f"### {cell}: {len(common)} sequences, lower bound {interval(get[next(iter(get))]['bound_s'])} s",
-        "| agent | mean JCT, s |" + "".join(f" minus `{r}`, s | better on |" for r in references)
+        "| agent | mean JCT, s |" + "".join(f" minus `{r}`, {unit} | better on |" for r in references)
         + " times the bound | slow-down p99 | JCT p99, s | decisions |",
         "|" + "---|" * (6 + 2 * len(references)),
     ]  # fmt: skip
-    for agent in sorted(get, key=lambda name: get[name]["mean_jct_s"].mean()):
+    for agent in sorted(
+        get, key=lambda name: float((np.log if relative else np.array)(get[name]["mean_jct_s"]).mean())
+    ):
         mine = get[agent]
         paired = ""
         for reference in references:
-            d = mine["mean_jct_s"] - get[reference]["mean_jct_s"]
+            theirs = get[reference]["mean_jct_s"]
+            d = 100.0 * np.log(mine["mean_jct_s"] / theirs) if relative else mine["mean_jct_s"] - theirs
             paired += " | |" if agent == reference else f" {interval(d)} | {int((d < 0).sum())} of {len(d)} |"
         lines.append(
             f"| `{agent}` | {interval(mine['mean_jct_s'])} |{paired}"
@@ -172,6 +201,7 @@ def main() -> None:
     parser.add_argument("agents", nargs="+")
     parser.add_argument("--settings", nargs="+", default=["default", "unseen1", "unseen2", "unseen3"])
     parser.add_argument("--loads", nargs="+", type=float, default=[])
+    parser.add_argument("--families", nargs="+", default=[])
     parser.add_argument("--profile", default="paper", choices=["paper", "embedded"])
     parser.add_argument("--split", default="test")
     parser.add_argument("--episodes", type=int, default=30)
@@ -210,7 +240,7 @@ def main() -> None:
                     numbers = measure(env, played, bounds[cell, episode])
                     keep({"cell": cell, "agent": name, "episode": episode, **numbers})
     for cell in columns:
-        print(table(rows, cell, args.agents, args.references), end="\n\n", flush=True)
+        print(table(rows, cell, args.agents, args.references, bool(args.families)), end="\n\n", flush=True)
     if args.figure:
         draw(rows, args.loads, args.agents, args.figure)
 

@@ -22,6 +22,7 @@ import numpy as np
 from gymnasium import spaces
 
 from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
+from netllm_gym.envs.actions import FlatActions, with_flat_actions
 from netllm_gym.errors import NetLLMGymError
 
 # Observations and infos of all episodes (None where an episode is over) -> an action for each.
@@ -114,6 +115,7 @@ class Play:
         record_errors: bool = False,
         timeout_s: float | None = None,
     ) -> None:
+        env = with_flat_actions(env)
         observation, info = env.reset(seed=seed, options=options)
         self._begin(env, agent, observation, info, override, record_errors, timeout_s)
         self.agent_seed = agent_seed if agent_seed is not None else (seed or 0)
@@ -186,6 +188,8 @@ class Play:
         observation, info = self.observation, self.info
         with self._recorded():
             action = chosen if self.override is None else self.override(self, chosen)
+            if isinstance(self.env, FlatActions):
+                action = self.env.flat(action)
             action = legal_action(self.env.action_space, action, info)
             self.observation, reward, terminated, truncated, self.info = self.env.step(action)
             if not math.isfinite(reward):

@@ -23,7 +23,7 @@ ORDER = (
      "agents.run_state"),
     ("evaluation", "wrappers", "sb3"),
     ("recipes",),
-    ("training", "quickstart", "showcase", "ablation", "reproduce", "matrix"),
+    ("training", "quickstart", "showcase", "ablation", "reproduce", "matrix", "leaderboard"),
     ("testbed",),
     ("cli", "__main__"),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from netllm_gym.envs.actions import actions_of
 from netllm_gym.errors import ConfigError, NotResetError
 
 
@@ -18,7 +19,8 @@ class EnvInfo:
 
     Attributes:
         env_id: registered id of the environment, e.g. ``netllm_gym/ABR-v0``.
-        observation_space, action_space: of the unwrapped environment.
+        observation_space, action_space: of the unwrapped environment; composite actions are flat
+            (:mod:`netllm_gym.envs.actions`).
         metadata: the environment's metadata (``modalities``, ``scales``).
         static: public facts of this episode that a deployed agent would know too (for ABR: the video's
             manifest, the QoE weights, the buffer cap).
@@ -46,7 +48,7 @@ class EnvInfo:
         return cls(
             env_id=inner.spec.id if inner.spec else type(inner).__name__,
             observation_space=inner.observation_space,
-            action_space=inner.action_space,
+            action_space=actions_of(env),
             metadata=dict(inner.metadata),
             static=static,
             seed=seed,

@@ -35,6 +35,7 @@ LOADERS = {
     "actor-critic": "netllm_gym.agents.abr.actor_critic:load",
     "abr-llm": "netllm_gym.agents.abr.llm:load",
     "abr-rows": "netllm_gym.agents.abr.row_agent:load",
+    "adaptive": "netllm_gym.agents.cluster.adaptive:load",
     "decima": "netllm_gym.agents.cluster.decima:load",
     "crowd": "netllm_gym.agents.viewport.crowd:load",
     "viewport-network": "netllm_gym.agents.viewport.recurrent:load",
@@ -202,5 +203,11 @@ def load_checkpoint(folder: str | Path, **kwargs: Any) -> Agent:
     module, _, function = LOADERS[about["kind"]].partition(":")
     with guarded(f"the {about['kind']} agent of {folder}"):
         loader = getattr(importlib.import_module(module), function)
-    agent: Agent = call(loader, f"agent {folder}", Path(folder), about, **kwargs)
+    try:
+        agent: Agent = call(loader, f"agent {folder}", Path(folder), about, **kwargs)
+    except (NetLLMGymError, ImportError):
+        raise
+    except Exception as error:  # what a loader trips over is what stands in the files
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise CheckpointError(f"{folder}: the checkpoint is damaged, or of another version ({reason})") from error
     return agent

@@ -39,6 +39,7 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.cluster.rules",
     "netllm_gym.agents.cluster.packing",
     "netllm_gym.agents.cluster.tuned",
+    "netllm_gym.agents.cluster.adaptive",
     "netllm_gym.agents.cluster.rollout",
     "netllm_gym.agents.cluster.decima",
     "netllm_gym.agents.cluster.cql",

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from netllm_gym.cli import ablate, backbone, bench, datasets, evaluation, hub, reproduce, testbed, traces
+from netllm_gym.cli import ablate, backbone, bench, datasets, evaluation, hub, leaderboard, reproduce, testbed, traces
 from netllm_gym.cli.output import console, emit, remarks
 from netllm_gym.errors import NetLLMGymError
 from netllm_gym.extras import explain
@@ -40,6 +40,8 @@ app.command("push")(hub.push_command)
 app.command("pull")(hub.pull_command)
 app.command("report")(evaluation.report_command)
 app.command("power")(evaluation.power_command)
+app.command("submit")(leaderboard.submit_command)
+app.command("leaderboard")(leaderboard.leaderboard_command)
 app.command("reproduce")(reproduce.reproduce_command)
 app.command("matrix")(reproduce.matrix_command)
 

@@ -202,5 +202,6 @@ def require_actions(space: gym.Space) -> None:
     """
     if not isinstance(space, ARRAYS):
         raise ConfigError(
-            f"actions are a {type(space).__name__}; datasets hold Box, Discrete, MultiDiscrete or MultiBinary actions"
+            f"actions are a {type(space).__name__}; datasets hold Box, Discrete, MultiDiscrete or MultiBinary actions, "
+            "and a Dict or Tuple of either choices or numbers"
         )

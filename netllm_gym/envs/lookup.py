@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from netllm_gym.envs.actions import with_flat_actions
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.plugins import load_group
 
@@ -37,7 +38,7 @@ def spec_of(env: str) -> EnvSpec:
 
 
 def make_env(env: str | EnvSpec, kwargs: Mapping[str, Any] | None = None) -> gym.Env:
-    """Return a new environment, without Gymnasium's checks of every step.
+    """Return a new environment, without Gymnasium's checks of every step, with composite actions flat.
 
     Raises:
         UnknownNameError: no such environment.
@@ -45,7 +46,7 @@ def make_env(env: str | EnvSpec, kwargs: Mapping[str, Any] | None = None) -> gym
     """
     spec = spec_of(env) if isinstance(env, str) else env
     try:
-        return gym.make(spec, disable_env_checker=True, **(kwargs or {}))
+        return with_flat_actions(gym.make(spec, disable_env_checker=True, **(kwargs or {})))
     except TypeError as error:
         raise ConfigError(f"{spec.id}: {error}") from None
 

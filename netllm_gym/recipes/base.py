@@ -146,13 +146,16 @@ _RECIPES: Table[Recipe] = Table(
             "abr_actor_critic",
             "abr_llm",
             "abr_regret_mlp",
+            "cluster_adaptive",
             "cluster_decima",
+            "cluster_expert",
             "cluster_llm",
             "cluster_cql",
             "viewport_llm",
             "viewport_networks",
             "viewport_crowd",
             "generalist",
+            "few_shot",
         )
     ),
 )

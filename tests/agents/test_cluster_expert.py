@@ -10,8 +10,8 @@ import netllm_gym
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.cluster.expert import ExpertConfig, rule_score, scores, train_decima
 from netllm_gym.agents.cluster.labels import Labels, label
-from netllm_gym.envs.cluster.view import SHARES, ClusterView, relative
-from netllm_gym.errors import DatasetError
+from netllm_gym.envs.cluster.cluster_view import OPTIONS, ClusterView, options, relative
+from netllm_gym.errors import DatasetError, UnknownNameError
 
 ID = "netllm_gym/ClusterScheduling-v0"
 
@@ -81,17 +81,24 @@ def test_the_view_has_no_units():
         assert ClusterView(2.0, *bounds).observation_space.contains(seen)
 
 
-def test_counts_come_back_and_each_has_one_choice():
+def test_the_view_shows_what_the_rule_would_do_and_its_counts_come_back():
+    rule = netllm_gym.make_agent("cluster/adaptive")
     for env, observation, info in observations():
+        rule.reset(EnvInfo.of(env))
         view = ClusterView(2.0, env.max_stages, env.max_jobs, env.max_edges)
+        advised = rule.act(observation, info)
+        seen = view(observation)
+        if advised[0] == env.max_stages:
+            assert seen["stages"][:, -2].max() <= 0 and view.advice(observation).row < 0
+            continue
+        assert seen["stages"][:, -2].argmax() == advised[0]
+        action = view.encode(advised, observation)
+        assert action[1] == 0  # the first choice of a count is the rule's
+        np.testing.assert_array_equal(view.decode(action, observation), advised)
         free = int(observation["executors"][0])
-        mask = view.mask(info["action_mask"], env.max_stages)[env.max_stages + 1 :]
-        assert mask.sum() == min(free, SHARES)
-        for count in {1, free, max(1, free // 2)}:
-            action = view.encode([0, count - 1], free)
-            assert mask[action[1]]
-            back = int(view.decode(action, free)[1]) + 1
-            assert count <= back <= count + -(-free // SHARES)
+        mask = view.mask(info["action_mask"], env.max_stages)
+        np.testing.assert_array_equal(mask[: env.max_stages], observation["stage_mask"] > 0)
+        assert mask[-OPTIONS:].all() and options(3, free).max() <= free and options(3, free).min() == 1
 
 
 def test_the_language_model_learns_from_labels(labels, tmp_path):
@@ -118,3 +125,36 @@ def test_the_language_model_learns_from_labels(labels, tmp_path):
     assert info["jobs_done"] == 3
     with pytest.raises(DatasetError, match="no labels"):
         train_llm(labels.select(np.zeros(40, bool)), labels, replace(config, steps=1))
+
+
+def test_the_recipe_labels_where_its_student_came_to_and_keeps_its_labels(tmp_path):
+    options = {
+        "states": 24, "valid_states": 12, "rounds": 2, "known": 0.0, "epochs": 1, "futures": 2, "candidates": 3,
+    }  # fmt: skip
+    lines: list[str] = []
+    netllm_gym.train("cluster-expert", out=tmp_path / "student", options=options, say=lines.append)
+    assert sum("states labelled" in line for line in lines) == 3
+    again: list[str] = []
+    netllm_gym.train("cluster-expert", out=tmp_path / "student", options=options, say=again.append)
+    assert not any("states labelled" in line for line in again)
+    assert netllm_gym.make_agent(str(tmp_path / "student")).config.relative
+    with pytest.raises(UnknownNameError, match="student"):
+        netllm_gym.train("cluster-expert", out=tmp_path / "other", options={"student": "nobody"})
+
+
+@pytest.mark.parametrize("name", ["cluster/decima-any", "cluster/llm-any"])
+def test_the_schedulers_for_any_workload_play_strictly_and_stay_near_the_rule(name):
+    if name == "cluster/llm-any":
+        pytest.importorskip("transformers")
+    env = gym.make(ID, jobs=4, executors=20, on_illegal="error", durations="history").unwrapped
+    agent, rule = netllm_gym.make_agent(name), netllm_gym.make_agent("cluster/adaptive")
+    times = []
+    for one in (agent, rule):
+        observation, info = env.reset(seed=0, options={"trace": 0})
+        one.reset(EnvInfo.of(env))
+        over = False
+        while not over:
+            observation, _, over, _, info = env.step(one.act(observation, info))
+        assert info["jobs_done"] == 4
+        times.append(info["mean_jct_s"])
+    assert times[0] < 1.3 * times[1]

@@ -8,7 +8,7 @@ import pytest
 
 import netllm_gym
 from netllm_gym.agents.base import EnvInfo
-from netllm_gym.agents.cluster.rollout import propose
+from netllm_gym.agents.cluster.rollout import compiled_rule, propose
 from netllm_gym.envs.cluster import lookahead
 from netllm_gym.envs.cluster.agenda import DONE
 from netllm_gym.envs.cluster.model import ClusterModel
@@ -18,6 +18,7 @@ from netllm_gym.traces.jobs.families import SHAPES, random_workload
 ID = "netllm_gym/ClusterScheduling-v0"
 RULES = {
     "cluster/tuned": lookahead.TUNED, "cluster/strict-fair": lookahead.STRICT_FAIR, "cluster/fair": lookahead.FAIR,
+    "cluster/adaptive": lookahead.ADAPTIVE,
 }  # fmt: skip
 
 
@@ -36,7 +37,7 @@ def test_the_compiled_simulator_plays_every_episode_to_the_same_end(name, moving
         if k % 5 == 0:
             world, durations, seed = model.true_world()
             begun = env.sim.job_seconds
-            rest = lookahead.play_on(world, durations, seed, moving_s, np.inf, RULES[name], 1250.0, 0.5)
+            rest = lookahead.play_on(world, durations, seed, moving_s, np.inf, *compiled_rule(agent))
             found.append(begun + rest)
         observation, _, over, _, info = env.step(agent.act(observation, info))
         k += 1

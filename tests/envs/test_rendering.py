@@ -70,12 +70,29 @@ def test_an_unknown_mode_is_refused(name) -> None:
         kind(**CASES[name][1], render_mode="ansi")
 
 
-def test_gymnasium_records_a_video(tmp_path) -> None:
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CASES)
+def test_gymnasium_records_a_video(name, tmp_path) -> None:
     pytest.importorskip("moviepy")
-    env = gym.make("netllm_gym/ABR-v0", render_mode="rgb_array")
-    env = gym.wrappers.RecordVideo(env, str(tmp_path), video_length=4, disable_logger=True)
-    env.reset(seed=0)
+    who, kwargs = CASES[name]
+    env = gym.make(name, render_mode="rgb_array", **kwargs)
+    env, agent = gym.wrappers.RecordVideo(env, str(tmp_path), video_length=4, disable_logger=True), make_agent(who)
+    observation, info = env.reset(seed=0)
+    agent.reset(EnvInfo.of(env.unwrapped))
     for _ in range(6):
-        env.step(0)
+        observation, _, over, _, info = env.step(agent.act(observation, info))
+        if over:
+            break
     env.close()
-    assert list(tmp_path.glob("*.mp4"))
+    assert [path.stat().st_size > 1000 for path in tmp_path.glob("*.mp4")] == [True]
+
+
+@pytest.mark.parametrize("name", ["netllm_gym/ViewportPrediction-v0", "netllm_gym/ViewportStreaming-v0"])
+def test_colours_on_the_sphere_are_explained(name) -> None:
+    env = gym.make(name, render_mode="rgb_array", **CASES[name][1]).unwrapped
+    env.reset(seed=0)
+    frame = env.render()
+    assert frame.shape == (300, 512, 3)
+    legend = frame[256:].reshape(-1, 3)
+    assert (legend == 255).all(axis=1).mean() > 0.5  # words on white
+    assert ((legend == [214, 39, 40]).all(axis=1)).any()  # the box of the true view

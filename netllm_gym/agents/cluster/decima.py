@@ -30,10 +30,12 @@ from netllm_gym.agents.cluster.decima_network import (
     read_states,
 )
 from netllm_gym.agents.registry import register_agent
+from netllm_gym.envs.cluster.adaptive import advise, waits
 from netllm_gym.errors import ConfigError
 
 KIND = "decima"
 ZOO = zoo.ROOT / "cluster-decima"
+ANY = zoo.ROOT / "cluster-decima-any"
 
 
 class Decima(BatchAgent):
@@ -64,6 +66,7 @@ class Decima(BatchAgent):
                 raise ConfigError(f"{self.name} schedules clusters, not {info.env_id}")
         self.rngs = [info.rng() for info in env_infos]
         self.moving_s = [float(info.static["moving_s"]) for info in env_infos]
+        self.ends = [int(info.static["max_stages"]) for info in env_infos]
 
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return (row, count - 1) for each episode still running."""
@@ -75,6 +78,8 @@ class Decima(BatchAgent):
         actions: list[Any] = [np.zeros(2, np.int64) for _ in observations]
         for i, row, count in zip(alive, states.row[picked], number, strict=True):
             actions[i] = np.array([row, count - 1])
+            if self.config.relative and waits(advise(observations[i], self.moving_s[i]), infos[i]):
+                actions[i] = np.array([self.ends[i], 0])
         return actions
 
 
@@ -128,3 +133,9 @@ def shipped() -> Decima:
 def shipped_greedy() -> Decima:
     """Return the trained scheduler that comes with the package; it takes the most probable decision."""
     return load(ZOO, read_description(ZOO), greedy=True)
+
+
+@register_agent("cluster/decima-any")
+def shipped_for_any() -> Decima:
+    """Return the scheduler for any workload: no units, the advice of ``cluster/adaptive``, taught by rollouts."""
+    return load(ANY, read_description(ANY), greedy=True)

@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from netllm_gym.envs.cluster.view import USUAL_EXECUTORS, USUAL_TASK_S, longest_ways
+from netllm_gym.envs.cluster.adaptive import advise
+from netllm_gym.envs.cluster.cluster_view import USUAL_EXECUTORS, USUAL_TASK_S
+from netllm_gym.envs.cluster.view import longest_ways
 from netllm_gym.errors import ConfigError
 
 Floats = NDArray[np.float32]
@@ -36,8 +38,9 @@ class DecimaConfig:
     Attributes:
         embedding: of a stage, of a job and of the cluster.
         hidden: of the perceptrons' hidden layers.
-        relative: whether the inputs have no units: seconds by the mean task, executors by the cluster's size, and two
-            features more, the moving delay by the mean task and the cluster's size.
+        relative: whether the inputs have no units, seconds by the mean task and executors by the cluster's size;
+            then the network also sees the moving delay by the mean task, the cluster's size and what
+            ``cluster/adaptive`` would do.
     """
 
     embedding: int = 16
@@ -50,10 +53,11 @@ class DecimaConfig:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight: matrices ``[inputs, outputs]`` and biases ``[outputs]``."""
-        e, h, f = self.embedding, self.hidden, STAGE_FEATURES + 2 * self.relative
+        e, h, f = self.embedding, self.hidden, STAGE_FEATURES + 5 * self.relative
         sizes = {
             "stage": (f, h, e), "message": (e, e), "gather": (e, e), "job": (f + e, h, e), "cluster": (e, e),
-            "pick": (f + 3 * e, h, h, 1), "count": (f + 3 * e, h), "option": (COUNT_FEATURES, h), "amount": (h, h, 1),
+            "pick": (f + 3 * e, h, h, 1), "count": (f + 3 * e, h), "amount": (h, h, 1),
+            "option": (COUNT_FEATURES + 2 * self.relative, h),
         }  # fmt: skip
         found: dict[str, tuple[int, ...]] = {}
         for name, widths in sizes.items():
@@ -73,7 +77,8 @@ class States:
         parent, child: stages at the ends of every edge, ``[e]``.
         choice: runnable stages, ``[c]``; row: their rows in the observation; limit: how many executors each could take;
             room: executors its job is short of the fair share; held: executors that its job keeps; both count those to
-            be placed as gone; work: what its job has left, executor-seconds, ``[c]``.
+            be placed as gone; work: what its job has left, executor-seconds; advised: executors that
+            ``cluster/adaptive`` would give it, -1 where the inputs have units, ``[c]``.
         free: executors to be placed, ``[s]``; executors: in the cluster, ``[s]``; scale: what counts of executors are
             multiplied with before the network sees them, ``[s]``.
     """
@@ -90,6 +95,7 @@ class States:
     room: Floats
     held: Floats
     work: Floats
+    advised: Integers
     free: Integers
     executors: Floats
     scale: Floats
@@ -116,7 +122,8 @@ def join(parts: Sequence[States]) -> States:
 def read_states(observations: Sequence[Mapping[str, Any]], moving_s: Sequence[float] | None = None) -> States:
     """Turn observations of the environment, which must wait for a decision, into one graph.
 
-    With the moving delay of each cluster the features have no units (:func:`~netllm_gym.envs.cluster.view.relative`).
+    With the moving delay of each cluster the features have no units
+    (:func:`~netllm_gym.envs.cluster.cluster_view.relative`).
     """
     stages, jobs, edges, counts = [], [], [], []
     stage_at = job_at = 0
@@ -136,8 +143,15 @@ def read_states(observations: Sequence[Mapping[str, Any]], moving_s: Sequence[fl
     state = np.repeat(np.arange(len(sizes)), sizes[:, 1])
     job = stage[:, 4].astype(np.int64) + np.repeat(sizes[:, 3], sizes[:, 0])
     tasks, all_free = stage[:, 0].copy(), amounts[:, 0].astype(np.int64)
-    scale, more = np.ones(len(sizes)), []
+    scale, more, rule = np.ones(len(sizes)), [], []
+    advised = np.full(job_at, -1, np.int64)
     if moving_s is not None:
+        advices = [advise(observation, float(s)) for observation, s in zip(observations, moving_s, strict=True)]
+        flags = np.zeros(stage_at)
+        flags[[advice.row + begin for advice, begin in zip(advices, sizes[:, 2], strict=True) if advice.row >= 0]] = 1.0
+        room = np.concatenate([advice.room for advice in advices])
+        advised = room.astype(np.int64)
+        rule = [np.concatenate([advice.place for advice in advices]), room / np.maximum(all_free[state], 1)]
         of = state[job]
         count = np.bincount(of, tasks, len(sizes))
         mean_s = np.bincount(of, tasks * stage[:, 1], len(sizes)) / np.maximum(count, 1.0)
@@ -173,14 +187,14 @@ def read_states(observations: Sequence[Mapping[str, Any]], moving_s: Sequence[fl
             free / total, releasing, supply / total, np.clip(room / 10.0, -3.0, 3.0), (room > 0).astype(float),
             np.log1p(crowd) / 3.0, np.log1p(work) / 7.0, np.log1p(age) / 5.0, rank / crowd, place / crowd, common,
             np.log1p(shorter / total) / 4.0, np.log1p(work / np.maximum(held, 1.0)) / 6.0, np.log1p(critical) / 4.0,
-            *more,
+            *more, *rule,
         ],
         axis=1,
     )  # fmt: skip
     of_stage = np.stack(
         [
             np.log1p(stage[:, 0]) / 5.0, np.log1p(stage[:, 1]) / 2.0, np.log1p(stage[:, 0] * stage[:, 1]) / 6.0,
-            stage[:, 2], stage[:, 3], np.log1p(seconds) / 4.0,
+            stage[:, 2], stage[:, 3], np.log1p(seconds) / 4.0, *([flags] if rule else []),
         ],
         axis=1,
     )  # fmt: skip
@@ -198,6 +212,7 @@ def read_states(observations: Sequence[Mapping[str, Any]], moving_s: Sequence[fl
         room=room[job[choice]].astype(np.float32),
         held=held[job[choice]].astype(np.float32),
         work=work[job[choice]].astype(np.float32),
+        advised=advised[job[choice]],
         free=all_free,
         executors=amounts[:, 2].astype(np.float32),
         scale=scale.astype(np.float32),
@@ -299,12 +314,18 @@ def count_options(states: States, picked: Integers) -> tuple[Floats, Integers, I
     shown = number * scale
     spare = states.room[picked][owner] - shown  # what the fair share would still leave the job
     then = states.held[picked][owner] + shown
+    advised, more = states.advised[picked][owner], []
+    if len(advised) and advised[0] >= 0:
+        more = [
+            np.clip(np.log(number / np.maximum(advised, 1)), -3.0, 3.0),
+            (number == np.clip(advised, 1, limit[owner])).astype(float),
+        ]
     features = np.stack(
         [
             shown / 10.0, np.log(shown), np.clip(spare / 10.0, -3.0, 3.0), np.minimum(np.abs(spare), 5.0) / 5.0,
             (np.abs(spare) < 0.5 * scale).astype(float), (number == limit[owner]).astype(float),
             (number == states.free[owner]).astype(float), np.log1p(then) / 4.0,
-            np.log1p(states.work[picked][owner] / then) / 5.0,
+            np.log1p(states.work[picked][owner] / then) / 5.0, *more,
         ],
         axis=1,
     )  # fmt: skip

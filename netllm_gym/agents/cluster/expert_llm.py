@@ -19,7 +19,7 @@ from netllm_gym.agents.llm.backbone import device_of
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.graph import Nodes
 from netllm_gym.agents.llm.model import DecisionModel
-from netllm_gym.envs.cluster.view import SHARES, ClusterView
+from netllm_gym.envs.cluster.cluster_view import OPTIONS, ClusterView
 from netllm_gym.errors import DatasetError
 
 ENV = "netllm_gym/ClusterScheduling-v0"
@@ -41,11 +41,13 @@ class _States:
             if stages > ROWS:
                 continue
             view = ClusterView(float(labels.moving_s[k]), stages, max(1, jobs), max(1, edges))
-            seen, free = view(state), int(state["executors"][0])
-            levels = view.counts(max(1, free))
-            rows = [(r, int(np.searchsorted(levels, c)) if r >= 0 else 0) for r, c in choices.tolist()]
+            if view.advice(state).row < 0:
+                continue  # the agent waits there
+            seen = view(state)
+            rows = [tuple(view.encode((stages if r < 0 else r, c - 1), state)) for r, c in choices.tolist()]
+            rows = [(-1 if r == stages else r, c) for r, c in rows]
             seen["legal"] = np.append(state["stage_mask"], 1).astype(bool)
-            seen["counts"] = np.diff(levels, prepend=0) > 0
+            seen["counts"] = np.ones(OPTIONS, bool)
             self.parts.append(seen)
             self.choices.append(np.array(rows[:MOST]))
             self.scores.append(scores(costs[:MOST]))
@@ -172,6 +174,3 @@ def train_llm(
         "scales": view.scales, "dataset": {"name": f"{len(data)} states labelled by rollouts", "digest": ""},
     }  # fmt: skip
     return LLMAgent(model.eval(), ENV, about, {"steps": step, "valid_score": least})
-
-
-__all__ = ["SHARES", "train_llm"]

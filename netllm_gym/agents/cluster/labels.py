@@ -177,7 +177,7 @@ def known_world(rng: np.random.Generator, traces: str = "cluster/tpch") -> dict[
 def label(
     seed: int, seconds: float, students: Sequence[Callable[[], Agent]] = (), traces: str = "cluster/tpch",
     known: float = 0.5, shapes: Sequence[str] = tuple(SHAPES), share: float = 0.25, candidates: int = 7,
-    futures: int = 4, others: float = 0.0, rule: str = "cluster/tuned", limit: int | None = None,
+    futures: int = 4, others: float = 0.0, rule: str = "cluster/adaptive", limit: int | None = None,
 ) -> Labels:  # fmt: skip
     """Play episodes for about so many seconds and label a share of the states.
 

@@ -7,14 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from netllm_gym import extras, zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description, space_to_json
 from netllm_gym.agents.registry import register_agent
-from netllm_gym.envs.cluster.view import SHARES, ClusterView, ScheduleView
+from netllm_gym.envs.cluster.adaptive import waits
+from netllm_gym.envs.cluster.cluster_view import OPTIONS, ClusterView
+from netllm_gym.envs.cluster.view import ScheduleView
 from netllm_gym.errors import CheckpointError
 
 ZOO = zoo.ROOT / "cluster-llm"
+ANY = zoo.ROOT / "cluster-llm-any"
 ENV = "netllm_gym/ClusterScheduling-v0"
 
 
@@ -23,7 +28,9 @@ class ClusterLLM(BatchAgent):
     """A language model that points at a runnable stage and counts executors, legal by construction.
 
     The graph's encoder and the pointer know no sizes, so an agent trained on few stages serves any bound of the
-    environment. Its counts end at the number of executors it was trained with.
+    environment. One that was trained on :class:`~netllm_gym.envs.cluster.cluster_view.ClusterView` sees no units and
+    the advice of ``cluster/adaptive``, and waits where that rule does; others count up to the executors of their
+    training.
 
     Args:
         checkpoint: folder of an agent trained on :func:`netllm_gym.datasets.schedules.viewed` experience; default: the
@@ -58,7 +65,7 @@ class ClusterLLM(BatchAgent):
         counts = int(self.about["action_space"]["nvec"][1])
         shapes: Any = env_infos[0].observation_space
         sizes = [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
-        if counts == SHARES:
+        if counts == OPTIONS:
             self._view: ScheduleView = ClusterView(float(env_infos[0].static["moving_s"]), *sizes)
         else:
             self._view = ScheduleView(counts, *sizes)
@@ -75,11 +82,19 @@ class ClusterLLM(BatchAgent):
         chosen = self._network.act_batch(seen, known)
         if not isinstance(view, ClusterView):
             return chosen
-        decided = zip(chosen, observations, strict=True)
-        return [a if o is None else view.decode(a, int(o["executors"][0])) for a, o in decided]
+        return [
+            a if o is None else np.array([view.max_stages, 0]) if waits(view.advice(o), info) else view.decode(a, o)
+            for a, (o, info) in zip(chosen, pairs, strict=True)
+        ]
 
     def _mask(self, info: Any) -> Any:
         mask = self._view.mask(info["action_mask"], self._view.max_stages)
         if self.may_wait:
             mask[self._view.max_stages] = info.get("may_wait", False)
         return mask
+
+
+@register_agent("cluster/llm-any")
+def shipped_for_any() -> ClusterLLM:
+    """Return the language model for any workload: no units, the advice of ``cluster/adaptive``, taught by rollouts."""
+    return ClusterLLM(ANY)

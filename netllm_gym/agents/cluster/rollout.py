@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.agents.base import Agent, EnvInfo
+from netllm_gym.agents.cluster.adaptive import Adaptive
 from netllm_gym.agents.cluster.rules import Fair, StrictFair
 from netllm_gym.agents.cluster.tuned import ShortFirst
 from netllm_gym.agents.registry import make_agent, register_agent
-from netllm_gym.envs.cluster.lookahead import FAIR, STRICT_FAIR, TUNED, WAIT, candidate_costs
+from netllm_gym.envs.cluster.lookahead import ADAPTIVE, FAIR, STRICT_FAIR, TUNED, WAIT, candidate_costs
 from netllm_gym.envs.cluster.model import ClusterModel
 from netllm_gym.envs.cluster.view import used
 from netllm_gym.errors import ConfigError
@@ -28,19 +29,22 @@ from netllm_gym.errors import ConfigError
 Choice = tuple[int, int]  # row and executors; row -1 ends the round
 
 
-def compiled_rule(agent: Agent) -> tuple[int, float, float]:
+def compiled_rule(agent: Agent) -> tuple[int, NDArray[np.float64]]:
     """Return the number and the constants of a rule that the kernel can play.
 
     Raises:
         ConfigError: any other agent.
     """
     if type(agent) is ShortFirst:
-        return TUNED, agent.whole, agent.floor
+        return TUNED, np.array([agent.whole, agent.floor])
+    if type(agent) is Adaptive:
+        return ADAPTIVE, agent.coefficients
     if type(agent) is StrictFair:
-        return STRICT_FAIR, 0.0, 0.0
+        return STRICT_FAIR, np.zeros(2)
     if type(agent) is Fair:
-        return FAIR, 0.0, 0.0
-    raise ConfigError(f"rollouts can go on with cluster/tuned, cluster/strict-fair or cluster/fair, not {agent.name}")
+        return FAIR, np.zeros(2)
+    names = "cluster/adaptive, cluster/tuned, cluster/strict-fair or cluster/fair"
+    raise ConfigError(f"rollouts can go on with {names}, not {agent.name}")
 
 
 def propose(observation: Any, info: dict[str, Any], first: Choice, most: int, end: int) -> list[Choice]:
@@ -103,7 +107,9 @@ class Lookahead:
             take alone.
     """
 
-    def __init__(self, model: ClusterModel, rule: tuple[int, float, float], horizon: float, until: float) -> None:
+    def __init__(
+        self, model: ClusterModel, rule: tuple[int, NDArray[np.float64]], horizon: float, until: float
+    ) -> None:
         self.model, self.rule, self.horizon, self.until = model, rule, horizon, until
 
     def costs(self, choices: Sequence[Choice], futures: int, rng: np.random.Generator) -> NDArray[np.float64]:

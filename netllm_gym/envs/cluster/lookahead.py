@@ -7,11 +7,13 @@ import math
 import numpy as np
 
 from netllm_gym.compiled import njit
+from netllm_gym.envs.cluster.adaptive import choose
 from netllm_gym.envs.cluster.kernel import advance, close_round, commit
 from netllm_gym.envs.cluster.world import (
     ACTIVE,
     COMMITTABLE,
     EXECUTORS,
+    F_CHILDREN,
     FORCED,
     J_ACTIVE,
     J_INCOMING,
@@ -27,7 +29,7 @@ from netllm_gym.envs.cluster.world import (
 )
 
 WAIT = -1  # in place of a stage: end the round
-TUNED, STRICT_FAIR, FAIR = range(3)
+TUNED, STRICT_FAIR, FAIR, ADAPTIVE = range(4)
 
 
 @njit(cache=True)
@@ -43,12 +45,58 @@ def work_left(w, work):
 
 
 @njit(cache=True)
-def decide(w, rule, whole, floor, work, caps, order):
-    """Return (stage, executors) as the rule would decide: ``cluster/tuned``, ``cluster/strict-fair`` or
-    ``cluster/fair``.
+def _decide_adaptive(w, moving_s, p, row, job):
+    """Decide as ``cluster/adaptive``; `row` ``[5, stages]`` and `job` ``[6, jobs]`` are scratch."""
+    active = w.n[ACTIVE]
+    own_job, own, first_runnable = source_job(w), NOBODY, NOBODY
+    tasks, recent, runnable, ready, path = row[0], row[1], row[2], row[3], row[4]
+    supply = job[5]
+    begins, ends = np.empty(active, np.int64), np.empty(active, np.int64)
+    for i in range(active):
+        j = w.job[J_ACTIVE, i]
+        if j == own_job:
+            own = i
+        begins[i], ends[i] = w.job_first[j], w.job_first[j + 1]
+        supply[i] = w.job[J_LOCAL, j] + w.job[J_INCOMING, j]
+        for g in range(begins[i], ends[i]):
+            path[g] = 0.0
+            if w.stage[S_DONE, g]:
+                tasks[g] = recent[g] = runnable[g] = 0.0
+                continue
+            tasks[g], recent[g] = w.stage[S_UNLAUNCHED, g], np.float64(np.float32(w.recent[g]))
+            ready[g] = w.stage[S_OPEN_PARENTS, g] == 0
+            runnable[g] = schedulable(w, g, own_job)
+            if runnable[g] and first_runnable < 0:
+                first_runnable = g
+        changed = True
+        while changed:
+            changed = False
+            for g in range(ends[i] - 1, begins[i] - 1, -1):
+                if w.stage[S_DONE, g]:
+                    continue
+                below = 0.0
+                for k in range(w.fixed[F_CHILDREN, g], w.fixed[F_CHILDREN, g + 1]):
+                    below = max(below, path[w.child[k]])
+                length = below + (recent[g] if tasks[g] > 0 else 0.5 * recent[g])
+                if length != path[g]:
+                    path[g] = length
+                    changed = True
+    g, count = choose(
+        tasks, recent, runnable, ready, path, begins, ends, supply, active, own, w.n[COMMITTABLE], w.n[EXECUTORS],
+        moving_s, p, job,
+    )  # fmt: skip
+    if g < 0 and w.n[FORCED]:
+        return first_runnable, 1
+    return g, count
 
-    `work`, `caps` and `order` are scratch, one entry a job.
-    """
+
+@njit(cache=True)
+def decide(w, rule, p, moving_s, row, job):
+    """Return (stage, executors) as a rule with the constants `p` would decide; `row` and `job` are :func:`scratch`."""
+    if rule == ADAPTIVE:
+        return _decide_adaptive(w, moving_s, p, row, job)
+    work, caps, order = job[0], job[1], job[2].view(np.int64)
+    whole, floor = p[0], p[1]
     active, executors, free = w.n[ACTIVE], w.n[EXECUTORS], w.n[COMMITTABLE]
     own_job = source_job(w)
     if rule != FAIR:
@@ -135,25 +183,30 @@ def act(w, d, seed, moving_s, g, count):
 
 
 @njit(cache=True)
-def play_on(w, d, seed, moving_s, until, rule, whole, floor):
+def scratch(w):
+    """Return room for :func:`decide`: rows of stages and rows of jobs."""
+    return np.empty((5, w.stage.shape[1])), np.empty((6, w.n[JOBS]))
+
+
+@njit(cache=True)
+def play_on(w, d, seed, moving_s, until, rule, p):
     """Let a rule decide from here on; return the job-seconds from now to the end, or to `until` and then an estimate.
 
     The estimate serves what is left in the order of its work, on all executors: each job waits for the shorter ones.
     """
-    jobs = w.n[JOBS]
-    work, caps, order = np.empty(jobs), np.empty(jobs), np.empty(jobs, np.int64)
+    row, job = scratch(w)
     while True:
         state = advance(w, d, seed, moving_s, until)
         if state != 1:
             break
-        g, count = decide(w, rule, whole, floor, work, caps, order)
+        g, count = decide(w, rule, p, moving_s, row, job)
         act(w, d, seed, moving_s, g, count)
     total = w.clock[1] + w.n[ACTIVE] * (w.clock[0] - w.clock[2])
     if state == 2:
         active = w.n[ACTIVE]
         total += active * (until - w.clock[0])
-        work_left(w, work)
-        left = np.sort(work[:active])
+        work_left(w, job[0])
+        left = np.sort(job[0, :active])
         for k in range(active):
             total += (active - k) * left[k] / w.n[EXECUTORS]
     return total
@@ -169,12 +222,12 @@ def copy_world(w):
 
 
 @njit(cache=True)
-def candidate_costs(w, d, seed, moving_s, until, rule, whole, floor, stages, counts, costs):
+def candidate_costs(w, d, seed, moving_s, until, rule, p, stages, counts, costs):
     """Write the job-seconds that each candidate decision leads to in one future (`w` itself is left as it is)."""
     for c in range(len(stages)):
         other = copy_world(w)
         act(other, d, seed, moving_s, stages[c], counts[c])
-        costs[c] = play_on(other, d, seed, moving_s, until, rule, whole, floor)
+        costs[c] = play_on(other, d, seed, moving_s, until, rule, p)
 
 
 @njit(cache=True)
@@ -183,4 +236,4 @@ def next_decision(w, d, seed, moving_s):
     return advance(w, d, seed, moving_s, np.inf) == 1
 
 
-__all__ = ["FAIR", "STRICT_FAIR", "TUNED", "WAIT", "candidate_costs", "decide", "next_decision", "play_on"]
+__all__ = ["ADAPTIVE", "FAIR", "STRICT_FAIR", "TUNED", "WAIT", "candidate_costs", "decide", "next_decision", "play_on"]

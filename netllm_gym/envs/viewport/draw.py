@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +12,7 @@ from netllm_gym.envs.viewport.tiles import TileGrid
 from netllm_gym.traces.head.geometry import vector_to_lonlat
 
 WIDTH, HEIGHT = 512, 256
+STRIP = 44  # height of the legend below the sphere: divisible by two, as video codecs want it
 _HOLE, _LOW, _HIGH = np.array([40, 40, 40]), np.array([226, 237, 248]), np.array([33, 102, 172])
 _TRUE, _PREDICTED = np.array([214, 39, 40]), np.array([255, 187, 0])
 
@@ -97,3 +101,54 @@ def draw_paths(
             put(path, colour, 1)
             put(outline(path[-1], fov_deg), colour, 0)
     return image.astype(np.uint8)
+
+
+Entry = tuple[str, NDArray[np.int64]]
+
+
+@cache
+def _strip(entries: tuple[tuple[str, tuple[int, ...]], ...], width: int) -> NDArray[np.uint8]:
+    """Draw boxes with their words, in rows."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.new("RGB", (width, STRIP), (255, 255, 255))
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(12)
+    x, y = 6, 5
+    for text, colour in entries:
+        length = 18 + int(pen.textlength(text, font=font)) + 12
+        if x + length > width and x > 6:
+            x, y = 6, y + 19
+        pen.rectangle((x, y + 1, x + 12, y + 13), fill=colour, outline=(90, 90, 90))
+        pen.text((x + 17, y), text, fill=(30, 30, 30), font=font)
+        x += length
+    return np.asarray(image)
+
+
+def with_legend(image: NDArray[np.uint8], entries: Sequence[Entry]) -> NDArray[np.uint8]:
+    """Return the image with a strip below it that says what the colours mean.
+
+    Args:
+        image: RGB, uint8 ``[height, width, 3]``.
+        entries: words and their colour.
+
+    Returns:
+        RGB image, uint8 ``[height + 44, width, 3]``.
+    """
+    plain = tuple((text, tuple(int(c) for c in colour)) for text, colour in entries)
+    return np.vstack([image, _strip(plain, image.shape[1])])
+
+
+def tile_legend(ladder: int, predicted: bool) -> list[Entry]:
+    """Say what the colours of :func:`draw` mean, for tiles of `ladder` qualities."""
+    named = []
+    for k in range(ladder):
+        word = "lowest quality" if k == 0 else "highest" if k == ladder - 1 else str(k + 1)
+        named.append((word, (_LOW + k / max(ladder - 1, 1) * (_HIGH - _LOW)).astype(np.int64)))
+    entries = [("not fetched", _HOLE), *named, ("true view", _TRUE)]
+    return [*entries, *([("predicted", _PREDICTED)] if predicted else [])]
+
+
+def path_legend(others: bool) -> list[Entry]:
+    """Say what the colours of :func:`draw_paths` mean."""
+    entries = [("looked", np.array([60, 60, 60])), ("looks next", _TRUE), ("predicted", _PREDICTED)]
+    return [*entries, *([("earlier viewers", _HIGH)] if others else [])]

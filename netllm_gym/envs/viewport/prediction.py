@@ -287,11 +287,11 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
         return self._observe(), -error, self._at >= len(anchors), False, info
 
     def frame(self) -> np.ndarray:
-        """Draw the window that was scored last: history, truth and prediction on the sphere, RGB ``[256, 512, 3]``.
+        """Draw the window that was scored last: history, truth and prediction on the sphere, RGB ``[300, 512, 3]``.
 
         Before the first step only the history is drawn.
         """
-        from netllm_gym.envs.viewport.draw import draw_paths
+        from netllm_gym.envs.viewport.draw import draw_paths, path_legend, with_legend
 
         anchor = int(self._anchors[self.trace_index][self._at]) if self._scored is None else self._scored[0]
         history = self.trace.angles_deg[anchor - self.protocol.history : anchor]
@@ -303,8 +303,9 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
                 return angles
             return quaternion_to_canonical(published_to_quaternion(angles))
 
-        return draw_paths(
+        image = draw_paths(
             canonical(history),
             None if truth is None else canonical(truth),
             None if predicted is None else canonical(predicted),
         )
+        return with_legend(image, path_legend(others=False))

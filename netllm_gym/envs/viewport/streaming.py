@@ -457,10 +457,10 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
 
     def frame(self) -> np.ndarray:
         """Draw the last played chunk: tiles by quality, the true view (red) and what was predicted next (yellow)."""
-        from netllm_gym.envs.viewport.draw import draw
+        from netllm_gym.envs.viewport.draw import draw, tile_legend, with_legend
 
         shown = max(self.played - 1, 0)
-        return draw(
+        image = draw(
             self.view.grid,
             self.levels[shown],
             self.manifest.levels,
@@ -468,3 +468,4 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
             None if self._predicted is None else self._predicted[-1],
             self.view.fov_deg,
         )
+        return with_legend(image, tile_legend(self.manifest.levels, self._predicted is not None))
