@@ -33,7 +33,7 @@ _ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
 def datasets_root() -> Path:
     """Minari's folder of datasets: ``$MINARI_DATASETS_PATH`` or its default."""
     root = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     return root
 
 
