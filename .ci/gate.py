@@ -35,7 +35,15 @@ def every_zoo_agent() -> None:
     from netllm_gym.settings import list_settings, load_setting
 
     tasks = {task for task, _, profile in list_settings() if profile == "embedded"}
-    for name in sorted({entry.agent for entry in zoo.entries()}):
+    embedded = {entry.agent: "embedded" in entry.profiles for entry in zoo.entries()}
+    for name in sorted(embedded):
+        if not embedded[name]:  # it reads public traces only, which nothing is fetched for here
+            try:
+                netllm_gym.make_agent(name)
+                print(f"{name}: built", flush=True)
+            except MissingExtraError as error:
+                print(f"{name}: left out, {error}")
+            continue
         # An agent for any task plays the first.
         task = name.partition("/")[0] if name.partition("/")[0] in tasks else "abr"
         setting = load_setting(task, "default", "embedded")
