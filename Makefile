@@ -47,15 +47,15 @@ $(VENV)/.docs-ready: $(VENV)/.ready
 	$(PIP) install -q -c constraints.txt -e '.[docs]'
 	touch $@
 
-# Real time: two waves of 192 s of video in the headless player, then one in the browser where there is one.
+# Ten minutes of real time: two waves of 192 s of video in the headless player, then one in the browser where there is one.
 TESTBED := --agent abr/llm --agent abr/actor-critic --profile embedded --out runs/testbed
 testbed: $(VENV)/.ready
-	command -v chromium >/dev/null || test "$$(id -u)" != 0 || apt-get install -y -qq chromium npm || true
+	-$(BIN)/netllm-gym testbed setup
 	$(BIN)/netllm-gym testbed run $(TESTBED) --traces 2 --parallel 12
 	$(BIN)/netllm-gym testbed compare runs/testbed
-	if command -v chromium >/dev/null; then $(BIN)/netllm-gym testbed run $(TESTBED)-browser --client dash.js \
-	  --agent dash.js/dynamic --conditions broadband --traces 1 --parallel 5; \
-	else echo 'no Chromium: the browser is left out (apt install chromium)'; fi
+	if $(BIN)/netllm-gym testbed setup > /dev/null; then $(BIN)/netllm-gym testbed run $(TESTBED)-browser \
+	  --client dash.js --agent dash.js/dynamic --conditions broadband --traces 1 --parallel 5; \
+	else echo 'the browser is left out'; fi
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

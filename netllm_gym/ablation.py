@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
 import tomllib
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.files import atomic_path, digest, one_writer, sweep, write_json, write_text
 
 DATA_SHARE = "data_share"
+MOST_TRAININGS = 10_000
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class Grid:
             raise ConfigError("an ablation needs training and validation datasets and at least one seed")
         if empty := [key for key, values in self.vary.items() if not values]:
             raise ConfigError(f"nothing to vary in {empty[0]!r}")
+        count = math.prod(map(len, self.vary.values())) * max(len(self.conditions), 1) * len(self.seeds)
+        if count > MOST_TRAININGS:
+            raise ConfigError(f"{count:.3g} trainings are more than {MOST_TRAININGS}")
         for share in self.vary.get(DATA_SHARE, ()):
             if not 0 < share <= 1:
                 raise ConfigError(f"data_share must lie in (0, 1], got {share}")
@@ -85,16 +90,18 @@ class Grid:
         """
         try:
             values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
         known = [item.name for item in fields(cls)]
         for name in values:
             if name not in known:
                 raise UnknownNameError("key of a grid", name, known)
         try:
             return cls(**values)
-        except (TypeError, AttributeError) as error:
-            raise ConfigError(f"{path}: {error}") from None
+        except (TypeError, AttributeError, ValueError, OverflowError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"{path}: {' '.join(str(error).split())[:300]}") from None
 
 
 @dataclass(frozen=True)

@@ -203,5 +203,11 @@ def load_checkpoint(folder: str | Path, **kwargs: Any) -> Agent:
     module, _, function = LOADERS[facts["kind"]].partition(":")
     with guarded(f"the {facts['kind']} agent of {folder}"):
         loader = getattr(importlib.import_module(module), function)
-    agent: Agent = call(loader, f"agent {folder}", Path(folder), facts, **kwargs)
+    try:
+        agent: Agent = call(loader, f"agent {folder}", Path(folder), facts, **kwargs)
+    except (NetLLMGymError, ImportError):
+        raise
+    except Exception as error:  # what a loader trips over is what stands in the files
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise CheckpointError(f"{folder}: the checkpoint is damaged, or of another version ({reason})") from error
     return agent

@@ -67,7 +67,7 @@ def _read(run: Path) -> dict[str, Any]:
     """
     try:
         about = json.loads((run / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{run / 'state.json'} is damaged ({error}); delete the folder and train again") from None
     if not isinstance(about, dict) or not {"config", "tensors"} <= set(about):
         raise ConfigError(

@@ -11,7 +11,7 @@ from netllm_gym.agents.llm import wheel
 from netllm_gym.datasets.store import datasets_root, list_datasets
 from netllm_gym.extras import available
 from netllm_gym.files import cache_dir
-from netllm_gym.testbed.tools import survey
+from netllm_gym.testbed.setup import survey
 
 _PACKAGES = {
     "core": ("numpy", "gymnasium", "minari", "simpy", "numba", "pandas", "matplotlib"),

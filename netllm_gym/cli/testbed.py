@@ -85,13 +85,13 @@ def compare_command(
     from netllm_gym.testbed.comparison import WAYS
     from netllm_gym.testbed.figure import buffers
 
-    found = compare(folder, parse_settings(set or []))
-    rows = [comparison.row(way) for comparison in found.values() for way in WAYS]
-    parameters = [comparison.calibrated() for comparison in found.values()]
+    comparisons = compare(folder, parse_settings(set or []))
+    rows = [comparison.row(way) for comparison in comparisons.values() for way in WAYS]
+    parameters = [comparison.calibrated() for comparison in comparisons.values()]
     if as_json:
         emit([row | {"calibration": own} for row, own in zip(rows[1::2], parameters, strict=True)], True)
         return
-    for comparison in found.values():
+    for comparison in comparisons.values():
         for label in comparison.changed:
             _say(f"{comparison.condition.name}: {label} is no longer the agent that played; it has no simulated twin")
     emit(rows, False)
@@ -100,12 +100,12 @@ def compare_command(
         emit(
             [
                 {"condition": name, "agent": label, **row}
-                for name, comparison in found.items()
+                for name, comparison in comparisons.items()
                 for label, row in comparison.agents().to_dict("index").items()
             ],
             False,
         )
-    canvas.write(buffers(found), folder / "buffers.png")
+    canvas.write(buffers(comparisons), folder / "buffers.png")
     console.print(f"figure: {folder / 'buffers.png'}", soft_wrap=True, markup=False)
 
 
@@ -157,9 +157,15 @@ def content_command(
     console.print(f"written: {content.build(load_video(video), say=_say).export(out)}", soft_wrap=True, markup=False)
 
 
-@app.command("fetch-player")
-def fetch_command() -> None:
-    """Bring dash.js with npm and keep it, checked by its digest."""
-    from netllm_gym.testbed import dashjs
+@app.command("setup")
+def setup_command(
+    timeout: Annotated[float, typer.Option(help="Seconds for apt's downloads.")] = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Bring ffmpeg, Chromium, npm and iproute2 by apt (root), and dash.js by npm; else say how to get them."""
+    from netllm_gym.errors import ConfigError
+    from netllm_gym.testbed import setup
 
-    console.print(f"dash.js {dashjs.VERSION}: {dashjs.bring(_say)}", soft_wrap=True, markup=False)
+    emit(setup.setup(_say, timeout), as_json)
+    if reason := setup.browser_ready():
+        raise ConfigError(f"no dash.js here: {reason}")

@@ -78,9 +78,12 @@ def describe(dataset: str) -> dict[str, Any]:
         reason = "was not collected by netllm_gym" if here.exists() else f"is not on this machine ({here})"
         raise DatasetError(f"dataset {dataset} {reason}; collect it with netllm-gym collect")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"dataset {dataset}: its description is broken ({error})") from None
+    if not isinstance(found, dict):
+        raise DatasetError(f"dataset {dataset}: its description is broken (not an object)")
+    return found
 
 
 def exists(dataset: str, key: str) -> bool:
@@ -283,10 +286,16 @@ def load_experience(dataset: str) -> Experience:
     import minari
 
     description = describe(dataset)
-    config = description["config"]
     if "modalities" not in description:
         raise DatasetError(f"dataset {dataset} was collected by an older version; delete {dataset_path(dataset)}")
     try:
+        config = description["config"]
+        kept = {"env_id": config["env"], "env_kwargs": config["env_kwargs"], "digest": description["digest"]}
+        scales = description["scales"]
+        if not all(isinstance(part, dict) for part in (kept["env_kwargs"], description["modalities"], scales)):
+            raise TypeError("its description has parts of another kind")
+        if not isinstance(kept["env_id"], str) or not isinstance(kept["digest"], str):
+            raise TypeError("its description names no environment")
         stored = minari.load_dataset(dataset, download=False)
         episodes = []
         for data, facts in zip(stored.iterate_episodes(), description["episodes"], strict=True):
@@ -305,18 +314,19 @@ def load_experience(dataset: str) -> Experience:
                 )
             )
         spaces = stored.spec.observation_space, stored.spec.action_space
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise DatasetError(f"dataset {dataset} cannot be read ({error}); delete {dataset_path(dataset)}") from None
+    except Exception as error:  # Minari answers damaged files with whatever its parts raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DatasetError(f"dataset {dataset} cannot be read ({reason}); delete {dataset_path(dataset)}") from None
     return Experience(
         episodes=episodes,
-        env_id=config["env"],
-        env_kwargs=config["env_kwargs"],
+        env_id=kept["env_id"],
+        env_kwargs=kept["env_kwargs"],
         observation_space=spaces[0],
         action_space=spaces[1],
         modalities=description["modalities"],
-        scales=description["scales"],
+        scales=scales,
         name=dataset,
-        digest=description["digest"],
+        digest=kept["digest"],
     )
 
 

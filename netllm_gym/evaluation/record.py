@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
+from netllm_gym.errors import ConfigError, DatasetError, NetLLMGymError, UnknownNameError
 from netllm_gym.evaluation.brief import Summary
 from netllm_gym.evaluation.power import Power, power
 from netllm_gym.evaluation.rows import PREFIX, check_paired, factors, table
@@ -191,15 +191,17 @@ class EvaluationRecord:
                 _read_csv(folder / name) if (folder / name).is_file() else pd.DataFrame()
                 for name in ("steps.csv", "courses.csv")
             )
+            result = cls(frame, manifest, steps, courses)
+            check_paired(frame, result.metric["name"])
+            found = result.digest
         except FileNotFoundError as error:
             raise DatasetError(f"{folder} holds no evaluation: {Path(str(error.filename)).name} is missing") from None
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            if isinstance(error, DatasetError):
-                raise
-            raise DatasetError(f"{folder}: the results cannot be read ({error})") from None
-        result = cls(frame, manifest, steps, courses)
-        check_paired(frame, result.metric["name"])
-        if result.digest != expected:
+        except NetLLMGymError:
+            raise
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DatasetError(f"{folder}: the results cannot be read ({reason})") from None
+        if found != expected:
             raise DatasetError(f"{folder}: {rows.name} does not match its manifest (changed by hand?)")
         return result
 

@@ -9,9 +9,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from netllm_gym.errors import ConfigError
-from netllm_gym.testbed import dashjs
+from netllm_gym.testbed import dashjs, own_rules
 from netllm_gym.testbed.plan import SessionPlan
-from netllm_gym.testbed.policy import OWN_RULE
 from netllm_gym.testbed.rescue import rescued
 from netllm_gym.testbed.server import Page
 from netllm_gym.testbed.session import Measured
@@ -42,15 +41,14 @@ def page_files() -> dict[str, Page]:
     }
 
 
-def rule_of(plan: SessionPlan) -> str:
-    """Return which rule the page plays by: ``policy``, or one of dash.js's own."""
-    return plan.spec.name.removeprefix(OWN_RULE) if plan.spec.name.startswith(OWN_RULE) else "policy"
-
-
-def page_url(content_url: str, policy_url: str, rule: str) -> str:
-    """Return the address of the page that plays a session."""
+def page_url(content_url: str, policy_url: str, agent: str) -> str:
+    """Return the address of the page that plays a session, by the policy server or by a rule of the player's own."""
     root = content_url.partition("/s/")[0]
-    return f"{root}/page/player.html?{urlencode({'content': content_url, 'policy': policy_url, 'rule': rule})}"
+    query = {"content": content_url, "policy": policy_url, "rule": "policy"}
+    if own_rules.is_own(agent):
+        query["rule"], target = own_rules.parse(agent)
+        query |= {"buffer": str(target)} if target else {}
+    return f"{root}/page/player.html?{urlencode(query)}"
 
 
 def longest_outage_s(plan: SessionPlan) -> float:
@@ -103,7 +101,7 @@ class Browser:
             context = await self._browser.new_context(viewport={"width": 680, "height": 620})
             try:
                 page = await context.new_page()
-                await page.goto(page_url(content_url, policy_url, rule_of(plan)))
+                await page.goto(page_url(content_url, policy_url, plan.spec.name))
                 outcome = await self._watch(page, plan)
             finally:
                 await context.close()
@@ -130,7 +128,7 @@ class Browser:
                 pictured = True
                 await page.screenshot(path=str(self.screenshots / f"{plan.key}.png"))
             if state["done"] or waited - moved > patience:
-                found: dict[str, Any] = await page.evaluate("outcome")
+                outcome: dict[str, Any] = await page.evaluate("outcome")
                 if not state["done"]:
-                    found["reason"] = found["reason"] or f"browser: no segment for {patience:.0f} s"
-                return found
+                    outcome["reason"] = outcome["reason"] or f"browser: no segment for {patience:.0f} s"
+                return outcome

@@ -19,9 +19,8 @@ from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.runner import evaluate
 from netllm_gym.evaluation.specs import EnvRecipe, Episode, plan_episodes
 from netllm_gym.play import Play
-from netllm_gym.testbed import store
+from netllm_gym.testbed import own_rules, store
 from netllm_gym.testbed.plan import ENV, Condition, load_conditions
-from netllm_gym.testbed.policy import OWN_RULE
 from netllm_gym.traces import NetworkTrace
 
 # The simulator's default buffer cap; dash.js stops a chunk before its target.
@@ -177,11 +176,11 @@ def _gaps(steps: pd.DataFrame, full_s: float) -> dict[str, float]:
     """
     ordered = steps.sort_values([*KEY, "step"])
     paused = ordered["sleep_s"].where(ordered["buffer_s"] + ordered["sleep_s"] >= full_s, 0.0)
-    told = ordered.assign(free_s=ordered["asked_s"] + ordered["delay_s"] + paused)
-    gaps = (ordered["asked_s"] - told.groupby(KEY)["free_s"].shift()).clip(lower=0.0)
+    freed = ordered.assign(free_s=ordered["asked_s"] + ordered["delay_s"] + paused)
+    gaps = (ordered["asked_s"] - freed.groupby(KEY)["free_s"].shift()).clip(lower=0.0)
     means = gaps.groupby(ordered["agent"]).mean().fillna(0.0)
     # Browsers' own rules pause on purpose, at levels of their own.
-    return {str(label): float(gap) for label, gap in means.items() if not str(label).startswith(OWN_RULE)}
+    return {str(label): float(gap) for label, gap in means.items() if not own_rules.is_own(str(label))}
 
 
 class _Aligned:
@@ -218,8 +217,8 @@ def calibrate(condition: Condition, steps: pd.DataFrame, traces: Mapping[int, in
     real = np.concatenate([part["delay_s"].to_numpy(float) for _, part in tables])
 
     def errors(payload: float, rtt: float) -> np.ndarray:
-        found = np.concatenate([link.seconds(part, payload, rtt) for link, part in tables])
-        return np.abs(found / real - 1.0)
+        seconds = np.concatenate([link.seconds(part, payload, rtt) for link, part in tables])
+        return np.abs(seconds / real - 1.0)
 
     def cost(point: np.ndarray) -> float:
         payload, rtt = point
@@ -242,16 +241,16 @@ def calibrate(condition: Condition, steps: pd.DataFrame, traces: Mapping[int, in
 def _specs(real: EvaluationResult) -> tuple[list[dict[str, Any]], list[str]]:
     """The agents of a result that a simulator can play, as arguments of :func:`netllm_gym.evaluate`, and the labels of
     those whose weights are no longer those that played."""
-    found, changed = [], []
-    for told in real.manifest["agents"]:
-        if told["name"].startswith(OWN_RULE):
+    specs, changed = [], []
+    for agent in real.manifest["agents"]:
+        if own_rules.is_own(agent["name"]):
             continue
-        if zoo.content(told["name"]) != told["checkpoint"]:
-            changed.append(told["label"])
+        if zoo.content(agent["name"]) != agent["checkpoint"]:
+            changed.append(agent["label"])
             continue
-        own = {"name": told["name"], "label": told["label"], "training_seed": told["training_seed"]}
-        found.append({**own, **told["kwargs"]})
-    return found, changed
+        own = {"name": agent["name"], "label": agent["label"], "training_seed": agent["training_seed"]}
+        specs.append({**own, **agent["kwargs"]})
+    return specs, changed
 
 
 class _Simulated:
@@ -312,10 +311,10 @@ def compare_condition(
     if not parts:
         raise DatasetError(f"{condition.name}: every episode failed")
     traces = {int(row["episode"]): int(row["trace_index"]) for row in rows.values()}
-    found = calibrate(condition, pd.concat([part for _, part in parts]), traces)
+    calibration = calibrate(condition, pd.concat([part for _, part in parts]), traces)
     ways = [
         _Simulated(condition, "plain", seed, lambda agent: dict(options or {})),
-        _Simulated(condition, "calibrated", seed, lambda agent: {**found.kwargs(agent), **(options or {})}),
+        _Simulated(condition, "calibrated", seed, lambda agent: {**calibration.kwargs(agent), **(options or {})}),
     ]
     specs, changed = _specs(real)
     for way in ways:
@@ -324,18 +323,20 @@ def compare_condition(
     for key, part in parts:
         levels = part["level"].astype(int).tolist()
         own = part.rename(columns={name: f"real_{name.removeprefix('delay_')}" for name in REAL})
-        told = {**dict(zip(KEY, key, strict=True)), "real": rows[key]["qoe"]}
+        row = {**dict(zip(KEY, key, strict=True)), "real": rows[key]["qoe"]}
         link = _Aligned(condition.traces[traces[key[2]]])
         own["plain_alone_s"] = link.seconds(part, PAYLOAD, condition.rtt_s)
-        own["calibrated_alone_s"] = link.seconds(part, found.payload, found.rtt_s)
+        own["calibrated_alone_s"] = link.seconds(part, calibration.payload, calibration.rtt_s)
         columns = [own]
         for way in ways:
             frame, qoe = way.replay(key[0], key[2], levels)
             columns.append(frame)
-            told |= way.compared(key, levels, qoe)
+            row |= way.compared(key, levels, qoe)
         segments.append(pd.concat(columns, axis=1))
-        episodes.append(told)
-    return Comparison(condition, real, pd.concat(segments, ignore_index=True), pd.DataFrame(episodes), found, changed)
+        episodes.append(row)
+    return Comparison(
+        condition, real, pd.concat(segments, ignore_index=True), pd.DataFrame(episodes), calibration, changed
+    )
 
 
 def compare(folder: str | Path, options: Mapping[str, Any] | None = None) -> dict[str, Comparison]:
@@ -348,12 +349,14 @@ def compare(folder: str | Path, options: Mapping[str, Any] | None = None) -> dic
     Raises:
         DatasetError: no run there, or one whose traces have changed.
     """
-    found = {}
-    for name, told in store.load_told(folder).items():
-        call = told["call"]
+    comparisons = {}
+    for name, manifest in store.load_told(folder).items():
+        call = manifest["call"]
         chosen = load_conditions(call["conditions"], call["profile"], call["traces"], call["videos"], call["chunks"])
         condition = next((c for c in chosen if c.name == name), None)
         if condition is None:
             raise DatasetError(f"{folder}: {name} is no longer a condition")
-        found[name] = compare_condition(condition, EvaluationResult.load(Path(folder) / name), call["seed"], options)
-    return found
+        comparisons[name] = compare_condition(
+            condition, EvaluationResult.load(Path(folder) / name), call["seed"], options
+        )
+    return comparisons

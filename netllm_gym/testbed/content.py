@@ -123,7 +123,8 @@ def _encode(video: VideoManifest, level: int, quality: tuple[int, int, int], tar
         "-video_track_timescale", "12000", "-f", "mp4", str(target),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode:
+    # On a full disk ffmpeg says so and ends with 0.
+    if done.returncode or done.stderr.strip():
         reason = " ".join(done.stderr.split())[-200:] or f"exit code {done.returncode}"
         raise ConfigError(f"ffmpeg could not encode level {level} of {video.name}: {reason}")
 
@@ -160,11 +161,11 @@ def load(folder: Path, video: VideoManifest) -> Content:
         DatasetError: it is missing, incomplete, for another video, or damaged.
     """
     try:
-        told = json.loads((folder / "content.json").read_text(encoding="utf-8"))
-        if told["video"] != video.digest or told["files"] != _digests(folder, video.levels):
+        stored = json.loads((folder / "content.json").read_text(encoding="utf-8"))
+        if stored["video"] != video.digest or stored["files"] != _digests(folder, video.levels):
             raise DatasetError(f"{folder}: the content does not match its digest; delete the folder and build again")
-        codecs = tuple(str(name) for name in told["codecs"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        codecs = tuple(str(name) for name in stored["codecs"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(f"{folder} holds no content ({type(error).__name__})") from None

@@ -13,6 +13,8 @@ def bind(host: str, port: int) -> socket.socket:
     Raises:
         ConfigError: the address is taken or not this machine's.
     """
+    if not 0 <= port < 2**16:
+        raise ConfigError(f"a port lies between 0 and 65535, got {port}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -31,6 +31,7 @@ class Condition:
         video: what is streamed.
         rtt_s: from a request to its first byte.
         note: one line.
+        source: digest of the whole set that the excerpts are from.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Condition:
     video: VideoManifest
     rtt_s: float
     note: str
+    source: str = ""
 
     @property
     def kwargs(self) -> dict[str, Any]:
@@ -91,8 +93,8 @@ def excerpts(traces: TraceSet[NetworkTrace], count: int) -> TraceSet[NetworkTrac
     return replace(traces, traces=tuple(members))
 
 
-def _video(told: str | Mapping[str, Any]) -> VideoManifest:
-    return trace_room.load_video(told) if isinstance(told, str) else synthetic_video(**told)
+def _video(given: str | Mapping[str, Any]) -> VideoManifest:
+    return trace_room.load_video(given) if isinstance(given, str) else synthetic_video(**given)
 
 
 def _shortened(video: VideoManifest, chunks: int | None) -> VideoManifest:
@@ -106,6 +108,11 @@ def _shortened(video: VideoManifest, chunks: int | None) -> VideoManifest:
 def _naming(words: Sequence[str]) -> Callable[[NetworkTrace], bool]:
     """Choose traces whose names hold one of `words`."""
     return lambda trace: any(word in trace.name for word in words)
+
+
+def _carrying(mbps: float) -> Callable[[NetworkTrace], bool]:
+    """Choose traces that carry at least `mbps` in the mean."""
+    return lambda trace: trace.mean_mbps >= mbps
 
 
 def load_conditions(
@@ -127,7 +134,7 @@ def load_conditions(
     """
     if traces < 1 or videos < 1:
         raise ConfigError("at least one trace and one video are needed")
-    found = []
+    conditions = []
     for name in names or list_conditions():
         if name not in _catalog():
             raise UnknownNameError("condition", name, _catalog())
@@ -135,18 +142,23 @@ def load_conditions(
         profiles = {key: value for key, value in entry.items() if isinstance(value, dict)}
         if profile not in profiles:
             raise UnknownNameError(f"profile of {name}", profile, profiles)
-        told = profiles[profile]
-        members: TraceSet[NetworkTrace] = trace_room.load(told["traces"], told.get("split", "test"))
-        if words := told.get("only"):
+        chosen = profiles[profile]
+        members: TraceSet[NetworkTrace] = trace_room.load(chosen["traces"], chosen.get("split", "test"))
+        source = members.digest
+        if words := chosen.get("only"):
             members = members.filter(_naming(words))
-        chosen = excerpts(members, traces)
-        if videos > len(told["videos"]):
-            raise ConfigError(f"{name} has {len(told['videos'])} videos in profile {profile}, {videos} were asked for")
-        for number, video in enumerate(told["videos"][:videos], start=1):
+        if least := chosen.get("mean_mbps"):
+            members = members.filter(_carrying(least))
+        played = excerpts(members, traces)
+        if videos > len(chosen["videos"]):
+            raise ConfigError(
+                f"{name} has {len(chosen['videos'])} videos in profile {profile}, {videos} were asked for"
+            )
+        for number, video in enumerate(chosen["videos"][:videos], start=1):
             label = name if number == 1 else f"{name}-{number}"
             manifest = _shortened(_video(video), chunks)
-            found.append(Condition(label, name, profile, chosen, manifest, entry["rtt_s"], entry["note"]))
-    return found
+            conditions.append(Condition(label, name, profile, played, manifest, entry["rtt_s"], entry["note"], source))
+    return conditions
 
 
 @dataclass(frozen=True)

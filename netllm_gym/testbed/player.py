@@ -52,6 +52,19 @@ class _Policy:
     def __init__(self, http: httpx.AsyncClient, url: str) -> None:
         self.http, self.url, self.reason = http, url, ""
 
+    async def finish(self, measured: list[Measured]) -> dict[str, Any] | None:
+        """End the session; return its record, or ``None`` when nobody is there to write it.
+
+        After a failure the server is told everything once more, with the reason: an agent may have failed on a server
+        that lives.
+        """
+        if not self.reason:
+            return await self.post("finish", {"last": asdict(measured[-1])})
+        reason, self.reason = self.reason, ""
+        record = await self.post("finish", {"segments": [asdict(entry) for entry in measured], "reason": reason})
+        self.reason = reason
+        return record
+
     async def post(self, what: str, body: dict[str, Any]) -> dict[str, Any] | None:
         """Return the answer; ``None`` once the policy server has failed, and from then on."""
         if self.reason:
@@ -158,8 +171,8 @@ async def play(
                 wall_s=playback.at_s,
             )
         )
-    told = await desk.post("finish", {"last": asdict(measured[-1])})
-    return Outcome(told, measured, desk.reason)
+    record = await desk.finish(measured)
+    return Outcome(record, measured, desk.reason)
 
 
 def _sleep(buffer_s: float, cap_s: float, quantum_s: float) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,15 +24,15 @@ from netllm_gym.agents.base import Agent
 from netllm_gym.errors import ConfigError, NetLLMGymError
 from netllm_gym.evaluation.specs import AgentSpec
 from netllm_gym.play import Play
+from netllm_gym.testbed import own_rules
 from netllm_gym.testbed.link import LagMeter
 from netllm_gym.testbed.plan import SessionPlan
 from netllm_gym.testbed.server import LAG, OPEN_TO_PAGES
 from netllm_gym.testbed.session import Measured, Session
 from netllm_gym.testbed.store import write_record
 
-# Names of the browser player's own rules begin so, and these it has.
-OWN_RULE = "dash.js/"
-OWN_RULES = ("throughput", "bola", "dynamic", "l2a", "lolp")
+# A session whose player has not been heard of for so long (s of the wall) is offered again: the player was killed.
+SILENT_S = 180.0
 
 
 class Pool:
@@ -55,7 +56,7 @@ class Pool:
         The first decisions of an agent may compile its code or load its libraries.
         """
         for spec in specs:
-            if spec.name.startswith(OWN_RULE):
+            if own_rules.is_own(spec.name):
                 continue
             built = [self.take(spec) for _ in range(each)]
             for agent in built:
@@ -78,11 +79,14 @@ class Desk:
         plans: the sessions by key.
         folder: where finished sessions are kept; ``None`` when the client's owner keeps them.
         content_port: of the content server on the same machine.
+        client: which player is meant to come.
     """
 
     plans: dict[str, SessionPlan]
     folder: Path | None = None
     content_port: int = 0
+    client: str = ""
+    heard: dict[str, float] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
     pool: Pool = field(default_factory=Pool)
     sessions: dict[str, Session] = field(default_factory=dict)
@@ -98,7 +102,7 @@ class Desk:
         name = plan.condition.name
         if name not in self.envs:
             self.envs[name] = plan.condition.recipe().make().unwrapped
-        agent = None if plan.spec.name.startswith(OWN_RULE) else self.pool.take(plan.spec)
+        agent = None if own_rules.is_own(plan.spec.name) else self.pool.take(plan.spec)
         session = Session(plan, self.envs[name], agent)
         facts = session.begin()
         self.sessions[key] = session
@@ -134,12 +138,15 @@ async def _begin(request: web.Request) -> web.Response:
     desk, key = request.app[DESK], request.match_info["key"]
     if key not in desk.plans:
         raise web.HTTPNotFound(text="no such session", headers=OPEN_TO_PAGES)
+    desk.heard[key] = time.monotonic()
     loop = asyncio.get_running_loop()
     return web.json_response(await loop.run_in_executor(desk.building, desk.open, key))
 
 
 def _open_session(request: web.Request) -> Session:
-    session = request.app[DESK].sessions.get(request.match_info["key"])
+    desk, key = request.app[DESK], request.match_info["key"]
+    desk.heard[key] = time.monotonic()
+    session = desk.sessions.get(key)
     if session is None:
         raise web.HTTPNotFound(text="the session has not begun", headers=OPEN_TO_PAGES)
     return session
@@ -164,10 +171,20 @@ async def _decide(request: web.Request) -> web.Response:
     return web.json_response({"level": level})
 
 
+def _untold(session: Session, body: dict[str, Any]) -> list[Any]:
+    """What a player's last message says of segments: the last one, or, after a failure, all of them."""
+    if "segments" not in body:
+        return [body["last"]] if body.get("last") is not None else []
+    segments = body["segments"]
+    if not isinstance(segments, list):
+        raise ConfigError("'segments' is a list of measurements")
+    return segments[len(session.measured) :]
+
+
 async def _finish(request: web.Request) -> web.Response:
     session, body = _open_session(request), await _body(request)
-    if body.get("last") is not None:
-        session.arrived(Measured.of(body["last"]))
+    for entry in _untold(session, body):
+        session.arrived(Measured.of(entry))
     if reason := body.get("reason"):
         session.fail(" ".join(str(reason).split())[:160])
     extra = body.get("extra") or {}
@@ -176,17 +193,21 @@ async def _finish(request: web.Request) -> web.Response:
     session.extra.update({str(name): float(value) for name, value in extra.items()})
     desk = request.app[DESK]
     desk.close(request.match_info["key"])
-    told = record(session)
+    finished = record(session)
     if desk.folder is not None:
-        write_record(desk.folder, session.plan, told)
+        write_record(desk.folder, session.plan, finished)
     desk.finished.add(session.plan.key)
-    return web.json_response(told)
+    return web.json_response(finished)
 
 
 async def _sessions(request: web.Request) -> web.Response:
     desk = request.app[DESK]
-    waiting = [key for key in desk.plans if key not in desk.finished and key not in desk.sessions]
-    return web.json_response({"waiting": waiting, "playing": list(desk.sessions), "content_port": desk.content_port})
+    now = time.monotonic()
+    playing = [key for key in desk.sessions if now - desk.heard.get(key, now) < SILENT_S]
+    waiting = [key for key in desk.plans if key not in desk.finished and key not in playing]
+    return web.json_response(
+        {"waiting": waiting, "playing": playing, "content_port": desk.content_port, "client": desk.client}
+    )
 
 
 async def _metrics(request: web.Request) -> web.Response:
@@ -211,16 +232,20 @@ async def _measure_lag(app: web.Application) -> Any:
 
 
 def application(
-    plans: dict[str, SessionPlan], copies: int, folder: Path | None = None, content_port: int = 0
+    plans: dict[str, SessionPlan],
+    copies: int,
+    folder: Path | None = None,
+    content_port: int = 0,
+    client: str = "python",
 ) -> web.Application:
     """Return the policy server of `plans`, with `copies` of every agent built.
 
     Args:
         plans: the sessions by key.
         copies: agents of each kind that are built ahead.
-        folder, content_port: see :class:`Desk`.
+        folder, content_port, client: see :class:`Desk`.
     """
-    desk = Desk(plans, folder, content_port)
+    desk = Desk(plans, folder, content_port, client)
     specs = {(plan.spec.label, plan.spec.training_seed): plan.spec for plan in plans.values()}
     if plans:
         desk.pool.stock(list(specs.values()), copies, next(iter(plans.values())).condition.recipe().make())

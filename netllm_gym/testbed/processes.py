@@ -123,19 +123,23 @@ class Service:
         try:
             if not self._pipe.poll(START_TIMEOUT_S):
                 raise ConfigError(f"the {self.name} server did not start in {START_TIMEOUT_S:.0f} s")
-            told = self._pipe.recv()
+            message = self._pipe.recv()
         except EOFError:
             raise ConfigError(f"the {self.name} server died while starting") from None
-        if not isinstance(told, kind):
+        if not isinstance(message, kind):
             self.stop()
-            raise ConfigError(str(told))
-        return told
+            raise ConfigError(str(message))
+        return message
 
     @property
     def url(self) -> str:
         """Where it answers."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
+
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self.process.is_alive()
 
     def stop(self) -> None:
         """End it, by force if it does not listen."""
@@ -167,6 +171,7 @@ def policy_service(
     made: Sequence[kernel.Pair] = (),
     folder: Path | None = None,
     content_port: int = 0,
+    client: str = "python",
 ) -> Service:
     """Start the policy server with `copies` of every agent; it also listens in the clients' namespaces, off the link.
 
@@ -176,4 +181,4 @@ def policy_service(
     from netllm_gym.testbed import policy
 
     inside = [(pair.client, "127.0.0.1", kernel.PORT) for pair in made]
-    return Service("policy", policy.application, (plans, copies, folder, content_port), host, port, inside)
+    return Service("policy", policy.application, (plans, copies, folder, content_port, client), host, port, inside)

@@ -18,12 +18,11 @@ from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.specs import AgentSpec, agent_specs, code_digest
 from netllm_gym.extras import require
-from netllm_gym.testbed import content, kernel, store, tools
+from netllm_gym.testbed import content, kernel, own_rules, store, tools
 from netllm_gym.testbed.clients import client_of
 from netllm_gym.testbed.link import Clock, LagMeter
 from netllm_gym.testbed.machine import Machine
 from netllm_gym.testbed.plan import Condition, SessionPlan, load_conditions, plan_sessions
-from netllm_gym.testbed.policy import OWN_RULE, OWN_RULES
 from netllm_gym.testbed.processes import Service, link_service, policy_service
 from netllm_gym.testbed.rescue import sent
 from netllm_gym.testbed.server import LinkPlan
@@ -80,17 +79,16 @@ def describe_agents(agents: Sequence[Any], setup: Setup) -> list[AgentSpec]:
     """
     specs = []
     for given in agents:
-        if isinstance(given, str) and given.startswith(OWN_RULE):
+        if isinstance(given, str) and own_rules.is_own(given):
             if setup.client != "dash.js":
                 raise ConfigError(f"{given} is a rule of the browser's player: add --client dash.js")
-            if (rule := given.removeprefix(OWN_RULE)) not in OWN_RULES:
-                raise ConfigError(f"dash.js has no rule {rule!r}; it has {', '.join(OWN_RULES)}")
+            own_rules.parse(given)
             specs.append(AgentSpec(given, given))
         else:
             specs.append(AgentSpec.of(given))
     specs = agent_specs(specs, (BASELINE, FLOOR))
     for spec in specs:
-        if not spec.name.startswith(OWN_RULE) and spec.build().privileged:
+        if not own_rules.is_own(spec.name) and spec.build().privileged:
             raise ConfigError(f"{spec.label} looks into the simulator; nobody can on a real network")
     return specs
 
@@ -165,7 +163,14 @@ async def _play_all(
     parallel: int,
     keep: Callable[[SessionPlan, dict[str, Any]], None],
 ) -> dict[str, float]:
-    """Play `plans`, `parallel` at a time; return how late this process's own event loop woke up."""
+    """Play `plans`, `parallel` at a time; return how late this process's own event loop woke up.
+
+    When a server dies, the episodes that are being played end (at the lowest level, or at once) and are kept as failed;
+    the others are not begun.
+
+    Raises:
+        ConfigError: a server died.
+    """
     meter = LagMeter()
     measuring = asyncio.create_task(meter.run())
     gate = asyncio.Semaphore(parallel)
@@ -174,6 +179,8 @@ async def _play_all(
     async def one(plan: SessionPlan) -> None:
         nonlocal begun
         async with gate:
+            if not all(service.alive() for service in services):
+                return
             begun += 1
             if begun <= parallel:
                 await asyncio.sleep(begun * STAGGER_S)
@@ -189,6 +196,12 @@ async def _play_all(
         raise failures.exceptions[0] from None
     finally:
         measuring.cancel()
+    for service in services:
+        if not service.alive():
+            raise ConfigError(
+                f"the {service.name} server died: the episodes that it was serving are kept as failed; "
+                "the same command plays the others, --retry-failed those too"
+            )
     return meter.summary()
 
 
@@ -213,8 +226,9 @@ def run(
 
     Args:
         agents: as of :func:`netllm_gym.evaluate`; with ``client="dash.js"`` also its own rules, ``dash.js/throughput``,
-            ``dash.js/bola``, ``dash.js/dynamic``, ``dash.js/l2a`` and ``dash.js/lolp``. The baseline
-            ``abr/robust-mpc`` and the lowest level (``abr/constant``) are added.
+            ``dash.js/bola``, ``dash.js/dynamic``, ``dash.js/l2a`` and ``dash.js/lolp``, each with dash.js's buffer
+            target or another (``dash.js/bola-60s``). The baseline ``abr/robust-mpc`` and the lowest level
+            (``abr/constant``) are added.
         conditions: names of :func:`netllm_gym.testbed.plan.list_conditions`; all by default.
         traces, videos, chunks: per condition, see :func:`netllm_gym.testbed.plan.load_conditions`.
         parallel: sessions at a time, each with a link of its own.
@@ -243,28 +257,31 @@ def run(
     call = {**game.call, "parallel": parallel, "out": str(out)}
     plans, folder = game.plans, Path(out)
     with store.alone_in(folder):
-        records = {plan.key: found for plan in plans if (found := store.read_record(folder, plan))}
+        records = {plan.key: record for plan in plans if (record := store.read_record(folder, plan))}
         if retry_failed:
-            records = {key: found for key, found in records.items() if not found["row"]["failed"]}
+            records = {key: record for key, record in records.items() if not record["row"]["failed"]}
         waiting = [plan for plan in plans if plan.key not in records]
         machine = Machine.load(folder / "machine.json")
         if waiting:
+            store.note_looks(waiting)
             machine.add(_run(waiting, game, parallel, folder, records, say, progress))
             machine.save(folder / "machine.json")
         say(
-            machine.verdict([found["sent"] for found in records.values() if found.get("sent")], speed, link == "kernel")
+            machine.verdict(
+                [record["sent"] for record in records.values() if record.get("sent")], speed, link == "kernel"
+            )
         )
         return save_results(game, records, folder, {**call, "call": call, "machine": machine.describe()})
 
 
 def save_results(
-    game: Game, records: Mapping[str, Any], folder: Path, told: Mapping[str, Any]
+    game: Game, records: Mapping[str, Any], folder: Path, how: Mapping[str, Any]
 ) -> dict[str, EvaluationResult]:
     """Write the evaluation result of every condition below `folder`; return them by name."""
     results = {}
     for condition in game.conditions:
         own = [plan for plan in game.plans if plan.condition.name == condition.name]
-        result = store.result_of(condition, own, records, game.specs, BASELINE, FLOOR, told)
+        result = store.result_of(condition, own, records, game.specs, BASELINE, FLOOR, how)
         result.save(folder / condition.name)
         results[condition.name] = result
     return results
@@ -306,10 +323,11 @@ def _run(
                 bar.update(task, advance=1, description=f"{plan.condition.name} {plan.spec.label}")
 
             own = asyncio.run(_play_all(waiting, client, (services[0], services[1]), parallel, keep))
-        return {"player": own, **{service.name: _lag(service) for service in services}}
+        return {"player": own, **{service.name: lag_of(service) for service in services}}
 
 
-def _lag(service: Service) -> dict[str, float]:
+def lag_of(service: Service) -> dict[str, float]:
+    """How late a server's event loop woke up; empty when it does not answer."""
     try:
         lag: dict[str, float] = httpx.get(f"{service.url}/metrics", trust_env=False).json()["lag"]
         return lag

@@ -57,17 +57,17 @@ class Measured:
     wall_s: float
 
     @classmethod
-    def of(cls, told: Any) -> Measured:
+    def of(cls, sent: Any) -> Measured:
         """Read what a player sent.
 
         Raises:
             ConfigError: something is missing, no number, negative or absurd.
         """
-        if not isinstance(told, dict):
+        if not isinstance(sent, dict):
             raise ConfigError("a measurement is a JSON object")
         values: dict[str, Any] = {}
         for item in fields(cls):
-            value = told.get(item.name)
+            value = sent.get(item.name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
                 raise ConfigError(f"measurement {item.name!r} must be a number that is not negative, got {value!r}")
             if item.name.endswith("_s") and value > MAX_SECONDS:
@@ -133,28 +133,28 @@ class Session:
             "sleep_quantum_s": self.env.sleep_quantum_s,
         }
 
-    def arrived(self, seen: Measured) -> None:
+    def arrived(self, segment: Measured) -> None:
         """Enter a segment.
 
         Raises:
             ConfigError: it is not the next one, or not of this video.
         """
         video = self.env.video
-        if seen.chunk != len(self.measured) or seen.chunk >= video.chunks or seen.level >= video.levels:
-            raise ConfigError(f"segment {seen.chunk} at level {seen.level} is not the next of {video.name}")
+        if segment.chunk != len(self.measured) or segment.chunk >= video.chunks or segment.level >= video.levels:
+            raise ConfigError(f"segment {segment.chunk} at level {segment.level} is not the next of {video.name}")
         before = self.measured[-1].level if self.measured else 0
-        self.measured.append(seen)
-        throughput = seen.size * 8e-6 / seen.delay_s
-        self.memory.add(seen.chunk, throughput, seen.delay_s)
-        self._info.update(wall_time_s=seen.wall_s, startup_s=self.measured[0].startup_s)
-        if seen.chunk == 0 and self.env.first_quality is not None:
+        self.measured.append(segment)
+        throughput = segment.size * 8e-6 / segment.delay_s
+        self.memory.add(segment.chunk, throughput, segment.delay_s)
+        self._info.update(wall_time_s=segment.wall_s, startup_s=self.measured[0].startup_s)
+        if segment.chunk == 0 and self.env.first_quality is not None:
             return
-        quality = float(self.quality[seen.chunk][seen.level])
-        stall, switch = seen.stall_s + seen.startup_s, 0.0
-        if seen.chunk > 0:
+        quality = float(self.quality[segment.chunk][segment.level])
+        stall, switch = segment.stall_s + segment.startup_s, 0.0
+        if segment.chunk > 0:
             qoe = self.env.qoe
-            switch = qoe.switch_weight * abs(quality - float(self.quality[seen.chunk - 1][before]))
-            self.repeats += bool(seen.level == before and len(self.rewards) > 0)
+            switch = qoe.switch_weight * abs(quality - float(self.quality[segment.chunk - 1][before]))
+            self.repeats += bool(segment.level == before and len(self.rewards) > 0)
         reward = quality - self.env.qoe.stall_weight * stall - switch
         self.rewards.append(reward)
         self.terms.append({"quality": quality, "stall_s": stall, "switch": switch})
@@ -163,13 +163,13 @@ class Session:
             quality=quality,
             stall_s=stall,
             switch=switch,
-            level=seen.level,
-            bitrate_mbps=float(video.bitrates_kbps[seen.level]) / 1000.0,
-            buffer_s=seen.buffer_s,
-            sleep_s=seen.sleep_s,
-            download_time_s=seen.delay_s,
+            level=segment.level,
+            bitrate_mbps=float(video.bitrates_kbps[segment.level]) / 1000.0,
+            buffer_s=segment.buffer_s,
+            sleep_s=segment.sleep_s,
+            download_time_s=segment.delay_s,
             throughput_mbps=throughput,
-            chunk=seen.chunk,
+            chunk=segment.chunk,
         )
 
     def decide(self, chunk: int, buffer_s: float) -> int:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.evaluation import provenance
+from netllm_gym.evaluation.looks import count_looks, note_look
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.rollout import metric_of, terms_of
 from netllm_gym.evaluation.specs import AgentSpec, canonical
@@ -46,6 +47,20 @@ def alone_in(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def note_looks(plans: Sequence[SessionPlan]) -> None:
+    """Count one more look at every test set that `plans` are played on, as an evaluation does.
+
+    Called before anything is played: a run that is killed has looked too. Excerpts count for the whole set.
+    """
+    agents: dict[tuple[str, str], set[str]] = {}
+    for plan in plans:
+        traces, source = plan.condition.traces, plan.condition.source
+        if traces.split == "test" and source:
+            agents.setdefault((source, traces.name), set()).add(plan.spec.label)
+    for (source, name), labels in agents.items():
+        note_look(source, name, sorted(labels))
+
+
 def path_of(folder: Path, plan: SessionPlan) -> Path:
     """Where the episode of a plan is kept."""
     return folder / plan.condition.name / "episodes" / f"{plan.key}.json"
@@ -68,7 +83,7 @@ def read_record(folder: Path, plan: SessionPlan) -> Record | None:
     try:
         record: Record = json.loads(path_of(folder, plan).read_text(encoding="utf-8"))
         return record if record["key"] == plan.key and record["row"] and "segments" in record else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -84,7 +99,7 @@ def result_of(
     specs: Sequence[AgentSpec],
     baseline: str,
     floor: str | None,
-    told: Mapping[str, Any],
+    how: Mapping[str, Any],
 ) -> EvaluationResult:
     """Return the evaluation result of one condition.
 
@@ -94,7 +109,7 @@ def result_of(
         records: by key.
         specs: the agents in order.
         baseline, floor: as of :func:`netllm_gym.evaluate`.
-        told: what the manifest says of the testbed.
+        how: what the manifest says of the testbed.
     """
     env = condition.recipe().make()
     traces = condition.traces
@@ -116,12 +131,12 @@ def result_of(
         "oracle": None,
         "metric": metric_of(env),
         "terms": terms_of(env),
-        "seed": told["seed"],
+        "seed": how["seed"],
         "episodes": len(traces),
-        "test_looks": None,
-        "testbed": {**told, "condition": condition.name, "note": condition.note},
-        **provenance.record(told),
-        "call": f"netllm_gym.testbed.run({', '.join(f'{key}={value!r}' for key, value in told['call'].items())})",
+        "test_looks": count_looks(condition.source) if traces.split == "test" and condition.source else None,
+        "testbed": {**how, "condition": condition.name, "note": condition.note},
+        **provenance.record(how),
+        "call": f"netllm_gym.testbed.run({', '.join(f'{key}={value!r}' for key, value in how['call'].items())})",
     }
     steps = [step for plan in ordered for step in _steps(plan, records[plan.key])]
     return EvaluationResult(pd.DataFrame(_with_numbers(rows)), manifest, pd.DataFrame(steps))
@@ -139,14 +154,14 @@ def load_told(folder: str | Path) -> dict[str, dict[str, Any]]:
     Raises:
         DatasetError: no testbed has played there.
     """
-    found = {}
+    runs = {}
     for path in sorted(Path(folder).glob("*/manifest.json")):
         try:
-            told = json.loads(path.read_text(encoding="utf-8")).get("testbed")
-        except (OSError, ValueError, AttributeError) as error:
+            how = json.loads(path.read_text(encoding="utf-8")).get("testbed")
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise DatasetError(f"{path}: {error}") from None
-        if isinstance(told, dict):
-            found[path.parent.name] = told
-    if not found:
+        if isinstance(how, dict):
+            runs[path.parent.name] = how
+    if not runs:
         raise DatasetError(f"{folder} holds no testbed run (netllm-gym testbed run --out {folder})")
-    return found
+    return runs

@@ -11,7 +11,7 @@ from netllm_gym.errors import ConfigError
 
 FFMPEG = "ffmpeg is missing: apt install ffmpeg, or pip install 'netllm-gym[testbed]', whose imageio-ffmpeg brings one"
 CHROMIUM = "Chromium is missing: apt install chromium (or set NETLLM_GYM_CHROMIUM to its path)"
-NPM = "npm is missing: apt install npm (it brings the dash.js player once)"
+NPM = "npm is missing: apt install npm (node comes with it; it brings the dash.js player once)"
 ROOT = "the kernel link needs Linux, root and iproute2: run as root and apt install iproute2, or use --link embedded"
 
 
@@ -66,21 +66,3 @@ def need_kernel() -> None:
     """
     if sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("tc"):
         raise ConfigError(ROOT)
-
-
-def survey() -> list[dict[str, str]]:
-    """One row per program of the testbed: what it is, where it is or how to get it (for ``netllm-gym doctor``)."""
-    rows = []
-    for what, find in (("ffmpeg", ffmpeg), ("chromium", chromium), ("npm", npm)):
-        try:
-            value = find()
-        except ConfigError as error:
-            value = f"missing: {error}"
-        rows.append({"what": what, "value": value, "needed by": "testbed"})
-    try:
-        need_kernel()
-        value = "yes"
-    except ConfigError as error:
-        value = f"no: {error}"
-    rows.append({"what": "kernel link", "value": value, "needed by": "testbed --link kernel"})
-    return rows

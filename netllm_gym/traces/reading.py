@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gzip
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.text import MAX_TEXT_BYTES
@@ -51,18 +53,71 @@ def content(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_TEXT_BYTES:
             raise TraceFormatError(path, f"larger than {MAX_TEXT_BYTES // 2**20} MiB")
-        return path.read_bytes()
-    except OSError as error:
-        raise TraceFormatError(path, f"cannot be read ({error.strerror})") from None
+        data = b"".join(_bounded(path))
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from None
+    _refuse_binary(path, data)
+    return data
+
+
+def _bounded(path: Path) -> Iterator[bytes]:
+    """Yield a file's bytes, unpacked, up to the bound."""
+    size = 0
+    with _opened(path) as file:
+        while piece := file.read(2**22):
+            size += len(piece)
+            if size > MAX_TEXT_BYTES:
+                raise TraceFormatError(path, f"larger than {MAX_TEXT_BYTES // 2**20} MiB unpacked")
+            yield piece
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a file, unpacked if gzip packed it."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], gzip.open(path, "rb")) if packed else path.open("rb")
+
+
+def _unreadable(path: Path, error: Exception) -> TraceFormatError:
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:100]
+    return TraceFormatError(path, f"cannot be read ({reason})")
+
+
+# How files begin that are no text -> what they are and what to do.
+_MAGIC = (
+    (b"PK\x03\x04", "an archive or a spreadsheet: unpack it, or export its table as CSV"),
+    (b"7z\xbc\xaf", "an archive: unpack it first"), (b"Rar!", "an archive: unpack it first"),
+    (b"BZh", "packed with bzip2: unpack it first"), (b"\xfd7zXZ", "packed with xz: unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd: unpack it first"),
+    (b"\x04\x22\x4d\x18", "packed with lz4: unpack it first"),
+    (b"LZ4Block", "packed with lz4: unpack it first (spark.eventLog.compression.codec=none writes plain text)"),
+    (b"\x82SNAPPY", "packed with snappy: unpack it first"), (b"PAR1", "Parquet: export it as CSV"),
+    (b"\x89HDF", "HDF5 (or MATLAB 7.3): export its table as CSV"),
+    (b"MATLAB", "a MATLAB file: export its table as CSV"),
+    (b"\x93NUMPY", "a numpy array: export it as CSV"), (b"\x80\x02", "a pickle, which may run code: export it as CSV"),
+    (b"\x80\x03", "a pickle, which may run code: export it as CSV"),
+    (b"\x80\x04", "a pickle, which may run code: export it as CSV"),
+    (b"\x80\x05", "a pickle, which may run code: export it as CSV"),
+    (b"SQLite", "an SQLite database: export it as CSV"),
+    (b"%PDF", "a PDF"), (b"\xd4\xc3\xb2\xa1", "a packet capture: export rates over time as CSV"),
+    (b"\x0a\x0d\x0d\x0a", "a packet capture: export rates over time as CSV"),
+)  # fmt: skip
+
+
+def _refuse_binary(path: Path, data: bytes) -> None:
+    for magic, what in _MAGIC:
+        if data.startswith(magic):
+            raise TraceFormatError(path, f"not text but {what}")
 
 
 def beginning(path: Path, size: int = 65_536) -> bytes:
     """Return whole lines from the start of a file, for a look at what it is."""
     try:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             data = file.read(size)
-    except OSError as error:
-        raise TraceFormatError(path, f"cannot be read ({error.strerror})") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from None
+    _refuse_binary(path, data)
     if len(data) < size:
         return data
     return data[: data.rfind(b"\n") + 1] or data

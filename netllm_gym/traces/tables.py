@@ -70,7 +70,14 @@ def is_number(text: str) -> bool:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """Return what separates the fields: the first candidate that cuts nearly all lines into equally many."""
+    """Return what separates the fields: the first candidate that cuts nearly all lines into equally many.
+
+    A semicolon or a tab that cuts the first line like the others goes before a comma, which may be a decimal one.
+    """
+    for candidate in (";", "\t"):
+        number, times = Counter(line.count(candidate) for line in lines).most_common(1)[0]
+        if number and times >= 0.9 * len(lines) and lines[0].count(candidate) == number:
+            return candidate
     for candidate in (",", ";", "\t"):
         counts = Counter(line.count(candidate) for line in lines)
         number, times = counts.most_common(1)[0]
@@ -96,7 +103,7 @@ def read_table(data: bytes, name: str) -> Table:
     text = decode(data, name)
     content: list[str] = []
     begin, comment = 0, ""
-    lines = text.splitlines()
+    lines = _arff(text.splitlines())
     for number, line in enumerate(lines):
         stripped = line.strip()
         if not stripped or (stripped.startswith(_COMMENT) and not content):
@@ -121,6 +128,21 @@ def read_table(data: bytes, name: str) -> Table:
         raise TraceFormatError(name, f"more than {MAX_CELLS} fields")
     fast = _fast(lines, start, delimiter, len(header or first))
     return _slow(lines, start, delimiter, header, name) if fast is None else Table(name, header, *fast)
+
+
+def _arff(lines: list[str]) -> list[str]:
+    """Turn the declarations of an ARFF file into a header row; leave other files as they are."""
+    first = next((line.lstrip().lower() for line in lines[:200] if line.strip() and line.lstrip()[0] != "%"), "")
+    if not first.startswith("@relation"):
+        return lines
+    names: list[str] = []
+    for number, line in enumerate(lines[: MAX_COLUMNS + 1000]):
+        words = line.split(None, 2)
+        if words and words[0].lower() == "@attribute" and len(words) > 1:
+            names.append(words[1].strip("'\"").replace(",", " "))
+        elif words and words[0].lower() == "@data" and number and names:
+            return [""] * number + [",".join(names), *lines[number + 1 :]]
+    return lines
 
 
 def _header(first: list[str], following: list[list[str]]) -> list[str] | None:
@@ -194,7 +216,9 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
         raise TraceFormatError(name, "holds no rows below its header")
     if width > MAX_COLUMNS:
         raise TraceFormatError(name, f"more than {MAX_COLUMNS} columns", numbers[0])
-    comma = delimiter == ";" and not any("." in cell for cell in rows[0]) and any("," in cell for cell in rows[0])
+    comma = (
+        delimiter in (";", "\t") and not any("." in cell for cell in rows[0]) and any("," in cell for cell in rows[0])
+    )
     values = np.full((len(rows), width), np.nan)
     texts: dict[int, list[str]] = {}
     for c in range(width):
@@ -215,10 +239,11 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
 _TIME_FORMATS = (
     "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%S", "%Y.%m.%d_%H.%M.%S",
     "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M",
-    "%Y-%m-%d %H:%M", "%Y%m%d%H%M%S", "%Y-%m-%d_%H-%M-%S", "%a %b %d %H:%M:%S %Y", "%Y-%m-%d-%H-%M-%S.%f",
+    "%Y-%m-%d %H:%M", "%Y%m%d%H%M%S", "%Y%m%d_%H%M%S", "%Y-%m-%dT%H:%M:%S:%f", "%Y/%m/%d-%H:%M:%S.%f",
+    "%Y-%m-%d_%H-%M-%S", "%a %b %d %H:%M:%S %Y", "%Y-%m-%d-%H-%M-%S.%f",
     "%d-%b-%Y %H:%M:%S", "%d-%m-%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S:%f",
 )  # fmt: skip
-_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?)")
+_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?)(?::(\d{3}))?")
 
 
 def parse_time(text: str, known: str = "") -> tuple[float, str] | None:
@@ -243,8 +268,11 @@ def parse_time(text: str, known: str = "") -> tuple[float, str] | None:
         except (ValueError, OverflowError):
             pass
     if known in ("", "clock") and (match := _CLOCK.fullmatch(text)):
-        hours, minutes, seconds = match.groups()
-        return int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds.replace(",", ".")), "clock"
+        hours, minutes, seconds, thousandths = match.groups()
+        if thousandths is not None and hours is None:  # 08:22:123: nobody can tell which part is missing
+            return None
+        whole = int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
+        return whole + int(thousandths or 0) / 1000.0, "clock"
     for format in (known,) if known and known not in ("iso", "clock") else _TIME_FORMATS:
         try:
             return datetime.strptime(text, format).replace(tzinfo=UTC).timestamp(), format

@@ -93,8 +93,8 @@ def read_entry(folder: Path) -> ZooEntry:
     if path.is_file():
         try:
             given = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise CheckpointError(f"{path}: {error}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path}: {' '.join(str(error).split())}") from None
     known = {item.name for item in fields(ZooEntry)} - {"folder"}
     if odd := sorted(set(given) - known):
         raise CheckpointError(f"{path} has an unknown key {odd[0]!r}; known: {', '.join(sorted(known))}")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from netllm_gym.errors import NetLLMGymError
 from tests.fuzz.mutate import mutated
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import TARGETS, whole
 
 REGRESSIONS = Path(__file__).resolve().parent / "regressions"
 CPU_S = 5  # of one input
@@ -64,11 +64,11 @@ def _hang(*_: object) -> None:
 
 def inputs(name: str, seed: int, first: int, count: int) -> list[bytes]:
     """Return inputs `first` to `first + count` of a reader; the same seed gives the same ones."""
-    _, whole = TARGETS[name]
+    files = whole(name)
     out = []
     for number in range(first, first + count):
         rng = random.Random(f"{name}/{seed}/{number}")
-        out.append(mutated(rng.choice(whole), rng, whole))
+        out.append(mutated(rng.choice(files), rng, files))
     return out
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import struct
@@ -18,6 +19,8 @@ from netllm_gym.traces.head.fields import EXPLICIT
 from netllm_gym.traces.head.readers import read_head_csv
 from netllm_gym.traces.head.viewerjson import read_viewer_json
 from netllm_gym.traces.jobs.readers.alibaba import read_alibaba
+from netllm_gym.traces.jobs.readers.graphs import read_graph
+from netllm_gym.traces.jobs.readers.taskgraph import read_task_table
 from netllm_gym.traces.jobs.readers.tpch import read_profile
 from netllm_gym.traces.jobs.readers.wfcommons import read_wfcommons
 from netllm_gym.traces.network.user import FORMATS, guess_format
@@ -25,6 +28,7 @@ from netllm_gym.traces.user import ImportOptions, understand
 from netllm_gym.traces.video.mpd import read_mpd, read_sidx
 from netllm_gym.traces.video.readers import read_manifest, read_video_json
 from netllm_gym.traces.video.tiles import read_tile_table
+from tests.fuzz.kept import KEPT
 
 Target = Callable[[bytes], object]
 _FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
@@ -82,7 +86,21 @@ NETWORK = [
         for i in T
     ),
 ]
+NETWORK += [
+    b"# mahimahi mm-link\n" + b"".join(b"%d # 1504\n%d - 1504 3\n" % (i * 100, i * 100) for i in T),
+    _rows("duration_ms,bandwidth_kbps", *(f"1000,{300 + i}" for i in T)),
+    json.dumps({"bandwidth_mbps": [8.0] * 12, "interval_ms": 1000}).encode(),
+    b"\n".join(
+        json.dumps({"event": "interval", "data": {"sum": {"start": i, "end": i + 1, "bits_per_second": 8e6}}}).encode()
+        for i in T
+    ),
+]
 HEAD = [
+    b"@relation g\n@attribute time INTEGER\n@attribute x_head NUMERIC\n@attribute y_head NUMERIC\n@data\n"
+    + _rows("", *(f"{i * 100000},{900 + i},480" for i in T)),
+    _rows("Time;Yaw;Pitch", *(f"{i},5;{i},0;1,5" for i in T)),
+    _rows("timestamp frame q0 q1 q2 q3", *(f"{i / 10} {i} 1 0 0 0" for i in T)),
+    _rows("timestamp HeadRX HeadRY HeadRZ", *(f"{i / 10} 1 {i} 0" for i in T)),
     _rows("time,yaw,pitch,roll", *(f"{i / 5},{i * 3},{i},0" for i in T)),
     _rows("", *(f"{i / 5},{i * 3},{i},0" for i in T)),
     _rows(
@@ -141,6 +159,24 @@ SPARK = b"\n".join(
         },
     )
 )
+GRAPHS = [
+    b'<adag><job id="a" name="m_1" runtime="1.5"/><job id="b" name="r_1" runtime="2"/>'
+    b'<child ref="b"><parent ref="a"/></child></adag>',
+    b'<graphml><key id="d0" for="node" attr.name="runtime"/><graph><node id="a"><data key="d0">1.5</data></node>'
+    b'<node id="b"><data key="d0">2</data></node><edge source="a" target="b"/></graph></graphml>',
+    b'digraph G { rankdir=LR; node [shape=box, runtime=1]; a [runtime="2.5"]; subgraph c { b } a -> {b c} -> "d" [x=1]; }',
+    b"3\n0 13 0\n1 13 0\n2 3 2 0 1\n",
+    b'{"nodes": [{"id": "a", "runtime": 1}, {"id": "b", "duration_ms": 2}], "links": [{"source": "a", "target": "b"}]}',
+]
+TASKS = b"workflow_id,task_id,runtime_s,parents,submit_time\nw,1,13.5,,5\nw,2,13.8,[],6\nw,3,3.5,1;2,7\n"
+BORG = [
+    b"\n".join(
+        json.dumps({"time": str(t), "type": str(k), "collection_id": "9", "instance_index": "0"}).encode()
+        for t, k in ((0, 0), (10, 3), (500, 6))
+    ),
+    b"time,type,collection_id,instance_index\n1000000,SCHEDULE,9,0\n5000000,FINISH,9,0\n",
+    b"0,,1,0,,0,u,0,1,0.1,0.1,0,0\n10,,1,0,5,1,u,0,1,0.1,0.1,0,0\n900,,1,0,5,4,u,0,1,0.1,0.1,0,0\n",
+]
 BATCH = b"M1,2,j_2,1,Terminated,100,110,100,0.5\nR2_1,3,j_2,1,Terminated,110,110,100,0.5\ntask_x,1,j_1,1,Terminated,90,95,1,1\n"
 SWF = _rows("; Version: 2", *(f"{i} {i * 10} 5 {100 + i} 4 -1 -1 4 -1 -1 1 1 1 1 1 1 -1 -1" for i in T))
 _MPD = (
@@ -184,9 +220,14 @@ def _columns(columns: str) -> Target:
     return lambda data: read_head_csv(data, "u", "v", columns)
 
 
+def _graph(kind: str) -> Target:
+    return lambda data: read_graph(data, "f", kind)
+
+
 _ADJACENCY = _npy(np.zeros((1, 1)))
-# name -> (reader, whole files)
-TARGETS: dict[str, tuple[Target, list[bytes]]] = {
+# name -> (reader, whole files); of what the package writes itself, the files are made when first asked for
+TARGETS: dict[str, tuple[Target, list[bytes] | Callable[[], list[bytes]]]] = {
+    **KEPT,
     "network": (_network, NETWORK),
     **{f"network-{name}": (_each(name), NETWORK) for name in FORMATS},
     **{f"head-{name}": (_columns(name), HEAD) for name in EXPLICIT},
@@ -198,6 +239,14 @@ TARGETS: dict[str, tuple[Target, list[bytes]]] = {
     "wfcommons": (lambda data: read_wfcommons(data, "f"), [json.dumps(FLOW).encode()]),
     "alibaba": (lambda data: read_alibaba(data, "f"), [BATCH]),
     "spark": (_file("application_1", lambda p: understand(p, ImportOptions("workload", "spark"))), [SPARK]),
+    **{
+        f"graph-{name}": (_graph(name), [GRAPHS[at]])
+        for at, name in enumerate(("dax", "graphml", "dot", "stg", "node-link"))
+    },
+    "any-job": (_file("e/j.csv", lambda p: understand(p)), [*GRAPHS, TASKS, *BORG, BATCH]),
+    "task-table": (lambda data: read_task_table(data, "f", {}), [TASKS]),
+    "borg": (_file("f/j.json", lambda p: understand(p, ImportOptions("workload", "borg"))), BORG),
+    "packed": (_file("g/v_u.csv.gz", lambda p: understand(p)), [gzip.compress(x, mtime=0) for x in (HEAD[0], NETWORK[0])]),
     "swf": (_file("l.swf", lambda p: understand(p, ImportOptions("workload", "swf"))), [SWF]),
     "tpch": (lambda data: read_profile(_ADJACENCY, data, "q", "f"), [_npy(DURATIONS)]),
     "mpd": (lambda data: read_mpd(data, "f", _FOLDER), MPD),
@@ -209,3 +258,9 @@ TARGETS: dict[str, tuple[Target, list[bytes]]] = {
     "npz": (lambda data: read_arrays(io.BytesIO(data), "f", 2**22), [TILES]),
     "gguf": (_file("m.gguf", _gguf), [GGUF_FILE]),
 }  # fmt: skip
+
+
+def whole(name: str) -> list[bytes]:
+    """Return the whole files of a reader."""
+    files = TARGETS[name][1]
+    return files() if callable(files) else files

@@ -112,7 +112,12 @@ def _table(times: list[str], rates: list[str]) -> bytes:
     return b"Time [s];DL Throughput (Mbit/s)\n" + _cooked(times, rates).replace(b" ", b";")
 
 
+def _link_log(times: list[str], rates: list[str]) -> bytes:
+    return "".join(f"{t}000 # {r}\n" for t, r in zip(times, rates, strict=True)).encode()
+
+
 FILES = {
+    "mm-link": _link_log,
     "cooked": _cooked, "csv": _csv, "gnettrack": _gnettrack, "iperf": _iperf, "json": _json, "mahimahi": _mahimahi,
     "puffer": _puffer, "sabre": _sabre, "table": _table,
 }  # fmt: skip

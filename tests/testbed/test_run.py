@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 
 from netllm_gym.errors import ConfigError, DatasetError, MissingExtraError, UnknownNameError
 from netllm_gym.evaluation import EvaluationResult
-from netllm_gym.testbed import kernel, list_conditions, runner, store, tools
+from netllm_gym.testbed import list_conditions, runner, setup, store, tools
 from netllm_gym.testbed.comparison import compare
 from netllm_gym.testbed.plan import load_conditions
 
@@ -96,7 +95,7 @@ def test_kill_and_go_on(ffmpeg, tmp_path: Path) -> None:
     script.write_text(code)
     process = subprocess.Popen([sys.executable, str(script)], cwd=Path.cwd())
     episodes = tmp_path / "run" / "broadband" / "episodes"
-    deadline = time.monotonic() + 50
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None and len(list(episodes.glob("[!.]*.json"))) < 1:
         time.sleep(0.1)
     children = [int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
@@ -111,7 +110,7 @@ def test_kill_and_go_on(ffmpeg, tmp_path: Path) -> None:
     assert not any(_alive(child) for child in children)
     lines: list[str] = []
     runner.run(["abr/bba"], out=tmp_path / "run", progress=False, say=lines.append, **ARGUMENTS)
-    assert any(line.startswith(f"{6 - len(kept)} episodes to play") for line in lines)
+    assert any(line.startswith(f"{6 - len(kept)} episodes to play") for line in lines), (len(kept), lines)
 
 
 def _alive(pid: int) -> bool:
@@ -165,7 +164,7 @@ def test_what_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     with pytest.raises(MissingExtraError, match=r"netllm-gym\[testbed\]"):
         runner.Setup().check()
-    assert any("missing" in row["value"] for row in tools.survey())
+    assert any("missing" in row["value"] for row in setup.survey())
 
 
 def test_conditions_cover_networks_and_two_videos() -> None:
@@ -185,36 +184,3 @@ def test_few_recordings_are_played_from_several_places() -> None:
     assert len({trace.name for trace in again.traces}) == 200
     assert all(0 <= trace.start_s < trace.total_s for trace in again.traces)
     assert len({trace.group for trace in condition.traces}) == 3
-
-
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or not tools.shutil.which("tc") or not tools.shutil.which("ip"),
-    reason="namespaces need root and iproute2",
-)
-
-
-@needs_root
-def test_the_kernel_link_plays_and_cleans_up(ffmpeg, tmp_path: Path) -> None:
-    arguments = {**ARGUMENTS, "speed": 1.0, "traces": 1, "chunks": 3}
-    result = runner.run(["abr/constant"], link="kernel", out=tmp_path, progress=False, **arguments)["broadband"]
-    assert not result.frame["failed"].any(), result.frame["reason"].tolist()
-    assert not [name for name, owner in kernel._ours() if owner == os.getpid()]
-
-
-@needs_root
-def test_namespaces_go_when_their_testbed_is_killed() -> None:
-    code = (
-        "import time\nfrom netllm_gym.testbed import kernel\n"
-        "with kernel.pairs(2):\n    print('made', flush=True)\n    time.sleep(60)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stdout.readline() == "made\n"
-    mine = [name for name, owner in kernel._ours() if owner == process.pid]
-    assert len(mine) == 4
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and any((kernel.NETNS / name).exists() for name in mine):
-        time.sleep(0.1)
-    assert not any((kernel.NETNS / name).exists() for name in mine)

@@ -1,5 +1,5 @@
 // The browser's player: dash.js asks the policy server for each segment, or decides by one of its own rules.
-// The page's address says all: ?content=…&policy=…&rule=policy|throughput|bola|dynamic|l2a|lolp
+// The page's address says all: ?content=…&policy=…&rule=policy|throughput|bola|dynamic|l2a|lolp&buffer=SECONDS
 "use strict";
 
 const given = new URLSearchParams(location.search);
@@ -58,11 +58,11 @@ function post(what, body) {
 function closeBooks(moment) {
   // The last segment is told when the next is asked for: only then is it known how long the player paused.
   if (pending === null) return null;
-  const told = { ...pending, sleep_s: Math.max(since(moment) - pending.asked_s - pending.delay_s, 0),
+  const closed = { ...pending, sleep_s: Math.max(since(moment) - pending.asked_s - pending.delay_s, 0),
                  buffer_s: bufferAhead(), wall_s: Math.max(since(moment), 0) };
   pending = null;
-  outcome.segments.push(told);
-  return told;
+  outcome.segments.push(closed);
+  return closed;
 }
 
 function decide(chunk) {
@@ -148,12 +148,12 @@ function finish() {
     stalls: outcome.stalls,
     player_kbps: Number.isFinite(estimate) ? estimate : 0,
   };
-  if (!outcome.reason) {
-    try {
-      outcome.record = post("finish", { last, extra });
-    } catch (error) {
-      outcome.reason = error.message;
-    }
+  // After a failure the server is told everything once more: an agent may have failed on a server that lives.
+  const failed = outcome.reason !== "";
+  try {
+    outcome.record = post("finish", failed ? { segments: outcome.segments, reason: outcome.reason, extra } : { last, extra });
+  } catch (error) {
+    outcome.reason = outcome.reason || error.message;
   }
   outcome.done = true;
 }
@@ -182,9 +182,9 @@ function settings() {
     buffer: { fastSwitchEnabled: false },
     retryAttempts: { MediaSegment: 0 },
   };
-  if (ruleName === "policy") {
-    // The simulator's cap; dash.js's own rules keep its own targets.
-    const target = facts.buffer_cap_s;
+  // For our agents the simulator's cap; dash.js's own rules keep its own targets unless another is asked for.
+  const target = ruleName === "policy" ? facts.buffer_cap_s : Number(given.get("buffer"));
+  if (target > 0) {
     Object.assign(streaming.buffer, {
       bufferTimeDefault: target, bufferTimeAtTopQuality: target, bufferTimeAtTopQualityLongForm: target,
     });

@@ -81,6 +81,7 @@ _VIDEO = re.compile(
 _YAW = re.compile(r"(?:(.*)_)?(yaw|heading|pan|azimuth|azi|lon|long|longitude|lng|theta)")
 _PITCH = re.compile(r"(?:(.*)_)?(pitch|tilt|elevation|elev|ele|lat|latitude|phi|altitude)")
 _ROLL = re.compile(r"(?:(.*)_)?(roll|bank)")
+_LEADING = re.compile(r"([wxyz])[ ._](head|hmd|view(?:port)?|cent(?:er|re)|gaze|eye)", re.I)  # x_head
 _LESS = re.compile(r"raw|eye|gaze|hand|controller|left|right|body|position|pos\b|target|velocity|acc|gyro|fixation")
 _MORE = re.compile(r"cal|head|hmd|view|cam|q|rot|ori|fwd|forward|dir|center|centre")
 
@@ -114,6 +115,9 @@ def _lettered(names: list[str]) -> dict[str, dict[str, int]]:
     groups: dict[str, dict[str, int]] = {}
     for i, name in enumerate(names):
         match = re.fullmatch(r"(.*?)[ ._\-\[(]*([wxyzWXYZ])[)\]]?", name.strip())
+        if leading := _LEADING.fullmatch(name.strip()):
+            groups.setdefault(_plain(leading[2]), {}).setdefault(leading[1].lower(), i)
+            continue
         if not match:
             continue
         prefix, letter = match[1], match[2]
@@ -160,12 +164,18 @@ def by_header(table: Table) -> HeadFields | None:
     fours = [(p, g) for p, g in groups.items() if len(g) == 4]
     quaternions = [(p, g) for p, g in fours if _unit_length(table, [g[c] for c in "xyzw"])] or fours
     threes = [(p, g) for p, g in groups.items() if set(g) == set("xyz")]
-    vectors = [(p, g) for p, g in threes if _unit_length(table, [g[c] for c in "xyz"])]
-    vectors = vectors or [(p, g) for p, g in threes if not p]  # bare x, y, z of any length
+    directions = [(p, g) for p, g in threes if _unit_length(table, [g[c] for c in "xyz"])]
+    vectors = directions or [(p, g) for p, g in threes if not p]  # bare x, y, z of any length
     if quaternions:
         _, group = max(quaternions, key=lambda item: _rank(item[0]))
-        beside = tuple(vectors[0][1][c] for c in "xyz") if len(vectors) == 1 else ()
+        # Other triples beside a quaternion are where the head is, not where it looks.
+        beside = tuple(directions[0][1][c] for c in "xyz") if len(directions) == 1 else ()
         return replace(base, form="quaternion", columns=tuple(group[c] for c in "xyzw"), beside=beside)
+    numbered = {n: i for i, (n, _) in enumerate(plain)}
+    if {"q0", "q1", "q2", "q3"} <= set(numbered):  # Corbillon2017 counts from the scalar part
+        return replace(base, form="quaternion", columns=tuple(numbered[f"q{k}"] for k in (1, 2, 3, 0)))
+    if {"q1", "q2", "q3", "q4"} <= set(numbered):
+        raise _ambiguous(table, "q1 to q4 are a quaternion whose order nothing tells")
     found = _angles(plain, time)
     if found:
         columns, unit, words = found
@@ -177,7 +187,9 @@ def by_header(table: Table) -> HeadFields | None:
         _, group = max(vectors, key=lambda item: _rank(item[0]))
         return replace(base, form="vector", columns=tuple(group[c] for c in "xyz"))
     turns = [
-        (p, g) for p, g in groups.items() if {"x", "y", "z"} <= set(g) and re.search(r"euler|rot|angle|hmdr|ori", p)
+        (p, g)
+        for p, g in groups.items()
+        if {"x", "y", "z"} <= set(g) and re.search(r"euler|rot|angle|hmdr|ori|head_?r$", p)
     ]
     if turns:
         _, group = max(turns, key=lambda item: _rank(item[0]))

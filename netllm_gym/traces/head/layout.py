@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from netllm_gym.errors import ConfigError
 
-SUFFIXES = {".csv", ".txt", ".json", ".jsonl", ".tsv", ".dat", ".log"}
+SUFFIXES = {".csv", ".txt", ".json", ".jsonl", ".tsv", ".dat", ".log", ".arff", ".gz"}
 _USER_PART = re.compile(r"(?:user|uid|viewer|subject|subj|participant|person)[-_ ]?([a-zA-Z]*\d+)", re.I)
 _VIDEO_PART = re.compile(r"(?:video|vid|clip|content|scene|movie)[-_ ]?(\w*\d+)", re.I)
 _PERSON = re.compile(r"(?:uid|user|subject|participant|viewer)[-_ ]?(?=\w)", re.I)
@@ -87,6 +87,7 @@ def places(root: Path, files: list[Path], pattern: str | None = None) -> tuple[d
 
 
 def _place(path: PurePosixPath, flat: bool) -> tuple[str, str, str]:
+    path = path.with_name(path.name.removesuffix(".gz"))
     stem, parent = _NOISE.sub("", path.stem) or path.stem, path.parent.name
     above = [part for part in path.parts[1:-2] if _PERSON.match(part)]
     if above:  # uid-…/test0/<video>/<video>_0.txt

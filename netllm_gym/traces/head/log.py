@@ -145,6 +145,8 @@ def scales(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, no
     if not unit:
         span = sum(float(np.ptp(stamps(t, fields)[0])) for t in tables) * seconds
         unit = "rad" if _radians(pooled, span, fields.polar) else "deg"
+        if fields.axes == "unity-euler" and not options.convention:
+            notes.guess("angles about x, y and z are Unity's (--convention opengl: A-Frame's and three.js's)")
         if unit == "rad":
             notes.guess("angles in radians: none exceeds a turn of 2π (--angle-unit deg says otherwise)")
     return HeadScales(seconds, angle_unit=unit)
@@ -224,7 +226,9 @@ def _quaternion_scales(
 
         turn = Rotation.from_quat(turns[:: max(1, len(turns) // 5000)])
         upright = {a: float(turn.apply(v)[:, i].mean()) for a, v, i in (("y", (0, 1, 0), 1), ("z", (0, 0, 1), 2))}
-        convention = "hamilton" if upright["z"] > upright["y"] + 0.1 else "unity"
+        # Heads turn about the vertical far more than they tilt it.
+        tilts = {axis: 1.0 - mean for axis, mean in upright.items()}
+        convention = "hamilton" if tilts["y"] > 0.01 and tilts["z"] < 0.5 * tilts["y"] else "unity"
         why = "the head turns about z" if convention == "hamilton" else "the usual one of headset logs"
         notes.guess(f"quaternion convention {convention}: {why} (--convention says otherwise)")
     return HeadScales(seconds, convention=convention or "unity")
@@ -265,7 +269,9 @@ def _position_scales(
         )
     middle = np.median(pooled, axis=0)
     width = widths[0]
-    if high[0] < 0.97 * width:  # nobody crossed the seam: the frame whose middle people look at
+    if (
+        low[0] > 0.03 * width or high[0] < 0.97 * width
+    ):  # nobody crossed the seam: the frame whose middle people look at
         width = min(widths, key=lambda w: abs(middle[0] / w - 0.5) + abs(middle[1] / (w / 2) - 0.5))
     notes.guess(f"pixels on a frame of {width} x {width // 2}, (0, 0) its top left corner (--frame says otherwise)")
     return HeadScales(seconds, frame=(float(width), width / 2))
@@ -288,7 +294,8 @@ def angles_deg(values: Array, table: Table, fields: HeadFields, how: HeadScales,
         if columns.shape[1] == 2:
             columns = np.column_stack([columns, np.zeros(len(columns))])
         if fields.axes == "unity-euler":
-            columns = geometry.wrap_deg(columns) * np.array([1.0, -1.0, -1.0])
+            signs = [-1.0, 1.0, -1.0] if options.convention == "opengl" else [1.0, -1.0, -1.0]
+            columns = geometry.wrap_deg(columns) * np.array(signs)
         if fields.polar:  # both angles from the frame's top left corner
             columns[:, 0] -= 180.0
             columns[:, 1] = 90.0 - columns[:, 1]

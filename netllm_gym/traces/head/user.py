@@ -45,7 +45,8 @@ def _is_log(path: Path, nested: bool) -> bool:
     data = beginning(path)
     if data.lstrip()[:1] in (b"{", b"["):
         if not any(
-            word in data.lower() for word in (b"yaw", b"quat", b'"qw"', b"pitch", b"longitude", b'"w"', b"theta")
+            word in data.lower()
+            for word in (b"yaw", b"quat", b'"qw"', b"pitch", b"longitude", b'"w"', b"theta", b"rotation", b"euler")
         ):
             return False
         return bool(read_viewer_json(content(path), str(path)))

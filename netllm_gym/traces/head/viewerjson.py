@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from netllm_gym.errors import TraceFormatError
-from netllm_gym.traces.head.fields import _USER, _VIDEO, _plain, by_header
+from netllm_gym.traces.head.fields import _USER, _VIDEO, _plain, by_header, by_numbers
 from netllm_gym.traces.jsontext import read_json
 from netllm_gym.traces.tables import Table
 from netllm_gym.traces.text import decode
@@ -22,6 +23,7 @@ MAX_LOGS = 100_000
 MAX_KEYS = 64
 # Columns of one log may differ in length by no more than this share: the last samples are then left out.
 RAGGED = 0.01
+_COUNTED = re.compile(r"(video|vid|v|clip|scene|user|u|viewer|subject|subj|s|participant|p|uid)[-_ ]?\w{0,20}\d", re.I)
 
 
 def read_viewer_json(data: bytes, name: str) -> list[tuple[str, str, Table]]:
@@ -65,7 +67,8 @@ def _walk(
     if depth > 40 or len(logs) >= MAX_LOGS:
         return
     if isinstance(node, list):
-        table = _samples(node, name) if node and all(isinstance(item, dict) for item in node[:50]) else None
+        dicts = bool(node) and all(isinstance(item, dict) for item in node[:50])
+        table = _samples(node, name) if dicts else _rows(node, name)
         if table is not None:
             logs.append((*_named(context, keys), table))
             return
@@ -87,7 +90,9 @@ def _walk(
             return
         inner = {key: value for key, value in node.items() if isinstance(value, list | dict)}
         for key, value in inner.items():
-            labels = (*keys, str(key)[:80]) if len(inner) > 1 else keys  # a key among siblings names what it holds
+            # A key among siblings names what it holds, and so does one that counts.
+            named = len(inner) > 1 or _COUNTED.fullmatch(str(key))
+            labels = (*keys, str(key)[:80]) if named else keys
             _walk(value, below, labels, name, logs, depth + 1)
 
 
@@ -112,6 +117,24 @@ def _samples(items: list[Any], name: str) -> Table | None:
     if not _is_log(trial):
         return None
     return _table(keys, [_flat(item) if isinstance(item, dict) else {} for item in items], name)
+
+
+def _rows(items: list[Any], name: str) -> Table | None:
+    """Return a list of rows without names, whose numbers must show what they are."""
+    first = items[0] if items else None
+    if not isinstance(first, list) or len(items) < 2 or not 3 <= len(first) <= MAX_KEYS:
+        return None
+    if not all(isinstance(row, list) and len(row) == len(first) for row in items):
+        return None
+    if not all(isinstance(x, int | float) and not isinstance(x, bool) for x in first):
+        return None
+    keys = [str(c) for c in range(len(first))]
+    table = replace(_table(keys, [dict(zip(keys, row, strict=True)) for row in items], name), header=None)
+    try:
+        by_numbers(table)
+    except TraceFormatError:
+        return None
+    return table
 
 
 def _table(keys: list[str], samples: list[dict[str, Any]], name: str) -> Table:

@@ -7,17 +7,22 @@ from typing import Any
 
 from netllm_gym.errors import TraceFormatError, UnknownNameError
 from netllm_gym.traces.jobs.readers.alibaba import is_alibaba, read_alibaba_file
+from netllm_gym.traces.jobs.readers.borg import guess_borg, read_borg
+from netllm_gym.traces.jobs.readers.graphs import guess_graph, read_graph
 from netllm_gym.traces.jobs.readers.spark import is_spark, read_spark
 from netllm_gym.traces.jobs.readers.swf import is_swf, read_swf
+from netllm_gym.traces.jobs.readers.taskgraph import is_task_table, read_task_table
 from netllm_gym.traces.jobs.readers.wfcommons import is_wfcommons, read_wfcommons
 from netllm_gym.traces.jobs.statistics import summary
 from netllm_gym.traces.jobs.trace import JobTrace, job_traces
 from netllm_gym.traces.jobs.workload import JobTemplate, Workload
 from netllm_gym.traces.reading import Reading, beginning, content, data_files
+from netllm_gym.traces.text import decode
 from netllm_gym.traces.traceset import TraceSet
 
 SEQUENCES = 100  # that are drawn from jobs without arrivals
-FORMATS = ("alibaba", "spark", "swf", "wfcommons")
+GRAPHS = ("dax", "dot", "graphml", "node-link", "stg")
+FORMATS = ("alibaba", "borg", *GRAPHS, "spark", "swf", "table", "wfcommons")
 
 
 def guess_workload(path: Path) -> str | None:
@@ -29,10 +34,16 @@ def guess_workload(path: Path) -> str | None:
     text = start.decode("utf-8", errors="replace")
     if is_spark(text):
         return "spark"
+    if guess_borg(text) is not None:
+        return "borg"
     if text.lstrip().startswith("{"):
-        return "wfcommons" if is_wfcommons(path, text) else None
+        return "wfcommons" if is_wfcommons(path, text) else guess_graph(text)
     if is_alibaba(text):
         return "alibaba"
+    if (graph := guess_graph(text)) is not None:
+        return graph
+    if is_task_table(text):
+        return "table"
     return "swf" if is_swf(text) else None
 
 
@@ -61,6 +72,7 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
     files = data_files(Path(path), notes)
     kind = format or guess_workload(files[0])
     if kind is None:
+        decode(beginning(files[0]), str(files[0]))  # what is no text is named as what it is
         raise TraceFormatError(files[0], f"looks like no workload ({', '.join(FORMATS)})", 1)
     repairs: dict[str, int] = {}
     name = Path(path).name
@@ -70,6 +82,15 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
         workload = read_swf(files[0], name, repairs)
     elif kind == "spark":
         workload = read_spark(files, name, repairs)
+    elif kind == "borg":
+        year = guess_borg(beginning(files[0]).decode("utf-8", errors="replace"))
+        if year is None:
+            raise TraceFormatError(files[0], "neither instance events of 2019 nor task events of 2011", 1)
+        workload = read_borg(files, year, name, repairs)
+    elif kind == "table":
+        workload = read_task_table(content(files[0]), name, repairs)
+    elif kind in GRAPHS:
+        workload = Workload(name, tuple(read_graph(content(file), file.name, kind) for file in files))
     else:
         templates: list[JobTemplate] = []
         for file in files:

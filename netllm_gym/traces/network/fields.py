@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.network.units import cell_rate, rate_unit, time_unit
 from netllm_gym.traces.tables import Table, seconds_of
 
@@ -40,6 +41,11 @@ class LinkFields:
     holds: str = "after"
 
 
+# Public tables whose columns name no unit but whose papers do.
+_DOCUMENTED = (
+    ({"run_num", "seq_num", "throughput"}, "Mbps"),  # Lumos5G (Narayanan et al., IMC 2020)
+    ({"time", "throughput", "speed", "latitude"}, "Mbps"),  # Starlink and cellular drives (Hu et al., 2023)
+)
 _TIME = (
     r"(elapsed|relative|rel|session)_?(time|timestamp|seconds)?", r"time_?stamps?(_utc)?|ts|unix_?time(_?stamp)?|epoch",
     r"(date_?)?(time_?)?(stamp_?)?(utc|gmt|local)?", r"t|times|seconds?|secs?|m?sec|ms",
@@ -56,7 +62,7 @@ _DOWN = re.compile(r"(^|_)(dl|down|downlink|download|rx|recv\w*|received|receive
 _UP = re.compile(r"(^|_)(ul|up|uplink|upload|tx|send\w*|sent|egress)(_|$)|uplink|upload")
 _NOT = re.compile(
     r"moving|gps|vehicle|compass|heading|wind|fan|clock|frame|cpu|sampl|error|loss|drop|heart|refresh|state|status|latency|"
-    r"rtt|ping|jitter|signal|rsr[pq]|sinr|snr|bler|cqi|mcs|retrans|max|target|available_?bitrate|link_?speed"
+    r"_time$|duration|rtt|ping|jitter|signal|rsr[pq]|sinr|snr|bler|cqi|mcs|retrans|max|target|available_?bitrate|link_?speed"
 )
 _SESSIONS = re.compile(
     r"(session|run|trip|trace|test|experiment|measurement|ride|drive|flow|connection|unit|stream|iteration|trajectory)"
@@ -113,6 +119,10 @@ def by_header(table: Table) -> LinkFields | None:
         counts = ""
     if {"packet loss", "jitter", "latency", "download bytes"} <= {n.strip().lower() for n in names} and not unit:
         unit = "B/s"  # the command-line client of Ookla exports bytes a second
+    plain_names = {_plain(n) for n in names}
+    if {"download_bandwidth", "download_elapsed"} <= plain_names and not unit:
+        unit = "B/s"  # and so does its JSON
+    unit = unit or next((u for needed, u in _DOCUMENTED if needed <= plain_names), "")
     if counts and _total(table, rate):
         counts = "total"
     time, clock_unit, second = _time(names, table, rate)
@@ -196,6 +206,40 @@ def by_numbers(table: Table) -> LinkFields | None:
     return None if found is None else replace(found, holds="before")
 
 
+def duration_column(table: Table) -> int:
+    """Return the column that says how long each row lasts, where nothing says when it began; else -1."""
+    names = table.header or []
+    fields = by_header(table)
+    if fields is None or fields.time >= 0:
+        return -1
+    for i, name in enumerate(names):
+        base, _ = _named_unit(name)
+        if (
+            re.fullmatch(r"duration|interval(_length)?|delta(_t|_time)?|dt|step|period|length", base)
+            and i != fields.rate
+        ):
+            return i if i not in table.texts else -1
+    return -1
+
+
+def with_clock(table: Table) -> Table:
+    """Return a table of durations as one with a clock: a row's value holds from its stamp, the last until the end."""
+    column = duration_column(table) if table.header is not None else -1
+    if column < 0 or table.header is None:
+        return table
+    lasts = table.values[:, column]
+    if not np.isfinite(lasts).all() or (lasts < 0).any():
+        row = int(np.argmax(~(lasts >= 0)))
+        raise TraceFormatError(table.name, "a duration that is none", int(table.lines[row]))
+    _, unit = _named_unit(table.header[column])
+    values = np.concatenate([table.values, table.values[-1:]])
+    values[:, column] = np.concatenate([[0.0], np.cumsum(lasts)])
+    texts = {c: [*cells, cells[-1]] for c, cells in table.texts.items()}
+    header = list(table.header)
+    header[column] = f"time ({time_unit(unit)})" if time_unit(unit) else "time"
+    return Table(table.name, header, values, texts, np.append(table.lines, table.lines[-1]), table.short)
+
+
 def _by_numbers(table: Table) -> LinkFields | None:
     units = [c for c, cells in table.texts.items() if all(rate_unit(cell) for cell in cells[:20])]
     moments = [c for c, cells in table.texts.items() if c not in units and seconds_of(cells[:50]) is not None]
@@ -212,6 +256,8 @@ def _by_numbers(table: Table) -> LinkFields | None:
         return LinkFields(1, 4, "ms", "B", counts="bytes", span=5)
     if units and len(numeric) == 1 and table.width == 2:
         return LinkFields(-1, numeric[0], unit_column=units[0])
+    if table.width == 1 and len(numeric) == 1:
+        return LinkFields(-1, 0)
     if len(numeric) in (2, 3) and len(numeric) + len(units) == table.width:
         return LinkFields(numeric[0], numeric[1], unit_column=units[0] if units else -1)
     return None

@@ -8,11 +8,12 @@ from typing import Any
 
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
 from netllm_gym.traces.network import readers, units
-from netllm_gym.traces.network.fields import LinkFields
+from netllm_gym.traces.network.fields import LinkFields, with_clock
 from netllm_gym.traces.network.readers.columns import guess_columns
 from netllm_gym.traces.network.readers.iperf import is_iperf_text, read_iperf
 from netllm_gym.traces.network.readers.jsonlink import read_json_links
 from netllm_gym.traces.network.readers.large import is_large, read_large
+from netllm_gym.traces.network.readers.linklog import is_link_log, read_link_log
 from netllm_gym.traces.network.tables import LinkNotes, NetworkOptions, Session, link_fields, sessions_of, traces_of
 from netllm_gym.traces.network.trace import NetworkTrace
 from netllm_gym.traces.reading import Reading, beginning, content, data_files
@@ -24,7 +25,7 @@ MAX_FILES = 200_000
 
 
 def _read_table_links(data: bytes, name: str) -> tuple[NetworkTrace, ...]:
-    return _settled([(name, read_table(data, name))], NetworkOptions(), LinkNotes(), {})
+    return _settled([(name, with_clock(read_table(data, name)))], NetworkOptions(), LinkNotes(), {})
 
 
 def _read_json(data: bytes, name: str) -> NetworkTrace | tuple[NetworkTrace, ...]:
@@ -40,6 +41,7 @@ FORMATS: dict[str, Callable[[bytes, str], NetworkTrace | tuple[NetworkTrace, ...
     "iperf": read_iperf,
     "json": _read_json,
     "mahimahi": readers.read_mahimahi,
+    "mm-link": read_link_log,
     "puffer": readers.read_puffer,
     "sabre": readers.read_sabre,
     "table": _read_table_links,
@@ -75,7 +77,14 @@ def guess_format(data: bytes, name: str) -> str:
             return format
     if guess_columns([field.strip().strip('"') for field in first.split(",")]):
         return "csv"
+    if is_link_log(text):
+        return "mm-link"
     if len(first.split()) == 1 and "," not in first and ";" not in first and is_number(first):
+        cells = text.split(None, 200)[:200]
+        if any("." in cell for cell in cells):
+            raise TraceFormatError(
+                name, "one column of throughputs and no clock: give the seconds between rows: --step", 1
+            )
         return "mahimahi"
     try:
         table = read_table(text[:65_536].rsplit("\n", 1)[0].encode() if len(text) > 65_536 else data, name)
@@ -87,7 +96,11 @@ def guess_format(data: bytes, name: str) -> str:
             name, f"looks like no known format ({', '.join(FORMATS)}): {_reason(error)}", 1
         ) from None
     if found is None:
-        raise TraceFormatError(name, f"looks like no known format ({', '.join(FORMATS)}); name it, or its columns", 1)
+        raise TraceFormatError(
+            name,
+            f"looks like no known format ({', '.join(FORMATS)}); name it, or its columns, or say --kind",
+            1,
+        )
     if table.header is not None:
         return "csv"
     return "cooked" if table.width == 2 and not table.texts and "," not in first and ";" not in first else "table"
@@ -99,7 +112,8 @@ def _reason(error: TraceFormatError) -> str:
 
 def _guess_json(text: str, name: str) -> str:
     start = text[:20_000]
-    if '"intervals"' in start or ('"start"' in start and '"accepted_connection"' in start):
+    stream = '"event"' in start and '"interval"' in start and '"sum"' in start
+    if stream or '"intervals"' in start or ('"start"' in start and '"accepted_connection"' in start):
         return "iperf"
     return (
         "sabre"
@@ -148,6 +162,7 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
         formats[chosen] = formats.get(chosen, 0) + 1
         if chosen in POOLED:
             found: Any = read_json_links(data, name) if chosen == "json" else read_table(data, name)
+            found = with_clock(found) if isinstance(found, Table) and not named else found
         else:
             found = FORMATS[chosen](data, name)
         if isinstance(found, Table):

@@ -22,6 +22,7 @@ from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile, Workload
 # A task of a DAG is called <letters><own number>[_<number of a parent> ...], an independent one task_<anything>.
 _DAG = re.compile(r"[A-Za-z]+(\d{1,9})((?:_\d{1,9})*)(?:_Stg\d+)?$")
 COLUMNS = ("task_name", "instance_num", "job_name", "task_type", "status", "start_time", "end_time")
+COLUMNS_2020 = ("job_name", "task_name", "inst_num", "status", "start_time", "end_time")
 COLUMNS_2017 = ("create_timestamp", "modify_timestamp", "job_id", "task_id", "instance_num", "status")
 STATES = {"Terminated", "Failed", "Waiting", "Running", "Cancelled", "Interrupted", "Ready"}
 MAX_JOBS = 20_000
@@ -37,7 +38,7 @@ def is_alibaba(text: str) -> bool:
     """Tell whether the beginning of a file is a table of batch tasks."""
     for line in text.splitlines()[:3]:
         fields = [field.strip().strip('"') for field in line.split(",")]
-        if fields[0] in (COLUMNS[0], COLUMNS_2017[0]):
+        if fields[0].lstrip("\ufeff") in (COLUMNS[0], COLUMNS_2017[0]) or fields[:4] == list(COLUMNS_2020[:4]):
             return True
         if _place(fields) is not None:
             return True
@@ -47,7 +48,11 @@ def is_alibaba(text: str) -> bool:
 def _place(fields: list[str]) -> tuple[int, int, int, int, int, int] | None:
     """Return the columns of job, task, instances, status, start and end, by the layout of either year."""
     if len(fields) >= 7 and fields[4] in STATES:
+        if len(fields) >= 10 and not fields[1].isdigit():
+            return 2, 1, -1, 4, 5, 6  # 2018: batch_instance.csv, a row an instance
         return 2, 0, 1, 4, 5, 6
+    if len(fields) >= 6 and fields[3] in STATES and fields[2].replace(".", "", 1).isdigit():
+        return 0, 1, 2, 3, 4, 5  # 2020: pai_task_table.csv
     return (2, 3, 4, 5, 0, 1) if len(fields) >= 6 and fields[5] in STATES else None
 
 
@@ -93,7 +98,7 @@ class _Rows:
             except UnicodeDecodeError:
                 self._refuse(number, "not UTF-8 text", "")
                 continue
-            if number == 1 and fields[0].lstrip("\ufeff") in (COLUMNS[0], COLUMNS_2017[0]):
+            if number == 1 and fields[0].lstrip("\ufeff") in (COLUMNS[0], COLUMNS_2017[0], COLUMNS_2020[0]):
                 continue
             self.total += 1
             place = _place(fields)
@@ -102,7 +107,7 @@ class _Rows:
                 why = f"expected at least {len(COLUMNS)} columns, found {len(fields)}" if few else "no known status"
                 self._refuse(number, why, fields[2] if len(fields) > 2 else "")
                 continue
-            job, task, instances, status, begin, finish = (fields[c] for c in place)
+            job, task, instances, status, begin, finish = (fields[c] if c >= 0 else "1" for c in place)
             if status != "Terminated":
                 yield key_of(job), job, task, 0, 0.0, 0.0
                 continue
@@ -203,12 +208,18 @@ def _read(open_file: Callable[[], BinaryIO], source: str, repairs: dict[str, int
 def _job(name: str, rows: list[tuple[str, int, float]]) -> JobTemplate:
     place: dict[int, int] = {}
     waits: list[tuple[int, int]] = []
-    for stage, (task, _, _) in enumerate(rows):
+    tasks: dict[str, list[tuple[int, float]]] = {}
+    for task, count, seconds in rows:
+        tasks.setdefault(task, []).append((count, seconds))
+    for stage, task in enumerate(tasks):
         if match := _DAG.match(task):
             place[int(match[1])] = stage
             waits += [(int(parent), stage) for parent in match[2].split("_")[1:]]
     # The trace leaves out some parents: what is not there cannot be waited for.
     edges = tuple(sorted({(place[p], stage) for p, stage in waits if p in place}))
     # Times are whole seconds: a task that ends in the second it starts in took up to one.
-    stages = tuple(StageProfile(count, {}, {5: [max(seconds, 1.0)]}, {}) for _, count, seconds in rows)
+    stages = tuple(
+        StageProfile(sum(count for count, _ in found), {}, {5: [max(seconds, 1.0) for _, seconds in found]}, {})
+        for found in tasks.values()
+    )
     return JobTemplate(name, stages, edges)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -24,6 +25,7 @@ MAX_STAGES = 100_000
 MAX_JOBS = 20_000
 LONGEST_S = 1e8
 SHARE = 0.01
+_ROLLED = re.compile(r"events_(\d{1,9})_(.+?)(?:\.inprogress|\.gz)?")
 _WANTED = (
     b"SparkListenerJobStart",
     b"SparkListenerTaskEnd",
@@ -38,16 +40,35 @@ def is_spark(text: str) -> bool:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    if path.suffix in (".lz4", ".zstd", ".snappy", ".lzf"):
+        raise TraceFormatError(path, "packed: write event logs with spark.eventLog.compress=false, or unpack it")
     with cast(BinaryIO, gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as file:
         yield from enumerate(iter(lambda: file.readline(MAX_LINE), b""), start=1)
 
 
 class _Application:
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, last: Path) -> None:
+        self.name, self.last = name, last
         self.jobs: dict[int, tuple[float, list[int]]] = {}
         self.parents: dict[int, list[int]] = {}
         self.tasks: dict[int, list[float]] = {}
+
+
+def _parts(files: list[Path]) -> Iterator[tuple[_Application, Path]]:
+    """Yield each file with its application: rolling logs (``eventlog_v2_*/events_1_*``) are parts of one, in order."""
+    groups: dict[str, list[tuple[int, Path]]] = {}
+    for path in files:
+        part = _ROLLED.fullmatch(path.name)
+        if path.name.startswith("appstatus"):
+            continue
+        groups.setdefault(f"{path.parent}/{part[2]}" if part else str(path), []).append(
+            (int(part[1]) if part else 0, path)
+        )
+    for members in groups.values():
+        members.sort()
+        application = _Application(members[0][1].name, members[-1][1])
+        for _, path in members:
+            yield application, path
 
 
 def read_spark(files: list[Path], source: str, repairs: dict[str, int]) -> Workload:
@@ -58,8 +79,7 @@ def read_spark(files: list[Path], source: str, repairs: dict[str, int]) -> Workl
     """
     templates: list[tuple[float, JobTemplate]] = []
     bad = total = size = tasks = 0
-    for path in files:
-        application = _Application(path.name)
+    for application, path in _parts(files):
         try:
             for number, line in _lines(path):
                 size += len(line)
@@ -79,7 +99,8 @@ def read_spark(files: list[Path], source: str, repairs: dict[str, int]) -> Workl
             raise TraceFormatError(path, f"cannot be read ({error})") from None
         if bad > max(1, SHARE * total):  # the last line of a log may be cut off
             raise TraceFormatError(path, f"{bad} of {total} lines are no events of Spark")
-        templates += _templates(application)
+        if path == application.last:
+            templates += _templates(application)
     if not templates:
         raise TraceFormatError(source, "no Spark job that ran a task")
     if bad:

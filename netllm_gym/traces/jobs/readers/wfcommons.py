@@ -39,6 +39,8 @@ def _label(value: Any, source: str) -> str:
 def _tasks(document: Any, source: str) -> dict[str, tuple[str, list[str], float]]:
     """Return id → (program, parents, seconds), whichever schema the document follows."""
     flow = document["workflow"]
+    if "specification" in flow and "execution" not in flow:
+        raise TraceFormatError(source, "a specification without an execution has no run times")
     if "specification" in flow:
         runs = {_label(t["id"], source): t.get("runtimeInSeconds") for t in flow["execution"]["tasks"]}
         listed = flow["specification"]["tasks"]
@@ -91,6 +93,22 @@ def read_wfcommons(data: bytes, source: str) -> JobTemplate:
         raise TraceFormatError(
             source, f"not a WfCommons instance ({type(error).__name__}: {str(error)[:80]})"
         ) from None
+    return job_of(tasks, source)
+
+
+def job_of(tasks: dict[str, tuple[str, list[str], float]], source: str) -> JobTemplate:
+    """Return tasks as a job: those of one program with the same parents and children make one stage.
+
+    Args:
+        tasks: id → (program, ids of the parents, seconds).
+        source: name of the job.
+
+    Raises:
+        TraceFormatError: an unknown parent, or a cycle.
+    """
+    for key, (_, parents, _) in tasks.items():
+        if missing := [p for p in parents if p not in tasks]:
+            raise TraceFormatError(source, f"task {key[:40]!r} waits for {missing[0][:40]!r}, which is not there")
     children: dict[str, set[str]] = {key: set() for key in tasks}
     for key, (_, parents, _) in tasks.items():
         for parent in parents:

@@ -35,6 +35,10 @@ def read_iperf(data: bytes, name: str, group: str = "") -> NetworkTrace:
     """
     text = decode(data, name)
     if text.lstrip().startswith("{"):
+        if '"event"' in text[:2000]:  # --json-stream: an event a line
+            events = [read_json(line, name) for line in text.splitlines() if line.strip()]
+            intervals = [e.get("data") for e in events if isinstance(e, dict) and e.get("event") == "interval"]
+            return _json({"intervals": intervals}, name, group)
         return _json(read_json(text, name), name, group)
     return _text(text, name, group)
 

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,8 @@ def _table(document: Any, name: str, depth: int = 0) -> Table | None:
         count = min((len(v) for v in lists.values()), default=0)
         if 2 <= len(lists) <= MAX_KEYS and count > 1:
             return _rows(list(lists), [{k: v[i] for k, v in lists.items()} for i in range(count)], name)
+        if (stepped := _stepped(document, lists)) is not None:
+            return _rows(["time_s", stepped[0]], stepped[1], name)
         if depth < 4:
             for value in document.values():
                 if isinstance(value, dict | list) and (found := _table(value, name, depth + 1)) is not None:
@@ -134,6 +137,24 @@ def _table(document: Any, name: str, depth: int = 0) -> Table | None:
             )
             return Table(name, None, table.values, table.texts, table.lines)
     return None
+
+
+def _stepped(document: dict[str, Any], lists: dict[str, list[Any]]) -> tuple[str, list[dict[str, Any]]] | None:
+    """Return a list of rates beside the one number that says how far apart they are, with a clock in seconds."""
+    scales = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6}
+    steps = [
+        (float(value) * scales[match[3]])
+        for key, value in document.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9
+        and (match := re.fullmatch(r"(sample_?)?(interval|step|period|dt)_?(ms|us|s|sec|seconds)", key.lower()))
+    ]  # fmt: skip
+    if len(lists) != 1 or len(steps) != 1:
+        return None
+    key, values = next(iter(lists.items()))
+    if len(values) < 2:
+        return None
+    rows = [{"time_s": i * steps[0], key: value} for i, value in enumerate(values)]
+    return key, [*rows, {"time_s": len(values) * steps[0], key: values[-1]}]
 
 
 def _rows(keys: list[str], samples: list[dict[str, Any]], name: str) -> Table:
