@@ -42,7 +42,8 @@ def interval(per_window: Array, cluster: NDArray[np.int64], seed: int = 0, draws
     """
     rows = np.atleast_2d(np.asarray(per_window, np.float64))
     _, index = np.unique(cluster, return_inverse=True)
-    totals, counts = np.stack([np.bincount(index, row) for row in rows]), np.bincount(index).astype(np.float64)
+    totals = np.stack([np.bincount(index, row) for row in rows]).astype(np.float64)
+    counts = np.bincount(index).astype(np.float64)
     bootstrap = Bootstrap({"recording": np.arange(len(counts))}, draws, seed)
     estimate = bootstrap.estimate([Part(totals, counts, who="agent")])
     return Interval(estimate.value, *estimate.interval())
