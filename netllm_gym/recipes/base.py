@@ -155,6 +155,7 @@ _RECIPES: Table[Recipe] = Table(
             "viewport_networks",
             "viewport_crowd",
             "generalist",
+            "few_shot",
         )
     ),
 )

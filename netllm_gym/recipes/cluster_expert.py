@@ -23,7 +23,9 @@ CARD = """# A scheduler taught by rollouts
 
 Decima's network without units and with the advice of `cluster/adaptive`, for `netllm_gym/ClusterScheduling-v0`. Trained
 by `netllm-gym train cluster-expert` on {states:,} states ({compared:,} with compared decisions) of random workloads
-({shapes}) and {traces}; the rule's decisions have a score of {rule:.3f} on the valid states, the network's {score}.
+({shapes})
+and {traces}. The rule's decisions have a score of {rule:.3f} on the valid states, the network's {score} (standard
+errors above the best decision).
 """
 STUDENTS = ("decima", "llm")
 
@@ -47,18 +49,18 @@ class ExpertOptions:
     """
 
     student: str = "decima"
-    states: int = 6000
-    valid_states: int = 1000
+    states: int = 1400
+    valid_states: int = 300
     rounds: int = 1
     traces: str = "cluster/tpch"
     known: float = 0.4
     shapes: tuple[str, ...] = ("chain", "fork-join", "map-reduce", "layered", "tree", "wide")
     candidates: int = 7
     futures: int = 4
-    epochs: int = 12
-    steps: int = 600
+    epochs: int = 40
+    steps: int = 200
     layers: int = 4
-    imitation: float = 0.3
+    imitation: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -112,9 +114,7 @@ def _taught(training: Training, labels: Labels, valid: Labels, out: Path) -> Age
     """Train the student on what has been labelled so far, and write its checkpoint."""
     options: ExpertOptions = training.config
     if options.student == "decima":
-        config = ExpertConfig(
-            embedding=24, hidden=48, epochs=options.epochs, batch=256, imitation=options.imitation, seed=options.seed
-        )
+        config = ExpertConfig(epochs=options.epochs, batch=128, imitation=options.imitation, seed=options.seed)
         lines: list[str] = []
 
         def say(line: str) -> None:
@@ -135,7 +135,7 @@ def _taught(training: Training, labels: Labels, valid: Labels, out: Path) -> Age
 
     config_llm = LLMConfig(
         objective="regret", layers=options.layers, context=1, lora_rank=8, lora_dropout=0.0, batch_size=64,
-        steps=options.steps, eval_every=100, learning_rate=2e-3, warmup=30, seed=options.seed,
+        steps=options.steps, eval_every=50, learning_rate=2e-3, warmup=20, seed=options.seed,
     )  # fmt: skip
     agent = train_llm(labels, valid, config_llm, (1.0, options.imitation), say=training.say)
     save_llm(agent, out)

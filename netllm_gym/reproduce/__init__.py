@@ -71,7 +71,7 @@ def reproduce(
         left_out |= missing | unread
         if from_scratch:
             for entry in zoo.entries():
-                if entry.task != task.name or profile not in entry.profiles or entry.label in missing:
+                if task.name not in entry.plays or profile not in entry.profiles or entry.label in missing:
                     continue
                 if entry.successor:
                     say(f"{entry.label} is made by no recipe of today; {entry.successor} is trained in its place")

@@ -17,7 +17,8 @@ from netllm_gym.evaluation.heatmap import heatmap
 from netllm_gym.evaluation.verdicts import plain
 from netllm_gym.files import write_text
 from netllm_gym.reproduce.plan import Outcome
-from netllm_gym.reproduce.table import LEGEND, MARKS, against_best, by_task, columns, command_of, gaps, headline
+from netllm_gym.reproduce.rivals import against_best, by_task
+from netllm_gym.reproduce.table import LEGEND, MARKS, columns, command_of, gaps, headline
 
 _PAGE = """<!doctype html>
 <html lang="en">

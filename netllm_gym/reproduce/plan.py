@@ -94,7 +94,7 @@ def shipped(task: str, profile: str) -> tuple[list[Learned], dict[str, str]]:
     """
     found, left_out = [], {}
     for entry in zoo.entries():
-        if entry.task != task or profile not in entry.profiles:
+        if task not in entry.plays or profile not in entry.profiles:
             continue
         name = entry.agent if registry.factory(entry.agent) else str(entry.folder)
         agent = {"name": name, "label": entry.label, "training_seed": entry.training_seed}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -15,10 +14,11 @@ import pandas as pd
 from netllm_gym.evaluation.bootstrap import DRAWS
 from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty, table
 from netllm_gym.evaluation.generalisation import generalisation_gap, meaning_of_standing
-from netllm_gym.evaluation.summary import Assessment, assess
-from netllm_gym.evaluation.verdicts import MIN_GROUPS, MIN_TRAININGS, Verdict, judge
+from netllm_gym.evaluation.verdicts import MIN_GROUPS, MIN_TRAININGS
+from netllm_gym.reproduce.across import across
 from netllm_gym.reproduce.overlap import overlap
 from netllm_gym.reproduce.plan import Outcome
+from netllm_gym.reproduce.rivals import against_best, by_task, judged_together
 
 MARKS = {
     "better": "▲", "method better": "▲", "checkpoint better": "△",
@@ -53,37 +53,10 @@ def _overlap_lines(outcomes: Sequence[Outcome]) -> list[str]:
     return [f"† Test traces whose recordings the agent's authors trained on: {'; '.join(told)}.", ""]
 
 
-def by_task(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    """Return the outcomes of each task, in the order of the table."""
-    found: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        found.setdefault(outcome.cell.task.name, []).append(outcome)
-    return found
-
-
 def columns(outcomes: Sequence[Outcome]) -> list[str]:
     """Return the settings that one task's outcomes cover; the published protocol, with published numbers, first."""
     names = list(dict.fromkeys(outcome.cell.setting.name for outcome in outcomes))
     return sorted(names, key=lambda name: name not in outcomes[0].cell.task.rules_only)
-
-
-def judged_together(assessments: Sequence[Assessment], better: str) -> list[dict[str, Verdict]]:
-    """Return the verdicts of several settings, corrected over all of them: they are claimed together."""
-    family = [
-        (place, agent)
-        for place, found in enumerate(assessments)
-        for agent, said in found.verdicts.items()
-        if agent in found.comparisons and said.p_difference == said.p_difference
-    ]
-    fresh = judge(
-        [assessments[place].comparisons[agent] for place, agent in family],
-        better,
-        [assessments[place].margin for place, _ in family],
-    )
-    verdicts = [dict(found.verdicts) for found in assessments]
-    for (place, agent), said in zip(family, fresh, strict=True):
-        verdicts[place][agent] = said
-    return verdicts
 
 
 def rows(outcomes: Sequence[Outcome]) -> dict[str, dict[str, tuple[Outcome, pd.Series]]]:
@@ -132,56 +105,6 @@ def headline(outcomes: Sequence[Outcome]) -> list[str]:
         if any(values):
             body.append([f"*published: {known.name}*", *values])
     return table(["agent", *names, *(["all unseen"] if together else [])], body)
-
-
-def _best_rival(outcome: Outcome) -> str | None:
-    summary = outcome.result.summary().set_index("agent")
-    rivals = (*outcome.cell.classical, *outcome.cell.museum)
-    playing = [agent for agent in rivals if agent in summary.index and not summary.loc[agent, "failed"]]
-    means = summary.loc[playing, "mean"].dropna()
-    if means.empty:
-        return None
-    return str(means.idxmax() if outcome.result.metric["better"] == "higher" else means.idxmin())
-
-
-def against_best(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Compare every trained agent with the best rival of its cell, a rule or a published agent with its released
-    weights, chosen on the same episodes: the choice favours the rivals. Verdicts are corrected over all cells given.
-    """
-    cells: list[tuple[Outcome, str, list[str], Assessment]] = []
-    for outcome in outcomes:
-        best = _best_rival(outcome)
-        labels = list(dict.fromkeys(agent.label for agent in outcome.cell.learned))
-        if best is None or not labels:
-            continue
-        result, roles = outcome.result, outcome.result.roles
-        kept = result.frame[result.frame["agent"].isin([best, *labels, *filter(None, (roles.floor, roles.oracle))])]
-        # The floor is no rival here: it stays for the margin of equivalence and out of the family of tests.
-        aside = frozenset(filter(None, {*roles.privileged, roles.floor})) - {best}
-        roles = replace(roles, baseline=best, privileged=aside)
-        cells.append((outcome, best, labels, assess(kept, result.metric, {}, roles)))
-    if not cells:
-        return []
-    verdicts = judged_together([found for *_, found in cells], outcomes[0].result.metric["better"])
-    rows_ = []
-    for (outcome, best, labels, found), said in zip(cells, verdicts, strict=True):
-        table_ = found.table.set_index("agent")
-        for label in labels:
-            row, verdict = table_.loc[label], said.get(label)
-            rows_.append(
-                {
-                    "setting": outcome.cell.setting.name, "agent": label, "rival": best,
-                    "difference": float(row["difference"]), "low": float(row["difference_low"]),
-                    "high": float(row["difference_high"]),
-                    "relative": float(row["difference"] / abs(table_.loc[best, "mean"])),
-                    "wins": float(row["win_rate"]), "improvement": float(row["improvement"]),
-                    "half_of_lead": float(row["half_of_lead"]), "without_three": float(row["without_three"]),
-                    "recordings": int(row["recordings"]), "trainings": int(row["seeds"]),
-                    "verdict": str(verdict) if verdict else "", "why": verdict.reason if verdict else "",
-                    "episodes": int(row["episodes"]),
-                }
-            )  # fmt: skip
-    return rows_
 
 
 def gaps(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
@@ -273,6 +196,7 @@ def as_markdown(outcomes: Sequence[Outcome], profile: str, seed: int, left_out: 
         known = [k for k in task.known(own[0].cell.setting) if set(k.values) & {*columns(own), "unseen"}]
         lines += [f"- published, {k.name}: {k.source}" for k in known] + [""]
         lines += _rival_lines(own) + _gap_lines(own)
+    lines += across(outcomes)
     if left_out:
         lines += ["## Left out", ""] + [f"- {name}: {' '.join(reason.split())}" for name, reason in left_out.items()]
         lines.append("")

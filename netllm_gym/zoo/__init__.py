@@ -13,6 +13,7 @@ key may be left out, and so may the file:
     settings = ["default"]         # of the evaluation; by default all
     profiles = ["paper"]           # by default paper and embedded
     episodes = { unseen2 = 8 }     # fewer than the table's, for a slow agent
+    tasks = ["abr", "viewport"]    # that it plays; by default the one that the folder's name begins with
 
 Commands begin with ``netllm-gym`` or with ``python benchmarks/…`` (then they need a checkout of the repository) and run
 one after the other, without a shell. ``{out}`` is the checkpoint folder they must leave (or the folder
@@ -43,8 +44,8 @@ class ZooEntry:
     Attributes:
         folder: where its weights lie.
         agent: its name, ``task/name``.
-        title, label, training_seed, commands, successor, retrained, minutes, settings, profiles, episodes: see the
-            module.
+        title, label, training_seed, commands, successor, retrained, minutes, settings, profiles, episodes,
+            tasks: see the module.
     """
 
     folder: Path
@@ -59,11 +60,12 @@ class ZooEntry:
     settings: tuple[str, ...] | None = None
     profiles: tuple[str, ...] = ("paper", "embedded")
     episodes: Mapping[str, int] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
 
     @property
-    def task(self) -> str:
-        """The task that the agent solves."""
-        return self.agent.partition("/")[0]
+    def plays(self) -> tuple[str, ...]:
+        """The tasks that the agent solves."""
+        return self.tasks or (self.agent.partition("/")[0],)
 
     @property
     def weights(self) -> list[Path]:
@@ -98,7 +100,7 @@ def read_entry(folder: Path) -> ZooEntry:
     known = {item.name for item in fields(ZooEntry)} - {"folder"}
     if odd := sorted(set(given) - known):
         raise CheckpointError(f"{path} has an unknown key {odd[0]!r}; known: {', '.join(sorted(known))}")
-    for key in ("commands", "settings", "profiles"):
+    for key in ("commands", "settings", "profiles", "tasks"):
         if key in given:
             if not isinstance(given[key], list) or not all(isinstance(item, str) for item in given[key]):
                 raise CheckpointError(f"{path}: {key} must be a list of texts")

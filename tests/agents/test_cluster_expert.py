@@ -11,7 +11,7 @@ from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.cluster.expert import ExpertConfig, rule_score, scores, train_decima
 from netllm_gym.agents.cluster.labels import Labels, label
 from netllm_gym.envs.cluster.cluster_view import OPTIONS, ClusterView, options, relative
-from netllm_gym.errors import DatasetError
+from netllm_gym.errors import DatasetError, UnknownNameError
 
 ID = "netllm_gym/ClusterScheduling-v0"
 
@@ -125,3 +125,36 @@ def test_the_language_model_learns_from_labels(labels, tmp_path):
     assert info["jobs_done"] == 3
     with pytest.raises(DatasetError, match="no labels"):
         train_llm(labels.select(np.zeros(40, bool)), labels, replace(config, steps=1))
+
+
+def test_the_recipe_labels_where_its_student_came_to_and_keeps_its_labels(tmp_path):
+    options = {
+        "states": 24, "valid_states": 12, "rounds": 2, "known": 0.0, "epochs": 1, "futures": 2, "candidates": 3,
+    }  # fmt: skip
+    lines: list[str] = []
+    netllm_gym.train("cluster-expert", out=tmp_path / "student", options=options, say=lines.append)
+    assert sum("states labelled" in line for line in lines) == 3
+    again: list[str] = []
+    netllm_gym.train("cluster-expert", out=tmp_path / "student", options=options, say=again.append)
+    assert not any("states labelled" in line for line in again)
+    assert netllm_gym.make_agent(str(tmp_path / "student")).config.relative
+    with pytest.raises(UnknownNameError, match="student"):
+        netllm_gym.train("cluster-expert", out=tmp_path / "other", options={"student": "nobody"})
+
+
+@pytest.mark.parametrize("name", ["cluster/decima-any", "cluster/llm-any"])
+def test_the_schedulers_for_any_workload_play_strictly_and_stay_near_the_rule(name):
+    if name == "cluster/llm-any":
+        pytest.importorskip("transformers")
+    env = gym.make(ID, jobs=4, executors=20, on_illegal="error", durations="history").unwrapped
+    agent, rule = netllm_gym.make_agent(name), netllm_gym.make_agent("cluster/adaptive")
+    times = []
+    for one in (agent, rule):
+        observation, info = env.reset(seed=0, options={"trace": 0})
+        one.reset(EnvInfo.of(env))
+        over = False
+        while not over:
+            observation, _, over, _, info = env.step(one.act(observation, info))
+        assert info["jobs_done"] == 4
+        times.append(info["mean_jct_s"])
+    assert times[0] < 1.3 * times[1]

@@ -61,6 +61,20 @@ def test_the_table_says_what_it_must(first):
     assert (first[0].parent / "abr-unseen1" / "report.html").is_file()
 
 
+def test_an_agent_of_several_tasks_has_a_row_across_them(tmp_path, monkeypatch):
+    import netllm_gym.reproduce as package
+
+    both = plan.Learned("any/random", {"name": "any/random", "label": "any/random"}, "dice")
+    alone = plan.Learned("specialist", {"name": "abr/bola-e", "label": "specialist"})
+    monkeypatch.setattr(package, "shipped", lambda task, profile: ([both, alone][: 2 - (task != "abr")], {}))
+    table, _ = play(tmp_path, tasks=["abr", "viewport"], settings=["default"], episodes=4)
+    section = table.read_text().partition("## One agent, all tasks")[2].partition("## How")[0]
+    [row] = [line for line in section.splitlines() if line.startswith("| **any/random**, dice |")]
+    assert row.count("%)") == 2
+    assert "| abr | default | any/random |" in section and "| specialist " in section
+    assert "| viewport | default | any/random |" in section, "without a specialist the best rule stands in"
+
+
 def test_mistakes(tmp_path):
     with pytest.raises(UnknownNameError, match="did you mean cluster"):
         play(tmp_path, tasks=["clustr"])
@@ -71,7 +85,7 @@ def test_mistakes(tmp_path):
 def test_every_zoo_agent_has_a_task_and_recipes_are_allowed_commands(tmp_path):
     assert {entry.label for entry in zoo.entries()} >= {"abr/actor-critic", "viewport/gru", "viewport/llm"}
     for entry in zoo.entries():
-        assert entry.task in plan.tasks(), entry.folder
+        assert set(entry.plays) <= set(plan.tasks()), entry.folder
         for command in entry.commands:
             command_line(command, tmp_path, tmp_path)
 
@@ -148,7 +162,7 @@ def test_zoo_folders_speak_for_themselves(tmp_path):
     folder.mkdir()
     (folder / "weights").write_text("1")
     found = zoo.read_entry(folder)
-    assert (found.agent, found.label, found.task, found.commands) == ("abr/new-agent", "abr/new-agent", "abr", ())
+    assert (found.agent, found.label, found.plays, found.commands) == ("abr/new-agent", "abr/new-agent", ("abr",), ())
     digest = found.digest
     (folder / "README.md").write_text("a card")
     (folder / "recipe.toml").write_text('title = "New"\nsettings = ["default"]\nepisodes = { default = 3 }\n')
@@ -164,6 +178,8 @@ def test_zoo_folders_speak_for_themselves(tmp_path):
     more = plan.Learned("cluster/x", {"name": "cluster/fair"}, episodes=zoo.read_entry(folder).episodes)
     first = plan.cells(plan.tasks()["cluster"], "embedded", [more])[0]
     assert (first.name, len(first.learned)) == ("cluster-default", 1), "nobody plays more than the table's episodes"
+    (folder / "recipe.toml").write_text("tasks = ['abr', 'cluster']\n")
+    assert zoo.read_entry(folder).plays == ("abr", "cluster")
     (folder / "recipe.toml").write_text("titel = 'New'\n")
     with pytest.raises(CheckpointError, match="titel"):
         zoo.read_entry(folder)

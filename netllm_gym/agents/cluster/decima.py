@@ -35,6 +35,7 @@ from netllm_gym.errors import ConfigError
 
 KIND = "decima"
 ZOO = zoo.ROOT / "cluster-decima"
+ANY = zoo.ROOT / "cluster-decima-any"
 
 
 class Decima(BatchAgent):
@@ -132,3 +133,9 @@ def shipped() -> Decima:
 def shipped_greedy() -> Decima:
     """Return the trained scheduler that comes with the package; it takes the most probable decision."""
     return load(ZOO, read_description(ZOO), greedy=True)
+
+
+@register_agent("cluster/decima-any")
+def shipped_for_any() -> Decima:
+    """Return the scheduler for any workload: no units, the advice of ``cluster/adaptive``, taught by rollouts."""
+    return load(ANY, read_description(ANY), greedy=True)

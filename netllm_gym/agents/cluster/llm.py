@@ -19,6 +19,7 @@ from netllm_gym.envs.cluster.view import ScheduleView
 from netllm_gym.errors import CheckpointError
 
 ZOO = zoo.ROOT / "cluster-llm"
+ANY = zoo.ROOT / "cluster-llm-any"
 ENV = "netllm_gym/ClusterScheduling-v0"
 
 
@@ -91,3 +92,9 @@ class ClusterLLM(BatchAgent):
         if self.may_wait:
             mask[self._view.max_stages] = info.get("may_wait", False)
         return mask
+
+
+@register_agent("cluster/llm-any")
+def shipped_for_any() -> ClusterLLM:
+    """Return the language model for any workload: no units, the advice of ``cluster/adaptive``, taught by rollouts."""
+    return ClusterLLM(ANY)

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from netllm_gym import zoo
 from netllm_gym.agents.base import Agent
+from netllm_gym.agents.checkpoint import load_checkpoint
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.registry import call, register_agent
-from netllm_gym.extras import guarded
+from netllm_gym.extras import guarded, require
 
 __all__ = ["LLMConfig"]
 
@@ -17,3 +19,18 @@ def _text(**options: Any) -> Agent:
         from netllm_gym.agents.llm.text import TextAgent
     agent: Agent = call(TextAgent, "agent any/llm-text", **options)
     return agent
+
+
+@register_agent(
+    "any/generalist",
+    serves=(
+        "netllm_gym/ABR-v0",
+        "netllm_gym/ViewportPrediction-v0",
+        "netllm_gym/ViewportStreaming-v0",
+        "netllm_gym/ClusterScheduling-v0",
+    ),
+)
+def _generalist(**options: Any) -> Agent:
+    """One language model with one adapter for bitrates, head motion, tiles and schedules; options: ``device``."""
+    require("llm", "any/generalist")
+    return load_checkpoint(zoo.ROOT / "any-generalist", **options)

@@ -26,6 +26,7 @@ from netllm_gym.agents.llm.agent import LLMAgent
 from netllm_gym.agents.llm.backbone import device_of
 from netllm_gym.agents.llm.batches import collate
 from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.agents.llm.limits import measure_limits
 from netllm_gym.agents.llm.model import DecisionModel
 from netllm_gym.datasets.experience import Episode
 
@@ -151,7 +152,7 @@ def measure(
 
     Returns:
         One row per comparison: `what`, `value` and `against` with their `unit`, and `ratio` = against / value, so that
-        above 1 is better (for the trainable share: value / against).
+        above 1 is better (for shares: value / against).
 
     Raises:
         ConfigError: a backbone or device that is not here.
@@ -182,6 +183,9 @@ def measure(
     rate = {name: model.tokens_per_step / float(np.median(values)) for name, values in timed.items()}
     # Online learning plays what it learns from; offline learning plays nothing.
     online = adapters["step_s"] + batch * float(timed["cache"].sum())
+
+    tell("how near to the limits of the machine")
+    limits = measure_limits(lora, build, train_step, draw_episodes(batch, steps), repeats)
 
     def row(what: str, value: float, against: float, unit: str, ratio: float) -> dict[str, Any]:
         return {"what": what, "value": value, "against": against, "unit": unit, "ratio": ratio}
@@ -219,4 +223,5 @@ def measure(
         ),
         row("tokens, KV cache / recomputing the episode", rate["cache"], rate["recompute"], "tokens/s",
             rate["cache"] / rate["recompute"]),
+        *limits,
     ]  # fmt: skip

@@ -33,6 +33,11 @@ from netllm_gym.errors import CheckpointError, ConfigError, DatasetError
 
 # A loss below this share of the untrained model's counts as learnt: its logarithm would outweigh every other task.
 NEARLY_NOTHING = 1e-3
+# What a generalist that is taught another task keeps of its own options.
+BODY = (
+    "backbone", "layers", "weights", "tuning", "start", "input_scale", "final_norm", "tokens", "lora_rank",
+    "lora_alpha", "lora_dropout", "lora_targets", "dtype", "four_bit",
+)  # fmt: skip
 # Of each task for itself.
 STATISTICS = ("return_scale", "target_return", "head.mean", "head.std")
 
@@ -168,12 +173,15 @@ def train_generalist(
         config: of all; a task's own objective, context and windows replace those here.
         lessons: at least one, each of another environment.
         out, resume, minutes, progress: as for :func:`netllm_gym.agents.llm.trainer.train`.
-        start_from: a generalist whose weights to start from (few-shot); tasks may be new to it.
+        start_from: a generalist whose weights to start from (few-shot), and change; tasks may be new to it. Backbone,
+            adapter and tokens are its own, whatever `config` says.
 
     Raises:
         ConfigError: no lesson, two of one environment, or tuning other than ``lora``.
         DatasetError: as for training one task.
     """
+    if start_from is not None:
+        config = replace(config, **{name: getattr(start_from.config, name) for name in BODY})
     names = [lesson.experience.env_id for lesson in lessons]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"a generalist needs lessons of different environments, got {', '.join(names) or 'none'}")

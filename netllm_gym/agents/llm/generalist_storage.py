@@ -21,8 +21,10 @@ _SHARED = "shared.safetensors"
 
 
 def _shared(agent: Generalist) -> dict[str, torch.Tensor]:
-    """What the tasks share, and their statistics, by name."""
-    found = {f"bank.{name}": value.detach() for name, value in agent.bank.named_parameters()}
+    """What the tasks share, and their statistics, by name; not what only tasks of the past used."""
+    used = {id(value) for model in agent.models.values() for value in model.parameters()}
+    bank = agent.bank.named_parameters()
+    found = {f"bank.{name}": value.detach() for name, value in bank if id(value) in used}
     for number, model in enumerate(agent.models.values()):
         for name, value in model.state_dict().items():
             if name in STATISTICS:

@@ -79,6 +79,9 @@ def test_costs_are_measured_against_the_same_work(monkeypatch):
     assert {row["unit"] for row in rows.values()} == {"parameters", "MB", "s", "decisions/s", "ms", "tokens/s"}
     online = next(row for what, row in rows.items() if "online (12)" in what)
     assert online["against"] > online["value"]
+    limits = [row for what, row in rows.items() if what.endswith("all of it")]
+    assert len(limits) == 4 and all(row["value"] > 0 for row in limits)
+    assert limits[0]["value"] < limits[0]["against"], "the backbone takes some of a decision"
 
 
 def test_a_step_is_the_same_gradient_in_groups_of_any_size():

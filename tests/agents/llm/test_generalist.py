@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 import gymnasium as gym  # noqa: E402
 
+import netllm_gym  # noqa: E402
 from netllm_gym import make_agent  # noqa: E402
 from netllm_gym.agents.base import EnvInfo  # noqa: E402
 from netllm_gym.agents.llm.config import LLMConfig  # noqa: E402
@@ -104,6 +105,28 @@ def test_another_task_is_learnt_from_it_and_an_unknown_one_refused(trained, tmp_
     scratch = train_generalist(short, few, tmp_path / "scratch")
     assert learnt.serves == ("toy/Other-v0",)
     assert learnt.results["valid_loss"] * learnt_scale(learnt) < scratch.results["valid_loss"] * learnt_scale(scratch)
+
+
+def test_the_recipe_few_shot_starts_from_a_generalist_or_from_scratch(trained, tmp_path, monkeypatch):
+    import netllm_gym.recipes.few_shot as recipe
+
+    class Env:
+        metadata = {"description": "pick another mode"}  # noqa: RUF012
+
+    monkeypatch.setattr(recipe, "make_env", lambda env_id, kwargs: Env)
+    data, valid = (_named("toy/Other-v0", seed, episodes=6) for seed in (8, 9))
+    options = {"steps": 4, "eval_every": 2, "objective": "regret", "batch_size": 4, "warmup": 1}
+    start = str(trained[1])
+    learnt = netllm_gym.train("few-shot", [data], tmp_path / "few", valid=[valid], say=None,
+                              options={**options, "start_from": start})  # fmt: skip
+    assert (learnt.config.backbone, learnt.config.lora_rank) == ("tiny-random", 4), "its body is the generalist's"
+    assert make_agent(str(tmp_path / "few")).specs["toy/Other-v0"]["words"] == "pick another mode"
+    options |= {"backbone": "tiny-random", "layers": 1, "start_from": "", "description": "pick well"}
+    scratch = netllm_gym.train("few-shot", [data], tmp_path / "none", valid=[valid], say=None, options=options)
+    assert scratch.specs["toy/Other-v0"]["words"] == "pick well"
+    with pytest.raises(ConfigError, match="any/random is no generalist"):
+        netllm_gym.train("few-shot", [data], tmp_path / "x", valid=[valid], say=None,
+                         options={**options, "start_from": "any/random"})  # fmt: skip
 
 
 def learnt_scale(agent) -> float:

@@ -231,6 +231,9 @@ def test_backbones_that_cannot_serve_are_one_line(tmp_path):
     cases = {
         "sees later steps": transformers.BertConfig(**small, **heads),
         "key–value cache|cannot be fed|takes no embeddings": transformers.MambaConfig(**small, state_size=4),
+        "cannot be fed and cached": transformers.Lfm2Config(
+            **small, **heads, num_key_value_heads=2, layer_types=["conv", "full_attention"]
+        ),
     }
     for match, config in cases.items():
         place = tmp_path / config.model_type
@@ -238,6 +241,16 @@ def test_backbones_that_cannot_serve_are_one_line(tmp_path):
         with pytest.raises(ConfigError, match=match) as caught:
             load_backbone(LLMConfig(backbone=str(place), layers=0))
         assert "\n" not in str(caught.value)
+
+
+def test_a_mixture_of_experts_serves(tmp_path):
+    config = transformers.MixtralConfig(
+        hidden_size=32, num_hidden_layers=2, vocab_size=11, num_attention_heads=4, intermediate_size=48,
+        num_key_value_heads=2, num_local_experts=2, num_experts_per_tok=1,
+    )  # fmt: skip
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
+    agent = fresh(LLMConfig(backbone=str(tmp_path), layers=1, lora_rank=4), toy(episodes=2))
+    assert len(play(agent, toy(episodes=2), [0, 1])) == 2
 
 
 def test_descriptions_that_are_too_long_and_choices_that_begin_elsewhere_are_one_line(folder):

@@ -1,4 +1,4 @@
-"""One backbone for all tasks: adapters swapped at each decision, or one adapter trained on all; and the Hub."""
+"""One backbone for all tasks: adapters swapped at each decision; and the Hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from netllm_gym import make_agent  # noqa: E402
 from netllm_gym.agents import hub  # noqa: E402
 from netllm_gym.agents.llm.config import LLMConfig  # noqa: E402
 from netllm_gym.agents.llm.storage import save  # noqa: E402
-from netllm_gym.agents.llm.together import Task, load_together, train_joint  # noqa: E402
+from netllm_gym.agents.llm.together import load_together  # noqa: E402
 from netllm_gym.errors import CheckpointError, ConfigError, DownloadError  # noqa: E402
 from tests.agents.llm.toy import fresh, play, toy  # noqa: E402
 
@@ -62,27 +62,6 @@ def test_agents_of_different_backbones_do_not_share(folders, tmp_path):
     frozen = save(fresh(dataclasses.replace(CONFIG, tuning="frozen"), toy()), tmp_path / "frozen")
     with pytest.raises(CheckpointError, match="no adapter to swap"):
         load_together({"frozen": frozen})
-
-
-def test_one_adapter_learns_two_tasks(tmp_path):
-    tasks = [
-        Task("a/choice", toy(), toy(1, 8), "regret"),
-        Task("b.numbers", toy(episodes=12, space=BOX), toy(1, 8, BOX), "regression"),
-    ]
-    agents = train_joint(CONFIG, tasks, tmp_path / "run")
-    assert agents["a/choice"].model.backbone is agents["b.numbers"].model.backbone
-    unseen = toy(2)
-    found = play(agents["a/choice"], unseen, list(range(8)))
-    right = [a == m for row, e in zip(found, unseen.episodes[:8], strict=True)
-             for a, m in zip(row, e.observations["mode"], strict=True)]  # fmt: skip
-    assert np.mean(right) > 0.9
-    numbers = toy(2, space=BOX)
-    [values] = play(agents["b.numbers"], numbers, [0])
-    assert np.abs(np.array(values) - np.clip(numbers.episodes[0].actions, -0.5, 1.0)).mean() < 0.3
-    loaded = make_agent(str(save(agents["a/choice"], tmp_path / "one")))
-    assert play(loaded, unseen, [0, 1]) == found[:2]
-    with pytest.raises(ConfigError, match="different names"):
-        train_joint(CONFIG, [tasks[0], tasks[0]], tmp_path / "none")
 
 
 def test_pushing_and_pulling_a_checkpoint(folders, tmp_path, monkeypatch):
