@@ -77,6 +77,19 @@ def storage(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        StorageError: whatever stands in the way.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        raise StorageError(f"{folder}: cannot be written ({reason}); choose another folder") from None
+
+
 def cache_dir() -> Path:
     """Folder for downloads and derived files: ``$NETLLM_GYM_CACHE`` or the user's cache folder.
 
@@ -85,8 +98,7 @@ def cache_dir() -> Path:
     """
     root = os.environ.get("NETLLM_GYM_CACHE") or platformdirs.user_cache_dir("netllm_gym")
     path = Path(root)
-    with storage(path):
-        path.mkdir(parents=True, exist_ok=True)
+    make_folder(path)
     return path
 
 
@@ -98,8 +110,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         StorageError: the disk is full, or the folder cannot be written.
     """
     target = Path(target)
+    make_folder(target.parent)
     with storage(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
         boundary("begin", target)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{_own()}{target.stem[:80]}-", suffix=target.suffix)
         os.close(handle)
@@ -127,8 +139,8 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         StorageError: the disk is full, or the folder cannot be written.
     """
     target = Path(target)
+    make_folder(target.parent)
     with storage(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
         sweep_folder(target)
         boundary("begin", target)
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{_own()}{target.name[:80]}-"))
@@ -276,8 +288,8 @@ def lock(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
     path = folder.parent / f".{folder.name}.lock"
     made = [parent for parent in path.parents if not parent.exists()]
     while True:
+        make_folder(path.parent)
         with storage(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             handle = path.open("a+")
         with handle:
             if not _try_lock(handle.fileno()):

@@ -17,6 +17,16 @@ def _hub() -> Any:
     return extras.load("huggingface_hub", "the Hugging Face Hub")
 
 
+def _of_the_hub(error: Exception) -> bool:
+    """Whether an error is the Hub's or the network's: its client raises those of its HTTP library as they are."""
+    roots = {kind.__module__.partition(".")[0] for kind in type(error).__mro__}
+    return isinstance(error, OSError) or bool(roots & {"huggingface_hub", "httpx", "httpx2", "requests", "httpcore2"})
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
 def push(folder: str | Path, repository: str, private: bool = False) -> str:
     """Upload a checkpoint folder to ``user/name``; return the address of the commit.
 
@@ -34,13 +44,10 @@ def push(folder: str | Path, repository: str, private: bool = False) -> str:
             allow_patterns=_PATTERNS,
             commit_message="Upload a netllm_gym agent",
         )
-    except (
-        hub.errors.HfHubHTTPError,
-        hub.errors.HFValidationError,
-        hub.errors.LocalTokenNotFoundError,
-        OSError,
-    ) as error:
-        raise DownloadError(f"{repository}: the Hub refused ({str(error).strip().splitlines()[0]})") from None
+    except Exception as error:
+        if not _of_the_hub(error):
+            raise
+        raise DownloadError(f"{repository}: the Hub refused, or cannot be reached ({_line(error)})") from None
     return str(found)
 
 
@@ -63,15 +70,10 @@ def pull(repository: str, revision: str | None = None) -> Path:
     revision = revision or pinned or None
     try:
         folder = hub.snapshot_download(repository, revision=revision, allow_patterns=_PATTERNS)
-    except (
-        hub.errors.HfHubHTTPError,
-        hub.errors.HFValidationError,
-        hub.errors.LocalEntryNotFoundError,
-        OSError,
-    ) as error:
-        raise DownloadError(
-            f"{repository}: cannot be had from the Hub ({str(error).strip().splitlines()[0]})"
-        ) from None
+    except Exception as error:
+        if not _of_the_hub(error):
+            raise
+        raise DownloadError(f"{repository}: cannot be had from the Hub ({_line(error)})") from None
     try:
         read_description(folder)
     except CheckpointError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.errors import ConfigError
-from netllm_gym.files import atomic_path, digest, storage, sweep, write_json, write_text
+from netllm_gym.files import atomic_path, digest, make_folder, sweep, write_json, write_text
 
 
 def stored(run: Path) -> bool:
@@ -30,8 +30,7 @@ def store(
     """
     from safetensors.torch import save
 
-    with storage(run):
-        run.mkdir(parents=True, exist_ok=True)
+    make_folder(run)
     sweep(run)
     parts = {**networks, **{f"adam.{number}": found for number, found in optimiser.state_dict()["state"].items()}}
     tensors = {f"{name}.{key}": value.clone() for name, part in parts.items() for key, value in part.items()}

@@ -7,7 +7,7 @@ killed at any moment goes on from there with the same command. The finished data
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from netllm_gym.datasets.store import Dataset, check_dataset_id, datasets_root, 
 from netllm_gym.envs.leaves import LeafView, require_actions
 from netllm_gym.envs.lookup import make_env, spec_of
 from netllm_gym.errors import ConfigError, DamagedError
-from netllm_gym.files import lock, read_sealed, storage, sweep, write_json
+from netllm_gym.files import lock, make_folder, read_sealed, sweep, write_json
 from netllm_gym.progress import counted
 from netllm_gym.traces.protocol import training
 
@@ -107,10 +107,23 @@ def collect(
         return _collect(config, dataset, workers, progress)
 
 
+def _as_finished(jobs: Iterable[Any], workers: int) -> Iterator[None]:
+    """Run the jobs of blocks, in waves on backends (Ray's) that hand results over only when all are there."""
+    import joblib
+
+    if joblib.parallel.get_active_backend()[0].supports_return_generator:
+        yield from joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
+        return
+    with joblib.Parallel(n_jobs=workers, batch_size=1) as parallel:
+        waiting = list(jobs)
+        for begin in range(0, len(waiting), 2 * workers):
+            yield from parallel(waiting[begin : begin + 2 * workers])
+
+
 def _collect(
     config: CollectConfig, dataset: str, workers: int, progress: bool | Callable[[int, int], None] | None
 ) -> Dataset:
-    from joblib import Parallel, delayed
+    from joblib import delayed
 
     if exists(dataset, config.key):
         for rest in (config.key, f"{dataset.replace('/', '--')}.new"):  # of a process that died after the rename
@@ -132,8 +145,7 @@ def _collect(
             check_serves(make_agent(name), env)
     env.close()
     staging = datasets_root() / ".partial" / config.key
-    with storage(staging):
-        staging.mkdir(parents=True, exist_ok=True)
+    make_folder(staging)
     sweep(staging)
     write_json(staging / "config.json", asdict(config))
     blocks = [(first, min(first + BLOCK, total)) for first in range(0, total, BLOCK)]
@@ -143,7 +155,7 @@ def _collect(
     jobs = (delayed(_record_block)(config, spec, *block, path) for block, path in missing)
     with counted("collect", progress) as move:
         move(done, total)
-        finished = Parallel(n_jobs=min(workers, max(1, len(missing))), return_as="generator")(jobs)
+        finished = _as_finished(jobs, min(workers, max(1, len(missing))))
         for ((first, last), _), _none in zip(missing, finished, strict=True):
             done += last - first
             move(done, total)

@@ -24,7 +24,7 @@ from netllm_gym.datasets.rollout import Record
 from netllm_gym.envs.leaves import JOIN, LeafView, fill_of
 from netllm_gym.envs.lookup import importable, make_env
 from netllm_gym.errors import ConfigError, DatasetError
-from netllm_gym.files import boundary, digest, storage, write_text
+from netllm_gym.files import boundary, digest, make_folder, storage, write_text
 from netllm_gym.versions import VERSION, versions
 
 _ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
@@ -33,7 +33,7 @@ _ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
 def datasets_root() -> Path:
     """Minari's folder of datasets: ``$MINARI_DATASETS_PATH`` or its default."""
     root = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     return root
 
 
@@ -212,7 +212,7 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
         "versions": versions(),
     }
     target = dataset_path(dataset)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     # One place per dataset, which its lock guards: what a writer who died left there goes first.
     folder = datasets_root() / ".partial" / f"{dataset.replace('/', '--')}.new"
     with storage(target):

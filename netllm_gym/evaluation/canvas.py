@@ -34,6 +34,7 @@ _STYLE: Any = {
     "font.family": "sans-serif",
     # One size for everything: all figures are equally wide, so letters are equally large in all of them.
     "font.size": 9,
+    "text.parse_math": False,  # a name such as "$\\frac$" is drawn as it is
     "axes.titlesize": 9,
     "axes.labelsize": 9,
     "xtick.labelsize": 9,

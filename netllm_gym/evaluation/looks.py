@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from netllm_gym.files import cache_dir
+from netllm_gym.files import cache_dir, make_folder
 
 
 def _file(digest: str) -> Path:
@@ -22,7 +22,7 @@ def _file(digest: str) -> Path:
 def note_look(digest: str, name: str, agents: Sequence[str]) -> None:
     """Record that `agents` are being scored on the test set `name` with the content `digest`."""
     path = _file(digest)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     line = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "traces": name, "agents": list(agents)}
     # One short write to a file opened for appending: looks of processes that run side by side do not mix.
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)

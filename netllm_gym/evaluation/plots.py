@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from netllm_gym.evaluation import courses
 from netllm_gym.evaluation import statistics as stats
@@ -169,6 +170,8 @@ def metric_latency(result: EvaluationRecord) -> Figure:
         )
         mark(result, row["agent"], dot, name)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(LogFormatter())  # the usual one writes formulas, which names of agents must not be
+    axes.xaxis.set_minor_formatter(LogFormatter())
     axes.margins(x=0.25)
     axes.set_xlabel("time of one decision, median (ms)" + _unseen(result))
     axes.set_ylabel(f"mean {pretty(result.metric['name'])} with 95 % interval")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from netllm_gym.errors import ConfigError
-from netllm_gym.files import write_text
+from netllm_gym.files import make_folder, write_text
 from netllm_gym.zoo import ZooEntry
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -42,7 +42,7 @@ def retrain(entry: ZooEntry, folder: Path, say: Callable[[str], None]) -> Path:
     """
     folder = folder.resolve()
     out, run, log = folder / "checkpoint", folder / "run", folder / "log.txt"
-    run.mkdir(parents=True, exist_ok=True)
+    make_folder(run)
     package = os.pathsep.join(filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH"))))
     for number, command in enumerate(entry.commands):
         arguments = command_line(command, out, run)

@@ -25,7 +25,7 @@ from netllm_gym.agents.llm.model import DecisionModel
 from netllm_gym.agents.llm.runs import AVERAGED, WEIGHTS, choice, newest_complete, out_of_memory, tensor_cores
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import ConfigError, DatasetError
-from netllm_gym.files import boundary, write_json, write_text
+from netllm_gym.files import boundary, make_folder, sweep, write_json, write_text
 
 
 class _Trainer(Trainer):
@@ -250,7 +250,8 @@ def check(config: LLMConfig, experience: Experience) -> None:
 
 def same_run(folder: Path, config: LLMConfig, data: Any) -> None:
     """Refuse to resume a run of another configuration or dataset."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    sweep(folder)
     wanted = {"config": config.to_json(), "dataset": data}
     path = folder / "run.json"
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:

@@ -105,10 +105,16 @@ class FolderMaps:
     Args:
         folder: where they lie.
         hz: frames per second of the arrays.
+
+    Raises:
+        TraceFormatError: no such maps.
+        ConfigError: a rate that is none.
     """
 
     def __init__(self, folder: str | Path, hz: float = 5.0) -> None:
-        self.folder, self.hz = Path(folder), hz
+        if not 0 < hz <= 1000:
+            raise ConfigError(f"image_hz is the maps' frames per second, at most 1000; got {hz}")
+        self.folder, self.hz = Path(folder), float(hz)
         files = sorted(self.folder.glob("*.npy"))
         if not files:
             raise TraceFormatError(self.folder, "no <video>.npy in this folder")
@@ -129,4 +135,4 @@ class FolderMaps:
         maps = self._load(video)
         if maps.shape[1:] != self.shape:
             raise TraceFormatError(self.folder / f"{video}.npy", f"shape {maps.shape[1:]} differs from {self.shape}")
-        return np.array(maps[min(max(int(start_s * self.hz), 0), len(maps) - 1)], dtype=np.float32)
+        return np.array(maps[min(max(int(start_s * self.hz + 1e-6), 0), len(maps) - 1)], dtype=np.float32)

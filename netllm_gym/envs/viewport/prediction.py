@@ -111,6 +111,7 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
     | `split` | `"test"` | split of the entry |
     | `history`, `future`, `stride` | 10, 20, 15 | samples seen, predicted, and between windows |
     | `image` | None | `"crowd"`, or a folder of `<video>.npy` maps. Never compare agents with and without |
+    | `image_hz` | 5.0 | frames per second of maps from disk |
     | `crowd` | 0 | how many earlier viewers of the video to show. Never compare agents with and without |
     | `crowd_gap_s` | 0.0 | seconds between viewers' starts: the i-th has looked i gaps ahead; 0: all have finished |
     | `tiles` | False | also score tiles: rectilinear 100° × 100° on 8 × 8 |
@@ -148,6 +149,7 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
         future: int = 20,
         stride: int = 15,
         image: str | Path | None = None,
+        image_hz: float = 5.0,
         crowd: int = 0,
         crowd_gap_s: float = 0.0,
         tiles: bool = False,
@@ -166,7 +168,7 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
         if image == "crowd":
             self.crowd = self.maps = crowd_of(self.traces)
         elif image is not None:
-            self.maps = FolderMaps(image)
+            self.maps = FolderMaps(image, image_hz)
         if crowd < 0:
             raise ConfigError(f"crowd is a number of viewers, got {crowd}")
         self.paths = CrowdPaths(other_viewers(self.traces), crowd, crowd_gap_s) if crowd else None
