@@ -81,6 +81,8 @@ def showcase(
         say(f"{task}: {len(playing)} agents on {show.episodes} episodes that nobody was trained on")
         folder = Path(out) / task
         setting = replace(load_setting(task, "default", "embedded"), kwargs=show.kwargs)
+        if task == "cluster":
+            setting = replace(setting, note=f"{show.kwargs['executors']} executors, {show.kwargs['jobs']} jobs")
         result = evaluate(
             agents=playing, setting=setting, episodes=show.episodes, seed=seed, workers=workers, out=folder
         )

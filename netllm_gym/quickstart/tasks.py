@@ -113,7 +113,8 @@ CLUSTER = {"executors": 30, "jobs": 40}
 
 def _cluster_setting(traces: str) -> Setting:
     kwargs = {"traces": traces, "split": "test", **CLUSTER}
-    return replace(load_setting("cluster", "default", "embedded"), kwargs=kwargs)
+    note = f"{CLUSTER['executors']} executors, {CLUSTER['jobs']} jobs"
+    return replace(load_setting("cluster", "default", "embedded"), kwargs=kwargs, note=note)
 
 
 def _cluster_data(chain: Chain) -> dict[str, Any]:
