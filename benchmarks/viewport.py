@@ -23,9 +23,10 @@ import netllm_gym  # noqa: F401 (registers the environments)
 from netllm_gym import make_agent, traces, train
 from netllm_gym.agents.viewport import predictors as p
 from netllm_gym.agents.viewport.rules import LinearL1, Ridge
-from netllm_gym.envs.viewport.metrics import interval, mae_published, score
+from netllm_gym.envs.viewport.metrics import mae_published
 from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import SETTINGS, WindowProtocol, Windows, cut
+from netllm_gym.evaluation.windows import interval, score
 from netllm_gym.files import cache_dir
 from netllm_gym.play import Play
 

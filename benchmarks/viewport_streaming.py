@@ -22,7 +22,7 @@ import numpy as np
 
 import netllm_gym  # noqa: F401 (registers the environments)
 from netllm_gym import make_agent
-from netllm_gym.envs.viewport.metrics import interval
+from netllm_gym.evaluation.windows import interval
 from netllm_gym.files import write_json
 from netllm_gym.play import Play
 from netllm_gym.traces.head.geometry import great_circle_deg

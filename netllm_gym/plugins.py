@@ -73,7 +73,7 @@ def toml_tables(group: str) -> Mapping[str, Any]:
 
     A file that cannot be read is left out with a warning; a name that stands twice belongs to the first.
     """
-    found: dict[str, Any] = {}
+    joined: dict[str, Any] = {}
     for point in entry_points(group=group):
         try:
             text = files(point.module).joinpath(point.attr).read_text(encoding="utf-8")
@@ -82,11 +82,11 @@ def toml_tables(group: str) -> Mapping[str, Any]:
             _failed(point, error)
             continue
         for name, table in tables.items():
-            if name in found:
+            if name in joined:
                 warnings.warn(f"{point.value}: {name!r} of {group} exists already and is left out", stacklevel=3)
             else:
-                found[name] = table
-    return found
+                joined[name] = table
+    return joined
 
 
 class Table(Generic[T]):

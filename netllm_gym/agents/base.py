@@ -15,7 +15,7 @@ from netllm_gym.errors import ConfigError, NotResetError
 
 @dataclass(frozen=True)
 class EnvInfo:
-    """What an agent is told before an episode.
+    """What an agent knows before an episode.
 
     Attributes:
         env_id: registered id of the environment, e.g. ``netllm_gym/ABR-v0``.

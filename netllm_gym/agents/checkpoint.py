@@ -167,19 +167,19 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{folder} is not a checkpoint: it has no {DESCRIPTION}")
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        facts = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({error})") from None
-    if not isinstance(about, dict):
+    if not isinstance(facts, dict):
         raise CheckpointError(f"{path} must hold an object")
-    if about.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {about.get('format')!r}; this version reads format {FORMAT}")
+    if facts.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {facts.get('format')!r}; this version reads format {FORMAT}")
     for key, kind in (("kind", str), ("env_id", str), ("config", dict)):
-        if not isinstance(about.get(key), kind):
+        if not isinstance(facts.get(key), kind):
             raise CheckpointError(f"{path}: {key!r} is missing or not a {kind.__name__}")
-    if about["kind"] not in LOADERS:
-        raise CheckpointError(f"{path}: kind {about['kind']!r} is not known; known: {', '.join(sorted(LOADERS))}")
-    digests = about.get("sha256", {})  # none in the checkpoints of the first releases
+    if facts["kind"] not in LOADERS:
+        raise CheckpointError(f"{path}: kind {facts['kind']!r} is not known; known: {', '.join(sorted(LOADERS))}")
+    digests = facts.get("sha256", {})  # none in the checkpoints of the first releases
     if not isinstance(digests, dict):
         raise CheckpointError(f"{path}: 'sha256' is not an object")
     for name, digest in digests.items():
@@ -188,7 +188,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
             raise CheckpointError(f"{weights} is missing")
         if _digest(weights) != digest:
             raise CheckpointError(f"{weights} is damaged: its content is not what {DESCRIPTION} says")
-    return about
+    return facts
 
 
 def load_checkpoint(folder: str | Path, **kwargs: Any) -> Agent:
@@ -199,12 +199,12 @@ def load_checkpoint(folder: str | Path, **kwargs: Any) -> Agent:
         MissingExtraError: its kind needs a package that is not installed.
         ConfigError: a keyword that its kind does not take.
     """
-    about = read_description(folder)
-    module, _, function = LOADERS[about["kind"]].partition(":")
-    with guarded(f"the {about['kind']} agent of {folder}"):
+    facts = read_description(folder)
+    module, _, function = LOADERS[facts["kind"]].partition(":")
+    with guarded(f"the {facts['kind']} agent of {folder}"):
         loader = getattr(importlib.import_module(module), function)
     try:
-        agent: Agent = call(loader, f"agent {folder}", Path(folder), about, **kwargs)
+        agent: Agent = call(loader, f"agent {folder}", Path(folder), facts, **kwargs)
     except (NetLLMGymError, ImportError):
         raise
     except Exception as error:  # what a loader trips over is what stands in the files

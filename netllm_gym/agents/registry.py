@@ -17,7 +17,7 @@ from netllm_gym.errors import CheckpointError, ConfigError, UnknownNameError
 from netllm_gym.plugins import call
 
 _FACTORIES: dict[str, Callable[..., Agent]] = {}
-_SERVES: dict[str, tuple[str, ...]] = {}  # name -> what register_agent was told
+_SERVES: dict[str, tuple[str, ...]] = {}  # name -> what register_agent takes
 _BROKEN: dict[str, str] = {}  # entry point of another package -> why it could not be loaded
 
 # Modules that register this package's own agents, imported on the first look-up. None of them imports torch.
@@ -183,18 +183,18 @@ def imported(name: str) -> Callable[..., Agent] | None:
     if "" not in sys.path and os.getcwd() not in sys.path:  # the console script does not look there
         sys.path.append(os.getcwd())
     try:
-        found: Any = importlib.import_module(module)
+        target: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
             raise  # the module is there, and something it needs is not
         raise ConfigError(f"agent {name}: there is no module {module!r}") from None
     for part in attribute.split("."):
-        if not hasattr(found, part):
+        if not hasattr(target, part):
             raise ConfigError(f"agent {name}: module {module!r} has no {attribute!r}")
-        found = getattr(found, part)
-    if not callable(found):
+        target = getattr(target, part)
+    if not callable(target):
         raise ConfigError(f"agent {name}: {attribute!r} is no class or function")
-    return found
+    return target
 
 
 def factory(name: str) -> Callable[..., Agent] | None:

@@ -69,7 +69,7 @@ class CollectConfig:
     def key(self) -> str:
         """Digest of the configuration, the package version, and the weights of the agents that have any."""
         names = (*self.agents, self.values_of, self.teacher)
-        weights = {name: found for name in names if name and (found := zoo.content(name))}
+        weights = {name: collected for name in names if name and (collected := zoo.content(name))}
         content = {**asdict(self), "version": VERSION, "checkpoints": weights}
         text = json.dumps(content, sort_keys=True)
         return digest([text.encode()])[:12]

@@ -159,10 +159,10 @@ class ActionCode:
         flat = flat_mask(mask)
         if flat.size == self.count:  # a mask of the combinations, or of the only factor
             return flat
-        found = np.ones(self.shape, bool)
+        collected = np.ones(self.shape, bool)
         for axis, part in enumerate(np.split(flat, np.cumsum(self.sizes)[:-1])):
-            found &= part.reshape([-1 if i == axis else 1 for i in range(len(self.shape))])
-        return found.ravel()
+            collected &= part.reshape([-1 if i == axis else 1 for i in range(len(self.shape))])
+        return collected.ravel()
 
 
 def flat_mask(mask: Any) -> NDArray[np.bool_]:

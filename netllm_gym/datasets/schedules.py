@@ -48,14 +48,14 @@ def advantages(experience: Experience, fair: Experience) -> Experience:
     """
     jobs = experience.env_kwargs.get("jobs", 200)
     reference = {episode.trace: -float(episode.rewards.sum()) / jobs for episode in fair.episodes}
-    found = []
+    collected = []
     for episode in experience.episodes:
         if episode.trace not in reference:
             raise DatasetError(f"dataset {fair.name} holds no episode of Fair on {episode.trace}")
         rewards = np.zeros(len(episode))
         rewards[-1] = reference[episode.trace] + float(episode.rewards.sum()) / jobs
-        found.append(replace(episode, rewards=rewards))
-    return replace(experience, episodes=found)
+        collected.append(replace(episode, rewards=rewards))
+    return replace(experience, episodes=collected)
 
 
 def viewed(experience: Experience, executors: int = 0) -> Experience:
@@ -78,8 +78,8 @@ def viewed(experience: Experience, executors: int = 0) -> Experience:
     for episode in experience.episodes:
         if episode.action_mask is None:
             raise DatasetError(f"dataset {experience.name} has no action masks; collect it again")
-        seen = [view(row) for row in _rows(episode)]
-        stacked = {key: np.stack([one[key] for one in seen]) for key in seen[0]}
+        observed = [view(row) for row in _rows(episode)]
+        stacked = {key: np.stack([one[key] for one in observed]) for key in observed[0]}
         mask = np.stack([view.mask(legal, max_stages) for legal in episode.action_mask])
         episodes.append(replace(episode, observations=stacked, action_mask=mask))
     return replace(
@@ -112,11 +112,11 @@ def padded(experience: Experience, max_candidates: int = 64, reward_scale: float
         if episode.action_mask is None:
             raise DatasetError(f"dataset {experience.name} has no action masks; collect it again")
         rows = _rows(episode)
-        seen = [view(row) for row in rows]
+        observed = [view(row) for row in rows]
         episodes.append(
             replace(
                 episode,
-                observations={key: np.stack([one[key] for one in seen]) for key in seen[0]},
+                observations={key: np.stack([one[key] for one in observed]) for key in observed[0]},
                 actions=np.array([view.encode(a, row) for a, row in zip(episode.actions, rows, strict=True)]),
                 rewards=episode.rewards * reward_scale,
                 action_mask=np.stack([view.mask(r, m) for r, m in zip(rows, episode.action_mask, strict=True)]),

@@ -116,15 +116,15 @@ def _minari_root(path: Path) -> Iterator[None]:
 
 def _bounds(records: Sequence[Record]) -> dict[str, tuple[int, int]]:
     """Most (nodes, edges) that any record holds, by the key of the graph, rounded up so that later ones fit too."""
-    found: dict[str, tuple[int, int]] = {}
+    largest: dict[str, tuple[int, int]] = {}
     for record in records:
         for name, nodes in record.observations.items():
             key = name.removesuffix(f"{JOIN}nodes")
             links = record.observations.get(f"{key}{JOIN}edge_links")
             if key != name and links is not None:
-                most = found.get(key, (1, 1))
-                found[key] = (max(most[0], nodes.shape[1]), max(most[1], links.shape[1]))
-    return {key: (_rounded(nodes), _rounded(edges)) for key, (nodes, edges) in found.items()}
+                most = largest.get(key, (1, 1))
+                largest[key] = (max(most[0], nodes.shape[1]), max(most[1], links.shape[1]))
+    return {key: (_rounded(nodes), _rounded(edges)) for key, (nodes, edges) in largest.items()}
 
 
 def _rounded(count: int) -> int:
@@ -298,8 +298,8 @@ def load_experience(dataset: str) -> Experience:
             raise TypeError("its description names no environment")
         stored = minari.load_dataset(dataset, download=False)
         episodes = []
-        for data, about in zip(stored.iterate_episodes(), description["episodes"], strict=True):
-            steps = about["steps"]
+        for data, facts in zip(stored.iterate_episodes(), description["episodes"], strict=True):
+            steps = facts["steps"]
             infos = data.infos or {}
             values, masks, taught = (infos.get(key) for key in ("action_values", "action_mask", "taught"))
             episodes.append(
@@ -308,7 +308,7 @@ def load_experience(dataset: str) -> Experience:
                     np.asarray(data.actions),
                     np.asarray(data.rewards, dtype=np.float64),
                     None if values is None else np.asarray(values)[:steps],
-                    about["trace"],
+                    facts["trace"],
                     None if masks is None else np.asarray(masks, bool)[:steps],
                     None if taught is None else np.asarray(taught)[:steps].astype(np.asarray(data.actions).dtype),
                 )
@@ -333,5 +333,5 @@ def load_experience(dataset: str) -> Experience:
 def list_datasets() -> list[str]:
     """Return the ids of the datasets on this machine that this package collected."""
     root = datasets_root()
-    found = [path.parent.relative_to(root).as_posix() for path in root.rglob("netllm_gym.json")]
-    return sorted(name for name in found if not name.startswith("."))
+    names = [path.parent.relative_to(root).as_posix() for path in root.rglob("netllm_gym.json")]
+    return sorted(name for name in names if not name.startswith("."))

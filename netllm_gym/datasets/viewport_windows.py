@@ -98,6 +98,6 @@ def _episodes(windows: Windows, env: ViewportPredictionEnv, spacing: int) -> lis
         for shift in range(0, spacing, stride):
             rows = own[windows.anchor[own] % spacing == (env.protocol.first + shift) % spacing]
             if len(rows):
-                seen = {key: value[rows] for key, value in observations.items()}
-                episodes.append(Episode(seen, actions[rows], np.zeros(len(rows)), trace=windows.names[index]))
+                observed = {key: value[rows] for key, value in observations.items()}
+                episodes.append(Episode(observed, actions[rows], np.zeros(len(rows)), trace=windows.names[index]))
     return episodes

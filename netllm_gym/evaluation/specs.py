@@ -175,11 +175,11 @@ def agent_specs(agents: Iterable[Any], references: Iterable[str | None]) -> list
             specs.append(AgentSpec.of(name))
     if not specs:
         raise ConfigError("name at least one agent to evaluate")
-    seen: set[tuple[str, int]] = set()
+    runs: set[tuple[str, int]] = set()
     for spec in specs:
-        if (spec.label, spec.training_seed) in seen:
+        if (spec.label, spec.training_seed) in runs:
             raise ConfigError(f"two agents are called {spec.label!r}; give one of them a label")
-        seen.add((spec.label, spec.training_seed))
+        runs.add((spec.label, spec.training_seed))
     return specs
 
 

@@ -18,9 +18,9 @@ CARD = "# cluster/adaptive\n\nagent.json holds what `netllm-gym train cluster-ad
 def train_cluster_adaptive(training: Training) -> Agent:
     """Search for the coefficients of cluster/adaptive, by playing whole episodes."""
     ends = None if training.minutes is None else time.monotonic() + 60.0 * training.minutes
-    found = search(training.config, training.say, lambda: ends is not None and time.monotonic() > ends)
-    coefficients = [round(float(x), 4) for x in found]
+    collected = search(training.config, training.say, lambda: ends is not None and time.monotonic() > ends)
+    coefficients = [round(float(x), 4) for x in collected]
     config = {"coefficients": coefficients}
-    about = {"kind": KIND, "env_id": ENV, "config": config, "recipe": asdict(training.config)}
-    write_checkpoint(training.out, about, card=CARD)
+    description = {"kind": KIND, "env_id": ENV, "config": config, "recipe": asdict(training.config)}
+    write_checkpoint(training.out, description, card=CARD)
     return Adaptive(coefficients)

@@ -70,8 +70,8 @@ def _experience(training: Training, split: str, sequences: int) -> Experience:
     for executors in options.executors:
         place = (options.traces, split, sequences, options.jobs, executors, training.say)
         if options.objective == "return-conditioned":
-            found = collected(*place)
-            parts.append(advantages(found, replace(found, episodes=found.episodes[:: len(AGENTS)])))
+            result = collected(*place)
+            parts.append(advantages(result, replace(result, episodes=result.episodes[:: len(AGENTS)])))
             continue
         parts.append(as_taught(collected(*place, AGENTS, options.teacher)))
         if options.student:

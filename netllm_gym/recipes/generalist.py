@@ -103,10 +103,12 @@ def _cluster(split: str, say: Callable[[str], None]) -> Experience:
     for i, steps in by_episode.items():
         one = whole.episodes[i]
         mask = None if one.action_mask is None else one.action_mask[steps]
-        seen = {key: value[steps] for key, value in one.observations.items()}
+        observed = {key: value[steps] for key, value in one.observations.items()}
         rewards = np.zeros(len(steps))  # single decisions: what an episode earned tells nothing of them
         episodes.append(
-            replace(one, observations=seen, actions=one.actions[steps], rewards=rewards, action_mask=mask, taught=None)
+            replace(
+                one, observations=observed, actions=one.actions[steps], rewards=rewards, action_mask=mask, taught=None
+            )
         )
     return replace(whole, episodes=episodes, digest=digest([whole.digest.encode(), str(count).encode()]))
 

@@ -53,6 +53,11 @@ def train_viewport_crowd(training: Training) -> Agent:
     valid = crowd_windows(options.traces, "valid", config.history, config.future, 15)
     network, error = train_crowd(config, data, valid, device, training.say)
     members = trace_room.load(options.traces, "train")
-    about = {"traces": options.traces, "digest": members.digest, "valid_deg": round(error, 4), "stride": options.stride}
-    save_network(training.out, network, members[0].reading, about)
+    description = {
+        "traces": options.traces,
+        "digest": members.digest,
+        "valid_deg": round(error, 4),
+        "stride": options.stride,
+    }
+    save_network(training.out, network, members[0].reading, description)
     return load(training.out, read_description(training.out))

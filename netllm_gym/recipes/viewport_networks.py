@@ -81,11 +81,11 @@ def _train(training: Training) -> Agent:
             report=lambda epoch, error: training.say(f"epoch {epoch + 1}/{options.epochs}: {error:.3f}° on valid"),
         )  # fmt: skip
     members = trace_room.load(options.traces, "train")
-    about = {
+    description = {
         "traces": options.traces, "digest": members.digest, "valid_deg": round(error, 4), "windows": len(data[0]),
         **{key: value for key, value in asdict(options).items() if key not in (*asdict(config), "traces")},
     }  # fmt: skip
-    save(training.out, config, network, members[0].reading, about)
+    save(training.out, config, network, members[0].reading, description)
     return load(training.out, read_description(training.out))
 
 

@@ -76,10 +76,16 @@ def install(packages: Sequence[str], timeout_s: float = 600.0) -> str:
     if not shutil.which("apt-get"):
         return "no apt-get"
     end = time.monotonic() + timeout_s
-    for words in (["update"], ["install", "-y", "--no-install-recommends", "--download-only", *packages]):
-        if reason := _apt(words, max(end - time.monotonic(), 1.0)):
-            return f"apt-get {words[0]}: {reason}"
-    return _apt(["install", "-y", "--no-install-recommends", *packages], None)
+    if reason := _apt(["update"], timeout_s):
+        return f"apt-get update: {reason}"
+    reasons = []
+    for package in packages:  # one by one: one that conflicts with what is there must not keep the others out
+        words = ["install", "-y", "--no-install-recommends"]
+        reason = _apt([*words, "--download-only", package], max(end - time.monotonic(), 1.0)) or _apt(
+            [*words, package], None
+        )
+        reasons += [f"{package}: {reason}"] if reason else []
+    return "; ".join(reasons)
 
 
 def setup(say: Callable[[str], None] = lambda line: None, timeout_s: float = 600.0) -> list[dict[str, str]]:

@@ -150,7 +150,7 @@ def test_windows_that_touch_a_gap_are_left_out_of_training_and_play() -> None:
 
 
 def test_intervals_resample_viewers_and_trainings() -> None:
-    from netllm_gym.envs.viewport.metrics import interval
+    from netllm_gym.evaluation.windows import interval
 
     rng = np.random.default_rng(0)
     cluster = np.repeat(np.arange(40), 10)

@@ -16,10 +16,11 @@ from netllm_gym.agents.viewport.predictors import (
     LinearRegression,
     Velocity,
 )
-from netllm_gym.envs.viewport.metrics import great_circle, interval, mae_published, mae_wrapped, tile_scores
+from netllm_gym.envs.viewport.metrics import great_circle, mae_published, mae_wrapped, tile_scores
 from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import SETTINGS, WindowProtocol, cut
 from netllm_gym.errors import DownloadError
+from netllm_gym.evaluation.windows import interval
 from netllm_gym.traces.head.geometry import unwrap_to_last
 
 pytestmark = pytest.mark.realdata

@@ -40,7 +40,7 @@ def _command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return int(stop.value.code or 0), said.out, said.err
 
 
-@pytest.mark.parametrize("which", ["policy", "content"])
+@pytest.mark.parametrize("which", ["policy", pytest.param("content", marks=pytest.mark.slow)])
 def test_a_server_that_dies_fails_what_is_played_and_spares_the_rest(
     which: str, ffmpeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +200,23 @@ def test_apt_without_a_network_is_a_reason_not_an_error(monkeypatch: pytest.Monk
     assert setup.install(["chromium"], 1.0) == "apt-get update: TimeoutExpired"
     monkeypatch.setattr(setup.shutil, "which", lambda name: None)
     assert setup.install(["chromium"]) == "no apt-get"
+
+
+def test_a_package_that_conflicts_keeps_no_other_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(setup.shutil, "which", lambda name: f"/usr/bin/{name}")
+    installed: list[str] = []
+
+    def apt(command: list[str], **_: Any) -> Any:
+        if command[-1] == "npm":
+            return subprocess.CompletedProcess(command, 100, "", "nodejs : Conflicts: npm")
+        if "install" in command and "--download-only" not in command:
+            installed.append(command[-1])
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(setup.subprocess, "run", apt)
+    assert setup.install(["npm", "chromium"]) == "npm: nodejs : Conflicts: npm"
+    assert installed == ["chromium"]
 
 
 def test_a_run_looks_at_the_whole_test_set_once(

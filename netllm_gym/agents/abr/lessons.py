@@ -43,7 +43,7 @@ class Teacher(NamedTuple):
 
 
 @njit(cache=True, error_model="numpy")
-def _past(stage, link, offset, chunk_s, out):
+def _past(stage: Any, link: Any, offset: Any, chunk_s: Any, out: Any) -> None:
     """Write the log mean rate (bytes/s) of the link over each span of :data:`PAST` before `offset`."""
     a, b = stage.first[link], stage.first[link + 1]
     end, carried, rate = stage.end[a:b], stage.carried[a:b], stage.rate[a:b]
@@ -58,7 +58,9 @@ def _past(stage, link, offset, chunk_s, out):
 
 
 @njit(cache=True, error_model="numpy")
-def _likeliest(stage, link, offset, chunk_s, links, places, count, found):
+def _likeliest(
+    stage: Any, link: Any, offset: Any, chunk_s: Any, links: Any, places: Any, count: Any, found: Any
+) -> None:
     """Write into `found` ``[count, 3]`` the candidates most like the present: link, offset, factor on their rates."""
     here, there = np.empty(len(PAST)), np.empty(len(PAST))
     _past(stage, link, offset, chunk_s, here)
@@ -78,7 +80,7 @@ def _likeliest(stage, link, offset, chunk_s, links, places, count, found):
 
 
 @njit(cache=True)
-def _move(stage, lives, which, found):
+def _move(stage: Any, lives: Any, which: Any, found: Any) -> None:
     """Put the lives `which` at other places, with their rates scaled (that is, everything else scaled down)."""
     for k in range(len(which)):
         i = which[k]

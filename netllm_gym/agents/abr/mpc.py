@@ -11,6 +11,8 @@ summed as integers (thousandths): the value of a plan then does not depend on th
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,9 @@ MAX_HORIZON = 8
 
 
 @njit(cache=True)
-def _search(seconds, quality, stall_weight, switch_weight, chunk_s, buffer, last):
+def _search(
+    seconds: Any, quality: Any, stall_weight: Any, switch_weight: Any, chunk_s: Any, buffer: Any, last: Any
+) -> Any:
     """Return the first action of the best plan; `seconds` [H, L] are forecast download times."""
     horizon, levels = seconds.shape
     top = quality.max()
@@ -91,7 +95,18 @@ def _thousandths(quality: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 @njit(cache=True)
-def _search_many(sizes, next_chunk, horizon, quality, stall_weight, switch_weight, chunk_s, bytes_per_s, buffer, last):
+def _search_many(
+    sizes: Any,
+    next_chunk: Any,
+    horizon: Any,
+    quality: Any,
+    stall_weight: Any,
+    switch_weight: Any,
+    chunk_s: Any,
+    bytes_per_s: Any,
+    buffer: Any,
+    last: Any,
+) -> Any:
     answers = np.zeros(len(next_chunk), np.int64)
     for i in range(len(next_chunk)):
         if bytes_per_s[i] > 0.0 and next_chunk[i] < len(sizes):
@@ -165,7 +180,7 @@ class RobustForecast:
 
 
 @njit(cache=True)
-def _forecast(throughputs, estimate, errors, robust):
+def _forecast(throughputs: Any, estimate: Any, errors: Any, robust: Any) -> Any:
     n, window = throughputs.shape
     forecasts = np.zeros(n)
     for i in range(n):

@@ -15,7 +15,7 @@ from netllm_gym.traces import catalog
 
 
 @njit(cache=True)
-def _plan(seconds, kbps, stall_weight, chunk_s, buffer, last, reach):
+def _plan(seconds: Any, kbps: Any, stall_weight: Any, chunk_s: Any, buffer: Any, last: Any, reach: Any) -> Any:
     """First level of the best plan whose every move is at most `reach` levels; the last of equals wins."""
     horizon, levels = seconds.shape
     best, answer = -np.inf, last

@@ -74,7 +74,7 @@ def taken(lives: Lives, which: NDArray[Any]) -> Lives:
 
 
 @njit(cache=True, error_model="numpy")
-def advance(stage, lives, choices, luck, reward, over):
+def advance(stage: Any, lives: Any, choices: Any, luck: Any, reward: Any, over: Any) -> None:
     """Download the next chunk of each episode; write its reward (in ranges of the ladder) and whether it is over."""
     for i in range(len(choices)):
         v, k, a = lives.video[i], lives.chunk[i], choices[i]
@@ -101,7 +101,7 @@ def advance(stage, lives, choices, luck, reward, over):
 
 
 @njit(cache=True, error_model="numpy")
-def observe(stage, lives, rows, context):
+def observe(stage: Any, lives: Any, rows: Any, context: Any) -> None:
     """Write the views of all episodes; rows beyond a ladder are zero."""
     for i in range(len(context)):
         v, k = lives.video[i], lives.chunk[i]
@@ -118,7 +118,7 @@ def observe(stage, lives, rows, context):
 
 
 @njit(cache=True, error_model="numpy")
-def look_ahead(stage, lives, out):
+def look_ahead(stage: Any, lives: Any, out: Any) -> None:
     """Write what only a critic may see: log of how many chunks at the top level the link will carry in each span."""
     for i in range(len(out)):
         a, b = stage.first[lives.link[i]], stage.first[lives.link[i] + 1]
@@ -135,7 +135,7 @@ def look_ahead(stage, lives, out):
 
 
 @njit(cache=True)
-def _places(stage, lives, which):
+def _places(stage: Any, lives: Any, which: Any) -> None:
     for i in which:
         low, stop = stage.first[lives.link[i]], stage.first[lives.link[i] + 1]
         lives.piece[i] = piece_at(stage.end, lives.offset[i], low, stop)

@@ -111,14 +111,14 @@ def _modules(algorithm: Any) -> dict[str, Any]:
     """Named tensors of the networks that act (targets and optimisers are only needed to train)."""
     import torch
 
-    found: dict[str, Any] = {}
+    tensors: dict[str, Any] = {}
     modules = algorithm.impl.modules
     for name in sorted(vars(modules)):
         module = getattr(modules, name)
         if name.startswith("targ") or not isinstance(module, torch.nn.Module):
             continue
-        found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
-    return found
+        tensors |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
+    return tensors
 
 
 class QAgent(BatchAgent):
@@ -127,9 +127,9 @@ class QAgent(BatchAgent):
     kind = "d3rlpy"
 
     def __init__(
-        self, config: OfflineConfig, view: FlatView, code: ActionCode, algorithm: Any, about: dict[str, Any]
+        self, config: OfflineConfig, view: FlatView, code: ActionCode, algorithm: Any, description: dict[str, Any]
     ) -> None:
-        self.config, self.view, self.code, self.algorithm, self.about = config, view, code, algorithm, about
+        self.config, self.view, self.code, self.algorithm, self.about = config, view, code, algorithm, description
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Nothing is remembered between steps; only the environments must fit."""
@@ -173,9 +173,9 @@ class TransformerAgent(Agent):
     kind = "d3rlpy"
 
     def __init__(
-        self, config: OfflineConfig, view: FlatView, code: ActionCode, algorithm: Any, about: dict[str, Any]
+        self, config: OfflineConfig, view: FlatView, code: ActionCode, algorithm: Any, description: dict[str, Any]
     ) -> None:
-        self.config, self.view, self.code, self.algorithm, self.about = config, view, code, algorithm, about
+        self.config, self.view, self.code, self.algorithm, self.about = config, view, code, algorithm, description
 
     def reset(self, env_info: EnvInfo) -> None:
         """Begin an episode with an empty context."""
@@ -255,26 +255,26 @@ def train_offline(
             callback=each_step,
         )
     returns = [float(episode.rewards.sum()) for episode in experience.episodes]
-    about = {
+    description = {
         "actions": code.count,
         "longest": longest,
         "target_return": float(np.quantile(returns, config.target_quantile)),
     }
-    return (TransformerAgent if config.transformer else QAgent)(config, view, code, algorithm, about)
+    return (TransformerAgent if config.transformer else QAgent)(config, view, code, algorithm, description)
 
 
 def rebuild(
-    config: dict[str, Any], about: dict[str, Any], view: FlatView, code: ActionCode, tensors: dict[str, Any]
+    config: dict[str, Any], description: dict[str, Any], view: FlatView, code: ActionCode, tensors: dict[str, Any]
 ) -> QAgent | TransformerAgent:
     """Build the agent of a checkpoint from its description and tensors."""
     settings = OfflineConfig(**config)
     _import()
     with borrowed_generators():
-        algorithm = _algorithm(settings, view.size, about["actions"], about["longest"])
+        algorithm = _algorithm(settings, view.size, description["actions"], description["longest"])
     modules = algorithm.impl.modules
     for name in {key.partition(".")[0] for key in tensors}:
         prefix = f"{name}."
         getattr(modules, name).load_state_dict(
             {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         )
-    return (TransformerAgent if settings.transformer else QAgent)(settings, view, code, algorithm, about)
+    return (TransformerAgent if settings.transformer else QAgent)(settings, view, code, algorithm, description)

@@ -90,9 +90,9 @@ class RegretMLP(BatchAgent):
         networks: Sequence[Any],
         mean: Any,
         std: Any,
-        about: dict[str, Any],
+        description: dict[str, Any],
     ) -> None:
-        self.config, self.view, self.code, self.about = config, view, code, about
+        self.config, self.view, self.code, self.about = config, view, code, description
         self.networks = list(networks)
         self.mean, self.std = mean, std
 
@@ -114,10 +114,10 @@ class RegretMLP(BatchAgent):
         """Return the predicted gap of every action, ``[A]``, of each episode still running; ``None`` of the others."""
         alive = [i for i, observation in enumerate(observations) if observation is not None]
         predicted = self.predict(np.stack([self.view.one(observations[i]) for i in alive]))
-        found: list[np.ndarray | None] = [None] * len(observations)
+        gaps: list[np.ndarray | None] = [None] * len(observations)
         for i, row in zip(alive, predicted, strict=True):
-            found[i] = row
-        return found
+            gaps[i] = row
+        return gaps
 
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return the action of the smallest predicted gap for each episode still running."""
@@ -131,10 +131,10 @@ class RegretMLP(BatchAgent):
 
     def tensors(self) -> dict[str, Any]:
         """Everything learnt, as named tensors."""
-        found = {"mean": self.mean, "std": self.std}
+        tensors = {"mean": self.mean, "std": self.std}
         for i, network in enumerate(self.networks):
-            found |= {f"network.{i}.{key}": value for key, value in network.state_dict().items()}
-        return found
+            tensors |= {f"network.{i}.{key}": value for key, value in network.state_dict().items()}
+        return tensors
 
 
 def train_regret_mlp(
@@ -188,17 +188,17 @@ def train_regret_mlp(
 
 
 def rebuild(
-    config: dict[str, Any], about: dict[str, Any], view: FlatView, code: ActionCode, tensors: dict[str, Any]
+    config: dict[str, Any], description: dict[str, Any], view: FlatView, code: ActionCode, tensors: dict[str, Any]
 ) -> RegretMLP:
     """Build the agent of a checkpoint from its description and tensors."""
     settings = RegretMLPConfig(**config)
     networks = []
     for i in range(settings.ensemble):
         with borrowed_generators():  # the first weights are drawn, then replaced
-            network = _network(view.size, settings.hidden, about["actions"])
+            network = _network(view.size, settings.hidden, description["actions"])
         prefix = f"network.{i}."
         network.load_state_dict(
             {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         )
         networks.append(network.eval())
-    return RegretMLP(settings, view, code, networks, tensors["mean"], tensors["std"], about)
+    return RegretMLP(settings, view, code, networks, tensors["mean"], tensors["std"], description)

@@ -22,7 +22,7 @@ qualities less changes: whatever is computed from then on bounds the truth from 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,19 +43,19 @@ ROUNDING = 1e-9
 
 
 @njit(cache=True)
-def _index(value, step, count):
+def _index(value: Any, step: Any, count: Any) -> Any:
     """Grid point at or below `value`, surely."""
     return min(max(int((value - ROUNDING) / step), 0), count - 1)
 
 
 @njit(cache=True)
-def _stall_index(stall, most, count):
+def _stall_index(stall: Any, most: Any, count: Any) -> Any:
     """Like :func:`_index` on the stalls' grid, whose points are ``most · (j / (count − 1))²``."""
     return min(int(np.sqrt(max(stall - ROUNDING, 0.0) / most) * (count - 1)), count - 1)
 
 
 @njit(cache=True)
-def _after(end, carried, rate, start, size, player, m, x):
+def _after(end: Any, carried: Any, rate: Any, start: Any, size: Any, player: Any, m: Any, x: Any) -> Any:
     """Time on the link when the m-th chunk has arrived, and the stalls at least that it means."""
     buffer, chunk_s, rtt, _ = player
     done = x + transfer_s(end, carried, rate, wrap(end[-1], start + x), size)
@@ -63,14 +63,14 @@ def _after(end, carried, rate, start, size, player, m, x):
 
 
 @njit(cache=True)
-def _released(done, stalled, player, m):
+def _released(done: Any, stalled: Any, player: Any, m: Any) -> Any:
     """Time on the link when the next request may leave."""
     buffer, chunk_s, rtt, cap = player
     return max(done, buffer + stalled + (m + 1) * (chunk_s - rtt) - cap)
 
 
 @njit(cache=True)
-def _slowest(end, carried, rate, start, sizes, player):
+def _slowest(end: Any, carried: Any, rate: Any, start: Any, sizes: Any, player: Any) -> Any:
     """Link time of playing everything at the lowest level, the range of `x` that matters."""
     x = stalled = 0.0
     for m in range(len(sizes)):
@@ -81,7 +81,20 @@ def _slowest(end, carried, rate, start, sizes, player):
 
 
 @njit(cache=True)
-def _backwards(end, carried, rate, start, sizes, quality, weights, player, step, points, most, stalls):
+def _backwards(
+    end: Any,
+    carried: Any,
+    rate: Any,
+    start: Any,
+    sizes: Any,
+    quality: Any,
+    weights: Any,
+    player: Any,
+    step: Any,
+    points: Any,
+    most: Any,
+    stalls: Any,
+) -> Any:
     """What can still be earned, at most: ``[chunks + 1, points, stalls, L]``, the future's stalls included."""
     chunks, levels = sizes.shape
     stall_weight, switch_weight = weights
@@ -111,7 +124,7 @@ def _backwards(end, carried, rate, start, sizes, quality, weights, player, step,
 
 
 @njit(cache=True)
-def _undominated(x, cells, total, last, levels):
+def _undominated(x: Any, cells: Any, total: Any, last: Any, levels: Any) -> Any:
     """Indices of the states that no other of their level dominates: less link, stall and no smaller sum.
 
     In order of falling sums, a state is dominated if one before it with no more stall has used no more link. The
@@ -141,9 +154,10 @@ def _undominated(x, cells, total, last, levels):
 
 @njit(cache=True)
 def _forwards(
-    end, carried, rate, start, sizes, quality, weights, player, step, most, ahead, earned, last, free_switch,
-    stall_cell, quality_cell, width,
-):  # fmt: skip
+    end: Any, carried: Any, rate: Any, start: Any, sizes: Any, quality: Any, weights: Any, player: Any, step: Any,
+    most: Any, ahead: Any, earned: Any, last: Any, free_switch: Any,
+    stall_cell: Any, quality_cell: Any, width: Any,
+) -> Any:  # fmt: skip
     """Best sum that may exceed `earned`, or `earned`."""
     chunks, levels = sizes.shape
     stall_weight, switch_weight = weights

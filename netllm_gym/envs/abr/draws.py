@@ -21,13 +21,13 @@ _next_uint32 = _interface.next_uint32
 
 
 @njit
-def _uniforms(states, which, out):
+def _uniforms(states: Any, which: Any, out: Any) -> None:
     for k in range(len(which)):
         out[k] = _next_double(states[which[k]])
 
 
 @njit
-def _integers(states, which, below, out):
+def _integers(states: Any, which: Any, below: Any, out: Any) -> None:
     """Lemire's method as NumPy applies it to ranges below 2**32 (ACM TOMACS 29, 2019)."""
     for k in range(len(which)):
         state = states[which[k]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from netllm_gym.compiled import njit
@@ -10,7 +12,7 @@ WINDOW = 5
 
 
 @njit(cache=True, error_model="numpy")
-def harmonic_mean(throughputs, stop):
+def harmonic_mean(throughputs: Any, stop: Any) -> Any:
     """Harmonic mean of the positive entries among the `WINDOW` before `stop`; 0 if there is none."""
     count, inverse = 0, 0.0
     for h in range(max(stop - WINDOW, 0), stop):
@@ -22,7 +24,7 @@ def harmonic_mean(throughputs, stop):
 
 
 @njit(cache=True, error_model="numpy")
-def largest_error(throughputs):
+def largest_error(throughputs: Any) -> Any:
     """Largest relative error that the forecasts of the throughputs in view made, from what is in view alone.
 
     RobustMPC remembers its errors from the start of the video. In a window of eight, up to five forecasts can be made

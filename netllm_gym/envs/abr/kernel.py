@@ -8,6 +8,7 @@ download takes is a search in the prefix sum ``carried``, not a loop over sample
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ def link_arrays(trace: NetworkTrace, payload: float) -> tuple[NDArray, NDArray, 
 
 
 @njit(cache=True, error_model="numpy")
-def wrap(total, offset):
+def wrap(total: Any, offset: Any) -> Any:
     """Fold a time into one cycle, ``[0, total)``."""
     if offset >= total:
         offset -= total * math.floor(offset / total)
@@ -38,7 +39,7 @@ def wrap(total, offset):
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _seek(values, x, i, stop):
+def _seek(values: Any, x: Any, i: Any, stop: Any) -> Any:
     """Index of the first entry >= x of ``values[:stop]``, at the guess `i` or after it.
 
     How far a download reaches is unpredictable, and a mispredicted branch costs as much as a dozen comparisons.
@@ -67,7 +68,7 @@ def _seek(values, x, i, stop):
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _near(values, x, i, low, stop):
+def _near(values: Any, x: Any, i: Any, low: Any, stop: Any) -> Any:
     """Index of the first entry >= x of ``values[low:stop]`` when the guess `i` is mostly right."""
     here = Index(i)
     if values[here] < x:
@@ -78,20 +79,20 @@ def _near(values, x, i, low, stop):
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def piece_at(end, offset, low, stop):
+def piece_at(end: Any, offset: Any, low: Any, stop: Any) -> Any:
     """Index of the piece that `offset` (s, within the cycle) lies in; a boundary belongs to the piece it ends."""
     return min(_seek(end, offset, low, stop), stop - 1)
 
 
 @njit(cache=True, error_model="numpy")
-def bytes_by(end, carried, rate, offset):
+def bytes_by(end: Any, carried: Any, rate: Any, offset: Any) -> Any:
     """Bytes delivered from the start of the cycle until `offset` (s, within the cycle)."""
     piece = piece_at(end, offset, 0, len(end))
     return carried[piece] - (end[piece] - offset) * rate[piece]
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _transfer(end, carried, rate, low, stop, piece, offset, size):
+def _transfer(end: Any, carried: Any, rate: Any, low: Any, stop: Any, piece: Any, offset: Any, size: Any) -> Any:
     """Seconds to deliver `size` bytes from `offset`, which lies in `piece`, and the piece in which it ends."""
     at = Index(piece)
     target = carried[at] - (end[at] - offset) * rate[at] + size
@@ -110,14 +111,29 @@ def _transfer(end, carried, rate, low, stop, piece, offset, size):
 
 
 @njit(cache=True, error_model="numpy")
-def transfer_s(end, carried, rate, offset, size):
+def transfer_s(end: Any, carried: Any, rate: Any, offset: Any, size: Any) -> Any:
     """Seconds to deliver `size` bytes when the transfer begins at `offset` (s, within the cycle)."""
     stop = len(end)
     return _transfer(end, carried, rate, 0, stop, piece_at(end, offset, 0, stop), offset, size)[0]
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def download_from(end, carried, rate, low, stop, piece, offset, size, buffer, rtt, noise, chunk, cap, quantum):
+def download_from(
+    end: Any,
+    carried: Any,
+    rate: Any,
+    low: Any,
+    stop: Any,
+    piece: Any,
+    offset: Any,
+    size: Any,
+    buffer: Any,
+    rtt: Any,
+    noise: Any,
+    chunk: Any,
+    cap: Any,
+    quantum: Any,
+) -> Any:
     """Fetch one chunk and play meanwhile (Pensieve, section 5.1; its simulator's order of events).
 
     Args:
@@ -153,7 +169,19 @@ def download_from(end, carried, rate, low, stop, piece, offset, size, buffer, rt
 
 
 @njit(cache=True, error_model="numpy")
-def download(end, carried, rate, offset, size, buffer, rtt, noise, chunk, cap, quantum):
+def download(
+    end: Any,
+    carried: Any,
+    rate: Any,
+    offset: Any,
+    size: Any,
+    buffer: Any,
+    rtt: Any,
+    noise: Any,
+    chunk: Any,
+    cap: Any,
+    quantum: Any,
+) -> Any:
     """Like :func:`download_from` when the piece is not known; it is not returned either."""
     delay, stall, after, sleep, position, _ = download_from(
         end, carried, rate, 0, len(end), piece_at(end, offset, 0, len(end)), offset, size, buffer, rtt, noise, chunk,

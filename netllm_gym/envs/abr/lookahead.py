@@ -7,6 +7,8 @@ chunk length changes: time in chunk lengths, quality in ranges of the ladder (lo
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from netllm_gym.compiled import njit
@@ -16,7 +18,7 @@ POINTS = 16
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _between(ahead, a, buffer, top, per_top, grid, per_step):
+def _between(ahead: Any, a: Any, buffer: Any, top: Any, per_top: Any, grid: Any, per_step: Any) -> Any:
     """Interpolate row `a` of `ahead` linearly on the `grid` ``top · (j / (POINTS − 1))²``."""
     held = min(buffer, top)
     j = min(np.uint32(np.sqrt(held * per_top) * (POINTS - 1)), np.uint32(POINTS - 2))
@@ -25,7 +27,21 @@ def _between(ahead, a, buffer, top, per_top, grid, per_step):
 
 
 @njit(cache=True, error_model="numpy")
-def level_values(times, scale, delay, quality, before, stall, up, down, buffer, cap, worth, useful, out):
+def level_values(
+    times: Any,
+    scale: Any,
+    delay: Any,
+    quality: Any,
+    before: Any,
+    stall: Any,
+    up: Any,
+    down: Any,
+    buffer: Any,
+    cap: Any,
+    worth: Any,
+    useful: Any,
+    out: Any,
+) -> None:
     """Write the best sum of rewards that begins with each level into `out` ``[L]``.
 
     Args:

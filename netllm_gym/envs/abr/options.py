@@ -28,7 +28,7 @@ Link = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 
 @njit(cache=True)
-def link_bytes(end, carried, rate, offset, seconds):
+def link_bytes(end: Any, carried: Any, rate: Any, offset: Any, seconds: Any) -> Any:
     """Bytes the link can carry in the `seconds` after `offset` (s, within the cycle)."""
     total = end[-1]
     until = offset + seconds
@@ -38,7 +38,7 @@ def link_bytes(end, carried, rate, offset, seconds):
 
 
 @njit(cache=True)
-def _ramp(end, carried, rate, offset, rtt, window, size, limit):
+def _ramp(end: Any, carried: Any, rate: Any, offset: Any, rtt: Any, window: Any, size: Any, limit: Any) -> Any:
     """Run slow start until `size` bytes are sent, `limit` seconds are over, or the link is the bottleneck.
 
     Returns:
@@ -58,7 +58,7 @@ def _ramp(end, carried, rate, offset, rtt, window, size, limit):
 
 
 @njit(cache=True)
-def ramped_transfer_s(end, carried, rate, offset, size, rtt, window):
+def ramped_transfer_s(end: Any, carried: Any, rate: Any, offset: Any, size: Any, rtt: Any, window: Any) -> Any:
     """Seconds to deliver `size` bytes when a sender starts with `window` bytes per `rtt` and doubles it each time.
 
     The ramp ends for good in the first round trip in which the link carries less than the window; from then on the
@@ -74,7 +74,7 @@ def ramped_transfer_s(end, carried, rate, offset, size, rtt, window):
 
 
 @njit(cache=True)
-def ramped_bytes(end, carried, rate, offset, elapsed, rtt, window):
+def ramped_bytes(end: Any, carried: Any, rate: Any, offset: Any, elapsed: Any, rtt: Any, window: Any) -> Any:
     """Bytes delivered `elapsed` seconds into a transfer: the inverse of :func:`ramped_transfer_s`."""
     if window <= 0.0 or rtt <= 0.0:
         return link_bytes(end, carried, rate, offset, elapsed)

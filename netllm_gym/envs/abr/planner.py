@@ -66,9 +66,11 @@ _EMPTY = -1
 
 @njit(cache=True)
 def _search(
-    end, carried, rate, sizes, quality, stall_weight, rising, falling, live, rtt, chunk_s, cap, quantum, worth,
-    beam, cell, table, first, steps, offset, elapsed, buffer, last, free_switch, forced,
-):  # fmt: skip
+    end: Any, carried: Any, rate: Any, sizes: Any, quality: Any, stall_weight: Any, rising: Any, falling: Any,
+    live: Any, rtt: Any, chunk_s: Any, cap: Any, quantum: Any, worth: Any,
+    beam: Any, cell: Any, table: Any, first: Any, steps: Any, offset: Any, elapsed: Any, buffer: Any, last: Any,
+    free_switch: Any, forced: Any,
+) -> Any:  # fmt: skip
     """Search `steps` chunks ahead from one state; return (best return, its actions).
 
     `quality` is of each chunk and level; `live` is the target latency (negative: not live), its weight and the wall
@@ -162,9 +164,11 @@ def _search(
 
 @njit(cache=True)
 def _all_values(
-    end, carried, rate, sizes, quality, stall_weight, rising, falling, live, rtt, chunk_s, cap, quantum, worth,
-    beam, cell, table, first, steps, offset, elapsed, buffer, last, free_switch,
-):  # fmt: skip
+    end: Any, carried: Any, rate: Any, sizes: Any, quality: Any, stall_weight: Any, rising: Any, falling: Any,
+    live: Any, rtt: Any, chunk_s: Any, cap: Any, quantum: Any, worth: Any,
+    beam: Any, cell: Any, table: Any, first: Any, steps: Any, offset: Any, elapsed: Any, buffer: Any, last: Any,
+    free_switch: Any,
+) -> Any:  # fmt: skip
     values = np.empty(quality.shape[1])
     for level in range(quality.shape[1]):
         values[level] = _search(

@@ -7,6 +7,8 @@ a search are vectorised.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from netllm_gym.compiled import njit
@@ -34,7 +36,7 @@ from netllm_gym.envs.abr.vector_arrays import (
 
 
 @njit(cache=True)
-def first_illegal(actions, begins, levels):
+def first_illegal(actions: Any, begins: Any, levels: Any) -> Any:
     """Index of the first action that is no level, or -1; actions of episodes that begin are not looked at."""
     for i in range(len(actions)):
         if not begins[i] and not 0 <= actions[i] < levels:
@@ -43,7 +45,7 @@ def first_illegal(actions, begins, levels):
 
 
 @njit(cache=True)
-def _begin(begins, starts, links, state):
+def _begin(begins: Any, starts: Any, links: Any, state: Any) -> Any:
     """Put the episodes that begin at their start; return how many they are."""
     end, _, _, first = links
     index, clock, throughputs, delays = state
@@ -61,7 +63,7 @@ def _begin(begins, starts, links, state):
 
 
 @njit(cache=True, error_model="numpy")
-def _download(actions, begins, noise, links, rules, state, terms):
+def _download(actions: Any, begins: Any, noise: Any, links: Any, rules: Any, state: Any, terms: Any) -> None:
     """Move every episode's clock over its next chunk; write the terms that tell of it."""
     end, carried, rate, first = links
     sizes, _, _, _, _, _, rtt, chunk_s, cap, quantum, decision_s, first_quality = rules
@@ -96,7 +98,7 @@ def _download(actions, begins, noise, links, rules, state, terms):
 
 
 @njit(cache=True)
-def _judge(actions, begins, rules, state, out):
+def _judge(actions: Any, begins: Any, rules: Any, state: Any, out: Any) -> None:
     """Write rewards and their terms; count the chunk. The action of an episode that begins may be anything."""
     _, _, quality, mbps, stall_weight, switch_weight, _, _, _, _, _, _ = rules
     index, terms, reward, levels, chunks = state.indices, out.terms, out.reward, out.level, out.chunk
@@ -112,7 +114,7 @@ def _judge(actions, begins, rules, state, out):
 
 
 @njit(cache=True)
-def _clear(begins, first_quality, state, out):
+def _clear(begins: Any, first_quality: Any, state: Any, out: Any) -> None:
     """Where an episode has just begun, nothing is paid and only the start-up delay is told."""
     for i in range(len(begins)):
         if begins[i]:
@@ -126,7 +128,7 @@ def _clear(begins, first_quality, state, out):
 
 
 @njit(cache=True)
-def _shift(older, newest, newer):
+def _shift(older: Any, newest: Any, newer: Any) -> None:
     """Drop the first column of `older` and append `newest`: into `newer`, and into `older` again.
 
     Whole rows move by one place; what so comes over from the next row is overwritten by the newest.
@@ -141,7 +143,7 @@ def _shift(older, newest, newer):
 
 
 @njit(cache=True)
-def _observe(rules, state, out):
+def _observe(rules: Any, state: Any, out: Any) -> Any:
     """Write what an agent sees, and who is through; return how many are."""
     next_bytes = rules.next_bytes
     index, clock = state.indices, state.clock
@@ -163,7 +165,7 @@ def _observe(rules, state, out):
 
 
 @njit(cache=True)
-def advance(actions, begins, starts, noise, links, rules, state, out):
+def advance(actions: Any, begins: Any, starts: Any, noise: Any, links: Any, rules: Any, state: Any, out: Any) -> Any:
     """Advance every episode by one chunk, or begin it anew where `begins`; fill `out`.
 
     `starts` (s) are read where an episode begins; the start-up delay is then left in ``stall_s`` of its terms.
@@ -182,7 +184,9 @@ def advance(actions, begins, starts, noise, links, rules, state, out):
 
 
 @njit(cache=True)
-def play_table(table, begins, starts, noise, links, rules, state, out, rewards):
+def play_table(
+    table: Any, begins: Any, starts: Any, noise: Any, links: Any, rules: Any, state: Any, out: Any, rewards: Any
+) -> None:
     """Advance every episode through the rows of `table` ``[T, n]``; `rewards` ``[T, n]``, observations in `out`."""
     for t in range(len(table)):
         advance(table[t], begins, starts, noise[t], links, rules, state, out)
@@ -190,7 +194,18 @@ def play_table(table, begins, starts, noise, links, rules, state, out, rewards):
 
 
 @njit
-def play_rule(rule, levels, begins, starts, noise, links, rules, state, out, rewards):
+def play_rule(
+    rule: Any,
+    levels: Any,
+    begins: Any,
+    starts: Any,
+    noise: Any,
+    links: Any,
+    rules: Any,
+    state: Any,
+    out: Any,
+    rewards: Any,
+) -> Any:
     """Like :func:`play_table`, the levels chosen by a compiled `rule` from the observation; they go to `levels`.
 
     `out` must hold the present observation. ``rule(throughputs, delays, buffer_s, last, next_bytes, chunks_left)``

@@ -39,12 +39,24 @@ DEEPEST = -2.0
 
 
 @njit(cache=True, error_model="numpy", inline="always")
-def _log(x):
+def _log(x: Any) -> Any:
     return np.log(min(max(x, 1e-4), 1e4))
 
 
 @njit(cache=True, error_model="numpy")
-def see(sizes, quality, before, facts, left, throughputs, delays, buffer_s, last, rows, context):
+def see(
+    sizes: Any,
+    quality: Any,
+    before: Any,
+    facts: Any,
+    left: Any,
+    throughputs: Any,
+    delays: Any,
+    buffer_s: Any,
+    last: Any,
+    rows: Any,
+    context: Any,
+) -> None:
     """Write the view of one state.
 
     Args:

@@ -26,12 +26,12 @@ SIZE = 16
 
 
 @njit(cache=True)
-def _log_ratio(value, unit):
+def _log_ratio(value: Any, unit: Any) -> Any:
     return math.log(min(max(value / unit, 1e-3), 1e4))
 
 
 @njit(cache=True)
-def paths(parent, child, own, path):
+def paths(parent: Any, child: Any, own: Any, path: Any) -> None:
     """Write the longest way from each stage to the end of its job, itself included, given the edges."""
     path[:] = own
     changed = len(parent) > 0
@@ -45,7 +45,23 @@ def paths(parent, child, own, path):
 
 
 @njit(cache=True)
-def choose(tasks, recent, runnable, ready, path, first, end, supply, active, own, free, executors, moving_s, p, job):
+def choose(
+    tasks: Any,
+    recent: Any,
+    runnable: Any,
+    ready: Any,
+    path: Any,
+    first: Any,
+    end: Any,
+    supply: Any,
+    active: Any,
+    own: Any,
+    free: Any,
+    executors: Any,
+    moving_s: Any,
+    p: Any,
+    job: Any,
+) -> Any:
     """Return the stage to serve and how many executors it gets, or -1 to let them wait.
 
     Args:
@@ -123,7 +139,20 @@ def choose(tasks, recent, runnable, ready, path, first, end, supply, active, own
 
 
 @njit(cache=True)
-def _best(tasks, recent, runnable, ready, path, first, end, supply, own, moving_s, unit, p):
+def _best(
+    tasks: Any,
+    recent: Any,
+    runnable: Any,
+    ready: Any,
+    path: Any,
+    first: Any,
+    end: Any,
+    supply: Any,
+    own: Any,
+    moving_s: Any,
+    unit: Any,
+    p: Any,
+) -> Any:
     """Return the stage of a job that is served first, or -1."""
     best, most = -1, -1e300
     longest = 1e-9

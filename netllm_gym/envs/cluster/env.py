@@ -35,33 +35,65 @@ MOST_ROWS = 1 << 17
 
 
 class ClusterSchedulingEnv(Rendered, gym.Env):
-    """One episode schedules `jobs` jobs on `executors` executors.
+    """Schedule jobs that arrive at a cluster.
 
-    Action ``(row, count - 1)``: a row of the observation's stages and a number of executors (cut to the stage's
-    demand); the last row, `max_stages`, ends the round and leaves the rest of the executors idle.
-    Reward: minus the job-seconds spent in the system since the last decision, so an episode that terminates
-    sums to minus the sum of job completion times. All rewards and times are in seconds.
+    ## Description
+    One episode schedules `jobs` jobs on `executors` executors. A job is a graph of stages, a stage a number of tasks; a
+    stage is runnable once its parents have finished. An executor that changes to another job moves for `moving_s`
+    seconds. The simulator asks whenever executors are free and a stage is runnable.
 
-    Args:
-        traces: catalog name (``cluster/synthetic``, ``cluster/tpch``), a trace set of job sequences, or a workload
-            (its sequences of seeds 0 to 99).
-        split: of the catalog entry. ``reset(options={"trace": i})`` picks a sequence, otherwise it is drawn at random.
-        gap_s: mean seconds between two arrivals, in place of the workload's own arrivals.
-        load: the same by the work that arrives over the work that `executors` can do; 1 leaves nothing idle.
-        time_limit_s: truncate once this much simulated time has passed.
-        max_stages, max_jobs, max_edges: sizes of the padded observation; exceeding one is an error. By default they
-            grow with the workload: 48 jobs as large as the largest fit.
-        on_illegal: ``repair`` takes the first runnable stage and the nearest legal count in place of an action outside
-            :meth:`action_masks`, and counts it in ``info["illegal_actions"]``; ``error`` raises.
-        may_wait: whether the masks allow to end a round while a stage is runnable. A learner that idles by accident is
-            the worst scheduler of all, so by default they do not. The action itself is always obeyed (rules with caps
-            mean it) wherever ``info["may_wait"]`` says so: not when nothing else would ever happen.
-        durations: ``profile`` shows the mean of a stage's profile until its first task has begun, as published
-            simulators do; ``history`` shows only what tasks that have ended took: of the stage, or else of its job, or
-            else of all.
-        objective: what the rewards sum up to, with the opposite sign: ``mean_jct`` (the sum of completion times),
-            ``makespan`` (the end of the last job) or ``p99_jct`` (the 99th percentile of completion times, at the end).
-        legacy: as the published simulators: inverted interpolation of executor levels, a decision after each event.
+    ## Action Space
+    `MultiDiscrete([max_stages + 1, executors])`: `(row, count - 1)`, a row of the observation's stages and a number of
+    executors (cut to the stage's demand). The last row, `max_stages`, ends the round and leaves the other executors
+    idle. `info["action_mask"]` and `action_masks()` say what is legal.
+
+    ## Observation Space
+    `Dict`, padded to the sizes `S = max_stages`, `J = max_jobs`, `E = max_edges`:
+
+    | key | shape | meaning |
+    |---|---|---|
+    | `stages` | [S, 5] | tasks to launch, recent duration (s), runnable, parents finished, row of its job; -1 pads |
+    | `edges` | [E, 2] | rows of `stages`, parent and child; -1 pads |
+    | `jobs` | [J, 3] | executors here or promised, owns the free executors, seconds in the system; -1 pads |
+    | `stage_mask` | [S] | 1 where a row of `stages` is a stage |
+    | `executors` | [3] | to be placed now, idle in the common pool, total |
+
+    ## Rewards
+    Minus the job-seconds spent in the system since the last decision, so that an episode that terminates sums to minus
+    the sum of job completion times, in seconds. `objective` chooses another sum.
+
+    ## Starting State
+    An empty cluster with all executors idle, at the arrival of the first job of a sequence: the one of
+    `reset(options={"trace": i})`, otherwise one drawn at random.
+
+    ## Episode End
+    1. Termination: all jobs have finished.
+    2. Truncation: `time_limit_s` seconds of simulated time have passed.
+
+    ## Arguments
+    - `traces`: catalog name (``cluster/synthetic``, ``cluster/tpch``), a trace set of job sequences, or a workload
+      (its sequences of seeds 0 to 99).
+    - `split`: of the catalog entry. ``reset(options={"trace": i})`` picks a sequence, otherwise it is drawn at
+      random.
+    - `gap_s`: mean seconds between two arrivals, in place of the workload's own arrivals.
+    - `load`: the same by the work that arrives over the work that `executors` can do; 1 leaves nothing idle.
+    - `time_limit_s`: truncate once this much simulated time has passed.
+    - `max_stages`, `max_jobs`, `max_edges`: sizes of the padded observation; exceeding one is an error. By default
+      they grow with the workload: 48 jobs as large as the largest fit.
+    - `on_illegal`: ``repair`` takes the first runnable stage and the nearest legal count in place of an action
+      outside :meth:`action_masks`, and counts it in ``info["illegal_actions"]``; ``error`` raises.
+    - `may_wait`: whether the masks allow to end a round while a stage is runnable. A learner that idles by accident
+      is the worst scheduler of all, so by default they do not. The action itself is always obeyed (rules with caps
+      mean it) wherever ``info["may_wait"]`` says so: not when nothing else would ever happen.
+    - `durations`: ``profile`` shows the mean of a stage's profile until its first task has begun, as published
+      simulators do; ``history`` shows only what tasks that have ended took: of the stage, or else of its job, or
+      else of all.
+    - `objective`: what the rewards sum up to, with the opposite sign: ``mean_jct`` (the sum of completion times),
+      ``makespan`` (the end of the last job) or ``p99_jct`` (the 99th percentile of completion times, at the end).
+    - `legacy`: as the published simulators: inverted interpolation of executor levels, a decision after each event.
+
+    ## Version History
+    * v0: initial version.
     """
 
     metadata = {  # noqa: RUF012

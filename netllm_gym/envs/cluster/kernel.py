@@ -6,6 +6,8 @@ task by task. Here a decision costs microseconds, so that thousands of futures c
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from netllm_gym.compiled import njit
@@ -73,7 +75,7 @@ from netllm_gym.envs.cluster.world import (
 
 
 @njit(cache=True)
-def _sample(draws, start, d, seed, g, k, t, wave, local):
+def _sample(draws: Any, start: Any, d: Any, seed: Any, g: Any, k: Any, t: Any, wave: Any, local: Any) -> Any:
     u = draws[start + k] if start >= 0 else uniform(seed, g, k)
     share = d.levels[local, 2]
     if u < share:
@@ -84,12 +86,12 @@ def _sample(draws, start, d, seed, g, k, t, wave, local):
 
 
 @njit(cache=True, inline="always")
-def _duration(w, d, seed, g, k, wave, local):
+def _duration(w: Any, d: Any, seed: Any, g: Any, k: Any, wave: Any, local: Any) -> Any:
     return _sample(w.draws, w.fixed[F_DRAW, g], d, seed, g, k, w.fixed[F_TABLE, g], wave, local)
 
 
 @njit(cache=True)
-def _start_task(w, d, seed, e, g):
+def _start_task(w: Any, d: Any, seed: Any, e: Any, g: Any) -> None:
     j, last = w.fixed[F_JOB, g], w.ex[X_LAST, e]
     wave = 0 if last < 0 else 2 if last == g else 1
     w.ex[X_BUSY, e], w.ex[X_LAST, e] = 1, g
@@ -104,7 +106,7 @@ def _start_task(w, d, seed, e, g):
 
 
 @njit(cache=True)
-def _leave_job(w, e, pool):
+def _leave_job(w: Any, e: Any, pool: Any) -> None:
     if w.ex[X_JOB, e] >= 0:
         w.job[J_LOCAL, w.ex[X_JOB, e]] -= 1
     w.ex[X_JOB, e] = w.ex[X_LAST, e] = NOBODY
@@ -112,7 +114,7 @@ def _leave_job(w, e, pool):
 
 
 @njit(cache=True)
-def _fall_back(w, e):
+def _fall_back(w: Any, e: Any) -> None:
     j = w.ex[X_JOB, e]
     if j < 0 or w.job[J_UNLAUNCHED, j] == 0:
         _leave_job(w, e, 0)
@@ -121,7 +123,7 @@ def _fall_back(w, e):
 
 
 @njit(cache=True)
-def _settle(w, d, seed, moving_s, e, g):
+def _settle(w: Any, d: Any, seed: Any, moving_s: Any, e: Any, g: Any) -> None:
     while True:
         j = w.fixed[F_JOB, g]
         if w.stage[S_UNLAUNCHED, g] > 0 and w.ex[X_JOB, e] == j:
@@ -157,7 +159,7 @@ def _settle(w, d, seed, moving_s, e, g):
 
 
 @njit(cache=True)
-def _follow(w, d, seed, moving_s, e, pool):
+def _follow(w: Any, d: Any, seed: Any, moving_s: Any, e: Any, pool: Any) -> Any:
     if w.pool[P_PROMISED, pool] == 0:
         return False
     g = redeem(w, pool)
@@ -179,13 +181,13 @@ def _follow(w, d, seed, moving_s, e, pool):
 
 
 @njit(cache=True)
-def _account(w):
+def _account(w: Any) -> None:
     w.clock[1] += w.n[ACTIVE] * (w.clock[0] - w.clock[2])
     w.clock[2] = w.clock[0]
 
 
 @njit(cache=True)
-def _complete(w, j):
+def _complete(w: Any, j: Any) -> None:
     _account(w)
     active = w.n[ACTIVE]
     for i in range(active):
@@ -200,7 +202,7 @@ def _complete(w, j):
 
 
 @njit(cache=True)
-def _task_done(w, d, seed, moving_s, e):
+def _task_done(w: Any, d: Any, seed: Any, moving_s: Any, e: Any) -> None:
     g = w.ex[X_LAST, e]
     j = w.ex[X_JOB, e]
     w.stage[S_RUNNING, g] -= 1
@@ -227,7 +229,7 @@ def _task_done(w, d, seed, moving_s, e):
 
 
 @njit(cache=True)
-def _handle_events(w, d, seed, moving_s, until):
+def _handle_events(w: Any, d: Any, seed: Any, moving_s: Any, until: Any) -> None:
     """Handle what happens up to and including the first instant that may call for a decision."""
     while w.n[HEAP] > 0 and w.heap_at[0] <= until:
         at, kind, data = w.heap_at[0], w.heap[H_KIND, 0], w.heap[H_DATA, 0]
@@ -275,7 +277,7 @@ def _handle_events(w, d, seed, moving_s, until):
 
 
 @njit(cache=True)
-def _end_round(w):
+def _end_round(w: Any) -> None:
     if w.n[SOURCE] >= 0:
         withdraw(w, w.n[SOURCE])
     w.n[SOURCE], w.n[COMMITTABLE], w.n[FORCED] = NOBODY, 0, 0
@@ -285,7 +287,7 @@ def _end_round(w):
 
 
 @njit(cache=True)
-def _open_round(w):
+def _open_round(w: Any) -> Any:
     while w.n[OFFERS] > 0:
         pool = w.pool[P_OFFERS, 0]
         w.n[SOURCE], w.n[COMMITTABLE] = pool, w.pool[P_SIZE, pool] - w.pool[P_PROMISED, pool]
@@ -299,7 +301,7 @@ def _open_round(w):
 
 
 @njit(cache=True)
-def _force(w):
+def _force(w: Any) -> Any:
     last = np.int64(-1)
     while True:  # pools in the order in which they got their members
         best, born = np.int64(-1), np.int64(1 << 62)
@@ -318,7 +320,7 @@ def _force(w):
 
 
 @njit(cache=True)
-def advance(w, d, seed, moving_s, until):
+def advance(w: Any, d: Any, seed: Any, moving_s: Any, until: Any) -> Any:
     """Run to the next decision: 1; or to the end: 0; or past `until`: 2."""
     if w.n[CLOSED]:
         w.n[CLOSED] = 0
@@ -334,7 +336,7 @@ def advance(w, d, seed, moving_s, until):
 
 
 @njit(cache=True)
-def close_round(w, d, seed, moving_s):
+def close_round(w: Any, d: Any, seed: Any, moving_s: Any) -> None:
     """End the round: what was not promised stays without destination, idle executors leave."""
     source = w.n[SOURCE]
     if w.n[COMMITTABLE] > 0:
@@ -346,7 +348,7 @@ def close_round(w, d, seed, moving_s):
 
 
 @njit(cache=True)
-def commit(w, d, seed, moving_s, g, count):
+def commit(w: Any, d: Any, seed: Any, moving_s: Any, g: Any, count: Any) -> None:
     """Promise up to `count` executors to stage `g`."""
     n = min(count, w.stage[S_UNLAUNCHED, g] - w.stage[S_PROMISED, g], w.n[COMMITTABLE])
     source, j = w.n[SOURCE], w.fixed[F_JOB, g]

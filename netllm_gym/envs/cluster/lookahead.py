@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ TUNED, STRICT_FAIR, FAIR, ADAPTIVE = range(4)
 
 
 @njit(cache=True)
-def work_left(w, work):
+def work_left(w: Any, work: Any) -> None:
     """Write each active job's tasks to launch times their latest duration, as agents read it from observations."""
     for i in range(w.n[ACTIVE]):
         j = w.job[J_ACTIVE, i]
@@ -45,7 +46,7 @@ def work_left(w, work):
 
 
 @njit(cache=True)
-def _decide_adaptive(w, moving_s, p, row, job):
+def _decide_adaptive(w: Any, moving_s: Any, p: Any, row: Any, job: Any) -> Any:
     """Decide as ``cluster/adaptive``; `row` ``[5, stages]`` and `job` ``[6, jobs]`` are scratch."""
     active = w.n[ACTIVE]
     own_job, own, first_runnable = source_job(w), NOBODY, NOBODY
@@ -91,7 +92,7 @@ def _decide_adaptive(w, moving_s, p, row, job):
 
 
 @njit(cache=True)
-def decide(w, rule, p, moving_s, row, job):
+def decide(w: Any, rule: Any, p: Any, moving_s: Any, row: Any, job: Any) -> Any:
     """Return (stage, executors) as a rule with the constants `p` would decide; `row` and `job` are :func:`scratch`."""
     if rule == ADAPTIVE:
         return _decide_adaptive(w, moving_s, p, row, job)
@@ -174,7 +175,7 @@ def decide(w, rule, p, moving_s, row, job):
 
 
 @njit(cache=True)
-def act(w, d, seed, moving_s, g, count):
+def act(w: Any, d: Any, seed: Any, moving_s: Any, g: Any, count: Any) -> None:
     """Take a decision: `count` executors for stage `g`, or the end of the round."""
     if g < 0:
         close_round(w, d, seed, moving_s)
@@ -183,13 +184,13 @@ def act(w, d, seed, moving_s, g, count):
 
 
 @njit(cache=True)
-def scratch(w):
+def scratch(w: Any) -> Any:
     """Return room for :func:`decide`: rows of stages and rows of jobs."""
     return np.empty((5, w.stage.shape[1])), np.empty((6, w.n[JOBS]))
 
 
 @njit(cache=True)
-def play_on(w, d, seed, moving_s, until, rule, p):
+def play_on(w: Any, d: Any, seed: Any, moving_s: Any, until: Any, rule: Any, p: Any) -> Any:
     """Let a rule decide from here on; return the job-seconds from now to the end, or to `until` and then an estimate.
 
     The estimate serves what is left in the order of its work, on all executors: each job waits for the shorter ones.
@@ -213,7 +214,7 @@ def play_on(w, d, seed, moving_s, until, rule, p):
 
 
 @njit(cache=True)
-def copy_world(w):
+def copy_world(w: Any) -> Any:
     """Return a world of its own; what no event changes is shared."""
     return World(
         w.clock.copy(), w.n.copy(), w.heap_at.copy(), w.heap.copy(), w.ex.copy(), w.job.copy(), w.job_first,
@@ -222,7 +223,9 @@ def copy_world(w):
 
 
 @njit(cache=True)
-def candidate_costs(w, d, seed, moving_s, until, rule, p, stages, counts, costs):
+def candidate_costs(
+    w: Any, d: Any, seed: Any, moving_s: Any, until: Any, rule: Any, p: Any, stages: Any, counts: Any, costs: Any
+) -> None:
     """Write the job-seconds that each candidate decision leads to in one future (`w` itself is left as it is)."""
     for c in range(len(stages)):
         other = copy_world(w)
@@ -231,7 +234,7 @@ def candidate_costs(w, d, seed, moving_s, until, rule, p, stages, counts, costs)
 
 
 @njit(cache=True)
-def next_decision(w, d, seed, moving_s):
+def next_decision(w: Any, d: Any, seed: Any, moving_s: Any) -> Any:
     """Run to the next decision; return whether there is one."""
     return advance(w, d, seed, moving_s, np.inf) == 1
 

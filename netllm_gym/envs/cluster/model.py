@@ -48,7 +48,7 @@ class _Shape(NamedTuple):
 
 
 @njit(cache=True)
-def draw_ends(w, d, elapsed, wave, level, now, seed):
+def draw_ends(w: Any, d: Any, elapsed: Any, wave: Any, level: Any, now: Any, seed: Any) -> None:
     """Draw when each running task will have ended, given how long it has run, and enter those events.
 
     Uniformly among the samples of its wave that are longer; beyond all of them, by an exponential.

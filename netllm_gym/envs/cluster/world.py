@@ -7,7 +7,7 @@ job j, 1 + jobs + g the pool of stage g.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def pack(columns: Mapping[str, NDArray]) -> World:
 
 
 @njit(cache=True)
-def uniform(seed, g, k):
+def uniform(seed: Any, g: Any, k: Any) -> Any:
     """Return the uniform of task `k` of stage `g` in the future called `seed` (splitmix64 of the three)."""
     x = np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(g) * np.uint64(0xD1B54A32D192ED03)
     x += np.uint64(k + 1) * np.uint64(0x8CB92BA72F3D8DD7)
@@ -124,7 +124,7 @@ def uniform(seed, g, k):
 
 
 @njit(cache=True)
-def sift_down(times, rows, size, i):
+def sift_down(times: Any, rows: Any, size: Any, i: Any) -> None:
     """Let the event at place `i` of the heap sink to where it belongs."""
     at, order, kind, data = times[i], rows[H_ORDER, i], rows[H_KIND, i], rows[H_DATA, i]
     while True:
@@ -146,7 +146,7 @@ def sift_down(times, rows, size, i):
 
 
 @njit(cache=True)
-def _rise(times, rows, i, at, order, kind, data):
+def _rise(times: Any, rows: Any, i: Any, at: Any, order: Any, kind: Any, data: Any) -> None:
     """Put an event at place `i` of the heap, the end, and let it rise to where it belongs."""
     while i > 0:
         up = (i - 1) // 2
@@ -159,14 +159,14 @@ def _rise(times, rows, i, at, order, kind, data):
 
 
 @njit(cache=True, inline="always")
-def push(w, at, order, kind, data):
+def push(w: Any, at: Any, order: Any, kind: Any, data: Any) -> None:
     """Enter an event that stands at `order` among those of its instant."""
     _rise(w.heap_at, w.heap, w.n[HEAP], at, order, kind, data)
     w.n[HEAP] += 1
 
 
 @njit(cache=True, inline="always")
-def pop(w):
+def pop(w: Any) -> None:
     """Take out the next event."""
     last = w.n[HEAP] - 1
     w.n[HEAP] = last
@@ -177,14 +177,14 @@ def pop(w):
 
 
 @njit(cache=True, inline="always")
-def enter(w, at, kind, data):
+def enter(w: Any, at: Any, kind: Any, data: Any) -> None:
     """Enter an event behind those of its instant."""
     w.n[ENTERED] += 1
     push(w, at, w.n[ENTERED], kind, data)
 
 
 @njit(cache=True)
-def place(w, e, pool):
+def place(w: Any, e: Any, pool: Any) -> None:
     """Move an executor to another pool, or out of all of them."""
     old = w.ex[X_POOL, e]
     if old >= 0:
@@ -199,7 +199,7 @@ def place(w, e, pool):
 
 
 @njit(cache=True)
-def idle(w, pool):
+def idle(w: Any, pool: Any) -> Any:
     """Fill `scratch` with the idle members of a pool in the order in which they came; return how many."""
     found = 0
     if w.pool[P_SIZE, pool] == 0:
@@ -216,7 +216,7 @@ def idle(w, pool):
 
 
 @njit(cache=True)
-def promise(w, pool, g, count):
+def promise(w: Any, pool: Any, g: Any, count: Any) -> None:
     """Promise `count` members of a pool to stage `g`, or to nobody."""
     w.pool[P_PROMISED, pool] += count
     for i in range(w.n[PROMISES]):
@@ -229,7 +229,7 @@ def promise(w, pool, g, count):
 
 
 @njit(cache=True)
-def redeem(w, pool):
+def redeem(w: Any, pool: Any) -> Any:
     """Take one executor off the oldest promise of a pool and return the stage where it goes."""
     i = 0
     while w.promise[Q_POOL, i] != pool:
@@ -247,7 +247,7 @@ def redeem(w, pool):
 
 
 @njit(cache=True)
-def offer(w, pool):
+def offer(w: Any, pool: Any) -> None:
     """Note that a pool has got free executors."""
     for i in range(w.n[OFFERS]):
         if w.pool[P_OFFERS, i] == pool:
@@ -257,7 +257,7 @@ def offer(w, pool):
 
 
 @njit(cache=True)
-def offered(w, pool):
+def offered(w: Any, pool: Any) -> Any:
     """Whether a pool waits for its round."""
     found = False
     for i in range(w.n[OFFERS]):
@@ -266,7 +266,7 @@ def offered(w, pool):
 
 
 @njit(cache=True)
-def withdraw(w, pool):
+def withdraw(w: Any, pool: Any) -> None:
     """Take a pool off those that wait for a round."""
     for i in range(w.n[OFFERS]):
         if w.pool[P_OFFERS, i] == pool:
@@ -277,13 +277,13 @@ def withdraw(w, pool):
 
 
 @njit(cache=True, inline="always")
-def ready(w, g):
+def ready(w: Any, g: Any) -> Any:
     """Whether stage `g` wants executors and none of its parents does."""
     return w.stage[S_HUNGRY, g] and w.stage[S_HUNGRY_PARENTS, g] == 0
 
 
 @njit(cache=True)
-def _update(stage, fixed, child, g):
+def _update(stage: Any, fixed: Any, child: Any, g: Any) -> None:
     hungry = 1 if stage[S_UNLAUNCHED, g] - stage[S_PROMISED, g] > 0 else 0
     if hungry != stage[S_HUNGRY, g]:
         stage[S_HUNGRY, g] = hungry
@@ -293,13 +293,13 @@ def _update(stage, fixed, child, g):
 
 
 @njit(cache=True, inline="always")
-def update(w, g):
+def update(w: Any, g: Any) -> None:
     """Bring readiness up to date after the demand of stage `g` changed."""
     _update(w.stage, w.fixed, w.child, g)
 
 
 @njit(cache=True)
-def first_ready(w, j):
+def first_ready(w: Any, j: Any) -> Any:
     """Return the first stage of a job that is ready, or -1."""
     for g in range(w.job_first[j], w.job_first[j + 1]):
         if ready(w, g):
@@ -308,7 +308,7 @@ def first_ready(w, j):
 
 
 @njit(cache=True)
-def source_job(w):
+def source_job(w: Any) -> Any:
     """Return the job whose executors are being placed, or -1 for the common pool and for jobs that are over."""
     pool, jobs = w.n[SOURCE], w.n[JOBS]
     if pool <= 0:
@@ -318,20 +318,20 @@ def source_job(w):
 
 
 @njit(cache=True)
-def _schedulable(stage, job, j, executors, g, own):
+def _schedulable(stage: Any, job: Any, j: Any, executors: Any, g: Any, own: Any) -> Any:
     if not (stage[S_HUNGRY, g] and stage[S_HUNGRY_PARENTS, g] == 0) or stage[S_PICKED, g]:
         return False
     return j == own or job[J_LOCAL, j] + job[J_INCOMING, j] < executors
 
 
 @njit(cache=True, inline="always")
-def schedulable(w, g, own):
+def schedulable(w: Any, g: Any, own: Any) -> Any:
     """Whether stage `g` may be picked now, `own` being :func:`source_job`."""
     return _schedulable(w.stage, w.job, w.fixed[F_JOB, g], w.n[EXECUTORS], g, own)
 
 
 @njit(cache=True)
-def any_schedulable(w):
+def any_schedulable(w: Any) -> Any:
     """Whether some stage may be picked now."""
     own = source_job(w)
     for i in range(w.n[ACTIVE]):

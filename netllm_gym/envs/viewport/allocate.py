@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from netllm_gym.compiled import njit
 
 
 @njit(cache=True)
-def knapsack(weight, sizes, utility, budget, base):
+def knapsack(weight: Any, sizes: Any, utility: Any, budget: Any, base: Any) -> Any:
     """Choose levels greedily by utility per byte, single steps or leaps, until the budget is spent.
 
     Maximises ``Σ weight_t · utility(level_t)``; the greedy choice over the upper hull of each tile is within
@@ -53,7 +55,7 @@ def knapsack(weight, sizes, utility, budget, base):
 
 
 @njit(cache=True)
-def _leap(weight, sizes, utility, level, tile, left):
+def _leap(weight: Any, sizes: Any, utility: Any, level: Any, tile: Any, left: Any) -> Any:
     """Best utility per byte of any higher level that `left` bytes still pay, and that level."""
     have = utility[level] if level >= 0 else -utility[-1]  # a hole in the view costs what full quality is worth
     paid = sizes[level, tile] if level >= 0 else 0.0

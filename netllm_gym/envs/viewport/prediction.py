@@ -95,6 +95,9 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
     ## Rewards
     `-mae_deg`: minus the mean error over angles and samples, differences folded into ±180°.
 
+    ## Starting State
+    The first window of the trace, or the first at or after `start_s`.
+
     ## Episode End
     Termination after the last window of the trace. Never truncated.
 

@@ -44,8 +44,7 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
     - `tiles`: `MultiDiscrete([L + 1] * T)`: 0 skips a tile, q + 1 fetches it at level q.
     - `pair`: `Discrete((L + 1) * L)`: level `a // (L + 1)` for tiles in view if the head stays where it is,
       `a % (L + 1)` (0 = skip, q + 1 = level q, capped at the inner level) for the others.
-    - `view`: `Dict(motion_deg: Box[F, 3], level: Discrete(L))`: predicted motion from the last head sample
-    for each
+    - `view`: `Dict(motion_deg: Box[F, 3], level: Discrete(L))`: predicted motion from the last head sample for each
       sample until the chunk has played (the first `horizon_steps[0]` entries count), and a budget: the bytes
       of the expected view at that level and of the rest at the lowest; the environment spends it tile by
       tile. A pure viewport predictor can so be scored in QoE.
@@ -59,6 +58,9 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
     ## Rewards
     QoE (:class:`ViewQoE`, MANSY's form) of the chunks whose playback *ended* in the step, from the true view,
     minus the stall during the step. The last step also plays out the buffer.
+
+    ## Starting State
+    Buffer empty, playhead at 0, the network trace at its start (or at `start_s`); the head has been still before.
 
     ## Episode End
     Termination: all chunks fetched and played. Never truncated.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,7 +66,7 @@ class TileGrid:
 
 
 @njit(cache=True)
-def _weights(angles, rays, ray_weight, rows, columns, out):
+def _weights(angles: Any, rays: Any, ray_weight: Any, rows: Any, columns: Any, out: Any) -> None:
     """Add each ray's weight to the tile it meets, for every view."""
     for i in range(len(angles)):
         lon, lat, roll = np.radians(angles[i, 0]), np.radians(angles[i, 1]), np.radians(angles[i, 2])
