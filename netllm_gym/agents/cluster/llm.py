@@ -12,7 +12,6 @@ import numpy as np
 from netllm_gym import extras, zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description, space_to_json
-from netllm_gym.agents.registry import register_agent
 from netllm_gym.envs.cluster.adaptive import waits
 from netllm_gym.envs.cluster.cluster_view import ClusterView
 from netllm_gym.envs.cluster.view import ScheduleView
@@ -23,7 +22,6 @@ ANY = zoo.ROOT / "cluster-llm-any"
 ENV = "netllm_gym/ClusterScheduling-v0"
 
 
-@register_agent("cluster/llm")
 class ClusterLLM(BatchAgent):
     """A language model that points at a runnable stage and counts executors, legal by construction.
 
@@ -68,7 +66,7 @@ class ClusterLLM(BatchAgent):
         # What it was shown in training tells the views apart: without units the cluster's row is longer.
         relative = ClusterView(float(env_infos[0].static["moving_s"]), *sizes)
         learned = self.about["observation_space"]["subspaces"]["cluster"]["shape"]
-        same = learned == list(relative.observation_space["cluster"].shape)
+        same = learned == list(relative.observation_space["cluster"].shape or ())
         self._view: ScheduleView = relative if same else ScheduleView(counts, *sizes)
         self._network = self._model(self._view)
         spaces: Any = {"observation_space": self._view.observation_space, "action_space": self._view.action_space}
@@ -93,9 +91,3 @@ class ClusterLLM(BatchAgent):
         if self.may_wait:
             mask[self._view.max_stages] = info.get("may_wait", False)
         return mask
-
-
-@register_agent("cluster/llm-any")
-def shipped_for_any() -> ClusterLLM:
-    """Return the language model for any workload: no units, the advice of ``cluster/adaptive``, taught by rollouts."""
-    return ClusterLLM(ANY)
