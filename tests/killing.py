@@ -44,7 +44,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "cluster-decima": {"imitation": 1, "iterations": 2, "sequences": 1, "rollouts": 2, "jobs": 3, "executors": [5],
                        "epochs": 1, "batch": 64, "check_every": 1, "check_sequences": 1, "check_jobs": 3,
                        "embedding": 4, "hidden": 4, "traces": "cluster/synthetic"},
-    "cluster-adaptive": {"generations": 2, "candidates": 4, "traces": (), "random": 2},
+    "cluster-adaptive": {"generations": 2, "candidates": 4, "traces": (), "random": 1, "shapes": ("chain",)},
     "cluster-expert": {"states": 10, "valid_states": 6, "rounds": 2, "known": 0.0, "epochs": 1, "futures": 2,
                        "candidates": 3},
     "cluster-llm": {**TINY, "traces": "cluster/synthetic", "sequences": [1, 1], "jobs": 3, "executors": [5]},
