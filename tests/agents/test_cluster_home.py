@@ -61,6 +61,7 @@ def test_each_episode_has_its_scheduler_and_none_comes_back() -> None:
     env.reset(seed=0)
     info = EnvInfo.of(env)
     agent.reset_batch([info] * 3)
+    assert not hasattr(home, "size") and not hasattr(away, "size"), "nobody begins who may not be asked"
     answers = agent.act_batch([seen([3.0]), seen([50.0]), None], [{}] * 3)
     assert [int(a[0]) for a in answers] == [1, 2, 0] and (home.asked, away.asked) == (1, 1)
     answers = agent.act_batch([seen([50.0]), seen([3.0]), None], [{}] * 3)

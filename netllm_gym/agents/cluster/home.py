@@ -48,8 +48,7 @@ class HomeOrAnyScheduler(BatchAgent):
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Begin episodes (on clusters of one size)."""
-        self.home.reset_batch(env_infos)
-        self.away.reset_batch(env_infos)
+        self._infos, self._asked = list(env_infos), [False, False]
         self._begun = [False] * len(env_infos)
         self._at_home = [True] * len(env_infos)
 
@@ -60,9 +59,12 @@ class HomeOrAnyScheduler(BatchAgent):
                 self._at_home[i] = like_tpch(observation, not self._begun[i])
                 self._begun[i] = True
         actions: list[Any] = [np.zeros(2, np.int64) for _ in observations]
-        for agent, wanted in ((self.home, True), (self.away, False)):
-            asked = [o if self._at_home[i] is wanted else None for i, o in enumerate(observations)]
+        for which, agent in enumerate((self.away, self.home)):
+            asked = [o if self._at_home[i] is bool(which) else None for i, o in enumerate(observations)]
             if any(o is not None for o in asked):
+                if not self._asked[which]:  # whoever is never needed loads no backbone
+                    agent.reset_batch(self._infos)
+                    self._asked[which] = True
                 for i, action in enumerate(agent.act_batch(asked, infos)):
                     if asked[i] is not None:
                         actions[i] = action
