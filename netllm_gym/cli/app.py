@@ -198,7 +198,7 @@ def _stopped(words: list[str]) -> str:
     if words[:1] == ["train"] and len(words) > 1:
         from netllm_gym.recipes import list_recipes, recipe_of
 
-        if words[1] in list_recipes() and "(resumable)" not in recipe_of(words[1]).about:
+        if words[1] in list_recipes() and not recipe_of(words[1]).resumable:
             return f"stopped; recipe {words[1]} keeps no state, the same command begins again"
     return STOPPED if words and words[0] in RESUMED else "stopped"
 
