@@ -12,7 +12,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "netllm_gym"
 # Lower rooms first. A module may import from its own room and from lower ones.
 ORDER = (
-    ("arrays", "errors", "plugins", "extras", "files", "progress", "randomness", "versions", "compiled", "zoo"),
+    ("arrays", "errors", "plugins", "extras", "files", "progress", "randomness", "versions", "compiled",
+     "workers", "zoo"),
     ("traces",),
     ("settings",),
     ("envs",),
