@@ -298,9 +298,7 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
     left.set_yticks(range(len(rows)), rows["agent"])
     left.set_xlabel("mean and its 95 % interval")
     right.axvline(0.0, color="grey", linewidth=1)
-    names = table["reference"].unique()
-    right.set_xlabel(
-        "paired difference to\n" + (names[0] if len(names) == 1 else "the first condition at the same values")
-    )
+    names = [*table["reference"].unique()]
+    right.set_xlabel(f"paired difference to\n{names[0] if len(names) == 1 else 'condition 1, same values'}")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
