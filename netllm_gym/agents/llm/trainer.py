@@ -160,8 +160,8 @@ class _Trainer(Trainer):
 
     def _over(self) -> bool:
         """Whether the checkpoint that was resumed from was the last of its training."""
-        kept = self.state.stateful_callbacks.get("TrainerControl", {})
-        stopped = isinstance(kept, dict) and kept.get("args", {}).get("should_training_stop")
+        callbacks: Any = self.state.stateful_callbacks or {}
+        stopped = callbacks.get("TrainerControl", {}).get("args", {}).get("should_training_stop")
         # A time limit may have stopped it: who sets one again wants to go on.
         return self.state.global_step >= self.state.max_steps or bool(stopped and not self.minutes)
 
