@@ -206,6 +206,7 @@ def check(run: Run, tmp_path: Path, least: int, swept: bool = True) -> None:
         if swept:
             assert leftovers(root) == [], f"after a death at boundary {stop}: {place}"
         shutil.rmtree(root)
+    print(f"{len(passed)} boundaries")
 
 
 def check_chain(run: Run, tmp_path: Path, least: int, swept: bool = True) -> None:
@@ -223,6 +224,7 @@ def check_chain(run: Run, tmp_path: Path, least: int, swept: bool = True) -> Non
     assert len(died) >= least
     if swept:
         assert leftovers(tmp_path / "often") == []
+    print(f"{len(died)} boundaries")
 
 
 class Server:
