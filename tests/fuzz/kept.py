@@ -15,6 +15,7 @@ from pathlib import Path
 
 from netllm_gym import zoo
 from tests.fuzz.files import scratch_folder, through_a_file
+from tests.fuzz.tables import TABLES
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a mutated name of a backbone is not looked up
 _FOLDER = scratch_folder("fuzz-kept-")
@@ -181,6 +182,7 @@ CHECKPOINTS = (
     "crowd-attention/canonical",
 )
 KEPT: dict[str, Kept] = {
+    **TABLES,
     "dataset": _dataset_file("netllm_gym.json"),
     "dataset-minari": _dataset_file("data/metadata.json"),
     "dataset-arrays": _dataset_file("data/main_data.hdf5"),
