@@ -27,7 +27,7 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.abr.rules",
     "netllm_gym.agents.abr.fast_mpc",
     "netllm_gym.agents.abr.published",
-    "netllm_gym.agents.abr.shipped",
+    "netllm_gym.agents.abr.zoo_agents",
     "netllm_gym.agents.museum.abr",
     "netllm_gym.agents.museum.cluster",
     "netllm_gym.agents.viewport.rules",

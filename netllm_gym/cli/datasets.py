@@ -36,10 +36,10 @@ def collect_command(
     kwargs |= parse_settings(set or [])
     config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs, values_of, teacher)
     collect(config, dataset, workers)
-    about = describe(dataset)
+    description = describe(dataset)
     console.print(
-        f"{dataset}: {len(about['episodes'])} episodes, {about['steps']} steps, mean reward per step "
-        f"{about['returns']['reward_mean']:.4f}\ncard: {dataset_path(dataset) / 'README.md'}"
+        f"{dataset}: {len(description['episodes'])} episodes, {description['steps']} steps, mean reward per step "
+        f"{description['returns']['reward_mean']:.4f}\ncard: {dataset_path(dataset) / 'README.md'}"
     )
 
 
@@ -49,18 +49,18 @@ def datasets_command(as_json: Annotated[bool, typer.Option("--json", help="Print
 
     rows = []
     for name in list_datasets():
-        about = describe(name)
+        description = describe(name)
         rows.append(
             {
                 "dataset": name,
-                "env": about["config"]["env"],
-                "traces": ":".join(about["trace_set"][key] for key in ("name", "split"))
-                if about["trace_set"]["name"]
+                "env": description["config"]["env"],
+                "traces": ":".join(description["trace_set"][key] for key in ("name", "split"))
+                if description["trace_set"]["name"]
                 else "none",
-                "agents": "+".join(about["config"]["agents"]),
-                "steps": about["steps"],
-                "action values": about["action_values"],
-                "mean reward": about["returns"]["reward_mean"],
+                "agents": "+".join(description["config"]["agents"]),
+                "steps": description["steps"],
+                "action values": description["action_values"],
+                "mean reward": description["returns"]["reward_mean"],
             }
         )
     emit(rows, as_json)
@@ -123,5 +123,5 @@ def recipes_command(as_json: Annotated[bool, typer.Option("--json", help="Print 
     for name in list_recipes():
         recipe = recipe_of(name)
         data = "datasets" if recipe.data else "its own"
-        rows.append({"recipe": name, "data": data, "extra": recipe.extra or "none", "about": recipe.about})
+        rows.append({"recipe": name, "data": data, "extra": recipe.extra or "none", "description": recipe.description})
     emit(rows, as_json)

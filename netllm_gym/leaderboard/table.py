@@ -30,7 +30,7 @@ def table_of(submissions: Sequence[Submission]) -> list[dict[str, Any]]:
                     "trainings": sum(entry.label == label for entry in one.entries),
                     "by": one.by,
                     "file": one.path.name,
-                    "looks": one.looks,
+                    "test_uses": one.test_uses,
                 }
             )
 
@@ -72,11 +72,11 @@ def page_of(submissions: Sequence[Submission]) -> str:
             parts.append(
                 f"\n## {cell(last)}\n\n| agent | {cell(row['metric'])}, {row['better']} is better |"
                 f" difference to {cell(row['baseline'])} |"
-                " verdict | trainings | by | looks |\n|---|---|---|---|---|---|---|\n"
+                " verdict | trainings | by | test uses |\n|---|---|---|---|---|---|---|\n"
             )
         parts.append(
             f"| {cell(row['agent'])} | {shown(row['mean'])}{between(row['interval'])} |"
             f" {shown(row['difference'], '+')}{between(row['difference_interval'], '+')} | {cell(row['verdict'])} |"
-            f" {row['trainings']} | {cell(row['by'])} | {row['looks']} |\n"
+            f" {row['trainings']} | {cell(row['by'])} | {row['test_uses']} |\n"
         )
     return "".join(parts)

@@ -263,7 +263,7 @@ def run(
         waiting = [plan for plan in plans if plan.key not in records]
         machine = Machine.load(folder / "machine.json")
         if waiting:
-            store.note_looks(waiting)
+            store.record_test_uses(waiting)
             machine.add(_run(waiting, game, parallel, folder, records, say, progress))
             machine.save(folder / "machine.json")
         say(

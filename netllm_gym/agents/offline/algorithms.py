@@ -16,6 +16,7 @@ from netllm_gym import extras
 from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.datasets.flat import ActionCode, FlatView
+from netllm_gym.deprecation import renamed
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.randomness import borrowed_generators
 
@@ -125,11 +126,12 @@ class QAgent(BatchAgent):
     """Greedy on the learnt action values (CQL, BCQ) or on the cloned policy (BC)."""
 
     kind = "d3rlpy"
+    about = renamed("about", "metadata")
 
     def __init__(
         self, config: OfflineConfig, view: FlatView, code: ActionCode, algorithm: Any, description: dict[str, Any]
     ) -> None:
-        self.config, self.view, self.code, self.algorithm, self.about = config, view, code, algorithm, description
+        self.config, self.view, self.code, self.algorithm, self.metadata = config, view, code, algorithm, description
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Nothing is remembered between steps; only the environments must fit."""
@@ -171,11 +173,12 @@ class TransformerAgent(Agent):
     """d3rlpy's discrete decision transformer, asked for a high return and fed what it received."""
 
     kind = "d3rlpy"
+    about = renamed("about", "metadata")
 
     def __init__(
         self, config: OfflineConfig, view: FlatView, code: ActionCode, algorithm: Any, description: dict[str, Any]
     ) -> None:
-        self.config, self.view, self.code, self.algorithm, self.about = config, view, code, algorithm, description
+        self.config, self.view, self.code, self.algorithm, self.metadata = config, view, code, algorithm, description
 
     def reset(self, env_info: EnvInfo) -> None:
         """Begin an episode with an empty context."""
@@ -183,7 +186,7 @@ class TransformerAgent(Agent):
         self.code.require(env_info.env_id, env_info.action_space)
         d3rlpy = _import()
         self._wrapper = self.algorithm.as_stateful_wrapper(
-            target_return=self.about["target_return"],
+            target_return=self.metadata["target_return"],
             action_sampler=d3rlpy.algos.GreedyTransformerActionSampler(),
         )
 
