@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-COLLECT = ("collect", "--dataset", "netllm_gym/test/stopped-v0", "--agent", "abr/robust-mpc", "--set", "rtt_s=0.08")
+COLLECT = ("collect", "--dataset", "netllm_gym/test/stopped-v0", "--agent", "abr/robust-mpc", "--env-arg", "rtt_s=0.08")
 
 
 def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -61,7 +61,7 @@ def test_evaluate_stops_and_goes_on(tmp_path: Path) -> None:
 def test_train_stops_and_goes_on(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         done = _start(tmp_path, *COLLECT[:2], f"netllm_gym/test/{split}-v0", "--agent", "abr/bba", "--hindsight",
-                      "--episodes", "2", "--set", f"split={split}")  # fmt: skip
+                      "--episodes", "2", "--env-arg", f"split={split}")  # fmt: skip
         assert done.wait(120) == 0
     arguments = (
         "train", "llm", "--dataset", "netllm_gym/test/train-v0", "--valid", "netllm_gym/test/valid-v0",

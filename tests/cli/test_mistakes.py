@@ -316,7 +316,7 @@ def test_the_hint_after_training_is_a_command_that_plays_where_the_agent_learnt(
     import shlex
 
     pytest.importorskip("torch")
-    inner = ("--set", "env=CartPole-v1", "--set", 'env_kwargs={"max_episode_steps": 20}')
+    inner = ("--env-arg", "env=CartPole-v1", "--env-arg", 'env_kwargs={"max_episode_steps": 20}')
     collect = ("collect", "--dataset", "netllm_gym/test/hint-v0", "--agent", "any/random", "--episodes", "4")
     assert run(*collect, "--env", "netllm_gym/Dict-v0", *inner)[0] == 0
     data = ("--dataset", "netllm_gym/test/hint-v0", "--valid", "netllm_gym/test/hint-v0")

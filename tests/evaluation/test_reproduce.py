@@ -143,7 +143,7 @@ def test_from_scratch_trains_by_the_recipe_and_shows_both(tmp_path, monkeypatch)
     collect = "netllm-gym collect --agent abr/bba --episodes 4 --hindsight --dataset netllm_gym/scratch"
     recipe = (
         f"{collect}/train-v0",
-        f"{collect}/valid-v0 --set split=valid",
+        f"{collect}/valid-v0 --env-arg split=valid",
         "netllm-gym train regret-mlp --dataset netllm_gym/scratch/train-v0 --valid netllm_gym/scratch/valid-v0 "
         "--out {out} --set ensemble=1 --set epochs=1 --set hidden=8",
     )

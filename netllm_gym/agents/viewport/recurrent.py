@@ -163,11 +163,8 @@ def _read_network(folder: Path) -> tuple[NetworkConfig, Any, str]:
         config = NetworkConfig(**description["config"])
         network = config.build()
         network.load_state_dict({key: value.float() for key, value in read_weights(folder, torch=True).items()})
-        return (
-            config,
-            network.eval(),
-            str(description.get("training", description.get("about"))["traces"]),
-        )  # "about" in 0.1
+        training = description["training" if "training" in description else "about"]  # the latter: older checkpoints
+        return config, network.eval(), str(training["traces"])
 
 
 def load(folder: Path, description: dict[str, Any]) -> RecurrentAgent:
