@@ -10,6 +10,7 @@ import json
 import struct
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -260,7 +261,8 @@ TARGETS: dict[str, tuple[Target, list[bytes] | Callable[[], list[bytes]]]] = {
 }  # fmt: skip
 
 
+@cache
 def whole(name: str) -> list[bytes]:
-    """Return the whole files of a reader."""
+    """Return the whole files of a reader; what the package writes is written once, before mutated files lie in its place."""
     files = TARGETS[name][1]
     return files() if callable(files) else files

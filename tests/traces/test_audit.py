@@ -14,7 +14,10 @@ from netllm_gym.traces.network.sets import unzipped
 from netllm_gym.traces.network.similarity import clusters, near_copies, shared_runs
 from netllm_gym.traces.splits import by_recording, joined_recordings
 
-FAMILIES = ("abr/hsdpa", "abr/ghent-4g", "abr/fcc-sd", "abr/fcc-hd", "abr/irish-5g", "abr/mahimahi-cellular")
+LUMOS = {"abr/lumos-4g": (175, 30.13, 40.4), "abr/lumos-5g": (121, 19.72, 522.8)}  # traces, hours, mean Mbit/s
+FAMILIES = (
+    "abr/hsdpa", "abr/ghent-4g", "abr/fcc-sd", "abr/fcc-hd", "abr/irish-5g", "abr/mahimahi-cellular", *LUMOS,
+)  # fmt: skip
 
 
 def _walk(seed: int, n: int = 400) -> np.ndarray:
@@ -161,6 +164,16 @@ def test_public_families_hold_what_their_sources_say() -> None:
         assert sum(trace.total_s for trace in members) / 3600 == pytest.approx(hours, abs=0.06)
         seconds = [trace.total_s for trace in members]
         assert np.average([t.mean_mbps for t in members], weights=seconds) == pytest.approx(mean, rel=0.02)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", LUMOS)
+def test_lumos_holds_what_it_held_when_it_was_pinned(name: str) -> None:
+    count, hours, mean = LUMOS[name]
+    members = [trace for split in _fetched(name).values() for trace in split]
+    seconds = [trace.total_s for trace in members]
+    assert (len(members), sum(seconds) / 3600) == (count, pytest.approx(hours, abs=0.01))
+    assert np.average([t.mean_mbps for t in members], weights=seconds) == pytest.approx(mean, rel=0.02)
 
 
 @pytest.mark.realdata
