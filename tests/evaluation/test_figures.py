@@ -39,7 +39,7 @@ def test_gantt_shows_each_executor_at_one_job_at_a_time(cluster):
         timelines.gantt(cluster, 1, ["cluster/fifi"])
 
 
-def test_courses_are_saved_and_come_back(cluster, tmp_path):
+def test_timelines_are_saved_and_come_back(cluster, tmp_path):
     loaded = EvaluationResult.load(cluster.save(tmp_path))
     pd.testing.assert_frame_equal(loaded.timelines, cluster.timelines, check_dtype=False)
 
@@ -54,7 +54,7 @@ def test_recording_changes_nothing(cluster):
         timelines.gantt(plain)
 
 
-def test_other_tasks_show_the_course_of_their_metric():
+def test_other_tasks_show_the_timeline_of_their_metric():
     result = evaluate(
         "netllm_gym/ViewportPrediction-v0", ["viewport/hold-last", "viewport/velocity"],
         {"traces": "viewport/synthetic"}, episodes=2, trace_steps=[0], progress=False,
@@ -63,7 +63,7 @@ def test_other_tasks_show_the_course_of_their_metric():
     mine = result.steps[result.steps["agent"] == "viewport/velocity"][result.metric["name"]]
     drawn = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
     assert np.array_equal(drawn["viewport/velocity"], mine)
-    assert "course-0" in plots.all_figures(result)
+    assert "timeline-0" in plots.all_figures(result)
 
 
 @pytest.fixture(scope="module")
