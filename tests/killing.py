@@ -44,6 +44,9 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "cluster-decima": {"imitation": 1, "iterations": 2, "sequences": 1, "rollouts": 2, "jobs": 3, "executors": [5],
                        "epochs": 1, "batch": 64, "check_every": 1, "check_sequences": 1, "check_jobs": 3,
                        "embedding": 4, "hidden": 4, "traces": "cluster/synthetic"},
+    "cluster-adaptive": {"generations": 2, "candidates": 4, "traces": (), "random": 1, "shapes": ("chain",)},
+    "cluster-expert": {"states": 10, "valid_states": 6, "rounds": 2, "known": 0.0, "epochs": 1, "futures": 2,
+                       "candidates": 3},
     "cluster-llm": {**TINY, "traces": "cluster/synthetic", "sequences": [1, 1], "jobs": 3, "executors": [5]},
     "viewport-crowd": {"history": 5, "future": 5, "width": 8, "heads": 2, "steps": 4, "batch_size": 4, "eval_every": 2,
                        "traces": "viewport/synthetic", "stride": 40},
@@ -52,10 +55,11 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "viewport-gru": {"hidden": 8, "future": 5, "traces": "viewport/synthetic", "stride": 40, "turns": 1, "epochs": 2},
     "viewport-track": {"hidden": 8, "future": 5, "traces": "viewport/synthetic", "stride": 40, "turns": 1, "epochs": 2},
     "generalist": {**TINY, "tasks": ["viewport"]},
+    "few-shot": {**TINY, "start_from": "", "description": "pick a bitrate"},
 }  # fmt: skip
 LESSONS_OF = "kill/lessons-v0"
 LESSONS_AT = "KILL_LESSONS"  # the variable that says where they lie
-DATA = ("bc", "bcq", "cql", "decision-transformer", "regret-mlp", "llm")
+DATA = ("bc", "bcq", "cql", "decision-transformer", "regret-mlp", "llm", "few-shot")
 
 
 def content(folder: Path, *names: str) -> str:
@@ -103,7 +107,7 @@ def train(root: Path, recipe: str) -> str:
         os.environ["MINARI_DATASETS_PATH"] = os.environ[LESSONS_AT]
         data = {"datasets": [load_experience(LESSONS_OF)]}
         os.environ["MINARI_DATASETS_PATH"] = own
-        data["valid"] = data["datasets"] if recipe in ("regret-mlp", "llm") else None
+        data["valid"] = data["datasets"] if recipe in ("regret-mlp", "llm", "few-shot") else None
     netllm_gym.train(recipe, out=root / "agent", options=TRAININGS[recipe], say=False, **data)
     return content(root / "agent")
 
@@ -262,7 +266,8 @@ def _serve() -> None:
     os.dup2(2, 1)  # what jobs print is no answer
     modules = ("minari", "pandas", "netllm_gym.recipes.run", "netllm_gym.datasets.collect", "torch", "transformers",
                "netllm_gym.agents.llm.trainer", "netllm_gym.agents.offline.algorithms", "netllm_gym.agents.abr.ppo",
-               "netllm_gym.agents.cluster.decima_training", "netllm_gym.evaluation.runner", "peft", "d3rlpy",
+               "netllm_gym.agents.cluster.decima_training", "netllm_gym.agents.cluster.expert",
+               "netllm_gym.evaluation.runner", "peft", "d3rlpy",
                "netllm_gym.reproduce", "netllm_gym.evaluation.report")  # fmt: skip
     for module in modules:
         try:

@@ -97,6 +97,12 @@ def test_train(server, tmp_path, recipe) -> None:
     check(server.job(f"train {recipe}"), tmp_path, 3)
 
 
+def test_every_recipe_is_trained_here() -> None:
+    from netllm_gym.recipes.base import list_recipes
+
+    assert set(list_recipes()) == set(TRAININGS)
+
+
 def test_a_training_that_dies_at_every_boundary(server, tmp_path) -> None:
     check_chain(server.job("train cluster-decima"), tmp_path, 15)
 

@@ -16,6 +16,7 @@ from netllm_gym.agents.cluster.expert import ExpertConfig, rule_score, train_dec
 from netllm_gym.agents.cluster.labels import Labels, label
 from netllm_gym.agents.registry import make_agent
 from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.files import sweep
 from netllm_gym.recipes.base import Training, register_recipe
 from netllm_gym.traces.jobs.families import SHAPES
 
@@ -84,6 +85,8 @@ def train_cluster_expert(training: Training) -> Agent:
     )  # fmt: skip
     folder = training.run / "labels"
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(training.run)
+    sweep(folder)
 
     def labelled(name: str, seed: int, count: int, student: Path | None = None, others: float = 0.0) -> Labels:
         path = folder / f"{name}.npz"

@@ -405,7 +405,7 @@ def test_view_mode_scores_a_pure_predictor_and_renders() -> None:
     ]
     assert sum(i["blank"] for i in infos) == 0.0
     picture = env.render()
-    assert picture.shape == (256, 512, 3) and picture.dtype == np.uint8
+    assert picture.shape == (300, 512, 3) and picture.dtype == np.uint8
     assert (picture == [214, 39, 40]).all(axis=-1).any() and (picture == [255, 187, 0]).all(axis=-1).any()
 
 

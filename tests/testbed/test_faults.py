@@ -19,7 +19,7 @@ import httpx
 import numpy as np
 import pytest
 
-from netllm_gym.cli import main
+from netllm_gym.cli import main, output
 from netllm_gym.errors import ConfigError, NetLLMGymError
 from netllm_gym.evaluation.use_counts import count_test_uses
 from netllm_gym.testbed import content, dashjs, runner, setup, store, tools
@@ -159,7 +159,7 @@ def test_missing_programs_are_one_line_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(output.console, "_width", 300)
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     monkeypatch.setattr(dashjs, "path", lambda: tmp_path / "dash.js")
     monkeypatch.setattr(tools.os, "geteuid", lambda: 1000)

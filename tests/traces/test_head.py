@@ -1,12 +1,14 @@
 """Head traces: geometry, readers of good and bad files, splits, synthesis and storage."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netllm_gym import traces
-from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
+from netllm_gym.errors import ConfigError, DownloadError, TraceFormatError, UnknownNameError
 from netllm_gym.traces.head import geometry
 from netllm_gym.traces.head.readers import read_head_csv, read_netllm
 from netllm_gym.traces.head.sets import load_heads, save_heads, split_heads
@@ -177,3 +179,25 @@ def test_avtrack360_is_cut_by_video_and_viewer(fcc_hsdpa) -> None:
             assert not {getattr(t, key) for t in splits[a]} & {getattr(t, key) for t in splits[b]}
     assert traces.audit(splits).certified
     assert all(29 < t.duration_s < 31 for t in splits["test"])
+
+
+@pytest.mark.realdata
+def test_a_set_that_nobody_watched_whole_is_cut_by_video_and_viewer() -> None:
+    if not os.environ.get("NETLLM_GYM_MIRROR", "").startswith("file://"):
+        pytest.skip("no local mirror of the public traces (set NETLLM_GYM_MIRROR=file://…)")
+    try:
+        traces.fetch("viewport/sit2022")
+    except DownloadError as error:
+        pytest.skip(str(error))
+    splits = {split: traces.load("viewport/sit2022", split).traces for split in ("train", "valid", "test")}
+    assert {split: len(members) for split, members in splits.items()} == {"train": 2, "valid": 2, "test": 14}
+    assert traces.audit(splits).certified
+    assert all(157 < t.duration_s < 363 for t in splits["test"])
+
+
+def test_a_pitch_from_0_to_360_is_unitys(tmp_path) -> None:
+    rows = (f"{i / 5},{(355 + i) % 360},{i % 360},0" for i in range(60))
+    (tmp_path / "log.csv").write_text("time,pitch,yaw,roll\n" + "\n".join(rows))
+    found = traces.understand(tmp_path / "log.csv", traces.ImportOptions("head"))
+    np.testing.assert_allclose(found.traces[0].angles_deg[[0, 5, 15], 1], [5.0, 0.0, -10.0], atol=1e-6)
+    assert any("Unity" in note for note in found.notes)

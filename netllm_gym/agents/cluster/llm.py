@@ -15,7 +15,7 @@ from netllm_gym.agents.checkpoint import read_description, space_to_json
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.deprecation import renamed
 from netllm_gym.envs.cluster.adaptive import waits
-from netllm_gym.envs.cluster.cluster_view import OPTIONS, ClusterView
+from netllm_gym.envs.cluster.cluster_view import ClusterView
 from netllm_gym.envs.cluster.view import ScheduleView
 from netllm_gym.errors import CheckpointError
 
@@ -72,10 +72,11 @@ class ClusterLLM(BatchAgent):
         counts = int(self.metadata["action_space"]["nvec"][1])
         shapes: Any = env_infos[0].observation_space
         sizes = [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
-        if counts == OPTIONS:
-            self._view: ScheduleView = ClusterView(float(env_infos[0].static["moving_s"]), *sizes)
-        else:
-            self._view = ScheduleView(counts, *sizes)
+        # What it was shown in training tells the views apart: without units the cluster's row is longer.
+        relative = ClusterView(float(env_infos[0].static["moving_s"]), *sizes)
+        learned = self.about["observation_space"]["subspaces"]["cluster"]["shape"]
+        same = learned == list(relative.observation_space["cluster"].shape or ())
+        self._view: ScheduleView = relative if same else ScheduleView(counts, *sizes)
         self._network = self._model(self._view)
         spaces: Any = {"observation_space": self._view.observation_space, "action_space": self._view.action_space}
         self._network.reset_batch([replace(info, **spaces) for info in env_infos])

@@ -161,7 +161,9 @@ def _read_network(folder: Path) -> tuple[NetworkConfig, Any, str]:
         raise CheckpointError(f"{folder} holds a {description['kind']} agent, not a viewport network")
     with rebuilding(folder):
         config = NetworkConfig(**description["config"])
-        network = config.build()
+        torch = networks.require_torch()
+        with torch.random.fork_rng(devices=[]):  # its first weights are replaced; the caller's generator stays
+            network = config.build()
         network.load_state_dict({key: value.float() for key, value in read_weights(folder, torch=True).items()})
         training = description["training" if "training" in description else "about"]  # the latter: older checkpoints
         return config, network.eval(), str(training["traces"])

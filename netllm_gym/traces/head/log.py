@@ -105,6 +105,7 @@ class HeadScales:
     frame: tuple[float, float] | None = None
     normalised: bool = False
     vector_only: bool = False
+    euler: bool = False  # Unity's: from 0 to 360 degrees, positive pitch looks down
 
 
 def stamps(table: Table, fields: HeadFields) -> tuple[Array, bool]:
@@ -149,7 +150,16 @@ def scales(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, no
             notes.guess("angles about x, y and z are Unity's (--convention opengl: A-Frame's and three.js's)")
         if unit == "rad":
             notes.guess("angles in radians: none exceeds a turn of 2π (--angle-unit deg says otherwise)")
-    return HeadScales(seconds, angle_unit=unit)
+    euler = fields.axes == "unity-euler"
+    if not euler and not fields.polar and _full_turns(np.degrees(pooled[:, 1]) if unit == "rad" else pooled[:, 1]):
+        euler = True
+        notes.guess("pitch counts from 0 to 360 as Unity's Euler angles do: 350 looks up by 10")
+    return HeadScales(seconds, angle_unit=unit, euler=euler)
+
+
+def _full_turns(pitch: Array) -> bool:
+    """Tell whether one side of the horizon is written as 270 to 360 degrees."""
+    return bool((pitch > 180.0).any() and pitch.max() <= 360.0 and (np.abs(geometry.wrap_deg(pitch)) <= 91.0).all())
 
 
 def _seconds(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, notes: HeadNotes) -> float:
@@ -293,7 +303,7 @@ def angles_deg(values: Array, table: Table, fields: HeadFields, how: HeadScales,
         columns = np.degrees(values) if how.angle_unit == "rad" else values.copy()
         if columns.shape[1] == 2:
             columns = np.column_stack([columns, np.zeros(len(columns))])
-        if fields.axes == "unity-euler":
+        if how.euler:
             signs = [-1.0, 1.0, -1.0] if options.convention == "opengl" else [1.0, -1.0, -1.0]
             columns = geometry.wrap_deg(columns) * np.array(signs)
         if fields.polar:  # both angles from the frame's top left corner

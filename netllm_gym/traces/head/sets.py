@@ -108,8 +108,13 @@ def _fetch_logs(name: str, entry: catalog.Entry, progress: bool) -> None:
     found = fetch_files(Source(entry["repository"], entry["commit"]), [entry["logs"]], entry["sha256"], progress)
     with tempfile.TemporaryDirectory() as folder:
         for path, data in found.items():
-            (Path(folder) / PurePosixPath(path).name).write_bytes(data)
-        read = understand_heads(folder, options=HeadOptions(dataset=name.partition("/")[2]))
+            # Where a pattern tells viewer and video, the folder of a file counts too.
+            kept = PurePosixPath(*PurePosixPath(path).parts[-2:] if "pattern" in entry else [PurePosixPath(path).name])
+            (Path(folder) / kept).parent.mkdir(exist_ok=True)
+            (Path(folder) / kept).write_bytes(data)
+        read = understand_heads(
+            folder, options=HeadOptions(dataset=name.partition("/")[2]), pattern=entry.get("pattern")
+        )
     save_heads(_stored(name, entry, "canonical"), read.traces)
 
 
@@ -135,11 +140,11 @@ def split_heads(traces: list[HeadTrace], entry: catalog.Entry) -> dict[str, tupl
     def collect(videos: list[int], users: list[int], split: str) -> tuple[HeadTrace, ...]:
         pairs = [(str(video), str(user)) for video in videos for user in users]
         missing = [pair for pair in pairs if pair not in by_pair]
-        if missing:
+        if missing and not entry.get("sparse"):  # a sparse set: not everybody watched everything
             video, user = missing[0]
             raise TraceFormatError(split, f"video {video} of user {user} is missing ({len(missing)} pairs in all)")
         taken.update(pairs)
-        return tuple(by_pair[pair] for pair in pairs)
+        return tuple(by_pair[pair] for pair in pairs if pair in by_pair)
 
     for split in SPLITS:
         result[split] = collect(entry["video_split"][split], entry["user_split"][split], split)
