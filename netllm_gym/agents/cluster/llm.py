@@ -74,7 +74,7 @@ class ClusterLLM(BatchAgent):
         sizes = [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
         # What it was shown in training tells the views apart: without units the cluster's row is longer.
         relative = ClusterView(float(env_infos[0].static["moving_s"]), *sizes)
-        learned = self.about["observation_space"]["subspaces"]["cluster"]["shape"]
+        learned = self.metadata["observation_space"]["subspaces"]["cluster"]["shape"]
         same = learned == list(relative.observation_space["cluster"].shape or ())
         self._view: ScheduleView = relative if same else ScheduleView(counts, *sizes)
         self._network = self._model(self._view)
