@@ -147,7 +147,7 @@ class Play:
         self.seconds: list[float] = []
         self.terminated = self.truncated = self.over = False
         self.failure = ""
-        self.error: Exception | None = None
+        self.error: Exception | SystemExit | None = None
         self.slot = 0
 
     @property
@@ -164,7 +164,7 @@ class Play:
         """Describe the episode for an agent; privileged ones are handed the simulator."""
         return EnvInfo.of(self.env, self.agent_seed, privileged)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception | SystemExit) -> None:
         """End the episode for this reason."""
         self.over, self.failure, self.error = True, reason_of(error), error
 
@@ -172,7 +172,7 @@ class Play:
     def _recorded(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # whatever an agent or an environment does wrong is this episode's failure
+        except (Exception, SystemExit) as error:  # what an agent or environment does wrong fails its episode
             if not self.record_errors:
                 raise
             self.fail(error)
@@ -270,7 +270,7 @@ def lockstep(plays: Sequence[Play], agent: Agent | Decide) -> Iterator[list[Step
                 )
             if len(actions) != len(plays):
                 raise IllegalActionError(f"illegal batch: {len(actions)} actions for {len(plays)} episodes")
-        except Exception as error:  # the failure of every episode still open
+        except (Exception, SystemExit) as error:  # the failure of every episode still open
             if not all(play.record_errors for play in running):
                 raise
             for play in running:
@@ -300,7 +300,7 @@ def _decider(plays: Sequence[Play], agent: Agent | Decide) -> tuple[Decide, bool
             return agent.act_batch, True
         for play in plays:
             agent.reset(play.env_info(agent.privileged))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not all(play.record_errors for play in running):
             raise
         for play in running:
@@ -391,7 +391,7 @@ def short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: Exception | SystemExit) -> str:
     """Describe why an episode failed, in one line."""
     if isinstance(error, IllegalActionError | ObservationError | DecisionTimeoutError):
         return " ".join(str(error).split())

@@ -13,8 +13,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "netllm_gym"
 # Lower rooms first. A module may import from its own room and from lower ones.
 ORDER = (
-    ("arrays", "deprecation", "errors", "plugins", "extras", "files", "progress", "randomness", "versions", "compiled",
-     "zoo"),
+    ("arrays", "deprecation", "errors", "plugins", "extras", "files", "progress", "randomness", "versions",
+     "compiled", "workers", "zoo"),
     ("traces",),
     ("settings",),
     ("envs",),

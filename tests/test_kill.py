@@ -100,7 +100,8 @@ def test_train(server, tmp_path, recipe) -> None:
 def test_every_recipe_is_trained_here() -> None:
     from netllm_gym.recipes.base import list_recipes
 
-    assert set(list_recipes()) == set(TRAININGS)
+    ours = {name for name in list_recipes() if not name.startswith("test/")}  # other tests register theirs
+    assert ours == set(TRAININGS)
 
 
 def test_a_training_that_dies_at_every_boundary(server, tmp_path) -> None:

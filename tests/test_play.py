@@ -164,6 +164,17 @@ def test_an_agent_that_hangs_is_broken_off():
     assert list(frame["failed"]) == [True, False]
 
 
+def test_an_agent_that_exits_fails_its_episode_alone():
+    class Leaving(Agent):
+        name = "me/leaving"
+
+        def act(self, observation, info):
+            raise SystemExit(3)
+
+    frame = evaluate(agents=[Leaving()], episodes=1, progress=False).frame
+    assert set(frame["reason"]) == {"SystemExit: 3"}
+
+
 def test_a_time_limit_leaves_no_timer_behind():
     import signal
 
@@ -195,3 +206,11 @@ def test_there_is_one_loop():
             if owner.split(".")[-1] in ("env", "inner", "envs[i]", "forks[i]"):
                 loops.add(path.relative_to(package).as_posix())
     assert loops - wrappers == {"play.py"}
+
+
+def test_making_an_agent_leaves_the_users_generators():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(123)
+    before = torch.random.get_rng_state()
+    make_agent("viewport/gru")
+    assert torch.equal(before, torch.random.get_rng_state())

@@ -15,6 +15,7 @@ from typing import Any
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import CheckpointError, ConfigError, UnknownNameError
 from netllm_gym.plugins import call
+from netllm_gym.randomness import borrowed_generators
 
 _FACTORIES: dict[str, Callable[..., Agent]] = {}
 _SERVES: dict[str, tuple[str, ...]] = {}  # name -> what register_agent takes
@@ -43,7 +44,7 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.cluster.rollout",
     "netllm_gym.agents.cluster.decima",
     "netllm_gym.agents.cluster.cql",
-    "netllm_gym.agents.cluster.llm",
+    "netllm_gym.agents.cluster.home",
     "netllm_gym.agents.llm",
 )
 # Environments that this package's own agents of a task decide in; a task not listed: any environment.
@@ -125,6 +126,7 @@ def list_agents(task: str | None = None) -> list[str]:
     return sorted(name for name in _FACTORIES if task is None or name.startswith(f"{task}/"))
 
 
+@borrowed_generators()  # first weights are drawn before the trained ones replace them
 def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
     """Build an agent from a registered name, a checkpoint folder (one that holds ``agent.json``), ``module:Class``, or
     ``hf://user/name``.

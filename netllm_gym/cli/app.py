@@ -15,6 +15,7 @@ from netllm_gym.errors import NetLLMGymError
 from netllm_gym.extras import explain
 
 STOPPED = "stopped; the same command goes on from here"
+RESUMED = ("collect", "train", "evaluate", "ablate", "reproduce", "matrix", "quickstart", "testbed")
 # What the machine refuses rather than what this package got wrong: a full disk, a folder one may not write to.
 _REFUSALS = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
@@ -188,8 +189,18 @@ def _run() -> int:
         # A group without a command: its help has been printed, and that is the answer.
         return 0 if type(error).__name__ == "NoArgsIsHelpError" else _fail(error.format_message())
     if code == 130:
-        print(f"\n{STOPPED}", file=sys.stderr)
+        print(f"\n{_stopped(sys.argv[1:])}", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _stopped(words: list[str]) -> str:
+    """Say what Ctrl-C leaves: only what is kept goes on."""
+    if words[:1] == ["train"] and len(words) > 1:
+        from netllm_gym.recipes import list_recipes, recipe_of
+
+        if words[1] in list_recipes() and not recipe_of(words[1]).resumable:
+            return f"stopped; recipe {words[1]} keeps no state, the same command begins again"
+    return STOPPED if words and words[0] in RESUMED else "stopped"
 
 
 def _fail(reason: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,14 @@ def _names(text: str) -> list[str]:
 
 def _say(line: str) -> None:
     remarks.print(line, soft_wrap=True, markup=False)
+
+
+def _show(results: dict[str, Any], as_json: bool) -> None:
+    """Print the table, and why an interval is missing where one is."""
+    rows = _summaries(results)
+    emit(rows, as_json)
+    if any(math.isnan(row["ci_low"]) and not math.isnan(row["mean"]) for row in rows):
+        _say("ci_low and ci_high are nan where there are too few traces to resample; play more with --traces")
 
 
 def _summaries(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -67,7 +76,7 @@ def run_command(
         agent, _names(conditions), traces=traces, videos=videos, chunks=chunks, parallel=parallel, client=client,
         link=link, speed=speed, profile=profile, seed=seed, out=out, retry_failed=retry_failed, say=_say,
     )  # fmt: skip
-    emit(_summaries(results), as_json)
+    _show(results, as_json)
     if not as_json:
         console.print(f"next: netllm-gym testbed compare {out}", soft_wrap=True, markup=False)
 
@@ -132,7 +141,7 @@ def serve_command(
         seed=seed, host=host, port=port, out=out, say=_say,
     )  # fmt: skip
     if results:
-        emit(_summaries(results), False)
+        _show(results, False)
 
 
 @app.command("play")

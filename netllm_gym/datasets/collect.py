@@ -7,7 +7,7 @@ killed at any moment goes on from there with the same command. The finished data
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from netllm_gym.errors import ConfigError, DamagedError
 from netllm_gym.files import lock, make_folder, read_sealed, sweep, write_json
 from netllm_gym.progress import counted
 from netllm_gym.traces.protocol import training
+from netllm_gym.workers import results
 
 __all__ = ["CollectConfig", "collect", "has_split"]
 
@@ -107,19 +108,6 @@ def collect(
         return _collect(config, dataset, workers, progress)
 
 
-def _as_finished(jobs: Iterable[Any], workers: int) -> Iterator[None]:
-    """Run the jobs of blocks, in waves on backends (Ray's) that hand results over only when all are there."""
-    import joblib
-
-    if joblib.parallel.get_active_backend()[0].supports_return_generator:
-        yield from joblib.Parallel(n_jobs=workers, return_as="generator")(jobs)
-        return
-    with joblib.Parallel(n_jobs=workers, batch_size=1) as parallel:
-        waiting = list(jobs)
-        for begin in range(0, len(waiting), 2 * workers):
-            yield from parallel(waiting[begin : begin + 2 * workers])
-
-
 def _collect(
     config: CollectConfig, dataset: str, workers: int, progress: bool | Callable[[int, int], None] | None
 ) -> Dataset:
@@ -152,10 +140,10 @@ def _collect(
     paths = [staging / f"{first:06d}.npz" for first, _ in blocks]
     missing = [(block, path) for block, path in zip(blocks, paths, strict=True) if not _whole(path)]
     done = total - sum(last - first for (first, last), _ in missing)
-    jobs = (delayed(_record_block)(config, spec, *block, path) for block, path in missing)
+    calls = [delayed(_record_block)(config, spec, *block, path) for block, path in missing]
     with counted("collect", progress) as move:
         move(done, total)
-        finished = _as_finished(jobs, min(workers, max(1, len(missing))))
+        finished = results(calls, min(workers, max(1, len(missing))))
         for ((first, last), _), _none in zip(missing, finished, strict=True):
             done += last - first
             move(done, total)

@@ -92,7 +92,7 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         super().reset(seed=seed)
         inner: Any = self.inner.unwrapped
         if not is_own(type(inner)):  # environments of this package refuse what they do not know themselves
-            checked_options(options, tuple(inner.metadata.get("reset_options", self.reset_options)))
+            checked_options(options, tuple(inner.metadata.get("reset_options", self.reset_options)), typed=False)
         observation, info = self.inner.reset(seed=seed, options=options)
         return self._wrap(observation), info
 

@@ -17,6 +17,7 @@ from netllm_gym.evaluation.specs import AgentSpec, EnvRecipe, Episode, canonical
 from netllm_gym.files import read_sealed, write_sealed
 from netllm_gym.progress import Progress
 from netllm_gym.versions import versions
+from netllm_gym.workers import results
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,8 @@ def play_units(
     # Trained agents are named last and take longest: they begin, so that no core waits for them at the end.
     away = sorted(set(range(len(units))).difference(here), reverse=True)
     if away:
-        # No backend is named, so that `with joblib.parallel_config(backend="ray")` moves the same work to a
-        # cluster. Ray's backend hands results over only when all are there, so it gets the work in waves.
-        streams = joblib.parallel.get_active_backend()[0].supports_return_generator
-        wave = len(away) if streams else 2 * workers
-        form = "generator_unordered" if streams else "list"
-        with joblib.Parallel(n_jobs=workers, return_as=form, batch_size=1) as parallel:
-            for begin in range(0, len(away), wave):
-                numbers = away[begin : begin + wave]
-                yield from parallel(joblib.delayed(_numbered)(i, recipe, units[i], run, timeout_s) for i in numbers)
+        calls = [joblib.delayed(_numbered)(i, recipe, units[i], run, timeout_s) for i in away]
+        yield from results(calls, workers, ordered=False)
     try:
         for i in here:
             yield _numbered(i, recipe, units[i], run, timeout_s)

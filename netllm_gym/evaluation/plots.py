@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,8 @@ def _values(result: EvaluationRecord, agent: str) -> np.ndarray:
 
 def _unseen(result: EvaluationRecord) -> str:
     unseen = [agent for agent in result.agents if agent not in in_sight(result)]
-    return f"; not shown: {', '.join(unseen)}" if unseen else ""
+    # A line of its own: beside the axis' name it would be cut off at the figure's edge.
+    return "\n" + textwrap.fill(f"not shown: {', '.join(unseen)}", 80) if unseen else ""
 
 
 def _name_rows(axes: Axes, result: EvaluationRecord, agents: Sequence[str]) -> None:

@@ -86,7 +86,7 @@ def quickstart(
         folder = place if training == 0 else place / f"training-{seed + training}"
         chain = Chain(name, minutes, folder, seed + training, workers, say)
         step(2, plan.data + (f", training {training + 1} of {trainings}" if trainings > 1 else ""))
-        prepared = plan.prepare(chain)
+        prepared = plan.prepare(chain, chosen)
         step(3, "agents")
         for learner, agent in plan.train(chain, prepared, chosen).items():
             agents.append({**agent, "label": learner, "training_seed": seed + training})

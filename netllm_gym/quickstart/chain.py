@@ -66,7 +66,7 @@ class Plan:
         learners: agents that are trained.
         data: what the second step makes.
         setting: trace set → what agents are tested on.
-        prepare: makes the datasets.
+        prepare: makes the datasets that the learners named need.
         train: trains the learners named; returns learner → agent.
         episodes: of the evaluation; ``None``: every test trace.
     """
@@ -77,7 +77,7 @@ class Plan:
     learners: tuple[str, ...]
     data: str
     setting: Callable[[str], Setting]
-    prepare: Callable[[Chain], Any]
+    prepare: Callable[[Chain, Sequence[str]], Any]
     train: Callable[[Chain, Any, Sequence[str]], dict[str, dict[str, Any]]]
     episodes: int | None = None
 

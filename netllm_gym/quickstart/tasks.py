@@ -24,10 +24,13 @@ LLM_OPTIONS: dict[str, Any] = {"layers": 4, "lora_rank": 8, "lora_alpha": 16.0, 
 
 
 class ABRData(NamedTuple):
-    """Training and validation datasets with an oracle's action values."""
+    """Training and validation datasets: with an oracle's action values, and with what a good player earns. Empty where
+    no chosen learner needs them."""
 
     train: list[str]
     valid: list[str]
+    lessons: list[str]
+    checks: list[str]
 
 
 def _video_of(traces: str) -> str:
@@ -56,12 +59,18 @@ def _gather(chain: Chain, split: str, agents: tuple[str, ...], count: int, epsil
     return name
 
 
-def _abr_data(chain: Chain) -> ABRData:
+def _abr_data(chain: Chain, chosen: Sequence[str]) -> ABRData:
     episodes = chain.scaled(EPISODES_PER_MINUTE)
-    return ABRData(
-        [_gather(chain, "train", BEHAVIOUR, episodes, 0.15)],
-        [_gather(chain, "valid", BEHAVIOUR, max(4, episodes // 6), 0.1)],
-    )
+    data = ABRData([], [], [], [])
+    if {"cql", "decision-transformer"} & set(chosen):
+        data.train.append(_gather(chain, "train", BEHAVIOUR, episodes, 0.15))
+        data.valid.append(_gather(chain, "valid", BEHAVIOUR, max(4, episodes // 6), 0.1))
+    if {"regret-mlp", "llm"} & set(chosen):
+        # What an action earns when a good player goes on from there, instead of the best that hindsight could have
+        # done: no lucky future is imitated.
+        data.lessons.append(_gather(chain, "train", PLAYERS, episodes, 0.1, TEACHER))
+        data.checks.append(_gather(chain, "valid", PLAYERS, max(4, episodes // 6), 0.05, TEACHER))
+    return data
 
 
 def _abr_agents(chain: Chain, data: ABRData, chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -72,17 +81,11 @@ def _abr_agents(chain: Chain, data: ABRData, chosen: Sequence[str]) -> dict[str,
         trained["decision-transformer"] = chain.learn(
             "decision-transformer", "decision-transformer", data.train, data.valid, steps=chain.scaled(30)
         )
-    if {"regret-mlp", "llm"} & set(chosen):
-        # What an action earns when a good player goes on from there, instead of the best that hindsight could have
-        # done: no lucky future is imitated.
-        episodes = chain.scaled(EPISODES_PER_MINUTE)
-        lessons = [_gather(chain, "train", PLAYERS, episodes, 0.1, TEACHER)]
-        checks = [_gather(chain, "valid", PLAYERS, max(4, episodes // 6), 0.05, TEACHER)]
-        if "regret-mlp" in chosen:
-            trained["regret-mlp"] = chain.learn("regret-mlp", "regret-mlp", lessons, checks)
-        if "llm" in chosen:
-            options = {"steps": chain.scaled(LLM_STEPS_PER_MINUTE, 4), **LLM_OPTIONS}
-            trained["llm"] = chain.learn("llm", "llm", lessons, checks, **options)
+    if "regret-mlp" in chosen:
+        trained["regret-mlp"] = chain.learn("regret-mlp", "regret-mlp", data.lessons, data.checks)
+    if "llm" in chosen:
+        options = {"steps": chain.scaled(LLM_STEPS_PER_MINUTE, 4), **LLM_OPTIONS}
+        trained["llm"] = chain.learn("llm", "llm", data.lessons, data.checks, **options)
     return {name: {"name": folder} for name, folder in trained.items()}
 
 
@@ -95,7 +98,7 @@ def _viewport_setting(traces: str) -> Setting:
     return replace(load_setting("viewport", "default", "embedded"), kwargs={"traces": traces, "split": "test"})
 
 
-def _viewport_data(chain: Chain) -> None:
+def _viewport_data(chain: Chain, chosen: Sequence[str]) -> None:
     chain.say("  the recipe cuts them from the logs itself: ten samples of history, thirty ahead")
 
 
@@ -117,7 +120,7 @@ def _cluster_setting(traces: str) -> Setting:
     return replace(load_setting("cluster", "default", "embedded"), kwargs=kwargs, note=note)
 
 
-def _cluster_data(chain: Chain) -> dict[str, Any]:
+def _cluster_data(chain: Chain, chosen: Sequence[str]) -> dict[str, Any]:
     return {"traces": chain.traces, "jobs": CLUSTER["jobs"]}
 
 
@@ -140,7 +143,7 @@ def _cluster_agents(chain: Chain, data: dict[str, Any], chosen: Sequence[str]) -
 PLANS = {
     "abr": Plan(
         "abr/synthetic", "abr/robust-mpc", ("abr/bba", "abr/robust-mpc", "abr/random", "abr/oracle"),
-        ("cql", "decision-transformer", "regret-mlp", "llm"), "offline datasets, with hindsight values of every action",
+        ("cql", "decision-transformer", "regret-mlp", "llm"), "offline datasets, with values of every action",
         _abr_setting, _abr_data, _abr_agents,
     ),
     "viewport": Plan(

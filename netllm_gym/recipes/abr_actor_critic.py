@@ -58,7 +58,7 @@ def home_of(families: Mapping[str, object]) -> dict[str, float]:
     return {name: share for name, share in HOME.items() if name in families}
 
 
-@register_recipe("abr-actor-critic", ActorCriticOptions, data=False, timed=True, extra="llm")
+@register_recipe("abr-actor-critic", ActorCriticOptions, data=False, timed=True, extra="llm", resumable=True)
 def train_actor_critic(training: Training) -> Agent:
     """Train a streaming policy for any ladder by PPO in randomised worlds (resumable)."""
     options: ActorCriticOptions = training.config

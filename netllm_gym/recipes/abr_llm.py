@@ -26,7 +26,7 @@ class ABRLLMOptions(LessonOptions, LLMConfig):
     warmup: int = 20
 
 
-@register_recipe("abr-llm", ABRLLMOptions, data=False, timed=True, extra="llm")
+@register_recipe("abr-llm", ABRLLMOptions, data=False, timed=True, extra="llm", resumable=True)
 def train_abr_llm(training: Training) -> Agent:
     """Teach the language model to stream, on lessons it makes itself (resumable)."""
     from netllm_gym.agents.llm.storage import save

@@ -61,6 +61,7 @@ class Recipe:
         values: whether it learns (also) from action values, so that data should be collected with them.
         extra: optional extra that it needs.
         fixed: options that belong to the name and cannot be chosen.
+        resumable: whether the same command goes on from where a stopped one was.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Recipe:
     values: bool = False
     extra: str = ""
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    resumable: bool = False
 
     @property
     def description(self) -> str:
@@ -174,6 +176,7 @@ def register_recipe(
     values: bool = False,
     extra: str = "",
     fixed: Mapping[str, Any] | None = None,
+    resumable: bool = False,
 ) -> Callable[[Callable[[Training], Agent]], Callable[[Training], Agent]]:
     """Register a function that trains an agent, so that :func:`netllm_gym.train` and ``netllm-gym train`` run it.
 
@@ -197,7 +200,8 @@ def register_recipe(
         raise ConfigError(f"the configuration of recipe {name} must be a dataclass, got {config!r}")
 
     def add(run: Callable[[Training], Agent]) -> Callable[[Training], Agent]:
-        _RECIPES.register(name, Recipe(name, run, config, data, valid, timed, values, extra, dict(fixed or {})), run)
+        recipe = Recipe(name, run, config, data, valid, timed, values, extra, dict(fixed or {}), resumable)
+        _RECIPES.register(name, recipe, run)
         return run
 
     return add

@@ -72,7 +72,7 @@ def origin(recipe: dict[str, Any]) -> list[str]:
     return lines
 
 
-@register_recipe("cluster-decima", DecimaOptions, data=False, timed=True, extra="llm")
+@register_recipe("cluster-decima", DecimaOptions, data=False, timed=True, extra="llm", resumable=True)
 def train_decima(training: Training) -> Agent:
     """Train a scheduler with Decima's architecture, by imitation and reinforcement (resumable)."""
     options: DecimaOptions = training.config

@@ -16,7 +16,7 @@ from netllm_gym.agents.cluster.expert import ExpertConfig, rule_score, train_dec
 from netllm_gym.agents.cluster.labels import Labels, label
 from netllm_gym.agents.registry import make_agent
 from netllm_gym.errors import ConfigError, UnknownNameError
-from netllm_gym.files import sweep
+from netllm_gym.files import make_folder, sweep
 from netllm_gym.recipes.base import Training, register_recipe
 from netllm_gym.traces.jobs.families import SHAPES
 
@@ -25,7 +25,7 @@ CARD = """# A scheduler taught by rollouts
 Decima's network without units and with the advice of `cluster/adaptive`, for `netllm_gym/ClusterScheduling-v0`. Trained
 by `netllm-gym train cluster-expert` on {states:,} states ({compared:,} with compared decisions) of random workloads
 ({shapes})
-and {traces}. The rule's decisions have a score of {rule:.3f} on the valid states, the network's {score} (standard
+and {traces}. The rule's decisions have a score of {rule:.3f} on the valid states, the network's {score:.4f} (standard
 errors above the best decision).
 """
 STUDENTS = ("decima", "llm")
@@ -75,7 +75,7 @@ class ExpertOptions:
             raise UnknownNameError("shape of jobs", odd[0], SHAPES)
 
 
-@register_recipe("cluster-expert", ExpertOptions, data=False, extra="llm")
+@register_recipe("cluster-expert", ExpertOptions, data=False, extra="llm", resumable=True)
 def train_cluster_expert(training: Training) -> Agent:
     """Teach a scheduler by rollouts in random workloads: Decima's network or a language model (resumable)."""
     options: ExpertOptions = training.config
@@ -84,7 +84,7 @@ def train_cluster_expert(training: Training) -> Agent:
         candidates=options.candidates, futures=options.futures,
     )  # fmt: skip
     folder = training.run / "labels"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     sweep(training.run)
     sweep(folder)
 
@@ -118,17 +118,10 @@ def _taught(training: Training, labels: Labels, valid: Labels, out: Path) -> Age
     options: ExpertOptions = training.config
     if options.student == "decima":
         config = ExpertConfig(epochs=options.epochs, batch=128, imitation=options.imitation, seed=options.seed)
-        lines: list[str] = []
-
-        def say(line: str) -> None:
-            lines.append(line)
-            training.say(line)
-
-        student = train_decima(labels, valid, config, say=say)
+        student, score = train_decima(labels, valid, config, say=training.say)
         facts = {"states": len(labels), "compared": int(labels.compared.sum())}
-        least = min(line.rpartition(" ")[2] for line in lines)
         card = CARD.format(
-            **facts, shapes=", ".join(options.shapes), traces=options.traces, rule=rule_score(valid), score=least
+            **facts, shapes=", ".join(options.shapes), traces=options.traces, rule=rule_score(valid), score=score
         )
         save_decima(student, out, {**asdict(options), **facts}, card)
         return student

@@ -80,7 +80,7 @@ def _experience(training: Training, split: str, sequences: int) -> Experience:
     return merge([viewed(part, max(options.executors)) for part in parts])
 
 
-@register_recipe("cluster-llm", ClusterLLMOptions, data=False, timed=True, extra="llm")
+@register_recipe("cluster-llm", ClusterLLMOptions, data=False, timed=True, extra="llm", resumable=True)
 def train_cluster_llm(training: Training) -> Agent:
     """Teach a language model to schedule, from what rules do on several clusters (resumable)."""
     from netllm_gym.agents.llm.storage import save

@@ -37,7 +37,7 @@ class FewShotOptions(LLMConfig):
     description: str = ""
 
 
-@register_recipe("few-shot", FewShotOptions, valid="needed", timed=True, values=True, extra="llm")
+@register_recipe("few-shot", FewShotOptions, valid="needed", timed=True, values=True, extra="llm", resumable=True)
 def train_few_shot(training: Training) -> Agent:
     """Teach a generalist another task from few episodes (resumable)."""
     from netllm_gym.agents.llm.generalist import Generalist, Lesson, train_generalist

@@ -130,7 +130,7 @@ def _viewport(split: str, say: Callable[[str], None]) -> Experience:
     )
 
 
-@register_recipe("generalist", GeneralistOptions, data=False, timed=True, extra="llm")
+@register_recipe("generalist", GeneralistOptions, data=False, timed=True, extra="llm", resumable=True)
 def train(training: Training) -> Agent:
     """Teach one language model several tasks at once, each described in words (resumable)."""
     from netllm_gym.agents.llm.generalist import Lesson, train_generalist

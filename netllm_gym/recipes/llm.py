@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 from netllm_gym.agents.base import Agent
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.datasets.experience import Experience
-from netllm_gym.recipes.base import Training, register_recipe
+from netllm_gym.recipes.base import Training, narrowed, register_recipe
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,13 @@ class LLMOptions(LLMConfig):
 
     def config(self, *data: Experience) -> LLMConfig:
         """The configuration for these datasets."""
-        values = {field.name: getattr(self, field.name) for field in fields(LLMConfig)}
+        if self.objective:
+            return narrowed(LLMConfig, self)
         valued = all(episode.action_values is not None for part in data for episode in part.episodes)
-        return LLMConfig(**{**values, "objective": self.objective or ("regret" if valued else "return-conditioned")})
+        return narrowed(LLMConfig, replace(self, objective="regret" if valued else "return-conditioned"))
 
 
-@register_recipe("llm", LLMOptions, valid="needed", timed=True, values=True, extra="llm")
+@register_recipe("llm", LLMOptions, valid="needed", timed=True, values=True, extra="llm", resumable=True)
 def train_llm(training: Training) -> Agent:
     """Adapt a language model to the decisions of a dataset (resumable)."""
     from netllm_gym.agents.llm.storage import save

@@ -28,9 +28,9 @@ def __getattr__(name: str) -> Any:
 @one_writer("out", "the checkpoint")
 def train(
     recipe: str,
-    datasets: Sequence[str | Experience] = (),
+    datasets: str | Experience | Sequence[str | Experience] = (),
     out: str | Path = "",
-    valid: Sequence[str | Experience] | None = None,
+    valid: str | Experience | Sequence[str | Experience] | None = None,
     minutes: float | None = None,
     seed: int = 0,
     options: Mapping[str, Any] | None = None,
@@ -56,6 +56,7 @@ def train(
             or datasets for a recipe that brings its own.
         MissingExtraError: the recipe needs a package that is not installed.
     """
+    datasets, valid = _several(datasets), _several(valid)
     chosen = recipe_of(recipe)
     if chosen.extra in CORE_OF:  # before any data is read
         require(chosen.extra, f"recipe {recipe}", CORE_OF[chosen.extra])
@@ -82,6 +83,11 @@ def train(
             agent = chosen.run(Training(config, folder, run, data, held_out, minutes, teller(say)))
     agent.name = str(out)
     return agent
+
+
+def _several(data: str | Experience | Sequence[str | Experience] | None) -> Sequence[str | Experience]:
+    """One dataset may stand for a list of one: a string taken letter by letter is never meant."""
+    return [data] if isinstance(data, str | Experience) else data or ()
 
 
 def _loaded(data: str | Experience) -> Experience:

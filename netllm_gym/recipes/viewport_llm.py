@@ -49,7 +49,7 @@ class ViewportLLMOptions(LLMConfig):
             raise ConfigError("stride, spacing and future must be at least 1 and turns not negative")
 
 
-@register_recipe("viewport-llm", ViewportLLMOptions, data=False, timed=True, extra="llm")
+@register_recipe("viewport-llm", ViewportLLMOptions, data=False, timed=True, extra="llm", resumable=True)
 def train_viewport_llm(training: Training) -> Agent:
     """Teach a language model to predict viewports (resumable); ``viewport/llm`` plays it with ``checkpoint=FOLDER``."""
     from netllm_gym.agents.llm.storage import save

@@ -19,6 +19,7 @@ from netllm_gym.agents.checkpoint import read_description
 from netllm_gym.agents.museum import exhibit
 from netllm_gym.errors import CheckpointError, ConfigError, DownloadError, UnknownNameError
 from netllm_gym.settings import Setting
+from netllm_gym.traces.catalog import describe, fetcher
 
 RECORDED = "recorded by its recipe"
 _FETCHED = re.compile(r"traces fetch (\S+)")
@@ -44,6 +45,10 @@ class TrainingSet:
     def train(self) -> tuple[Any, ...]:
         """Return the traces, fetched when missing."""
         return _train(self.name) if self.links is None else self.links()
+
+    def sources(self) -> tuple[str, ...]:
+        """Return the sets that :meth:`train` reads."""
+        return (self.name,) if self.links is None else tuple(FAMILIES)
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,13 @@ def overlap(agent: str, setting: Setting) -> Overlap | None:
         DownloadError: its training traces cannot be had.
     """
     name = setting.kwargs.get("traces")
-    return shared_with(agent, name, str(setting.kwargs.get("split", "test"))) if isinstance(name, str) else None
+    if not isinstance(name, str):
+        return None
+    # For traces that come with the package nothing is fetched: they are looked up only where all are here.
+    comes_along = fetcher(describe(name)["kind"]) is None
+    if comes_along and not all(_here(source) for one in training_sets(agent) for source in one.sources()):
+        return None
+    return shared_with(agent, name, str(setting.kwargs.get("split", "test")))
 
 
 def shared_with(agent: str, name: str, split: str = "test") -> Overlap | None:
@@ -114,6 +125,13 @@ def shared_with(agent: str, name: str, split: str = "test") -> Overlap | None:
     shared, of = _shared(known, name, split)
     reasons = "; ".join(dict.fromkeys(one.why for one in known))
     return Overlap(shared, of, "; ".join(f"{one.name}, train" for one in known), reasons)
+
+
+def _here(source: str) -> bool:
+    try:
+        return bool(trace_room.load(source, "train").traces)
+    except DownloadError:
+        return False
 
 
 @cache

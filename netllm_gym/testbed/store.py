@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +17,20 @@ from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.rollout import metric_of, terms_of
 from netllm_gym.evaluation.specs import AgentSpec, canonical
 from netllm_gym.evaluation.use_counts import count_test_uses, record_test_use
-from netllm_gym.files import write_text
+from netllm_gym.files import lock, write_text
 from netllm_gym.testbed.plan import ENV, Condition, SessionPlan
 
 Record = dict[str, Any]
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process.
+def alone_in(folder: Path) -> AbstractContextManager[None]:
+    """Hold `folder` for this process, as :func:`netllm_gym.files.lock` does.
 
     Raises:
-        ConfigError: another testbed writes there, or nobody can.
+        ConfigError: another testbed writes there.
+        StorageError: nobody can.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-    except OSError as error:
-        raise ConfigError(f"cannot write into {folder}: {error.strerror}") from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError(f"another testbed is writing into {folder}; choose another --out") from None
-        yield
-    finally:
-        os.close(handle)
+    return lock(folder, f"{folder} of another testbed")
 
 
 def record_test_uses(plans: Sequence[SessionPlan]) -> None:

@@ -39,8 +39,8 @@ def test_labels_come_back_joined_and_selected(labels, tmp_path):
 
 
 def test_a_student_learns_what_the_labels_say(labels):
-    student = train_decima(labels, labels, ExpertConfig(epochs=30, batch=20, embedding=8, hidden=16))
-    again = train_decima(labels, labels, ExpertConfig(epochs=30, batch=20, embedding=8, hidden=16))
+    student, _ = train_decima(labels, labels, ExpertConfig(epochs=30, batch=20, embedding=8, hidden=16))
+    again, _ = train_decima(labels, labels, ExpertConfig(epochs=30, batch=20, embedding=8, hidden=16))
     assert all((student.weights[key] == again.weights[key]).all() for key in student.weights)
     lines = []
     train_decima(

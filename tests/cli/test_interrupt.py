@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from netllm_gym.cli.app import _stopped as _stopped_words
+
 COLLECT = ("collect", "--dataset", "netllm_gym/test/stopped-v0", "--agent", "abr/robust-mpc", "--env-arg", "rtt_s=0.08")
 
 
@@ -70,3 +72,9 @@ def test_train_stops_and_goes_on(tmp_path: Path) -> None:
     process = _start(tmp_path, *arguments)
     _check(*_stopped(process, lambda: (tmp_path / "agent.run" / "log.jsonl").exists()))
     assert not (tmp_path / "agent").exists()
+
+
+def test_ctrl_c_promises_no_more_than_is_kept() -> None:
+    assert "begins again" in _stopped_words(["train", "bc", "--out", "x"])
+    assert "goes on" in _stopped_words(["train", "llm", "--out", "x"])
+    assert _stopped_words(["bench", "envs"]) == "stopped"

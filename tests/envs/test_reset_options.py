@@ -19,6 +19,15 @@ def test_a_misspelt_option_is_refused_with_the_nearest_name(name: str) -> None:
     env.reset(seed=0, options={"trace": 1})
 
 
+@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize("options", [{"trace": "x"}, {"trace": 1.5}, {"trace": [{}]}, "trace"])
+def test_an_option_of_another_type_is_refused(name: str, options: object) -> None:
+    env = gym.make(f"netllm_gym/{name}")
+    with pytest.raises(NetLLMGymError, match=r"whole number|mapping"):
+        env.reset(seed=0, options=options)  # type: ignore[arg-type]
+    env.reset(seed=0, options={"trace": None})
+
+
 def test_the_batched_environment_refuses_too() -> None:
     envs = gym.make_vec("netllm_gym/ABR-v0", 2, vectorization_mode="vector_entry_point")
     with pytest.raises(NetLLMGymError, match="did you mean start_s"):

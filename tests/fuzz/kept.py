@@ -9,15 +9,15 @@ import json
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from netllm_gym import zoo
+from tests.fuzz.files import scratch_folder, through_a_file
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a mutated name of a backbone is not looked up
-_FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-kept-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+_FOLDER = scratch_folder("fuzz-kept-")
 _NAME = "fuzz/kept-v0"
 Kept = tuple[Callable[[bytes], object], Callable[[], list[bytes]]]
 
@@ -99,16 +99,6 @@ def _checkpoint_file(shipped: str, name: str) -> Kept:
         return load_checkpoint(folder)
 
     return read, lambda: [(source / name).read_bytes()]
-
-
-def _text(name: str, read: Callable[[Path], object]) -> Callable[[bytes], object]:
-    def run(data: bytes) -> object:
-        path = _FOLDER / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return read(path)
-
-    return run
 
 
 def _grid(path: Path) -> object:
@@ -193,15 +183,15 @@ KEPT: dict[str, Kept] = {
     "result-rows": _result_file("episodes.csv"),
     **{f"checkpoint-{name.replace('/', '-')}": _checkpoint_file(name, "agent.json") for name in CHECKPOINTS},
     "checkpoint-weights": _checkpoint_file("abr-regret-mlp", "weights.safetensors"),
-    "grid": (_text("grid.toml", _grid), lambda: [GRID]),
+    "grid": (through_a_file(_FOLDER / "grid.toml", _grid), lambda: [GRID]),
     "recipe": (
-        _text("abr-x/recipe.toml", _recipe),
+        through_a_file(_FOLDER / "abr-x/recipe.toml", _recipe),
         lambda: [path.read_bytes() for path in sorted(zoo.ROOT.glob("*/recipe.toml"))],
     ),
-    "run-state": (_text("state/state.json", _run_state), _state),
+    "run-state": (through_a_file(_FOLDER / "state/state.json", _run_state), _state),
     "bundle": (_read_bundle, _bundle),
     "testbed": (
-        _text("testbed/wired/manifest.json", _testbed),
+        through_a_file(_FOLDER / "testbed/wired/manifest.json", _testbed),
         lambda: [json.dumps({"testbed": {"condition": "wired", "speed": 1.0}, "rows": "episodes.csv"}).encode()],
     ),
 }

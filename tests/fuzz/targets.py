@@ -8,7 +8,6 @@ import gzip
 import io
 import json
 import struct
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -29,20 +28,11 @@ from netllm_gym.traces.user import ImportOptions, understand
 from netllm_gym.traces.video.mpd import read_mpd, read_sidx
 from netllm_gym.traces.video.readers import read_manifest, read_video_json
 from netllm_gym.traces.video.tiles import read_tile_table
+from tests.fuzz.files import scratch_folder, through_a_file
 from tests.fuzz.kept import KEPT
 
 Target = Callable[[bytes], object]
-_FOLDER = Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-
-
-def _file(name: str, read: Callable[[Path], object]) -> Target:
-    def run(data: bytes) -> object:
-        path = _FOLDER / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        return read(path)
-
-    return run
+_FOLDER = scratch_folder("fuzz-")
 
 
 def _npz(**arrays: np.ndarray) -> bytes:
@@ -232,32 +222,32 @@ TARGETS: dict[str, tuple[Target, list[bytes] | Callable[[], list[bytes]]]] = {
     "network": (_network, NETWORK),
     **{f"network-{name}": (_each(name), NETWORK) for name in FORMATS},
     **{f"head-{name}": (_columns(name), HEAD) for name in EXPLICIT},
-    "any-csv": (_file("a/b.csv", lambda p: understand(p)), NETWORK + HEAD + [BATCH, SWF]),
-    "any-json": (_file("b/c.json", lambda p: understand(p)), NETWORK[9:] + HEAD_JSON + [json.dumps(FLOW).encode()]),
-    "any-nested": (_file("c/v/u.csv", lambda p: understand(p.parent.parent)), HEAD),
-    "any-head": (_file("d/u.txt", lambda p: understand(p, ImportOptions("head"))), HEAD + HEAD_JSON),
+    "any-csv": (through_a_file(_FOLDER / "a/b.csv", lambda p: understand(p)), NETWORK + HEAD + [BATCH, SWF]),
+    "any-json": (through_a_file(_FOLDER / "b/c.json", lambda p: understand(p)), NETWORK[9:] + HEAD_JSON + [json.dumps(FLOW).encode()]),
+    "any-nested": (through_a_file(_FOLDER / "c/v/u.csv", lambda p: understand(p.parent.parent)), HEAD),
+    "any-head": (through_a_file(_FOLDER / "d/u.txt", lambda p: understand(p, ImportOptions("head"))), HEAD + HEAD_JSON),
     "head-json": (lambda data: read_viewer_json(data, "f"), HEAD_JSON),
     "wfcommons": (lambda data: read_wfcommons(data, "f"), [json.dumps(FLOW).encode()]),
     "alibaba": (lambda data: read_alibaba(data, "f"), [BATCH]),
-    "spark": (_file("application_1", lambda p: understand(p, ImportOptions("workload", "spark"))), [SPARK]),
+    "spark": (through_a_file(_FOLDER / "application_1", lambda p: understand(p, ImportOptions("workload", "spark"))), [SPARK]),
     **{
         f"graph-{name}": (_graph(name), [GRAPHS[at]])
         for at, name in enumerate(("dax", "graphml", "dot", "stg", "node-link"))
     },
-    "any-job": (_file("e/j.csv", lambda p: understand(p)), [*GRAPHS, TASKS, *BORG, BATCH]),
+    "any-job": (through_a_file(_FOLDER / "e/j.csv", lambda p: understand(p)), [*GRAPHS, TASKS, *BORG, BATCH]),
     "task-table": (lambda data: read_task_table(data, "f", {}), [TASKS]),
-    "borg": (_file("f/j.json", lambda p: understand(p, ImportOptions("workload", "borg"))), BORG),
-    "packed": (_file("g/v_u.csv.gz", lambda p: understand(p)), [gzip.compress(x, mtime=0) for x in (HEAD[0], NETWORK[0])]),
-    "swf": (_file("l.swf", lambda p: understand(p, ImportOptions("workload", "swf"))), [SWF]),
+    "borg": (through_a_file(_FOLDER / "f/j.json", lambda p: understand(p, ImportOptions("workload", "borg"))), BORG),
+    "packed": (through_a_file(_FOLDER / "g/v_u.csv.gz", lambda p: understand(p)), [gzip.compress(x, mtime=0) for x in (HEAD[0], NETWORK[0])]),
+    "swf": (through_a_file(_FOLDER / "l.swf", lambda p: understand(p, ImportOptions("workload", "swf"))), [SWF]),
     "tpch": (lambda data: read_profile(_ADJACENCY, data, "q", "f"), [_npy(DURATIONS)]),
     "mpd": (lambda data: read_mpd(data, "f", _FOLDER), MPD),
     "sidx": (lambda data: read_sidx(data, "f"), [SIDX]),
     "video-json": (lambda data: read_video_json(data, "f"), [VIDEO]),
-    "sizes": (_file("sizes/size_0", lambda p: read_manifest(p.parent, chunk_s=4.0)), [b"100\n200\n300\n"]),
-    "tiles": (_file("t.npz", read_tile_table), [TILES]),
+    "sizes": (through_a_file(_FOLDER / "sizes/size_0", lambda p: read_manifest(p.parent, chunk_s=4.0)), [b"100\n200\n300\n"]),
+    "tiles": (through_a_file(_FOLDER / "t.npz", read_tile_table), [TILES]),
     "npy": (lambda data: read_array(data, "f", 2**20), [_npy(np.arange(6.0).reshape(2, 3)), _npy(np.array(["a", "bc"]))]),
     "npz": (lambda data: read_arrays(io.BytesIO(data), "f", 2**22), [TILES]),
-    "gguf": (_file("m.gguf", _gguf), [GGUF_FILE]),
+    "gguf": (through_a_file(_FOLDER / "m.gguf", _gguf), [GGUF_FILE]),
 }  # fmt: skip
 
 

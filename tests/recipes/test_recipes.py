@@ -160,3 +160,9 @@ def test_the_old_address_works_for_one_more_release() -> None:
 
         old = sys.modules["netllm_gym.training"]
     assert old.train is train and {"llm", "cql"} <= set(RECIPES)
+
+
+def test_one_dataset_needs_no_list(tmp_path):
+    pytest.importorskip("d3rlpy")
+    with pytest.raises(netllm_gym.NetLLMGymError, match="netllm_gym/test/nowhere-v0"):
+        train("bc", "netllm_gym/test/nowhere-v0", tmp_path / "agent")

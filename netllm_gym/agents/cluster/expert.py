@@ -136,8 +136,8 @@ def objective(log_p: Any, score: Any, copied: Any, imitation: float) -> tuple[An
 def train_decima(
     labels: Labels, valid: Labels, config: ExpertConfig, start: Decima | None = None,
     say: Callable[[str], None] | None = None,
-) -> Decima:  # fmt: skip
-    """Train Decima's network (without units) on labels; return the weights with the least score on `valid`.
+) -> tuple[Decima, float]:  # fmt: skip
+    """Train Decima's network (without units) on labels; return the weights with the least score on `valid`, and it.
 
     Args:
         labels, valid: what to learn on and to choose by.
@@ -155,7 +155,7 @@ def train_decima(
     steps = config.epochs * max(1, len(labels) // config.batch)
     optimiser = torch.optim.Adam(list(weights.values()), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: 0.02 + 0.49 * (1 + np.cos(np.pi * k / steps)))
-    least, kept = np.inf, drawn
+    least, kept = float("inf"), drawn
     valid = valid.select(valid.compared)
     held = [_batch(valid, rows) for rows in np.array_split(np.arange(len(valid)), max(1, len(valid) // 512))]
     cuts = np.array_split(rng.permutation(len(labels)), max(1, len(labels) // config.batch))
@@ -183,7 +183,7 @@ def train_decima(
             least, kept = score, {name: value.detach().numpy().copy() for name, value in weights.items()}
         if say:
             say(f"epoch {epoch + 1}/{config.epochs}: loss {np.mean(losses):.4f}, valid score {score:.4f}")
-    return Decima(shape, kept, greedy=True)
+    return Decima(shape, kept, greedy=True), least
 
 
 def rule_score(labels: Labels) -> float:

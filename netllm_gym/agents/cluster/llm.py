@@ -12,7 +12,6 @@ import numpy as np
 from netllm_gym import extras, zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description, space_to_json
-from netllm_gym.agents.registry import register_agent
 from netllm_gym.deprecation import renamed
 from netllm_gym.envs.cluster.adaptive import waits
 from netllm_gym.envs.cluster.cluster_view import ClusterView
@@ -24,7 +23,6 @@ ANY = zoo.ROOT / "cluster-llm-any"
 ENV = "netllm_gym/ClusterScheduling-v0"
 
 
-@register_agent("cluster/llm")
 class ClusterLLM(BatchAgent):
     """A language model that points at a runnable stage and counts executors, legal by construction.
 
@@ -100,9 +98,3 @@ class ClusterLLM(BatchAgent):
         if self.may_wait:
             mask[self._view.max_stages] = info.get("may_wait", False)
         return mask
-
-
-@register_agent("cluster/llm-any")
-def zoo_llm_any() -> ClusterLLM:
-    """Return the language model for any workload: no units, the advice of ``cluster/adaptive``, taught by rollouts."""
-    return ClusterLLM(ANY)

@@ -14,6 +14,8 @@ from netllm_gym.agents.llm.graph import NODE_WIDTH, Nodes
 from netllm_gym.agents.llm.parts import HEADS
 from netllm_gym.errors import ConfigError
 
+MOST_OUTPUTS = 2**20  # actions of one head: each is a row of weights
+
 
 def to_host(values: Tensor) -> np.ndarray:
     """Bring values from their device, float32."""
@@ -110,6 +112,8 @@ class Head(nn.Module):
         else:
             raise ConfigError(f"action space {type(space).__name__} has no head; Discrete, Multi* and Box have one")
         self.outputs = sum(self.sizes) or size
+        if self.outputs > MOST_OUTPUTS:
+            raise ConfigError(f"action space {space} has {self.outputs:,} actions; a head takes {MOST_OUTPUTS:,}")
         self.points = bool(nodes) and self.sizes[:1] in ([nodes], [nodes + 1])
         if self.points:
             self.pointer = Pointer(width, sum(self.sizes[1:]), none=self.sizes[0] > nodes)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.compiled import njit
-from netllm_gym.envs.cluster.view import used
+from netllm_gym.envs.cluster.view import longest_ways, used
 
 # Places in the vector of coefficients. A job should take `unit * exp(TIME + …)` seconds with what it gets.
 TIME, TIME_MOVE, TIME_PATH, TIME_MEAN, TIME_WORK, TIME_JOBS = range(6)
@@ -28,20 +28,6 @@ SIZE = 16
 @njit(cache=True)
 def _log_ratio(value: Any, unit: Any) -> Any:
     return math.log(min(max(value / unit, 1e-3), 1e4))
-
-
-@njit(cache=True)
-def paths(parent: Any, child: Any, own: Any, path: Any) -> None:
-    """Write the longest way from each stage to the end of its job, itself included, given the edges."""
-    path[:] = own
-    changed = len(parent) > 0
-    while changed:
-        changed = False
-        for k in range(len(parent) - 1, -1, -1):
-            longer = own[parent[k]] + path[child[k]]
-            if longer > path[parent[k]]:
-                path[parent[k]] = longer
-                changed = True
 
 
 @njit(cache=True)
@@ -193,8 +179,7 @@ def advise(observation: Mapping[str, Any], moving_s: float, coefficients: NDArra
     stages, jobs, edges = used(observation)
     table, active = stages.astype(np.float64), len(jobs)
     tasks, recent, owner = table[:, 0].copy(), table[:, 1].copy(), table[:, 4].astype(np.int64)
-    path = np.empty(len(table))
-    paths(edges[:, 0], edges[:, 1], np.where(tasks > 0, recent, 0.5 * recent), path)
+    path = longest_ways(edges[:, 0], edges[:, 1], np.where(tasks > 0, recent, 0.5 * recent))
     first = np.searchsorted(owner, np.arange(active))
     releasing, job = int(jobs[:, 1].argmax()), np.empty((5, active))
     row, count = choose(
@@ -214,4 +199,4 @@ def waits(advice: Advice, info: Mapping[str, Any]) -> bool:
     return advice.row < 0 and bool(info.get("may_wait", True))
 
 
-__all__ = ["COEFFICIENTS", "SIZE", "START", "Advice", "advise", "choose", "paths", "waits"]
+__all__ = ["COEFFICIENTS", "SIZE", "START", "Advice", "advise", "choose", "waits"]

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from netllm_gym.compiled import njit
 from netllm_gym.errors import ConfigError
 
 STAGE_SCALES = [100.0, 5.0, 1.0, 1.0, 300.0, 300.0, 50.0]
@@ -28,15 +29,22 @@ def path_lengths(stages: NDArray[np.float32], edges: NDArray[np.int32]) -> NDArr
 
 def longest_ways(parent: NDArray[Any], child: NDArray[Any], own: NDArray[Any]) -> NDArray[Any]:
     """Return the largest sum of `own` ``[n]`` along a way from each stage to one without children, both included."""
-    length = own
-    while len(parent):
-        below = np.zeros_like(own)
-        np.maximum.at(below, parent, length[child])
-        longer = own + below
-        if np.array_equal(longer, length):
-            break
-        length = longer
+    length = own.copy()
+    _lengthen(parent, child, own, length)
     return length
+
+
+@njit(cache=True)
+def _lengthen(parent: Any, child: Any, own: Any, length: Any) -> None:
+    """Raise `length`, which begins as `own`, until no edge makes a way longer."""
+    changed = len(parent) > 0
+    while changed:
+        changed = False
+        for k in range(len(parent) - 1, -1, -1):
+            longer = own[parent[k]] + length[child[k]]
+            if longer > length[parent[k]]:
+                length[parent[k]] = longer
+                changed = True
 
 
 def used(observation: Mapping[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:

@@ -458,10 +458,10 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         }
 
     def frame(self) -> np.ndarray:
-        """Draw the last played chunk: tiles by quality, the true view (red) and what was predicted next (yellow)."""
+        """Draw the chunk on the screen: tiles by quality, the true view (red) and what was predicted next (yellow)."""
         from netllm_gym.envs.viewport.draw import draw, tile_legend, with_legend
 
-        shown = max(self.played - 1, 0)
+        shown = min(int(self.playhead / self.hz / self.manifest.chunk_s), max(self.chunk - 1, 0))
         image = draw(
             self.view.grid,
             self.levels[shown],

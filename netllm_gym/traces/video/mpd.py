@@ -5,8 +5,8 @@ What is read: on-demand (static) manifests of one period or several with the sam
 names it: live (dynamic) manifests, periods elsewhere (xlink), ladders or chunk lengths that change, an index
 (``SegmentBase``) whose media file is not beside the manifest, an index of indexes.
 
-XML is parsed without entities: a document type declaration is refused before the parser sees it, so there is nothing to
-expand or to fetch. Nothing is ever downloaded, and no file outside the manifest's folder is opened.
+XML is parsed without entities (:mod:`netllm_gym.traces.xmltext`). Nothing is ever downloaded, and no file outside the
+manifest's folder is opened.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from __future__ import annotations
 import math
 import re
 import struct
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.video.manifest import VideoManifest, assembled
+from netllm_gym.traces.xmltext import read_xml
 
 MAX_MANIFEST_BYTES = 64 * 2**20
 MAX_INDEX_BYTES = 16 * 2**20
@@ -64,15 +65,7 @@ def read_mpd(data: bytes, name: str, folder: Path | None = None) -> VideoManifes
     text = decode(data, name)
     if len(data) > MAX_MANIFEST_BYTES:
         raise TraceFormatError(name, f"larger than {MAX_MANIFEST_BYTES // 2**20} MiB")
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise TraceFormatError(name, "a document type declaration is not accepted")
-    try:
-        # Bytes in UTF-8 whatever the declaration says: another encoding could hide a document type from the check.
-        root = ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text).encode())
-    except ElementTree.ParseError as error:
-        raise TraceFormatError(name, f"not XML: {error.args[0]}", error.position[0]) from None
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
+    root = read_xml(text, name)
     if root.tag != "MPD" or root.find("Period") is None:
         raise TraceFormatError(name, "not a DASH manifest: no MPD with a Period")
     if root.get("type") == "dynamic":

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 
 from netllm_gym.errors import TraceFormatError
@@ -21,6 +20,7 @@ from netllm_gym.traces.jobs.workload import JobTemplate
 from netllm_gym.traces.jsontext import number, read_json
 from netllm_gym.traces.tables import is_number
 from netllm_gym.traces.text import decode
+from netllm_gym.traces.xmltext import read_xml
 
 MAX_BYTES = 64 * 2**20
 Tasks = dict[str, tuple[str, list[str], float]]
@@ -94,20 +94,8 @@ def _join(tasks: Tasks, pairs: list[tuple[str, str]], source: str) -> Tasks:
     return tasks
 
 
-def _root(text: str, source: str) -> ElementTree.Element:
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise TraceFormatError(source, "a document type declaration is not accepted")
-    try:
-        root = ElementTree.fromstring(re.sub(r"^\s*<\?xml[^>]*\?>", "", text).encode())
-    except ElementTree.ParseError as error:
-        raise TraceFormatError(source, f"not XML: {error.args[0]}", error.position[0]) from None
-    for element in root.iter():
-        element.tag = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
-    return root
-
-
 def _dax(text: str, source: str) -> Tasks:
-    root = _root(text, source)
+    root = read_xml(text, source)
     tasks: Tasks = {}
     for job in root.findall("job"):
         key = job.get("id") or ""
@@ -124,7 +112,7 @@ def _dax(text: str, source: str) -> Tasks:
 
 
 def _graphml(text: str, source: str) -> Tasks:
-    root = _root(text, source)
+    root = read_xml(text, source)
     names = {k.get("id") or "": k.get("attr.name") or k.get("id") or "" for k in root.findall("key")}
     keys = [k for k, n in names.items() if _RUNTIME.fullmatch(n)]
     keys.sort(key=lambda k: not names[k].lower().startswith(("run", "dur", "exec")))
