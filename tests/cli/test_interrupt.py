@@ -74,6 +74,18 @@ def test_train_stops_and_goes_on(tmp_path: Path) -> None:
     assert not (tmp_path / "agent").exists()
 
 
+def test_training_without_a_state_says_that_it_begins_again(tmp_path: Path) -> None:
+    pytest.importorskip("d3rlpy")
+    assert _start(tmp_path, *COLLECT, "--episodes", "2").wait(120) == 0
+    process = _start(tmp_path, "train", "bc", "--dataset", COLLECT[2], "--out", "agent", "--set", "steps=20000",
+                     "--set", "batch_size=2")  # fmt: skip
+    assert process.stderr is not None
+    shown = process.stderr
+    code, err = _stopped(process, lambda: "bc step" in shown.readline())
+    assert code == 130 and err.strip() == "stopped; recipe bc keeps no state, the same command begins again"
+    assert not (tmp_path / "agent").exists()
+
+
 def test_ctrl_c_promises_no_more_than_is_kept() -> None:
     assert "begins again" in _stopped_words(["train", "bc", "--out", "x"])
     assert "goes on" in _stopped_words(["train", "llm", "--out", "x"])

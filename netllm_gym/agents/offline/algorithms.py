@@ -64,11 +64,10 @@ class OfflineConfig:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence d3rlpy's structured log and legacy Gym's notice; the user's configuration of structlog comes back."""
+    """Silence d3rlpy's structured log and warnings; the user's configuration of structlog comes back."""
     structlog = extras.load("structlog", "d3rlpy's algorithms")
     before = structlog.get_config() if structlog.is_configured() else None
-    # Legacy Gym prints its notice straight to stderr on import.
-    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -80,7 +79,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _import() -> Any:
-    with _quiet():
+    # Legacy Gym prints its notice straight to stderr on import.
+    with _quiet(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         return extras.load("d3rlpy", "d3rlpy's algorithms")
 
 
