@@ -11,10 +11,10 @@ import json
 import math
 import time
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.datasets.store import load_experience
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.files import atomic_path, digest, one_writer, sweep, write_json, write_text
+
+if TYPE_CHECKING:
+    from netllm_gym.evaluation.result import EvaluationResult
 
 DATA_SHARE = "data_share"
 MOST_TRAININGS = 10_000
@@ -175,7 +178,8 @@ def ablate(
 
     Returns:
         The table (one row per recipe and rival) and the folder. ``difference`` is to the first rival, or else to the
-        first recipe, ``first_difference`` to the first recipe; both are paired, on the same episodes.
+        first recipe, ``reference_difference`` to the ``reference`` of :func:`references`; both are paired, on the same
+        episodes.
 
     Raises:
         ConfigError, DatasetError, UnknownNameError: an unusable grid, dataset or agent.
@@ -212,7 +216,7 @@ def ablate(
         costs[cell.label]["seconds"] = round(spent.setdefault(cell.label, 0.0) + results.get("seconds", 0.0), 1)
         spent[cell.label] = costs[cell.label]["seconds"]
         agents.append({"name": str(place), "label": cell.label, "training_seed": seed})
-    first, tables = recipes[0].label, {}
+    tables = {}
     for where, setting in {"": grid.setting, **grid.elsewhere}.items():
         result = evaluate(
             env=grid.env,
@@ -224,27 +228,47 @@ def ablate(
             out=folder / (f"evaluation-{where}" if where else "evaluation"),
             progress=False,
         )
-        tables[where] = _compared(result, first, costs)
+        tables[where] = _compared(result, references(recipes), costs)
     for where, table in tables.items():
         suffix = f"-{where}" if where else ""
         with atomic_path(folder / f"table{suffix}.csv") as temporary:
             table.to_csv(temporary, index=False)
         write_text(folder / f"table{suffix}.md", _markdown(table, grid, where))
-        _draw(table, first, folder / f"ablation{suffix}.png")
+        _draw(table, folder / f"ablation{suffix}.png")
     write_json(folder / "grid.json", {cell.label: cell.values for cell in recipes})
     return tables[""], folder
 
 
-def _compared(result: Any, first: str, costs: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """One row per recipe and rival, each beside the first rival and the recipe called `first`."""
+def references(recipes: Sequence[Cell]) -> dict[str, str]:
+    """Return for each recipe what it is compared with: the first condition at the same varied values, so that only
+    the condition differs; without conditions, the first recipe.
+    """
+    firsts: dict[str, str] = {}
+    chosen = {}
+    for cell in recipes:
+        level = {key: value for key, value in cell.values.items() if key != "condition"}
+        key = json.dumps(level, sort_keys=True) if "condition" in cell.values else ""
+        chosen[cell.label] = firsts.setdefault(key, cell.label)
+    return chosen
+
+
+def _compared(
+    result: EvaluationResult, against: Mapping[str, str], costs: Mapping[str, Mapping[str, float]]
+) -> pd.DataFrame:
+    """One row per recipe and rival, each beside the first rival and beside its reference (a rival: the first one)."""
     table = result.summary().reset_index()
-    among = replace(result, manifest={**result.manifest, "baseline": first}).summary().set_index("agent")
-    for column in ("difference", "difference_low", "difference_high", "verdict"):
-        table[f"first_{column}"] = among.loc[table["agent"], column].to_numpy()
+    first = next(iter(against.values()))
+    table["reference"] = [against.get(agent, first) for agent in table["agent"]]
+    columns = ("difference", "difference_low", "difference_high", "verdict")
+    for reference, rows in table.groupby("reference", sort=False):
+        among = result.frame["agent"].isin([*rows["agent"], reference])
+        part = replace(result, frame=result.frame[among].reset_index(drop=True),
+                       manifest={**result.manifest, "baseline": reference}).summary().set_index("agent")  # fmt: skip
+        for column in columns:
+            table.loc[rows.index, f"reference_{column}"] = part.loc[rows["agent"], column].to_numpy()
     for name in ("trainable", "seconds"):
         table[name] = [costs.get(label, {}).get(name, 0.0) for label in table["agent"]]
-    wanted = ("agent", "mean", "ci_low", "ci_high", "difference", "difference_low", "difference_high", "verdict",
-              "first_difference", "first_difference_low", "first_difference_high", "first_verdict")  # fmt: skip
+    wanted = ("agent", "mean", "ci_low", "ci_high", *columns, "reference", *(f"reference_{name}" for name in columns))
     return table[[column for column in (*wanted, "trainable", "seconds", "latency_p50_ms") if column in table]]
 
 
@@ -258,7 +282,7 @@ def _markdown(table: pd.DataFrame, grid: Grid, where: str = "") -> str:
     return "\n".join([*lines, "", note]) + "\n"
 
 
-def _draw(table: pd.DataFrame, first: str, path: Path) -> None:
+def _draw(table: pd.DataFrame, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 0.9 + 0.32 * len(table)), layout="constrained")
@@ -266,7 +290,7 @@ def _draw(table: pd.DataFrame, first: str, path: Path) -> None:
     rows = table.iloc[::-1].reset_index(drop=True)
     for axes, middle, low, high in (
         (left, "mean", "ci_low", "ci_high"),
-        (right, "first_difference", "first_difference_low", "first_difference_high"),
+        (right, "reference_difference", "reference_difference_low", "reference_difference_high"),
     ):
         error = [rows[middle] - rows[low], rows[high] - rows[middle]]
         axes.errorbar(rows[middle], range(len(rows)), xerr=error, fmt="o", color="black", capsize=3)
@@ -274,6 +298,7 @@ def _draw(table: pd.DataFrame, first: str, path: Path) -> None:
     left.set_yticks(range(len(rows)), rows["agent"])
     left.set_xlabel("mean and its 95 % interval")
     right.axvline(0.0, color="grey", linewidth=1)
-    right.set_xlabel(f"paired difference to\n{first}")
+    names = [*table["reference"].unique()]
+    right.set_xlabel(f"paired difference to\n{names[0] if len(names) == 1 else 'condition 1, same values'}")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)

@@ -18,7 +18,7 @@ import importlib
 import inspect
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
@@ -74,11 +74,41 @@ def load_group(group: str) -> None:
         warnings.warn(failure, stacklevel=3)
 
 
+def check_table(what: str, table: Any, kinds: Mapping[str, Any], required: Collection[str] = ()) -> None:
+    """Check a table of a TOML file.
+
+    Args:
+        what: the table in words, for messages.
+        table: as read.
+        kinds: key -> type of its value, several types, or a list of one type for a list of such values; keys that are
+            not named here may hold anything.
+        required: keys that must be there.
+
+    Raises:
+        ConfigError: no table, a key that is missing, or a value of another kind.
+    """
+    if not isinstance(table, dict):
+        raise ConfigError(f"{what} is not a table")
+    if missing := [key for key in required if key not in table]:
+        raise ConfigError(f"{what} has no {missing[0]}")
+    for key, kind in kinds.items():
+        if key not in table:
+            continue
+        value = table[key]
+        values, wanted = (value, kind[0]) if isinstance(kind, list) else ([value], kind)
+        if not isinstance(values, list) or not all(
+            isinstance(part, wanted) and not isinstance(part, bool) for part in values
+        ):
+            names = " or ".join(one.__name__ for one in (wanted if isinstance(wanted, tuple) else (wanted,)))
+            raise ConfigError(f"{what}: {key} is not {'a list of ' if isinstance(kind, list) else ''}{names}")
+
+
 @cache
-def toml_tables(group: str) -> Mapping[str, Any]:
+def toml_tables(group: str, check: Callable[[str, Any], object]) -> Mapping[str, Any]:
     """Return the top-level tables of the TOML files that other packages offer under `group`, joined.
 
-    A file that cannot be read is left out with a warning; a name that stands twice belongs to the first.
+    A file that cannot be read is left out with a warning, and so is a table that `check` refuses, called with its name
+    and content; a name that stands twice belongs to the first.
     """
     joined: dict[str, Any] = {}
     for point in entry_points(group=group):
@@ -89,6 +119,11 @@ def toml_tables(group: str) -> Mapping[str, Any]:
             warnings.warn(_failure(point, error), stacklevel=3)
             continue
         for name, table in tables.items():
+            try:
+                check(name, table)
+            except ConfigError as error:
+                warnings.warn(_failure(point, error), stacklevel=3)
+                continue
             if name in joined:
                 warnings.warn(f"{point.value}: {name!r} of {group} exists already and is left out", stacklevel=3)
             else:

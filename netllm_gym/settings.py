@@ -15,7 +15,7 @@ from typing import Any
 
 from netllm_gym import traces as trace_room
 from netllm_gym.errors import DownloadError, UnknownNameError
-from netllm_gym.plugins import toml_tables
+from netllm_gym.plugins import check_table, toml_tables
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,32 @@ class Setting:
         return {"task": self.task, "name": self.name, "profile": self.profile, "note": self.note}
 
 
+def check_task(task: str, entry: Any) -> None:
+    """Check a task of a settings file.
+
+    Raises:
+        ConfigError: a key that is missing or of another kind.
+    """
+    what = f"task {task!r}"
+    texts = dict.fromkeys(("env", "baseline", "floor", "oracle"), str)
+    check_table(what, entry, {**texts, "margin": dict, "settings": dict, "matrix": dict}, ("env",))
+    if "margin" in entry:
+        kinds = {"share": (int, float), "of": str, "reason": str}
+        check_table(f"{what}: margin", entry["margin"], kinds, ("share", "of"))
+    for name, setting in entry.get("settings", {}).items():
+        check_table(f"{what}: setting {name!r}", setting, {"note": str})
+        for profile, arguments in setting.items():
+            if isinstance(arguments, dict):
+                check_table(f"{what}: setting {name!r}, {profile}", arguments, {"env": str})
+    for profile, matrix in entry.get("matrix", {}).items():
+        check_table(f"{what}: matrix {profile!r}", matrix, {"families": [str]}, ("families",))
+
+
 @cache
 def _catalog() -> Mapping[str, Any]:
     own = tomllib.loads(files("netllm_gym").joinpath("settings.toml").read_text(encoding="utf-8"))
-    others = {task: entry for task, entry in toml_tables("netllm_gym.settings").items() if task not in own}
+    offered = toml_tables("netllm_gym.settings", check_task)
+    others = {task: entry for task, entry in offered.items() if task not in own}
     return MappingProxyType({**own, **others})
 
 

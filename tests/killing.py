@@ -85,13 +85,13 @@ def reproduce(root: Path) -> str:
     import netllm_gym.reproduce as room
 
     room.replayed = lambda *_: ((), {})  # type: ignore[assignment]
-    all_of = room.shipped
+    all_of = room.zoo_agents
 
     def one_of(task: str, profile: str) -> Any:
         agents, missing = all_of(task, profile)
         return [agent for agent in agents if "actor-critic" in agent.label][:1], missing
 
-    room.shipped = one_of  # type: ignore[assignment]
+    room.zoo_agents = one_of  # type: ignore[assignment]
     room.reproduce(["abr"], "embedded", ["default"], out=root / "out", workers=1, episodes=1, progress=False, say=str)
     return content(root / "out", "reproduce.md", "reproduce.json")
 
@@ -206,6 +206,7 @@ def check(run: Run, tmp_path: Path, least: int, swept: bool = True) -> None:
         if swept:
             assert leftovers(root) == [], f"after a death at boundary {stop}: {place}"
         shutil.rmtree(root)
+    print(f"{len(passed)} boundaries")
 
 
 def check_chain(run: Run, tmp_path: Path, least: int, swept: bool = True) -> None:
@@ -223,6 +224,7 @@ def check_chain(run: Run, tmp_path: Path, least: int, swept: bool = True) -> Non
     assert len(died) >= least
     if swept:
         assert leftovers(tmp_path / "often") == []
+    print(f"{len(died)} boundaries")
 
 
 class Server:

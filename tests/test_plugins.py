@@ -10,13 +10,14 @@ import pytest
 
 from netllm_gym import plugins, settings, traces
 from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.reproduce import plan
 from netllm_gym.traces import catalog
 
 
 @pytest.fixture
 def offer(monkeypatch, tmp_path):
     """Make a package with these files, and entry points {group: value} to them; forget everything afterwards."""
-    caches = (plugins.toml_tables, settings._catalog, catalog.entries, catalog.build)
+    caches = (plugins.toml_tables, settings._catalog, catalog.entries, catalog.build, plan.tasks)
 
     def install(files: dict[str, str], points: dict[str, str]) -> None:
         folder = tmp_path / "outside_package"
@@ -100,6 +101,49 @@ def test_a_package_that_fails_is_named_and_everything_else_listed(offer) -> None
     offered = plugins.Table[int]("thing", "netllm_gym.settings")
     with pytest.warns(UserWarning, match="is left out"):
         offered.load()
+
+
+BAD_TABLES = [
+    ("settings", "[outside]\nbaseline = 'a'\n", "task 'outside' has no env"),
+    ("settings", "outside = 3\n", "task 'outside' is not a table"),
+    ("settings", "[outside]\nenv = 'x'\nmatrix = { embedded = { families = 'a' } }\n", "families is not a list of str"),
+    ("settings", "[outside]\nenv = 'x'\nmargin = { share = true, of = 'span' }\n", "share is not int or float"),
+    ("catalog", "['outside/a']\nlicence = 'MIT'\n", "'outside/a' has no kind"),
+    ("catalog", "['../a']\nkind = 'network'\n", "is not called kind/name"),
+    ("catalog", "['outside/a']\nkind = 'network'\nsha256 = '../../x'\n", "sha256 is not 64 hexadecimal digits"),
+    ("headline", "[outside]\ntitle = 'x'\nagents = ['a']\n", "has no settings"),
+    ("headline", "[outside]\ntitle = 'x'\nagents = 'a'\nsettings = []\n", "agents is not a list of str"),
+    ("headline", "[outside]\ntitel = 'x'\ntitle = 'x'\nagents = []\nsettings = []\n", "unknown key 'titel'"),
+    ("headline", "[outside]\ntitle = 'x'\nagents = []\nsettings = []\npublished = [{ name = 'x' }]\n", "has no values"),
+]
+
+
+@pytest.mark.parametrize("group, text, message", BAD_TABLES)
+def test_a_table_that_does_not_fit_is_left_out_by_name(offer, group, text, message) -> None:
+    offer({"t.toml": text}, {f"netllm_gym.{group}": "outside_package:t.toml"})
+    use = {"settings": settings.list_settings, "catalog": traces.names, "headline": plan.tasks}[group]
+    with pytest.warns(UserWarning, match=message):
+        listed = str(use())
+    assert "outside" not in listed and "abr" in listed
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ("counts = { train = 2, valid = 1, test = 1000000000 }", "would hold 1,000,000,000 traces"),
+        ("counts = { train = 2 }", r"cannot be had from its catalog entry \(KeyError: 'valid'\)"),
+        ("counts = { train = 2, valid = 'x', test = 3 }", "cannot be had from its catalog entry"),
+    ],
+)
+def test_an_entry_that_cannot_be_built_is_one_line(offer, change, message) -> None:
+    text = CATALOG.replace("counts = { train = 2, valid = 1, test = 3 }", change)
+    text = text.replace("{ means_mbps = [1.0, 2.0], stay_s = 10.0, sigma = 0.1 }", MODEL)
+    offer({"t.toml": text}, {"netllm_gym.catalog": "outside_package:t.toml"})
+    with pytest.raises(ConfigError, match=message):
+        traces.load("outside/links")
+
+
+MODEL = """{ mean_mbps = 1.0, spread = 0.1, cv = 0.2, cv_spread = 0.1, weight = 0.5, dwell_steps = 5, rho = 0.1 }"""
 
 
 def test_tables_warn_of_doubles_and_offer_near_names() -> None:

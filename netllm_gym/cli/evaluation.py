@@ -16,7 +16,9 @@ def evaluate_command(
     agent: Annotated[list[str], typer.Option(help="Name, checkpoint folder or module:Class, may be repeated.")],
     task: Annotated[str, typer.Option(help="Task: abr, viewport, streaming, cluster, or another package's.")] = "abr",
     env: Annotated[str, typer.Option(help="An environment instead of a task; --env-arg gives its arguments.")] = "",
-    setting: Annotated[str, typer.Option(help="default, unseen1, unseen2 or unseen3.")] = "default",
+    setting: Annotated[
+        str, typer.Option(help="default, unseen1, unseen2, …; a wrong name lists those of the task.")
+    ] = "default",
     profile: Annotated[str, typer.Option(help="embedded (synthetic traces) or paper (public ones).")] = "embedded",
     episodes: Annotated[int | None, typer.Option(help="Default: every trace once.")] = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,

@@ -20,6 +20,7 @@ import numpy as np
 from netllm_gym.datasets.card import render_card
 from netllm_gym.datasets.config import CollectConfig
 from netllm_gym.datasets.experience import Episode, Experience
+from netllm_gym.datasets.integrity import check_files, file_digests, measure
 from netllm_gym.datasets.rollout import Record
 from netllm_gym.envs.leaves import JOIN, LeafView, fill_of
 from netllm_gym.envs.lookup import importable, make_env
@@ -241,6 +242,7 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
                 if not wanted.exists():
                     write_text(wanted, level.read_text(encoding="utf-8"))
         written = folder / dataset
+        description["files"] = file_digests(written)
         (written / "netllm_gym.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
         (written / "README.md").write_text(render_card(dataset, description), encoding="utf-8")
         boundary("written", target)
@@ -288,6 +290,7 @@ def load_experience(dataset: str) -> Experience:
     description = describe(dataset)
     if "modalities" not in description:
         raise DatasetError(f"dataset {dataset} was collected by an older version; delete {dataset_path(dataset)}")
+    check_files(dataset, dataset_path(dataset), description)
     try:
         config = description["config"]
         kept = {"env_id": config["env"], "env_kwargs": config["env_kwargs"], "digest": description["digest"]}
@@ -296,6 +299,7 @@ def load_experience(dataset: str) -> Experience:
             raise TypeError("its description has parts of another kind")
         if not isinstance(kept["env_id"], str) or not isinstance(kept["digest"], str):
             raise TypeError("its description names no environment")
+        measure(dataset_path(dataset), [facts["steps"] for facts in description["episodes"]])
         stored = minari.load_dataset(dataset, download=False)
         episodes = []
         for data, facts in zip(stored.iterate_episodes(), description["episodes"], strict=True):

@@ -19,8 +19,8 @@ BEHAVIOUR = ("abr/robust-mpc", "abr/bba", "abr/oracle")
 TEACHER = "abr/actor-critic"
 PLAYERS = (TEACHER, TEACHER, "abr/robust-mpc", "abr/bba")
 EPISODES_PER_MINUTE = 60
-LLM_STEPS_PER_MINUTE = 25
-LLM_OPTIONS: dict[str, Any] = {"layers": 4, "lora_rank": 8, "lora_alpha": 16.0, "eval_every": 25, "patience": 99}
+LLM_STEPS_PER_MINUTE = 60
+LLM_OPTIONS: dict[str, Any] = {"layers": 2, "lora_rank": 8, "lora_alpha": 16.0, "eval_every": 50, "patience": 99}
 
 
 class ABRData(NamedTuple):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -15,10 +15,10 @@ from typing import Any
 from netllm_gym import zoo
 from netllm_gym.agents import registry
 from netllm_gym.agents.registry import make_agent
-from netllm_gym.errors import NetLLMGymError, UnknownNameError
+from netllm_gym.errors import ConfigError, NetLLMGymError, UnknownNameError
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.settings import Setting, list_settings, load_setting
-from netllm_gym.plugins import toml_tables
+from netllm_gym.plugins import check_table, toml_tables
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,35 @@ class Task:
 def tasks() -> dict[str, Task]:
     """Return the tasks of the headline table by name."""
     text = files("netllm_gym.evaluation").joinpath("headline.toml").read_text(encoding="utf-8")
-    found = {}
-    for name, entry in {**toml_tables("netllm_gym.headline"), **tomllib.loads(text)}.items():
-        entry = dict(entry)
-        known = [Published(**item) for item in entry.pop("published", ())]
-        lists: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
-        }
-        found[name] = Task(name, **lists, published=tuple(known))
-    return found
+    every = {**toml_tables("netllm_gym.headline", read_task), **tomllib.loads(text)}
+    return {name: read_task(name, entry) for name, entry in every.items()}
+
+
+_LISTS = ("agents", "settings", "rules_only", "museum")
+
+
+def read_task(name: str, entry: Any) -> Task:
+    """Return a task of a headline file.
+
+    Raises:
+        ConfigError: a key that is missing, unknown, or of another kind.
+    """
+    what = f"task {name!r} of the headline table"
+    kinds = {"title": str, "note": str, "seconds": (int, float), "episodes": dict, "published": [dict]}
+    check_table(what, entry, {**kinds, **{key: [str] for key in _LISTS}}, ("title", "agents", "settings"))
+    known = {item.name for item in fields(Task)} - {"name"}
+    if odd := sorted(set(entry) - known):
+        raise ConfigError(f"{what} has an unknown key {odd[0]!r}; known: {', '.join(sorted(known))}")
+    check_table(f"{what}: episodes", entry.get("episodes", {}), dict.fromkeys(entry.get("episodes", {}), int))
+    for item in entry.get("published", ()):
+        part = f"{what}: published"
+        check_table(part, item, {"name": str, "values": dict, "source": str}, ("name", "values", "source"))
+        check_table(f"{part}: values", item["values"], dict.fromkeys(item["values"], (int, float)))
+        if odd := sorted(set(item) - {"name", "values", "source"}):
+            raise ConfigError(f"{part} has an unknown key {odd[0]!r}")
+    published = tuple(Published(**item) for item in entry.get("published", ()))
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return Task(name, **{**values, "published": published})
 
 
 def chosen_tasks(names: Sequence[str]) -> list[Task]:

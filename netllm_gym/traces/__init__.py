@@ -122,9 +122,11 @@ def fetch(name: str, progress: bool = False) -> None:
     base, _ = catalog.split_name(name)
     entry = catalog.describe(base)
     if entry["kind"] == "video":
-        fetch_video(base.removeprefix("video/"), progress)
+        with catalog.entry_at_fault(base, fetch_video):
+            fetch_video(base.removeprefix("video/"), progress)
     elif bring := catalog.fetcher(entry["kind"]):
-        bring(base, progress)
+        with catalog.entry_at_fault(base, bring):
+            bring(base, progress)
         for video in entry.get("videos", ()):
             fetch_video(video, progress)
         catalog.build.cache_clear()

@@ -105,7 +105,7 @@ def test_mistakes_are_one_line() -> None:
 def test_a_damaged_dataset_says_so(mix: str) -> None:
     name = collect(CollectConfig(agents=("abr/bba",), episodes=2, env_kwargs=KWARGS), "netllm_gym/test/broken-v0")
     (dataset_path(name) / "data" / "main_data.hdf5").write_bytes(b"nothing")
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(DatasetError, match="is damaged"):
         load_experience(name)
 
 
@@ -130,3 +130,17 @@ def test_a_teacher_says_what_it_would_have_done_and_changes_nothing(mix: str) ->
     assert "| teacher | abr/bba |" in (dataset_path("netllm_gym/test/taught-v0") / "README.md").read_text()
     with pytest.raises(ConfigError, match="remembers"):
         collect(CollectConfig(**plain, teacher="abr/robust-mpc"), "netllm_gym/test/forgetful-v0")
+
+
+def test_a_dataset_whose_bits_changed_is_damaged() -> None:
+    name = collect(CollectConfig(agents=("abr/bba",), episodes=1, env_kwargs=KWARGS), "netllm_gym/test/flipped-v0")
+    experience = load_experience(name)
+    for file in ("main_data.hdf5", "metadata.json"):
+        path = dataset_path(name) / "data" / file
+        whole = path.read_bytes()
+        for at in range(0, len(whole), max(1, len(whole) // 40)):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+            with pytest.raises(DatasetError, match=f"is damaged: data/{file} is not what was written"):
+                load_experience(name)
+        path.write_bytes(whole)
+    assert load_experience(name).digest == experience.digest

@@ -66,7 +66,7 @@ def test_an_agent_of_several_tasks_has_a_row_across_them(tmp_path, monkeypatch):
 
     both = plan.Learned("any/random", {"name": "any/random", "label": "any/random"}, "dice")
     alone = plan.Learned("specialist", {"name": "abr/bola-e", "label": "specialist"})
-    monkeypatch.setattr(package, "shipped", lambda task, profile: ([both, alone][: 2 - (task != "abr")], {}))
+    monkeypatch.setattr(package, "zoo_agents", lambda task, profile: ([both, alone][: 2 - (task != "abr")], {}))
     table, _ = play(tmp_path, tasks=["abr", "viewport"], settings=["default"], episodes=4)
     section = table.read_text().partition("## One agent, all tasks")[2].partition("## How")[0]
     [row] = [line for line in section.splitlines() if line.startswith("| **any/random**, dice |")]

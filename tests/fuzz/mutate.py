@@ -21,6 +21,12 @@ VALUES: list[Any] = [
     None, True, False, 0, -1, 1e308, -1e308, 10**30, 10**400, "", "x", "nan", "9" * 400, [], {}, [[]], [{}],
     {"": []}, 0.5, [1] * 30, "\0", "é", 2**63, -(2**63), [None] * 3,
 ]  # fmt: skip
+TOML = [
+    b"{}", b"[]", b"[[]]", b"{ x = 1 }", b"{ train = -1, valid = 1e308, test = 0 }", b"[1, 2]", b'["", "x"]', b'""',
+    b"1", b"-1", b"0.0", b"nan", b"inf", b"true", b"9223372036854775807", b"1" * 400,
+    b"1979-05-27T07:32:00Z", b"[1.5, -1]", b'"../../x"',
+]  # fmt: skip
+_LINE = re.compile(rb"^([^=\n]+) = (.+)$|(?<=[{,] )(\w+) = ([^,}\n]+)", re.M)
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 
 
@@ -86,12 +92,28 @@ def _once(data: bytearray, rng: random.Random, others: list[bytes]) -> bytearray
     return data
 
 
+def _toml(data: bytearray, rng: random.Random) -> bytearray:
+    found = list(_LINE.finditer(data))
+    if not found:
+        return data
+    line = rng.choice(found)
+    key, value = (1, 2) if line[1] else (3, 4)
+    if rng.random() < 0.2:
+        data[line.start() : line.end()] = b""
+    elif rng.random() < 0.2:
+        data[line.start(key) : line.end(key)] = rng.choice((b"x", b"kind", b"env", b"seed", b"settings", b'""'))
+    else:
+        other = rng.choice(found)
+        data[line.start(value) : line.end(value)] = rng.choice((*TOML, other[2] or other[4]))
+    return data
+
+
 def _json(data: bytearray, rng: random.Random) -> bytearray:
-    """Change one value, key or place of a JSON document; leave what is none."""
+    """Change one value, key or place of a JSON document, or the value of a TOML line; leave what is neither."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
-        return data
+        return _toml(data, rng)
     places: list[tuple[Any, Any]] = []
     waiting = [document]
     while waiting and len(places) < 500:

@@ -158,6 +158,20 @@ class _Trainer(Trainer):
             device = next(decider.parameters()).device
             self.averaged = {key: value.to(device) for key, value in load_file(folder / AVERAGED).items()}
 
+    def _over(self) -> bool:
+        """Whether the checkpoint that was resumed from was the last of its training."""
+        callbacks: Any = self.state.stateful_callbacks or {}
+        stopped = callbacks.get("TrainerControl", {}).get("args", {}).get("should_training_stop")
+        # A time limit may have stopped it: who sets one again wants to go on.
+        return self.state.global_step >= self.state.max_steps or bool(stopped and not self.minutes)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Take no step after the last one: Trainer takes one more when it resumes in the middle of an epoch."""
+        if self._over():
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
+
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 

@@ -186,4 +186,6 @@ def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dic
     if as_published:
         raise ConfigError(f"{name} is synthetic: it has no as-published reading")
     model = replace(CALIBRATED, **entry.get("motion", {}))
+    pairs = sum(entry["video_counts"].values()) * sum(entry["user_counts"].values())
+    catalog.check_drawn(name, pairs, pairs * entry["length_s"] * 5)
     return synthetic_head_traces(entry["video_counts"], entry["user_counts"], entry["seed"], entry["length_s"], model)

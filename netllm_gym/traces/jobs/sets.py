@@ -26,6 +26,7 @@ REMEDY = "delete it and fetch or import again"
 
 
 USUAL_EXECUTORS = 50
+SAMPLES_A_JOB = 3_000  # about, of a job that is drawn: stages x waves x levels x durations
 
 
 def save_workload(path: Path, workload: Workload) -> None:
@@ -121,6 +122,7 @@ def _stored(path: Path) -> Workload:
 
 def _sequences(workload: Workload, entry: catalog.Entry, split: str) -> tuple[JobTrace, ...]:
     first, count = entry["seeds"][split]
+    catalog.check_drawn(workload.name, count, 0)
     return tuple(JobTrace(workload, seed) for seed in range(first, first + count))
 
 
@@ -163,6 +165,7 @@ def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dic
     if as_published:
         raise ConfigError(f"{name} is synthetic: it has no as-published split")
     splits: dict[str, tuple] = {}
+    catalog.check_drawn(name, entry["templates"], entry["templates"] * SAMPLES_A_JOB)
     for number, split in enumerate(SPLITS):  # each split has jobs of its own
         drawn = synthetic_workload(
             entry["families"], entry["templates"], entry["seed"] + number, entry["mean_interarrival_s"]
@@ -180,6 +183,7 @@ def _build_random(name: str, entry: catalog.Entry, as_published: bool) -> dict[s
     splits: dict[str, tuple] = {}
     for split in SPLITS:
         first, count = entry["seeds"][split]
+        catalog.check_drawn(name, count, count * entry["templates"] * SAMPLES_A_JOB)
         found = []
         for seed in range(first, first + count):
             drawn = random_workload(np.random.default_rng(seed), entry["shapes"], entry["templates"], name)

@@ -122,10 +122,10 @@ def _build_synthetic(name: str, entry: catalog.Entry, as_published: bool) -> dic
     splits: dict[str, tuple[NetworkTrace, ...]] = {}
     for split in SPLITS:
         members: list[NetworkTrace] = []
-        for family, model in entry["families"].items():
-            members += synthetic_traces(
-                _model(model), family, split, entry["counts"][split], entry["seed"], entry["length_s"]
-            )
+        for family, table in entry["families"].items():
+            model, count, length_s = _model(table), entry["counts"][split], entry["length_s"]
+            catalog.check_drawn(name, count, count * length_s / model.step_s)
+            members += synthetic_traces(model, family, split, count, entry["seed"], length_s)
         splits[split] = tuple(members)
     return splits
 

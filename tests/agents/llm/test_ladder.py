@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 import netllm_gym  # noqa: E402
-from netllm_gym.ablation import Grid, ablate, cells, take_share  # noqa: E402
+from netllm_gym.ablation import Grid, ablate, cells, references, take_share  # noqa: E402
 from netllm_gym.agents.llm.batches import collate  # noqa: E402
 from netllm_gym.agents.llm.config import LADDER, LLMConfig  # noqa: E402
 from netllm_gym.agents.llm.storage import load, save  # noqa: E402
@@ -65,6 +65,10 @@ def test_conditions_are_crossed_with_what_is_varied():
     assert [cell.label for cell in found[:2]] == ["none, data_share 0.5", "none, data_share 1"]
     assert len(found) == 6 and found[-1].configs[0].start == "none" and found[3].configs[0].start == "bos"
     assert found[0].values == {"condition": "none", "data_share": 0.5}
+    against = references(found)
+    assert against["tiny as before, data_share 1"] == against["none, data_share 1"] == "none, data_share 1"
+    assert against["tiny, data_share 0.5"] == "none, data_share 0.5"
+    assert set(references(cells(_grid(vary={"data_share": [0.5, 1.0]}))).values()) == {"data_share 0.5"}
     with pytest.raises(ConfigError, match="condition 'a' sets layers, which is also varied"):
         _grid(vary={"layers": [1, 2]}, conditions={"a": {"layers": 1}})
     with pytest.raises(ConfigError, match="letters, digits and hyphens"):
@@ -92,9 +96,9 @@ def test_a_grid_is_trained_evaluated_drawn_and_resumed(tmp_path):
     assert set(table["seconds"][table["agent"] != "abr/bba"] > 0) == {True}
     assert sum(line.startswith("[") for line in lines) == 4
     rows = table.set_index("agent")
-    assert np.isnan(rows.loc["none", "first_difference"]) and np.isnan(rows.loc["abr/bba", "difference"])
+    assert np.isnan(rows.loc["none", "reference_difference"]) and np.isnan(rows.loc["abr/bba", "difference"])
     gap = rows.loc["abr/bba", "mean"] - rows.loc["none", "mean"]
-    assert rows.loc["abr/bba", "first_difference"] == pytest.approx(gap)
+    assert rows.loc["abr/bba", "reference_difference"] == pytest.approx(gap)
     assert rows.loc["none", "difference"] == pytest.approx(-gap)
     lines.clear()
     again, _ = ablate(Grid.read(path), tmp_path / "out", say=lines.append)

@@ -115,6 +115,16 @@ def test_resume_after_a_kill_gives_the_same_losses(tmp_path):
         train(dataclasses.replace(config, steps=41), toy(), toy(1), tmp_path / "cut")
 
 
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_training_that_was_killed_after_its_last_step_is_over(checked, tmp_path):
+    config = dataclasses.replace(CONFIG, steps=3, eval_every=3, batch_size=2)  # an epoch has more steps
+    whole = train(config, toy(), toy(1) if checked else None, tmp_path)
+    again = train(config, toy(), toy(1) if checked else None, tmp_path)
+    assert again.results == whole.results and whole.results["steps"] == 3
+    for key, value in whole.model.trainable().items():
+        assert torch.equal(value, again.model.trainable()[key])
+
+
 def test_batches_hold_episodes_of_like_length_and_every_episode_once():
     lengths = np.random.default_rng(0).integers(1, 100, 203)
     sampler = ByLength(lengths, 8, seed=3)
@@ -137,6 +147,11 @@ def test_training_stops_early_when_validation_does_not_improve_and_keeps_the_bes
     found = [(line["eval_choice"], line["eval_score"]) for line in lines if "eval_choice" in line]
     choices = [choice for choice, _ in found if choice == choice]
     assert agent.results["steps"] < 200
+    # Killed after its last checkpoint, it takes no further step.
+    again = train(config, toy(), toy(1), tmp_path)
+    assert again.results == agent.results
+    for key, value in agent.model.trainable().items():
+        assert torch.equal(value, again.model.trainable()[key])
     assert agent.results["valid_score"] == found[choices.index(min(choices))][1]
     assert min(choices[-2:]) >= min(choices[:-2])
 
