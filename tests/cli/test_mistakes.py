@@ -319,7 +319,8 @@ def test_generators_of_python_and_numpy_are_left_alone(tmp_path: Path) -> None:
         "before = random.getstate(), numpy.random.get_state()[1].tolist()\n"
         "import netllm_gym\n"
         "netllm_gym.evaluate(agents=['abr/bba'], episodes=1, out='result', progress=False)\n"
-        "netllm_gym.collect(netllm_gym.CollectConfig(episodes=1, env_kwargs={'split': 'train'}), 'netllm_gym/test/generators-v0', progress=False)\n"
+        "config = netllm_gym.CollectConfig(episodes=1, env_kwargs={'split': 'train'})\n"
+        "netllm_gym.collect(config, 'netllm_gym/test/generators-v0', progress=False)\n"
         "assert random.getstate() == before[0] and numpy.random.get_state()[1].tolist() == before[1]\n"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH"))))}
