@@ -19,15 +19,16 @@ test: $(VENV)/.ready
 test-all: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
-# What the install without extras offers: a second environment, without torch. Tests that need an extra skip themselves
-# (tests/conftest.py). PYTHON=python3.12 takes another Python.
+# What the install without extras offers: a second environment, without torch. PYTHON=python3.12 takes another Python.
 CORE := .venv-core-$(notdir $(PYTHON))
+CORE_TESTS := tests/test_play.py tests/test_plugins.py tests/test_architecture.py tests/recipes tests/envs/test_abr.py \
+	tests/traces/test_network.py
 test-core: $(CORE)/.ready
-	OMP_NUM_THREADS=1 $(CORE)/bin/python -m pytest -n 2 --dist loadfile --cov=netllm_gym --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(CORE)/bin/python -m pytest --cov=netllm_gym --cov-report=term:skip-covered $(CORE_TESTS)
 
 $(CORE)/.ready: pyproject.toml constraints.txt
 	test -x $(CORE)/bin/python || $(PYTHON) -m venv $(CORE)
-	$(CORE)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -e . pytest pytest-cov pytest-xdist hypothesis
+	$(CORE)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -e . pytest pytest-cov hypothesis
 	touch $@
 
 coverage: $(VENV)/.ready

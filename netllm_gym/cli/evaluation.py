@@ -20,6 +20,7 @@ def evaluate_command(
         str, typer.Option(help="default, unseen1, unseen2, …; a wrong name lists those of the task.")
     ] = "default",
     profile: Annotated[str, typer.Option(help="embedded (synthetic traces) or paper (public ones).")] = "embedded",
+    baseline: Annotated[str, typer.Option(help="What the others are compared with; default: the setting's.")] = "",
     episodes: Annotated[int | None, typer.Option(help="Default: every trace once.")] = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes; the numbers do not depend on them.")] = 1,
@@ -43,8 +44,8 @@ def evaluate_command(
         chosen = load_setting(task, setting, profile)
         chosen = replace(chosen, kwargs={**chosen.kwargs, **options})
     result = evaluate(
-        env=env or chosen.env, agents=agent, setting=chosen, episodes=episodes, seed=seed, workers=workers,
-        out=out, trace_steps="examples", timeout_s=timeout,
+        env=env or chosen.env, agents=agent, setting=chosen, baseline=baseline or None, episodes=episodes, seed=seed,
+        workers=workers, out=out, trace_steps="examples", timeout_s=timeout,
     )  # fmt: skip
     emit(result.summary().to_dict("records") if as_json else brief(result.summary()), as_json)
     page = result.report(out)

@@ -17,6 +17,7 @@ from netllm_gym.evaluation import timelines
 from netllm_gym.evaluation.canvas import INK, WIDTH, canvas, in_sight, legend, mark, rivals, style_of, styled, write
 from netllm_gym.evaluation.formats import pretty
 from netllm_gym.evaluation.rows import table
+from netllm_gym.files import sweep
 
 if TYPE_CHECKING:
     from netllm_gym.evaluation.record import EvaluationRecord
@@ -256,6 +257,7 @@ def write_figures(figures: Mapping[str, Figure], folder: str | Path, formats: Se
     Raises:
         ConfigError: a format other than ``png``, ``svg`` and ``pdf``.
     """
+    sweep(Path(folder))
     for name, figure in figures.items():
         for suffix in formats:
             write(figure, Path(folder) / f"{name}.{suffix}")

@@ -15,7 +15,7 @@ from netllm_gym.evaluation.formats import interval, number, percent, percent_int
 from netllm_gym.evaluation.generalisation import meaning_of_standing, standings
 from netllm_gym.evaluation.heatmap import heatmap
 from netllm_gym.evaluation.verdicts import plain
-from netllm_gym.files import write_text
+from netllm_gym.files import sweep, write_text
 from netllm_gym.reproduce.plan import Outcome
 from netllm_gym.reproduce.rivals import against_best, by_task
 from netllm_gym.reproduce.table import LEGEND, MARKS, columns, command_of, gaps, headline
@@ -108,6 +108,7 @@ def write_page(
 ) -> dict[str, Path]:
     """Write the page and its heatmaps (PNG and PDF beside it, for papers); return the heatmaps by task."""
     sections, drawn = [], {}
+    sweep(path.parent / "figures")
     for name, own in by_task(outcomes).items():
         task, result = own[0].cell.task, own[0].result
         links = " · ".join(f'<a href="{o.cell.name}/report.html">{escape(o.cell.name)}</a>' for o in own)

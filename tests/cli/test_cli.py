@@ -60,6 +60,15 @@ def test_import_then_use(run, tmp_path) -> None:
     assert code == 0 and json.loads(out)[0]["traces"] == 1
 
 
+def test_any_agent_may_be_the_baseline(run) -> None:
+    arguments = ("evaluate", "--agent", "abr/bba", "--baseline", "abr/bola-e", "--episodes", "3", "--json")
+    code, out, _ = run(*arguments)
+    verdicts = {row["agent"]: row["verdict"] for row in json.loads(out)}
+    assert code == 0 and verdicts["abr/bola-e"] == "baseline" and "abr/bba" in verdicts
+    code, _, err = run("evaluate", "--agent", "abr/bba", "--baseline", "abr/bolae", "--episodes", "3")
+    assert code == 2 and "did you mean abr/bola-e" in err
+
+
 def test_collect_evaluate_report(run, tmp_path) -> None:
     code, out, _ = run(
         "collect", "--dataset", "netllm_gym/test/cli-v0", "--agent", "abr/bba", "--episodes", "4", "--epsilon", "0.1"

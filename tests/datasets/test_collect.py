@@ -98,6 +98,11 @@ def test_mistakes_are_one_line() -> None:
         collect(CollectConfig(agents=("abr/robustmpc",), env_kwargs=KWARGS), "netllm_gym/test/none-v0")
     with pytest.raises(ConfigError, match="not a dataset id"):
         load_experience("no version")
+    played: list[str] = []
+    for name in ("a/mix-v0", "mix", "x y/mix-v0", "../mix-v0"):  # the first is Minari's rule
+        with pytest.raises(ConfigError, match="not a dataset id"):
+            collect(CollectConfig(agents=("abr/bba",), env_kwargs=KWARGS), name, progress=lambda *_: played.append(""))
+    assert played == []
     with pytest.raises(DatasetError, match="not on this machine"):
         load_experience("netllm_gym/test/absent-v0")
 

@@ -102,6 +102,8 @@ def test_segment_template_without_sizes_is_nominal_and_says_so() -> None:
         (_mpd(VIDEO.format('<Representation bandwidth="x"/>')), "no proper bandwidth"),
         (_mpd(VIDEO.format('<Representation bandwidth="1"/>')), "no SegmentList, SegmentTemplate or"),
         (_mpd("", 'mediaPresentationDuration="7"'), "not a duration"),
+        (_mpd("", 'mediaPresentationDuration="PTINFS"'), "not a duration"),
+        (_mpd("", f'mediaPresentationDuration="PT{"9" * 400}S"'), "not a duration"),
         (_mpd(VIDEO.format('<SegmentTemplate duration="1"/><Representation bandwidth="1"/>'), ""), "number of chunks"),
         (
             _mpd(

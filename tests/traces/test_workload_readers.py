@@ -88,6 +88,7 @@ def test_alibaba_jobs_in_order_of_arrival():
     [
         (b"M1,0,j,1,Terminated,1,2\n", "instances"),
         (b"M1,1,j,1,Terminated,5,2\n", "end after"),
+        (b"M1,1e300,j,1,Terminated,1,2\n", "instances"),
         (b"M1,x,j,1,Terminated,1,2\n", ":1: instance_num"),
         (b"M1,1,j\n", "columns"),
         (b"M1,1,j,1,Failed,1,2\n", "no job"),
