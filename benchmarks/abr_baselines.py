@@ -100,14 +100,14 @@ def fcc(agents: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--set", choices=("classic", "fcc", "table", "all"), default="all")
+    parser.add_argument("--part", choices=("classic", "fcc", "table", "all"), default="all")
     parser.add_argument("--agents", nargs="+", default=list(AGENTS))
     given = parser.parse_args()
-    if given.set in ("classic", "all"):
+    if given.part in ("classic", "all"):
         classic(given.agents)
-    if given.set in ("fcc", "all"):
+    if given.part in ("fcc", "all"):
         fcc(given.agents)
-    if given.set in ("table", "all"):
+    if given.part in ("table", "all"):
         table()
 
 

@@ -200,8 +200,8 @@ def ablate(
     # Seed by seed: an ablation that is stopped early has whole comparisons of fewer seeds.
     for number, (seed, cell) in enumerate(itertools.product(grid.seeds, recipes), 1):
         config, data = cell.configs[seed], take_share(experience, cell.share)
-        about = {"config": config.to_json(), "data": data.digest, "valid": valid.digest, "minutes": grid.minutes}
-        place = folder / "cells" / digest([json.dumps(about, sort_keys=True).encode()])[:16]
+        content = {"config": config.to_json(), "data": data.digest, "valid": valid.digest, "minutes": grid.minutes}
+        place = folder / "cells" / digest([json.dumps(content, sort_keys=True).encode()])[:16]
         if not (place / "agent.json").is_file():
             say(f"[{number}/{total}] {cell.label}, seed {seed}")
             run, begin = place.with_suffix(".run"), time.perf_counter()

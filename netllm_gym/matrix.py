@@ -194,11 +194,11 @@ def _train(
         collect(config, names[split], workers)
     folder = out / "agents" / f"{recipe}-{_slug(str(setting.kwargs['traces']))}"
     note = folder.with_suffix(".txt")  # which data and options the finished agent comes from
-    about = f"{recipe} {sorted(options.items())} {names['train']} {names['valid']} seed {seed}"
-    if not (folder / "agent.json").is_file() or not note.is_file() or note.read_text(encoding="utf-8") != about:
+    key = f"{recipe} {sorted(options.items())} {names['train']} {names['valid']} seed {seed}"
+    if not (folder / "agent.json").is_file() or not note.is_file() or note.read_text(encoding="utf-8") != key:
         valid = [names["valid"]] if known.valid == "needed" else None
         train(recipe, [names["train"]], folder, valid, seed=seed, options=options, say=say)
-        write_text(note, about)
+        write_text(note, key)
     return folder
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -30,7 +30,7 @@ Decide = Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
 
 
 class ObservationError(NetLLMGymError, ValueError):
-    """An environment that shows a number which is not finite; the message names the observation's key."""
+    """An environment that shows a number which is not finite (the message names the key), or a reward that is none."""
 
 
 class IllegalActionError(NetLLMGymError, ValueError):
@@ -192,14 +192,17 @@ class Play:
                 action = self.env.flat(action)
             action = legal_action(self.env.action_space, action, info)
             self.observation, reward, terminated, truncated, self.info = self.env.step(action)
+            if not isinstance(reward, SupportsFloat):
+                raise ObservationError(f"the reward is {short(repr(reward))}, not a number")
+            reward = float(reward)
             if not math.isfinite(reward):
                 raise ObservationError(f"the reward became {reward}")
-            self.rewards.append(float(reward))
+            self.rewards.append(reward)
             self.terminated, self.truncated = bool(terminated), bool(truncated)
             self.over = self.terminated or self.truncated
             require_finite(self.observation)
             return Step(
-                self.slot, len(self.rewards) - 1, observation, info, chosen, action, float(reward),
+                self.slot, len(self.rewards) - 1, observation, info, chosen, action, reward,
                 self.terminated, self.truncated, self.observation, self.info, seconds,
             )  # fmt: skip
         return None

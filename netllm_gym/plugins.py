@@ -50,21 +50,28 @@ def call(function: Callable[..., Any], subject: str, *arguments: Any, **keywords
     return function(*arguments, **keywords)
 
 
-def _failed(point: EntryPoint, error: BaseException) -> None:
-    warnings.warn(
+def _failure(point: EntryPoint, error: BaseException) -> str:
+    return (
         f"entry point {point.name} = {point.value} of {point.group} failed and is left out: "
-        f"{type(error).__name__}: {error}",
-        stacklevel=4,
+        f"{type(error).__name__}: {error}"
     )
 
 
-def load_group(group: str) -> None:
-    """Import what other packages offer under an entry-point group; one that fails is named in a warning each time."""
+def _load_group(group: str) -> list[str]:
+    """Import what other packages offer under an entry-point group; return why each of those that failed did."""
+    failures = []
     for point in entry_points(group=group):
         try:
             point.load()
         except Exception as error:  # another package's fault must not hide everybody else's names
-            _failed(point, error)
+            failures.append(_failure(point, error))
+    return failures
+
+
+def load_group(group: str) -> None:
+    """Import what other packages offer under an entry-point group; one that fails is named in a warning each time."""
+    for failure in _load_group(group):
+        warnings.warn(failure, stacklevel=3)
 
 
 def check_table(what: str, table: Any, kinds: Mapping[str, Any], required: Collection[str] = ()) -> None:
@@ -108,14 +115,14 @@ def toml_tables(group: str, check: Callable[[str, Any], object]) -> Mapping[str,
         try:
             text = files(point.module).joinpath(point.attr).read_text(encoding="utf-8")
             tables = tomllib.loads(text)
-        except Exception as error:  # see load_group
-            _failed(point, error)
+        except Exception as error:  # see _load_group
+            warnings.warn(_failure(point, error), stacklevel=3)
             continue
         for name, table in tables.items():
             try:
                 check(name, table)
             except ConfigError as error:
-                _failed(point, error)
+                warnings.warn(_failure(point, error), stacklevel=3)
                 continue
             if name in joined:
                 warnings.warn(f"{point.value}: {name!r} of {group} exists already and is left out", stacklevel=3)
@@ -136,10 +143,12 @@ class Table(Generic[T]):
     def __init__(self, what: str, group: str = "", modules: tuple[str, ...] = ()) -> None:
         self.what, self.group, self.modules = what, group, modules
         self._entries: dict[str, T] = {}
+        self._own: set[str] = set()  # names whose entry is this package's
+        self._failures: list[str] = []  # why other packages' modules could not be loaded
         self._loaded = False
 
     def register(self, name: str, entry: T, source: Any = None) -> None:
-        """Add an entry; a second of the same name replaces the first with a warning, but never a user's by our own.
+        """Add an entry; another of the same name replaces it with a warning, but never a user's by our own.
 
         Args:
             name: what it is called.
@@ -149,12 +158,13 @@ class Table(Generic[T]):
         if not isinstance(name, str) or not name:
             raise ConfigError(f"the name of a {self.what} is a text, got {name!r}")
         own = is_own(entry if source is None else source)
-        if name in self._entries:
-            if own:
+        if name in self._entries and self._entries[name] != entry:
+            if own and name not in self._own:
                 warnings.warn(f"{self.what} {name} is your own: the one of this package is not available", stacklevel=3)
                 return
             warnings.warn(f"{self.what} {name} was registered before; the new one replaces it", stacklevel=3)
         self._entries[name] = entry
+        (self._own.add if own else self._own.discard)(name)
 
     def adder(self, name: str) -> Callable[[T], T]:
         """Return a decorator that registers what it decorates."""
@@ -173,11 +183,17 @@ class Table(Generic[T]):
             importlib.import_module(module)
         self._loaded = True
         if self.group:
-            load_group(self.group)
+            self._failures = _load_group(self.group)
+
+    def warn_of_failures(self) -> None:
+        """Warn of every package whose entries are missing because its module could not be imported."""
+        for failure in self._failures:
+            warnings.warn(failure, stacklevel=4)
 
     def names(self) -> list[str]:
-        """Return all names in alphabetical order."""
+        """Return all names in alphabetical order; a package whose entries are missing is named in a warning."""
         self.load()
+        self.warn_of_failures()
         return sorted(self._entries)
 
     def __contains__(self, name: object) -> bool:
@@ -195,5 +211,6 @@ class Table(Generic[T]):
         """
         self.load()
         if name not in self._entries:
+            self.warn_of_failures()  # it may be theirs
             raise UnknownNameError(self.what, str(name), self._entries)
         return self._entries[name]

@@ -9,8 +9,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from netllm_gym.randomness import borrowed_generators
+
+with borrowed_generators():  # rich draws numbers for its styles while it is imported
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
 Counted = Callable[[int, int], None]
 Told = Callable[[str], None]
@@ -41,6 +51,8 @@ def counted(what: str, progress: bool | Counted | None = True) -> Iterator[Count
 
     def move(done: int, total: int) -> None:
         nonlocal drawn
+        if not total:  # nothing to do is nothing to show
+            return
         bar.update(task, completed=done, total=total)
         if not drawn:
             bar.start()

@@ -1,16 +1,45 @@
-"""Shared fixtures: a cache and a dataset folder of the test run's own, and the public traces where they can be had."""
+"""Shared fixtures: a cache and a dataset folder of the test run's own, and the public traces where they can be had.
+
+What needs an optional extra that is not installed is skipped with its reason: a module that imports one of the extra's
+packages, and a test or module marked with the extra's name (``@pytest.mark.llm``). Everything else runs without extras.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from netllm_gym import traces
+from netllm_gym import extras, traces
 from netllm_gym.errors import DownloadError
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class ModuleOfExtras(pytest.Module):
+    """A test module that is skipped where it imports an optional package that is not installed."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        try:
+            return list(super().collect())
+        except self.CollectError as error:
+            cause = error.__cause__
+            missing = extras.explain(cause, self.name) if isinstance(cause, ModuleNotFoundError) else None
+            if missing is None:
+                raise
+            pytest.skip(str(missing), allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module:
+    return ModuleOfExtras.from_parent(parent, path=module_path)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for extra, package in extras.CORE_OF.items():
+        if item.get_closest_marker(extra) and not extras.available(package):
+            pytest.skip(f"needs the extra [{extra}]")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -94,13 +94,13 @@ def reproduce(root: Path) -> str:
 
     Figure.savefig = drawn  # type: ignore[method-assign, assignment]
     room.replayed = lambda *_: ((), {})  # type: ignore[assignment]
-    all_of = room.shipped
+    all_of = room.zoo_agents
 
     def one_of(task: str, profile: str) -> Any:
         agents, missing = all_of(task, profile)
         return [agent for agent in agents if "actor-critic" in agent.label][:1], missing
 
-    room.shipped = one_of  # type: ignore[assignment]
+    room.zoo_agents = one_of  # type: ignore[assignment]
     room.reproduce(["abr"], "embedded", ["default"], out=root / "out", workers=1, episodes=1, progress=False, say=str)
     return content(root / "out", "reproduce.md", "reproduce.json")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "netllm_gym"
 # Lower rooms first. A module may import from its own room and from lower ones.
 ORDER = (
-    ("arrays", "errors", "plugins", "extras", "files", "progress", "randomness", "versions", "compiled",
-     "workers", "zoo"),
+    ("arrays", "deprecation", "errors", "plugins", "extras", "files", "progress", "randomness", "versions",
+     "compiled", "workers", "zoo"),
     ("traces",),
     ("settings",),
     ("envs",),
@@ -152,3 +153,44 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
     code = "import sys, netllm_gym; print(sorted({'torch', 'transformers', 'd3rlpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+PRIVATE_WORDS = {"found", "about", "told", "seen", "looks", "course", "courses", "shipped"}
+
+
+def _declared(tree: ast.Module) -> Iterator[str]:
+    """Names of functions, classes and attributes; not those of the last release, which only pass on to the new."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+        if isinstance(node, ast.ClassDef):
+            for line in node.body:
+                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                    yield line.target.id
+                if isinstance(line, ast.Assign) and not (
+                    isinstance(line.value, ast.Call) and ast.unparse(line.value.func) == "renamed"
+                ):
+                    yield from (target.id for target in line.targets if isinstance(target, ast.Name))
+
+
+def test_names_are_words_of_the_glossary():
+    for module in MODULES:
+        for name in (*module.split("."), *_declared(_tree(module))):
+            words = re.findall(r"[A-Z]?[a-z]+", name)
+            assert not PRIVATE_WORDS & {word.lower() for word in words}, f"{module}: {name} does not say what it is"
+
+
+def test_names_of_the_last_release_still_read():
+    from netllm_gym import evaluation
+    from netllm_gym.agents import abr
+    from netllm_gym.evaluation import timelines
+    from netllm_gym.recipes import recipe_of
+
+    with pytest.warns(DeprecationWarning, match="description"):
+        assert recipe_of("abr-actor-critic").about == recipe_of("abr-actor-critic").description
+    with pytest.warns(DeprecationWarning, match="timelines"):
+        assert evaluation.courses is timelines
+    with pytest.warns(DeprecationWarning, match="zoo_agents"):
+        assert abr.shipped.HomeOrAny

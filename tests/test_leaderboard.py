@@ -138,7 +138,7 @@ def test_the_table_and_its_page(submitted, tmp_path) -> None:
     assert done.exit_code == 0, done.output
     assert "abr default (embedded)" in done.output and "abr/bba" in done.output
     page = (tmp_path / "page.md").read_text()
-    assert r"\<script\>\|x" in page and "Looks" in page
+    assert r"\<script\>\|x" in page and "Test uses" in page
 
 
 def test_ours_can_be_read_and_the_page_is_theirs() -> None:

@@ -6,20 +6,15 @@ import importlib
 import os
 import re
 import sys
-import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import CheckpointError, ConfigError, UnknownNameError
-from netllm_gym.plugins import call
+from netllm_gym.plugins import Table, call, is_own
 from netllm_gym.randomness import borrowed_generators
-
-_FACTORIES: dict[str, Callable[..., Agent]] = {}
-_SERVES: dict[str, tuple[str, ...]] = {}  # name -> what register_agent takes
-_BROKEN: dict[str, str] = {}  # entry point of another package -> why it could not be loaded
 
 # Modules that register this package's own agents, imported on the first look-up. None of them imports torch.
 _BUILTIN_MODULES = (
@@ -28,7 +23,7 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.abr.rules",
     "netllm_gym.agents.abr.fast_mpc",
     "netllm_gym.agents.abr.published",
-    "netllm_gym.agents.abr.shipped",
+    "netllm_gym.agents.abr.zoo_agents",
     "netllm_gym.agents.museum.abr",
     "netllm_gym.agents.museum.cluster",
     "netllm_gym.agents.viewport.rules",
@@ -54,12 +49,18 @@ _OWN_ENVS = {
     "streaming": ("netllm_gym/ViewportStreaming-v0",),
     "cluster": ("netllm_gym/ClusterScheduling-v0",),
 }
-_loaded = False
 _ADDRESS = re.compile(r"[^\W\d]\w*(\.\w+)*:[^\W\d]\w*(\.\w+)*")  # module:Class
 
 
-def _is_own(factory: Callable[..., Agent]) -> bool:
-    return str(getattr(factory, "__module__", "")).startswith("netllm_gym.")
+@dataclass(frozen=True)
+class Registered:
+    """An agent's class or factory, and the ids of the environments that it decides in (none: what its class says)."""
+
+    factory: Callable[..., Agent]
+    serves: tuple[str, ...] = ()
+
+
+AGENTS: Table[Registered] = Table("agent", "netllm_gym.agents", _BUILTIN_MODULES)
 
 
 def register_agent(name: str, serves: Sequence[str] = ()) -> Callable[[Callable[..., Agent]], Callable[..., Agent]]:
@@ -84,46 +85,19 @@ def register_agent(name: str, serves: Sequence[str] = ()) -> Callable[[Callable[
         raise ConfigError(f"an agent's name is 'task/name', got {name!r}")
 
     def add(factory: Callable[..., Agent]) -> Callable[..., Agent]:
-        known = _FACTORIES.get(name)
-        if known is not None and known is not factory:
-            if _is_own(factory) and not _is_own(known):
-                warnings.warn(f"agent {name} is your own: the one of this package is not available", stacklevel=2)
-                return factory
-            warnings.warn(f"agent {name} was registered before; the new registration replaces it", stacklevel=2)
-        _FACTORIES[name] = factory
-        _SERVES[name] = tuple(serves) or (_OWN_ENVS.get(name.partition("/")[0], ()) if _is_own(factory) else ())
+        own = _OWN_ENVS.get(name.partition("/")[0], ()) if is_own(factory) else ()
+        AGENTS.register(name, Registered(factory, tuple(serves) or own), factory)
         return factory
 
     return add
 
 
-def _load_all() -> None:
-    global _loaded
-    if _loaded:
-        return
-    for module in _BUILTIN_MODULES:
-        importlib.import_module(module)
-    _loaded = True
-    for point in entry_points(group="netllm_gym.agents"):
-        try:
-            point.load()
-        except Exception as error:  # another package's fault must not hide everybody's agents
-            _BROKEN[f"{point.name} = {point.value}"] = f"{type(error).__name__}: {error}"
-
-
-def _report_broken() -> None:
-    for point, reason in _BROKEN.items():
-        warnings.warn(f"the agents of entry point {point!r} are missing: it failed with {reason}", stacklevel=3)
-
-
 def list_agents(task: str | None = None) -> list[str]:
     """Return the registered names, of one task (``"abr"``) or of all.
 
-    A package whose agents cannot be loaded is named in a warning; everybody else's are listed.
+    A package whose agents cannot be loaded is named in a warning each time; everybody else's are listed.
     """
-    _load_all()
-    _report_broken()
-    return sorted(name for name in _FACTORIES if task is None or name.startswith(f"{task}/"))
+    return [name for name in AGENTS.names() if task is None or name.startswith(f"{task}/")]
 
 
 @borrowed_generators()  # first weights are drawn before the trained ones replace them
@@ -140,13 +114,9 @@ def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
     if isinstance(name, Agent):
         return name
     name = str(name)
-    _load_all()
-    if name in _FACTORIES:
-        agent: Agent = call(_FACTORIES[name], f"agent {name}", **kwargs)
-        agent.name = name
-        if _SERVES.get(name):
-            agent.serves = _SERVES[name]
-        return agent
+    if name in AGENTS:
+        known = AGENTS[name]
+        return _called(call(known.factory, f"agent {name}", **kwargs), name, known.serves)
     folder = Path(name)
     if name.startswith("hf://"):
         from netllm_gym.agents.hub import pull
@@ -155,21 +125,28 @@ def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
     if (folder / "agent.json").is_file():
         from netllm_gym.agents.checkpoint import load_checkpoint
 
-        agent = load_checkpoint(folder, **kwargs)
-        agent.name = str(name)
-        return agent
+        return _called(load_checkpoint(folder, **kwargs), name)
     if (own := imported(name)) is not None:
         agent = call(own, f"agent {name}", **kwargs)
         if not isinstance(agent, Agent):
             raise ConfigError(f"{name} makes a {type(agent).__name__}, not a netllm_gym.Agent")
-        agent.name = name
-        return agent
-    _report_broken()
+        return _called(agent, name)
     if folder.is_dir():
         raise CheckpointError(f"{name} is a folder without agent.json: no training has finished there")
-    rooms = {known.partition("/")[0] for known in _FACTORIES}
+    rooms = {known.partition("/")[0] for known in AGENTS.names()}
     what = "agent" if name.partition("/")[0] in rooms else "agent (and no such checkpoint folder)"
-    raise UnknownNameError(what, name, _FACTORIES)
+    raise UnknownNameError(what, name, AGENTS)
+
+
+def _called(agent: Agent, name: str, serves: tuple[str, ...] = ()) -> Agent:
+    """Give `agent` the name it was asked for by, and what it was registered to serve."""
+    try:
+        agent.name = name
+        if serves:
+            agent.serves = serves
+    except AttributeError as error:
+        raise ConfigError(f"agent {name}: name and serves must be plain attributes ({error})") from None
+    return agent
 
 
 def imported(name: str) -> Callable[..., Agent] | None:
@@ -203,5 +180,4 @@ def factory(name: str) -> Callable[..., Agent] | None:
     """Return what makes the agent called `name`: what :func:`register_agent` stored, or the class ``module:Class``;
     ``None`` for a checkpoint or an unknown name.
     """
-    _load_all()
-    return _FACTORIES.get(name) or imported(name)
+    return AGENTS[name].factory if name in AGENTS else imported(name)

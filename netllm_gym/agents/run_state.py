@@ -17,7 +17,7 @@ def stored(run: Path) -> bool:
 
 
 def store(
-    run: Path, networks: Mapping[str, Mapping[str, Any]], optimiser: Any, about: dict[str, Any], line: Mapping[str, Any]
+    run: Path, networks: Mapping[str, Mapping[str, Any]], optimiser: Any, state: dict[str, Any], line: Mapping[str, Any]
 ) -> None:
     """Write the state of a run, and a line of its log.
 
@@ -25,7 +25,7 @@ def store(
         run: folder, made when missing.
         networks: name → torch tensors by name.
         optimiser: torch's; its moments are kept.
-        about: anything else to take up again, JSON-able; ``config`` must be among it.
+        state: anything else to take up again, JSON-able; ``config`` must be among it.
         line: appended to ``log.jsonl``.
     """
     from safetensors.torch import save
@@ -43,7 +43,7 @@ def store(
     name = f"state-{digest([content])[:16]}.safetensors"
     with atomic_path(run / name) as temporary:
         temporary.write_bytes(content)
-    write_json(run / "state.json", {**about, "tensors": name, "lines": len(lines) + 1})
+    write_json(run / "state.json", {**state, "tensors": name, "lines": len(lines) + 1})
     _drop_others(run, name)
 
 
@@ -65,46 +65,46 @@ def _read(run: Path) -> dict[str, Any]:
         ConfigError: it is damaged.
     """
     try:
-        about = json.loads((run / "state.json").read_text(encoding="utf-8"))
+        state = json.loads((run / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{run / 'state.json'} is damaged ({error}); delete the folder and train again") from None
-    if not isinstance(about, dict) or not {"config", "tensors"} <= set(about):
+    if not isinstance(state, dict) or not {"config", "tensors"} <= set(state):
         raise ConfigError(
             f"{run / 'state.json'} is damaged or of an earlier version; delete the folder and train again"
         )
-    return about
+    return state
 
 
 def resume(run: Path, config: dict[str, Any], names: tuple[str, ...], optimiser: Any) -> tuple[dict[str, Any], Any]:
     """Read what :func:`store` wrote; the optimiser gets its moments back.
 
     Returns:
-        ``(networks, about)`` as they were stored, networks called `names`.
+        ``(networks, state)`` as they were stored, networks called `names`.
 
     Raises:
         ConfigError: the run has another configuration.
     """
     from safetensors.torch import load
 
-    about = _read(run)
-    if about["config"] != config:
+    state = _read(run)
+    if state["config"] != config:
         raise ConfigError(f"{run} holds a run with other hyper-parameters; choose another folder")
     try:
-        content = (run / str(about["tensors"])).read_bytes()
+        content = (run / str(state["tensors"])).read_bytes()
     except OSError as error:
         raise ConfigError(f"{run}: its tensors cannot be read ({error.strerror}); delete it and train again") from None
-    if str(about["tensors"]) != f"state-{digest([content])[:16]}.safetensors":
+    if str(state["tensors"]) != f"state-{digest([content])[:16]}.safetensors":
         raise ConfigError(f"{run}: its tensors are damaged; delete the folder and train again")
     tensors = load(content)
     sweep(run)
-    _drop_others(run, str(about["tensors"]))
+    _drop_others(run, str(state["tensors"]))
 
     def part(prefix: str) -> dict[str, Any]:
         return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
-    state = optimiser.state_dict()
+    moments = optimiser.state_dict()
     for key, value in part("adam.").items():
         number, _, moment = key.partition(".")
-        state["state"].setdefault(int(number), {})[moment] = value
-    optimiser.load_state_dict(state)
-    return {name: part(f"{name}.") for name in names}, about
+        moments["state"].setdefault(int(number), {})[moment] = value
+    optimiser.load_state_dict(moments)
+    return {name: part(f"{name}.") for name in names}, state

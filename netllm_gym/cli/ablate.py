@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from netllm_gym.cli.output import console, emit, parse_settings, remarks
+from netllm_gym.cli.output import EnvArgs, Options, console, emit, parse_settings, remarks
 
 
 def ablate_command(
@@ -16,9 +16,10 @@ def ablate_command(
     train: Annotated[list[str] | None, typer.Option(help="Training dataset, may be repeated.")] = None,
     valid: Annotated[list[str] | None, typer.Option(help="Validation dataset, may be repeated.")] = None,
     vary: Annotated[list[str] | None, typer.Option(help='option=[values], e.g. lora_rank="[4,16]".')] = None,
-    set: Annotated[list[str] | None, typer.Option("--set", help="Option of every cell, key=value.")] = None,
+    set: Options = None,
     env: Annotated[str, typer.Option(help="Environment to evaluate on.")] = "netllm_gym/ABR-v0",
-    setting: Annotated[list[str] | None, typer.Option(help="Argument of that environment, key=value.")] = None,
+    env_arg: EnvArgs = None,
+    setting: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
     seeds: Annotated[int, typer.Option(help="Training seeds of every cell.")] = 3,
     episodes: Annotated[int, typer.Option(help="Evaluation episodes; 0 plays every trace once.")] = 0,
     minutes: Annotated[float, typer.Option(help="At most, for each training; 0: until its steps are done.")] = 0.0,
@@ -32,12 +33,14 @@ def ablate_command(
     from netllm_gym.ablation import Grid, ablate
     from netllm_gym.errors import ConfigError
 
+    if setting:
+        raise ConfigError("--setting names a setting elsewhere; arguments of the environment are --env-arg key=value")
     if grid is not None:
         if train or valid or vary:
             raise ConfigError("give a TOML file, or --train, --valid and --vary, not both")
         chosen = Grid.read(grid)
     else:
-        varied: dict[str, Any] = parse_settings(vary or [])
+        varied: dict[str, Any] = parse_settings(vary or [], "--vary")
         if odd := [key for key, value in varied.items() if not isinstance(value, list)]:
             raise ConfigError(f"--vary takes a list: {odd[0]}=[…]")
         chosen = Grid(
@@ -48,7 +51,7 @@ def ablate_command(
             tuple(range(seeds)),
             minutes,
             env,
-            parse_settings(setting or []),
+            parse_settings(env_arg or [], "--env-arg"),
             episodes,
             tuple(rival or ()),
         )

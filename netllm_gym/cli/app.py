@@ -90,7 +90,7 @@ def agents_command(
     rows = []
     for name in list_agents(task):
         text = (inspect.getdoc(factory(name)) or "").splitlines()
-        rows.append({"name": name, "about": text[0] if text else ""})
+        rows.append({"name": name, "description": text[0] if text else ""})
     emit(rows, as_json)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from netllm_gym.cli.output import emit, parse_settings, remarks
+from netllm_gym.cli.output import EnvArgs, NoOptions, Options, emit, parse_settings, remarks
 from netllm_gym.extras import require
 
 app = typer.Typer(help="Measure costs, each beside what it is compared with.", no_args_is_help=True)
@@ -22,7 +22,7 @@ def llm_command(
     batch: Annotated[int, typer.Option(help="Episodes in an optimiser step.")] = 16,
     steps: Annotated[int, typer.Option(help="Decisions in an episode.")] = 47,
     repeats: Annotated[int, typer.Option(help="Measurements of each; the median counts.")] = 3,
-    set: Annotated[list[str] | None, typer.Option("--set", help="Option of the LLM agent, key=value.")] = None,
+    set: Options = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare LoRA with full fine-tuning, training with the published loop, and a KV cache with recomputing."""
@@ -43,7 +43,8 @@ def text_command(
     env: Annotated[str, typer.Option(help="Environment id.")] = "netllm_gym/ABR-v0",
     decisions: Annotated[int, typer.Option(help="Decisions of each.")] = 20,
     backbone: Annotated[str, typer.Option(help="Model asked in words: smollm2-135m, or of the Hub.")] = "smollm2-135m",
-    set: Annotated[list[str] | None, typer.Option("--set", help="Argument of the environment, key=value.")] = None,
+    env_arg: EnvArgs = None,
+    set: NoOptions = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare answers generated as text with a networking head: share of valid ones, latency, reward."""
@@ -57,7 +58,7 @@ def text_command(
     if decisions < 1:
         raise ConfigError("decisions must be at least 1")
     head = make_agent(agent)
-    made = gym.make(env, disable_env_checker=True, **parse_settings(set or []))
+    made = gym.make(env, disable_env_checker=True, **parse_settings(env_arg or [], "--env-arg"))
     emit(against_head(TextAgent(backbone), head, made, decisions), as_json)
 
 

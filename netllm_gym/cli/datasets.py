@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from netllm_gym.cli.output import console, emit, parse_settings
-
-Set = Annotated[list[str] | None, typer.Option("--set", help="key=value, may be repeated.")]
+from netllm_gym.cli.output import EnvArgs, NoOptions, Options, console, emit, parse_settings
 
 
 def collect_command(
@@ -23,7 +21,8 @@ def collect_command(
     teacher: Annotated[str, typer.Option(help="Store what this agent would have done in each state.")] = "",
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes; the result does not depend on them.")] = 1,
-    set: Set = None,
+    env_arg: EnvArgs = None,
+    set: NoOptions = None,
 ) -> None:
     """Collect an offline dataset from one agent or a mix; the same command resumes a stopped one."""
     from netllm_gym.datasets.collect import CollectConfig, collect, has_split
@@ -33,13 +32,13 @@ def collect_command(
     if env == "netllm_gym/ABR-v0":
         kwargs["random_start"] = True
     dataset_path(dataset)  # a bad name is an error before any bar is drawn
-    kwargs |= parse_settings(set or [])
+    kwargs |= parse_settings(env_arg or [], "--env-arg")
     config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs, values_of, teacher)
     collect(config, dataset, workers)
-    about = describe(dataset)
+    description = describe(dataset)
     console.print(
-        f"{dataset}: {len(about['episodes'])} episodes, {about['steps']} steps, mean reward per step "
-        f"{about['returns']['reward_mean']:.4f}\ncard: {dataset_path(dataset) / 'README.md'}"
+        f"{dataset}: {len(description['episodes'])} episodes, {description['steps']} steps, mean reward per step "
+        f"{description['returns']['reward_mean']:.4f}\ncard: {dataset_path(dataset) / 'README.md'}"
     )
 
 
@@ -49,18 +48,18 @@ def datasets_command(as_json: Annotated[bool, typer.Option("--json", help="Print
 
     rows = []
     for name in list_datasets():
-        about = describe(name)
+        description = describe(name)
         rows.append(
             {
                 "dataset": name,
-                "env": about["config"]["env"],
-                "traces": ":".join(about["trace_set"][key] for key in ("name", "split"))
-                if about["trace_set"]["name"]
+                "env": description["config"]["env"],
+                "traces": ":".join(description["trace_set"][key] for key in ("name", "split"))
+                if description["trace_set"]["name"]
                 else "none",
-                "agents": "+".join(about["config"]["agents"]),
-                "steps": about["steps"],
-                "action values": about["action_values"],
-                "mean reward": about["returns"]["reward_mean"],
+                "agents": "+".join(description["config"]["agents"]),
+                "steps": description["steps"],
+                "action values": description["action_values"],
+                "mean reward": description["returns"]["reward_mean"],
             }
         )
     emit(rows, as_json)
@@ -73,7 +72,7 @@ def train_command(
     valid: Annotated[list[str] | None, typer.Option(help="Validation dataset, may be repeated.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop training after about so long.")] = None,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
-    set: Set = None,
+    set: Options = None,
 ) -> None:
     """Train an agent by a recipe; the same command resumes a stopped training where the recipe can."""
     from netllm_gym.recipes import train
@@ -111,7 +110,7 @@ def _evaluation_of(out: str, datasets: list[str]) -> str:
     kwargs = describe(datasets[0])["config"]["env_kwargs"] if datasets else {}
     for key, value in kwargs.items():
         if key != "split":
-            words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
+            words += ["--env-arg", f"{key}={value if isinstance(value, str) else json.dumps(value)}"]
     return shlex.join([*words, "--episodes", "20"])
 
 
@@ -123,5 +122,5 @@ def recipes_command(as_json: Annotated[bool, typer.Option("--json", help="Print 
     for name in list_recipes():
         recipe = recipe_of(name)
         data = "datasets" if recipe.data else "its own"
-        rows.append({"recipe": name, "data": data, "extra": recipe.extra or "none", "about": recipe.about})
+        rows.append({"recipe": name, "data": data, "extra": recipe.extra or "none", "description": recipe.description})
     emit(rows, as_json)

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from netllm_gym.cli.output import console, emit, parse_settings, remarks
+from netllm_gym.cli.output import EnvArgs, NoOptions, console, emit, parse_settings, remarks
 from netllm_gym.errors import ConfigError
 
 
 def evaluate_command(
     agent: Annotated[list[str], typer.Option(help="Name, checkpoint folder or module:Class, may be repeated.")],
     task: Annotated[str, typer.Option(help="Task: abr, viewport, streaming, cluster, or another package's.")] = "abr",
-    env: Annotated[str, typer.Option(help="An environment instead of a task; --set gives its arguments.")] = "",
+    env: Annotated[str, typer.Option(help="An environment instead of a task; --env-arg gives its arguments.")] = "",
     setting: Annotated[
         str, typer.Option(help="default, unseen1, unseen2, …; a wrong name lists those of the task.")
     ] = "default",
@@ -25,7 +25,8 @@ def evaluate_command(
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes; the numbers do not depend on them.")] = 1,
     out: Annotated[str, typer.Option(help="Folder for results and report.")] = "runs/evaluation",
-    set: Annotated[list[str] | None, typer.Option("--set", help="Replace an argument of the environment.")] = None,
+    env_arg: EnvArgs = None,
+    set: NoOptions = None,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds for one decision; an episode that needs longer has failed.")
     ] = None,
@@ -37,7 +38,7 @@ def evaluate_command(
     from netllm_gym.evaluation import evaluate, load_setting
     from netllm_gym.evaluation.brief import brief
 
-    options = parse_settings(set or [])
+    options = parse_settings(env_arg or [], "--env-arg")
     chosen: Any = options
     if not env:
         chosen = load_setting(task, setting, profile)

@@ -34,8 +34,8 @@ def frame_of(text: str | None) -> tuple[float, float] | None:
 def show(found: Reading, as_json: bool) -> None:
     """Print the first traces of a reading and what was understood, guessed, repaired and skipped."""
     if as_json:
-        about = {"kind": found.kind, "format": found.format, "traces": len(found.traces)}
-        emit([{**about, "notes": list(found.sentences()), "first": found.table}], True)
+        line = {"kind": found.kind, "format": found.format, "traces": len(found.traces)}
+        emit([{**line, "notes": list(found.sentences()), "first": found.table}], True)
         return
     groups = len({trace.group for trace in found.traces})
     counted = f"{len(found.traces)} {found.kind} traces of {groups} recordings"

@@ -75,7 +75,7 @@ def leaderboard_command(
                     "difference": both(row["difference"], row["difference_interval"], True),
                     "verdict": row["verdict"],
                     "by": row["by"],
-                    "looks": row["looks"],
+                    "test uses": row["test_uses"],
                 }
                 for row in some
             ],

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -46,8 +47,25 @@ def _text(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+def _elsewhere(values: list[str] | None) -> list[str] | None:
+    if values:
+        raise ConfigError("--set gives options of a recipe or model; the environment takes --env-arg key=value")
+    return values
+
+
+# One meaning everywhere: `--set` is for what is trained or measured, `--env-arg` for the environment.
+Options = Annotated[list[str] | None, typer.Option("--set", help="Option of the recipe or model, key=value; repeat.")]
+EnvArgs = Annotated[list[str] | None, typer.Option("--env-arg", help="Argument of the environment, key=value; repeat.")]
+# On commands that train nothing, the `--set` of before is refused by name.
+NoOptions = Annotated[list[str] | None, typer.Option("--set", hidden=True, callback=_elsewhere)]
+
+
+def parse_settings(pairs: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Parse ``key=value`` options; values are JSON where they parse as JSON, else text.
+
+    Args:
+        pairs: what was given.
+        option: the option's name, for the error.
 
     Raises:
         ConfigError: an option without ``=``.
@@ -56,7 +74,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise ConfigError(f"--set takes key=value, got {pair!r}")
+            raise ConfigError(f"{option} takes key=value, got {pair!r}")
         try:
             parsed[key] = json.loads(value)
         except ValueError:

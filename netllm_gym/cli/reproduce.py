@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from netllm_gym.cli.output import console, parse_settings, remarks
+from netllm_gym.cli.output import Options, console, parse_settings, remarks
 
 
 def reproduce_command(
@@ -45,7 +45,7 @@ def matrix_command(
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     workers: Annotated[int, typer.Option(help="Processes; the numbers do not depend on them.")] = 1,
     out: Annotated[str, typer.Option(help="Folder for the matrix and the reports.")] = "runs/matrix",
-    set: Annotated[list[str] | None, typer.Option("--set", help="Option of the recipe, key=value.")] = None,
+    set: Options = None,
 ) -> None:
     """Play agents on every family of traces, and train one on each: who generalises across datasets?"""
     from netllm_gym.matrix import evaluate_matrix

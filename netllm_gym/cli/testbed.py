@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from netllm_gym.cli.output import console, emit, parse_settings, remarks
+from netllm_gym.cli.output import EnvArgs, NoOptions, console, emit, parse_settings, remarks
 
 app = typer.Typer(help="Play agents on a real player over a real link, in real time.", no_args_is_help=True)
 
@@ -84,7 +84,8 @@ def run_command(
 @app.command("compare")
 def compare_command(
     folder: Annotated[Path, typer.Argument(help="Folder that testbed run wrote.")],
-    set: Annotated[list[str] | None, typer.Option("--set", help="Argument of the simulator, key=value.")] = None,
+    env_arg: EnvArgs = None,
+    set: NoOptions = None,
     agents: Annotated[bool, typer.Option(help="Also print the agents' means, real and simulated.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -94,7 +95,7 @@ def compare_command(
     from netllm_gym.testbed.comparison import WAYS
     from netllm_gym.testbed.figure import buffers
 
-    comparisons = compare(folder, parse_settings(set or []))
+    comparisons = compare(folder, parse_settings(env_arg or [], "--env-arg"))
     rows = [comparison.row(way) for comparison in comparisons.values() for way in WAYS]
     parameters = [comparison.calibrated() for comparison in comparisons.values()]
     if as_json:

@@ -22,7 +22,7 @@ def render_card(dataset: str, description: dict[str, Any]) -> str:
     command += " --hindsight" if config["hindsight"] else ""
     command += f" --values-of {config['values_of']}" if config["values_of"] else ""
     command += f" --teacher {config['teacher']}" if config["teacher"] else ""
-    command += "".join(f" --set {key}={value}" for key, value in config["env_kwargs"].items())
+    command += "".join(f" --env-arg {key}={value}" for key, value in config["env_kwargs"].items())
     return f"""# {dataset}
 
 | | |

@@ -7,7 +7,8 @@ killed at any moment goes on from there with the same command. The finished data
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from netllm_gym.envs.leaves import LeafView, require_actions
 from netllm_gym.envs.lookup import make_env, spec_of
 from netllm_gym.errors import ConfigError, DamagedError
 from netllm_gym.files import lock, make_folder, read_sealed, sweep, write_json
+from netllm_gym.play import IllegalActionError, ObservationError
 from netllm_gym.progress import counted
 from netllm_gym.traces.protocol import training
 from netllm_gym.workers import results
@@ -38,6 +40,18 @@ BLOCK = 16
 def _make(config: CollectConfig, spec: EnvSpec | None = None) -> gym.Env:
     with training("collecting experience"):
         return make_env(spec or config.env, config.env_kwargs)
+
+
+@contextmanager
+def _named(episode: str) -> Iterator[None]:
+    """Say which episode went wrong: in the message of our own errors, in a note under somebody else's traceback."""
+    try:
+        yield
+    except (IllegalActionError, ObservationError) as error:
+        raise type(error)(f"{episode}: {error}") from None
+    except Exception as error:
+        error.add_note(f"(in {episode})")
+        raise
 
 
 def _record_block(config: CollectConfig, spec: EnvSpec, first: int, last: int, path: Path) -> None:
@@ -55,7 +69,10 @@ def _record_block(config: CollectConfig, spec: EnvSpec, first: int, last: int, p
         agent = agents[episode % len(agents)]
         traces = getattr(inner, "traces", None)  # without them, an episode differs from another by its seed alone
         trace = None if traces is None else (episode // len(agents)) % len(traces)
-        record = rollout(env, agent, episode, config.seed, trace, config.epsilon, config.hindsight, followed, teacher)
+        with _named(f"episode {episode} of {config.env}, played by {agent.name}"):
+            record = rollout(
+                env, agent, episode, config.seed, trace, config.epsilon, config.hindsight, followed, teacher
+            )
         flat |= {f"{episode}/{key}": value for key, value in record.arrays().items()}
     save_arrays(path, **flat)
 
@@ -102,6 +119,8 @@ def collect(
     Raises:
         ConfigError: an unusable configuration, or a dataset of that name with other content.
         UnknownNameError, DownloadError: as for the environment's traces and the agents.
+        ObservationError, IllegalActionError: the environment showed or the agent answered what a dataset cannot hold.
+        What the code of an environment or agent raises itself comes through, with the episode in a note.
     """
     check_dataset_id(dataset)
     with lock(datasets_root() / ".partial" / dataset.replace("/", "--"), f"dataset {dataset}"):

@@ -42,7 +42,9 @@ def read_block(path: Path | None, key: str | None) -> dict[str, Any] | None:
         return None
     try:
         block = json.loads(read_sealed(path))
-        return block if block["key"] == key and block["rows"] and "courses" in block else None
+        if "courses" in block:  # the name in blocks that were stored before
+            block["timelines"] = block.pop("courses")
+        return block if block["key"] == key and block["rows"] and "timelines" in block else None
     except (ValueError, KeyError, TypeError):  # a damaged file is a ValueError too
         return None
 

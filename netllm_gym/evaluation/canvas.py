@@ -80,7 +80,7 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return wrapped
 
 
-def look(result: EvaluationRecord, agent: str) -> tuple[str, tuple | str, str]:
+def style_of(result: EvaluationRecord, agent: str) -> tuple[str, tuple | str, str]:
     """Colour, dash and hatch of an agent: the same in every figure of a result."""
     place = result.agents.index(agent)
     turn = place + place // len(COLOURS)  # agents of one colour differ in dash and hatch

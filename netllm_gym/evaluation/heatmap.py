@@ -11,12 +11,12 @@ from netllm_gym.evaluation.canvas import styled
 
 
 @styled
-def heatmap(standings: pd.DataFrame, told: str, per_cent: bool = True) -> Figure:
+def heatmap(standings: pd.DataFrame, caption: str, per_cent: bool = True) -> Figure:
     """Draw `standings` (rows: agents, columns: where they played; 1 is the oracle or a lead of 100 %).
 
     Args:
         standings: shares; missing cells stay empty.
-        told: what the numbers are.
+        caption: what the numbers are.
         per_cent: write them as per cent.
     """
     values = standings.to_numpy(dtype=np.float64)
@@ -43,7 +43,7 @@ def heatmap(standings: pd.DataFrame, told: str, per_cent: bool = True) -> Figure
     axes.set_xticks(range(columns), [str(name) for name in standings.columns], fontsize=8)
     axes.tick_params(axis="x", labelrotation=20 if max(map(len, map(str, standings.columns))) > 12 else 0)
     axes.set_yticks(range(rows), [str(name) for name in standings.index], fontsize=8)
-    axes.set_xlabel(f"{told}{', %' if per_cent else ''}", fontsize=8)
+    axes.set_xlabel(f"{caption}{', %' if per_cent else ''}", fontsize=8)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     return figure

@@ -90,7 +90,7 @@ def _boxes(result: EvaluationRecord) -> str:
     """Return a box per agent that shows and hides it everywhere."""
     boxes = []
     for agent in result.summary()["agent"]:
-        colour, _, _ = canvas.look(result, agent)
+        colour, _, _ = canvas.style_of(result, agent)
         boxes.append(
             f'<label><input type="checkbox" checked value="{result.agents.index(agent)}"/>'
             f'<i style="background:{colour}"></i>{escape(agent)}</label>'
@@ -102,7 +102,7 @@ def _figures(result: EvaluationRecord, figures: Mapping[str, Any], played: bool)
     drawn = []
     for name, figure in figures.items():
         caption = report.CAPTIONS.get(name, "One episode, step by step.")
-        sample = name.startswith(("timeline", "gantt", "course"))
+        sample = name.startswith(("timeline", "gantt"))
         kind = ' class="on-paper"' if sample and played else ""  # on the screen the player shows it
         drawn.append(f"<figure{kind}>{canvas.svg(figure, name)}<figcaption>{escape(caption)}</figcaption></figure>")
     return "\n".join(drawn)

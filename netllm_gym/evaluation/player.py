@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from netllm_gym.evaluation import examples
-from netllm_gym.evaluation.canvas import COLOURS, look
-from netllm_gym.evaluation.courses import ABR, rows_of
+from netllm_gym.evaluation.canvas import COLOURS, style_of
 from netllm_gym.evaluation.formats import pretty
+from netllm_gym.evaluation.timelines import ABR, rows_of
 
 if TYPE_CHECKING:
     from netllm_gym.evaluation.record import EvaluationRecord
@@ -55,7 +55,7 @@ def _gantt(result: EvaluationRecord, episode: int, agents: list[str]) -> tuple[l
     panels: list[Panel] = []
     end = 0.0
     for agent in agents:
-        stays = rows_of(result.courses, agent, episode)
+        stays = rows_of(result.timelines, agent, episode)
         bars = [
             [int(row.executor), round(float(row.start_s), 2), round(float(row.end_s), 2), int(row.job)]
             for row in stays.itertuples()
@@ -67,7 +67,7 @@ def _gantt(result: EvaluationRecord, episode: int, agents: list[str]) -> tuple[l
     return panels, end
 
 
-def _course(result: EvaluationRecord, episode: int, agents: list[str]) -> tuple[list[Panel], float]:
+def _metric(result: EvaluationRecord, episode: int, agents: list[str]) -> tuple[list[Panel], float]:
     name = result.metric["name"]
     column = name if name in result.steps else "reward"
     lines = []
@@ -82,18 +82,18 @@ def _course(result: EvaluationRecord, episode: int, agents: list[str]) -> tuple[
 
 def episodes(result: EvaluationRecord) -> dict[str, Any] | None:
     """Return the recorded episodes as the player wants them; ``None`` where no step was recorded."""
-    rows = result.courses if len(result.courses) else result.steps
+    rows = result.timelines if len(result.timelines) else result.steps
     if rows.empty:
         return None
     kinds = {number: kind for kind, number in result.manifest.get("examples", {}).items()}
     recorded = sorted(set(rows["episode"]), key=lambda n: (examples.KINDS.index(kinds[n]) if n in kinds else 9, n))
     agents = [agent for agent in result.agents if agent in set(rows["agent"])]
-    if len(result.courses):
+    if len(result.timelines):
         draw, axis = _gantt, "time (s); colours are jobs"
     elif all(name in result.steps for name in ABR):
         draw, axis = _abr, "time since the first request (s); × marks a stall, grey is the throughput"
     else:
-        draw, axis = _course, "decision"
+        draw, axis = _metric, "decision"
     shown = []
     for number in recorded:
         panels, end = draw(result, number, agents)
@@ -109,7 +109,7 @@ def episodes(result: EvaluationRecord) -> dict[str, Any] | None:
     described = {}
     for agent in agents:
         place = result.agents.index(agent)
-        colour, _, _ = look(result, agent)
+        colour, _, _ = style_of(result, agent)
         dash = _DASHES[(place + place // len(COLOURS)) % len(_DASHES)]
         described[place] = {"name": agent, "colour": colour, "dash": dash}
     return {"axis": axis, "agents": described, "colours": list(COLOURS), "examples": shown}

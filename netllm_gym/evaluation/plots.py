@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from netllm_gym.evaluation import courses
 from netllm_gym.evaluation import statistics as stats
-from netllm_gym.evaluation.canvas import INK, WIDTH, canvas, in_sight, legend, look, mark, rivals, styled, write
+from netllm_gym.evaluation import timelines
+from netllm_gym.evaluation.canvas import INK, WIDTH, canvas, in_sight, legend, mark, rivals, style_of, styled, write
 from netllm_gym.evaluation.formats import pretty
 from netllm_gym.evaluation.rows import table
 from netllm_gym.files import sweep
@@ -73,7 +73,7 @@ def metric_cdf(result: EvaluationRecord) -> Figure:
     for agent in rivals(result):
         values = np.sort(_values(result, agent))
         if len(values):
-            colour, dash, _ = look(result, agent)
+            colour, dash, _ = style_of(result, agent)
             share = np.arange(1, len(values) + 1) / len(values)
             lines = axes.step(values, share, where="post", color=colour, linestyle=dash, linewidth=1.8, label=agent)
             mark(result, agent, lines)
@@ -90,7 +90,7 @@ def metric_box(result: EvaluationRecord) -> Figure:
     agents = [agent for agent in result.summary()["agent"] if agent in rivals(result)]
     figure, (axes,) = canvas(height=0.9 + 0.42 * max(len(agents), 1))
     for place, agent in enumerate(reversed(agents)):
-        colour, _, hatch = look(result, agent)
+        colour, _, hatch = style_of(result, agent)
         drawn = axes.boxplot(
             _values(result, agent), positions=[place], orientation="horizontal", widths=0.6, whis=(5, 95),
             showfliers=False, showmeans=True, patch_artist=True,
@@ -119,7 +119,7 @@ def term_bars(result: EvaluationRecord) -> Figure:
     for axes, term in zip(panels, terms, strict=True):
         facts = result.terms[term]
         for place, row in order.iterrows():
-            colour, _, hatch = look(result, row["agent"])
+            colour, _, hatch = style_of(result, row["agent"])
             bars = axes.barh(place, row[term], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
             mark(result, row["agent"], bars)
         _name_rows(axes, result, order["agent"])
@@ -140,7 +140,7 @@ def gap_closed(result: EvaluationRecord) -> Figure:
     )
     figure, (axes,) = canvas(height=0.9 + 0.34 * max(len(summary), 1))
     for place, row in summary.iterrows():
-        colour, _, hatch = look(result, row["agent"])
+        colour, _, hatch = style_of(result, row["agent"])
         bars = axes.barh(place, 100 * row["score"], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
         span = axes.plot([100 * row["score_low"], 100 * row["score_high"]], [place, place], color=INK, linewidth=1.4)
         mark(result, row["agent"], bars, span)
@@ -161,7 +161,7 @@ def metric_latency(result: EvaluationRecord) -> Figure:
     summary = result.summary()
     summary = summary[summary["agent"].isin(rivals(result)) & (summary["latency_p50_ms"] > 0)]
     for _, row in summary.iterrows():
-        colour, _, _ = look(result, row["agent"])
+        colour, _, _ = style_of(result, row["agent"])
         # An agent that always scores the same has an interval of no width, up to rounding.
         error = np.maximum([[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]], 0.0)
         dot = axes.errorbar(row["latency_p50_ms"], row["mean"], yerr=error, fmt="o", color=colour, capsize=3)
@@ -203,7 +203,7 @@ def performance_profile(result: EvaluationRecord) -> Figure:
     thresholds = np.linspace(min(low, 0.0), 1.05, 211)
     for agent, values in scores.items():
         if len(values):
-            colour, dash, _ = look(result, agent)
+            colour, dash, _ = style_of(result, agent)
             lines = axes.plot(
                 thresholds, stats.performance_profile(values, thresholds), color=colour, linestyle=dash,
                 linewidth=1.8, label=agent,
@@ -225,7 +225,7 @@ def regret(result: EvaluationRecord) -> Figure:
     summary = summary[shown].iloc[::-1].reset_index(drop=True)
     figure, (axes,) = canvas(height=0.9 + 0.34 * max(len(summary), 1))
     for place, row in summary.iterrows():
-        colour, _, hatch = look(result, row["agent"])
+        colour, _, hatch = style_of(result, row["agent"])
         bars = axes.barh(place, row["regret"], color=colour, hatch=hatch, edgecolor=INK, linewidth=0.5)
         span = axes.plot([row["regret_low"], row["regret_high"]], [place, place], color=INK, linewidth=1.4)
         mark(result, row["agent"], bars, span)
@@ -248,7 +248,7 @@ def all_figures(result: EvaluationRecord) -> dict[str, Figure]:
     if summary["regret"].notna().any():
         figures["regret"] = regret(result)
     figures["metric-latency"] = metric_latency(result)
-    return figures | courses.all_courses(result)
+    return figures | timelines.all_timelines(result)
 
 
 def write_figures(figures: Mapping[str, Figure], folder: str | Path, formats: Sequence[str] = ("png",)) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from netllm_gym.evaluation.canvas import INK, look, styled
-from netllm_gym.evaluation.courses import timeline_agents
+from netllm_gym.evaluation.canvas import INK, style_of, styled
 from netllm_gym.evaluation.formats import compact, pretty
+from netllm_gym.evaluation.timelines import timeline_agents
 
 if TYPE_CHECKING:
     from netllm_gym.evaluation.record import EvaluationRecord
@@ -45,7 +45,7 @@ def term_radar(result: EvaluationRecord) -> Figure:
         ends = f"{compact(sign * worst)} → {compact(sign * best)}"
         labels.append(f"{pretty(term)}\n{ends} {facts['unit']}".rstrip())
     for place, agent in enumerate(means.index):
-        colour, dash, _ = look(result, agent)
+        colour, dash, _ = style_of(result, agent)
         spokes = [share[place] for share in shares]
         axes.plot([*angles, angles[0]], [*spokes, spokes[0]], color=colour, linestyle=dash, linewidth=1.8, label=agent)
     axes.set_xticks(angles, labels, fontsize=8)

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import pandas as pd
 
+from netllm_gym.deprecation import renamed
 from netllm_gym.errors import ConfigError, DatasetError, NetLLMGymError, UnknownNameError
 from netllm_gym.evaluation.brief import Summary
 from netllm_gym.evaluation.power import Power, power
@@ -35,14 +36,14 @@ class EvaluationRecord:
             failed.
         manifest: environment, agents, seeds, digests, versions and command.
         steps: one row per step of the episodes recorded with ``trace_steps``.
-        courses: of the same episodes, what the environment tells of their whole course (a cluster: which executor
+        timelines: of the same episodes, what the environment tells of their whole course (a cluster: which executor
             worked for which job, from when to when).
     """
 
     frame: pd.DataFrame
     manifest: dict[str, Any]
     steps: pd.DataFrame = field(default_factory=pd.DataFrame)
-    courses: pd.DataFrame = field(default_factory=pd.DataFrame)
+    timelines: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def metric(self) -> dict[str, str]:
@@ -58,6 +59,8 @@ class EvaluationRecord:
     def agents(self) -> list[str]:
         """Labels of the agents in the order in which they were given."""
         return list(dict.fromkeys(self.frame["agent"]))
+
+    courses = renamed("courses", "timelines")
 
     @cached_property
     def digest(self) -> str:
@@ -146,7 +149,7 @@ class EvaluationRecord:
         return power((a - b)[:, both], levels, size)
 
     def save(self, folder: str | Path, parquet: bool = False) -> Path:
-        """Write ``episodes.csv`` (or ``.parquet``), ``summary.csv``, ``steps.csv``, ``courses.csv`` and
+        """Write ``episodes.csv`` (or ``.parquet``), ``summary.csv``, ``steps.csv``, ``timelines.csv`` and
         ``manifest.json``;
         return the folder.
 
@@ -163,7 +166,7 @@ class EvaluationRecord:
                     raise ConfigError("Parquet files need pyarrow: pip install pyarrow") from error
             else:
                 path.write_text(self.frame.to_csv(index=False), encoding="utf-8")
-        for stem, frame in (("summary", self.summary()), ("steps", self.steps), ("courses", self.courses)):
+        for stem, frame in (("summary", self.summary()), ("steps", self.steps), ("timelines", self.timelines)):
             if len(frame):
                 with atomic_path(folder / f"{stem}.csv") as path:
                     path.write_text(frame.to_csv(index=False), encoding="utf-8")
@@ -187,11 +190,13 @@ class EvaluationRecord:
             rows = folder / Path(manifest.pop("rows")).name
             expected = manifest.pop("digest")
             frame = pd.read_parquet(rows) if rows.suffix == ".parquet" else _read_csv(rows)
-            steps, courses = (
-                _read_csv(folder / name) if (folder / name).is_file() else pd.DataFrame()
-                for name in ("steps.csv", "courses.csv")
+            steps, timelines = (
+                next((_read_csv(folder / name) for name in names if (folder / name).is_file()), pd.DataFrame())
+                for names in (("steps.csv",), ("timelines.csv", "courses.csv"))  # the second: of older results
             )
-            result = cls(frame, manifest, steps, courses)
+            if "test_looks" in manifest:  # its name in older results
+                manifest["test_uses"] = manifest.pop("test_looks")
+            result = cls(frame, manifest, steps, timelines)
             check_paired(frame, result.metric["name"])
             found = result.digest
         except FileNotFoundError as error:

@@ -182,8 +182,8 @@ def facts_of(result: EvaluationRecord) -> dict[str, str]:
         "traces": f"{traces['name']} ({traces['split']}), SHA-256 {traces['digest']}" if traces["digest"] else "none",
         "licence, citation": "; ".join(filter(None, (traces.get("licence"), traces.get("citation")))),
         "episodes, seed": f"{m['episodes']}, seed {m['seed']}",
-        "test looks": f"this test set was scored {_times(m['test_looks'])} on this machine, this run included"
-        if m.get("test_looks")
+        "test uses": f"this test set was scored {_times(m['test_uses'])} on this machine, this run included"
+        if m.get("test_uses")
         else "",
         "results": f"SHA-256 {result.digest} (clock readings left out)",
         "code": f"revision {m['revision'] or 'unknown'}, SHA-256 {m['code']}",

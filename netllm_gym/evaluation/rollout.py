@@ -75,15 +75,15 @@ class _Account:
         self.notice = ""
         self.previous: Any = None
         self.history: list[Row] | None = [] if trace else None
-        self.course: list[Row] = []
+        self.timeline: list[Row] = []
         self.inner: Any = env.unwrapped
-        if trace and hasattr(self.inner, "record_course"):
-            self.inner.record_course()
+        if trace and hasattr(self.inner, "record_timeline"):
+            self.inner.record_timeline()
 
-    def keep_course(self) -> None:
-        """Take what the environment tells of the whole episode, where it was asked to record it."""
-        if self.history is not None and hasattr(self.inner, "course"):
-            self.course = self.inner.course()
+    def keep_timeline(self) -> None:
+        """Take what the environment recorded of the whole episode, where it was asked to record it."""
+        if self.history is not None and hasattr(self.inner, "timeline"):
+            self.timeline = self.inner.timeline()
 
     def note(self, step: Step) -> None:
         """Add up what one decision brought."""
@@ -161,7 +161,7 @@ def _play(agent: Agent, accounts: Sequence[_Account]) -> None:
         for step in steps:
             accounts[step.slot].note(step)
     for account in accounts:
-        account.keep_course()  # before the next episode begins in the same environment
+        account.keep_timeline()  # before the next episode begins in the same environment
 
 
 # What a process keeps between units of work: loading a language model or a trace set anew for each would cost
@@ -203,9 +203,9 @@ def play_block(
         run: a word that changes from evaluation to evaluation, so that nothing kept outlives its own.
 
     Returns:
-        ``{"rows": one per episode, "steps": one per step of the traced episodes, "courses": what their
-        environment tells of the whole episode}``. An environment that has something to tell offers
-        ``record_course()``, called after ``reset``, and ``course()``, which returns rows of numbers and text.
+        ``{"rows": one per episode, "steps": one per step of the traced episodes, "timelines": what their
+        environment recorded of the whole episode}``. An environment that records something offers
+        ``record_timeline()``, called after ``reset``, and ``timeline()``, which returns rows of numbers and text.
 
     The first episode of an evaluation is played alone even by an agent that decides in batches: it measures what one
     decision costs when nobody else shares the batch.
@@ -244,5 +244,5 @@ def play_block(
     return {
         "rows": [account.row(spec, width) for account, width in accounts],
         "steps": [{**own, "episode": a.episode.index, **step} for a, _ in accounts for step in a.history or ()],
-        "courses": [{**own, "episode": a.episode.index, **stay} for a, _ in accounts for stay in a.course],
+        "timelines": [{**own, "episode": a.episode.index, **stay} for a, _ in accounts for stay in a.timeline],
     }

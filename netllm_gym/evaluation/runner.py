@@ -15,12 +15,12 @@ from netllm_gym.agents.base import Agent, EnvInfo, check_serves
 from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
 from netllm_gym.evaluation import examples, provenance
 from netllm_gym.evaluation.blocks import finished_blocks, groups_of, read_block, units_of
-from netllm_gym.evaluation.courses import timeline_agents
-from netllm_gym.evaluation.looks import count_looks, note_look
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.rollout import metric_of, terms_of
 from netllm_gym.evaluation.settings import Setting, load_setting, task_of
 from netllm_gym.evaluation.specs import AgentSpec, EnvRecipe, Episode, agent_specs, canonical, plan_episodes
+from netllm_gym.evaluation.timelines import timeline_agents
+from netllm_gym.evaluation.use_counts import count_test_uses, record_test_use
 from netllm_gym.files import one_writer, sweep
 from netllm_gym.progress import bar_of
 
@@ -78,7 +78,7 @@ class _Job:
         units = units_of(self.recipe, specs, groups, traced, self.content, self.timeout_s)
         waiting = {unit.spec.label for unit in units if read_block(unit.stored_in(self.folder), unit.key) is None}
         if self.tested and waiting:  # before playing: a run that is killed has looked too
-            note_look(self.tested, str(getattr(self.traces, "name", "")), sorted(waiting))
+            record_test_use(self.tested, str(getattr(self.traces, "name", "")), sorted(waiting))
         with bar_of(self.progress) as bar:
             return finished_blocks(self.recipe, units, self.folder, self.workers, self.timeout_s, bar)
 
@@ -161,7 +161,7 @@ def _add_examples(job: _Job, result: EvaluationResult) -> None:
     shown = timeline_agents(result)
     specs = [s for s in job.specs if s.label in shown and s.training_seed == _first_seed(job.specs, s.label)]
     blocks = job.play(specs, [(job.plans[i],) for i in picked], picked)
-    result.steps, result.courses = _joined(blocks, "steps"), _joined(blocks, "courses")
+    result.steps, result.timelines = _joined(blocks, "steps"), _joined(blocks, "timelines")
 
 
 def _first_seed(specs: Sequence[AgentSpec], label: str) -> int:
@@ -260,10 +260,10 @@ def evaluate(
         **job.manifest(),
         "seed": seed,
         "episodes": len(job.plans),
-        "test_looks": count_looks(job.tested) if job.tested else None,
+        "test_uses": count_test_uses(job.tested) if job.tested else None,
         **provenance.record(call),
     }
-    result = EvaluationResult(_joined(blocks, "rows"), manifest, _joined(blocks, "steps"), _joined(blocks, "courses"))
+    result = EvaluationResult(_joined(blocks, "rows"), manifest, _joined(blocks, "steps"), _joined(blocks, "timelines"))
     if trace_steps == "examples":
         _add_examples(job, result)
     for agent, reason in result.failures.items():

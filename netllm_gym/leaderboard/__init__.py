@@ -63,23 +63,23 @@ def submit(
             too long texts.
     """
     result = EvaluationResult.load(Path(folder))
-    about = result.manifest
-    place = about.get("setting")
+    manifest = result.manifest
+    place = manifest.get("setting")
     if not place:
         raise ConfigError(
             f"{folder}: only evaluations of a setting of the catalog can be submitted (--task, --setting)"
         )
     setting = load_setting(place["task"], place["name"], place["profile"])
-    if canonical(dict(setting.kwargs)) != about["env_kwargs"]:
+    if canonical(dict(setting.kwargs)) != manifest["env_kwargs"]:
         raise ConfigError(
             f"{folder}: arguments of the environment were replaced, so this is no {place['name']} setting"
         )
-    known = {spec["label"] for spec in about["agents"]}
-    wanted = {*(agents or known), about["baseline"]}
+    known = {spec["label"] for spec in manifest["agents"]}
+    wanted = {*(agents or known), manifest["baseline"]}
     if odd := sorted(wanted - known):
         raise ConfigError(f"{folder} has no agent {odd[0]!r}; it has {', '.join(sorted(known))}")
     entries = []
-    for spec in about["agents"]:
+    for spec in manifest["agents"]:
         if spec["label"] not in wanted:
             continue
         name = str(spec["name"])
@@ -106,9 +106,9 @@ def submit(
     }
     content = {
         "format": FORMAT, "by": by, "note": note, **{key: place[key] for key in ("task", "name", "profile")},
-        "traces": about["traces"]["digest"] or "", "metric": {k: about["metric"][k] for k in ("name", "better")},
-        "episodes": about["episodes"], "seed": about["seed"], "baseline": about["baseline"], "agents": entries,
-        "scores": scores, "looks": about.get("test_looks") or 0, "versions": about["versions"],
+        "traces": manifest["traces"]["digest"] or "", "metric": {k: manifest["metric"][k] for k in ("name", "better")},
+        "episodes": manifest["episodes"], "seed": manifest["seed"], "baseline": manifest["baseline"], "agents": entries,
+        "scores": scores, "test_uses": manifest.get("test_uses") or 0, "versions": manifest["versions"],
     }  # fmt: skip
     target = Path(out) if out else Path(folder) / "submission.json"
     signed = {**content, "digest": digest_of(content)}

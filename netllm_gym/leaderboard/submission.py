@@ -59,7 +59,7 @@ class Submission:
         baseline: label that differences are to.
         entries: the agents.
         scores: label → mean with its interval, difference with its interval, verdict.
-        looks: how often the submitter's machine had scored agents on this test split by then.
+        test_uses: how often the submitter's machine had scored agents on this test split by then.
         versions: of the packages.
     """
 
@@ -76,7 +76,7 @@ class Submission:
     baseline: str
     entries: tuple[Entry, ...]
     scores: Mapping[str, Mapping[str, Any]]
-    looks: int
+    test_uses: int
     versions: Mapping[str, str]
 
 
@@ -173,7 +173,7 @@ def checked(path: Path, content: Any) -> Submission:
         top.text("profile", _NAME), top.text("traces", _HEX, 64),
         {"name": metric.text("name", empty=False), "better": metric.text("better", re.compile("higher|lower"))},
         top.whole("episodes", 1, MAX_EPISODES), top.whole("seed", 0, 2**63), top.text("baseline", empty=False),
-        entries, scores, top.whole("looks", 0, 10**6),
+        entries, scores, top.whole("looks" if "looks" in content else "test_uses", 0, 10**6),
         {key: versions.text(key) for key in list(versions.content)[:64]},
     )  # fmt: skip
     if submission.baseline not in labels:

@@ -30,7 +30,7 @@ def table_of(submissions: Sequence[Submission]) -> list[dict[str, Any]]:
                     "trainings": sum(entry.label == label for entry in one.entries),
                     "by": one.by,
                     "file": one.path.name,
-                    "looks": one.looks,
+                    "test_uses": one.test_uses,
                 }
             )
 
@@ -47,9 +47,9 @@ Made by `netllm-gym leaderboard --page docs/leaderboard.md` from the files in `l
 scored again from its agents: `netllm-gym leaderboard --rescore FILE`.
 [How to add yours](https://github.com/netllm-gym/netllm-gym/blob/main/leaderboard/README.md).
 
-*Looks*: how often the submitter's machine had scored agents on that test split by then. Choosing among many on a test
-split makes the best of them look better than it is. Agents called *as-published* have their authors' weights and may
-have trained on test traces: see [results](results.md).
+*Test uses*: how often the submitter's machine had scored agents on that test split by then. Choosing among many on a
+test split makes the best of them look better than it is. Agents called *as-published* have their authors' weights and
+may have trained on test traces: see [results](results.md).
 """
 
 
@@ -72,11 +72,11 @@ def page_of(submissions: Sequence[Submission]) -> str:
             parts.append(
                 f"\n## {cell(last)}\n\n| agent | {cell(row['metric'])}, {row['better']} is better |"
                 f" difference to {cell(row['baseline'])} |"
-                " verdict | trainings | by | looks |\n|---|---|---|---|---|---|---|\n"
+                " verdict | trainings | by | test uses |\n|---|---|---|---|---|---|---|\n"
             )
         parts.append(
             f"| {cell(row['agent'])} | {shown(row['mean'])}{between(row['interval'])} |"
             f" {shown(row['difference'], '+')}{between(row['difference_interval'], '+')} | {cell(row['verdict'])} |"
-            f" {row['trainings']} | {cell(row['by'])} | {row['looks']} |\n"
+            f" {row['trainings']} | {cell(row['by'])} | {row['test_uses']} |\n"
         )
     return "".join(parts)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from netllm_gym.agents.base import Agent
 from netllm_gym.datasets.experience import Experience
+from netllm_gym.deprecation import renamed
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.plugins import Table
 
@@ -75,9 +76,11 @@ class Recipe:
     resumable: bool = False
 
     @property
-    def about(self) -> str:
+    def description(self) -> str:
         """The first line of its description."""
         return (inspect.getdoc(self.run) or "").partition("\n")[0]
+
+    about = renamed("about", "description")
 
     def options(self) -> dict[str, Any]:
         """Return the options that a caller may set, with their defaults (``None`` where there is none)."""

@@ -17,7 +17,7 @@ from typing import Any
 from netllm_gym import zoo
 from netllm_gym.evaluation.runner import evaluate
 from netllm_gym.files import one_writer, sweep, write_text
-from netllm_gym.reproduce.plan import Cell, Outcome, cells, chosen_tasks, replayed, retrained, shipped
+from netllm_gym.reproduce.plan import Cell, Outcome, cells, chosen_tasks, replayed, retrained, zoo_agents
 from netllm_gym.reproduce.retrain import retrain
 from netllm_gym.reproduce.rows import with_stored
 
@@ -66,7 +66,7 @@ def reproduce(
     work: list[Cell] = []
     left_out: dict[str, str] = {}
     for task in chosen_tasks(tasks):
-        learned, missing = shipped(task.name, profile)
+        learned, missing = zoo_agents(task.name, profile)
         museum, unread = replayed(task, profile)
         left_out |= missing | unread
         if from_scratch:

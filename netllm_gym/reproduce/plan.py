@@ -108,7 +108,7 @@ class Learned:
     episodes: Mapping[str, int] = field(default_factory=dict)
 
 
-def shipped(task: str, profile: str) -> tuple[list[Learned], dict[str, str]]:
+def zoo_agents(task: str, profile: str) -> tuple[list[Learned], dict[str, str]]:
     """Return the trained agents of `task` made for `profile` that can be built here, and those left out with the
     reason (a missing extra, say).
     """

@@ -92,4 +92,4 @@ def with_stored(result: EvaluationResult, cell: str, folder: Path = FOLDER) -> E
     order = {agent: place for place, agent in enumerate(result.agents)}
     frame["_order"] = frame["agent"].map(order)
     frame = frame.sort_values(["_order", "training_seed", "episode"], kind="stable", ignore_index=True)
-    return EvaluationResult(frame.drop(columns="_order"), result.manifest, result.steps, result.courses)
+    return EvaluationResult(frame.drop(columns="_order"), result.manifest, result.steps, result.timelines)

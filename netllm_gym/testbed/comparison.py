@@ -350,7 +350,7 @@ def compare(folder: str | Path, options: Mapping[str, Any] | None = None) -> dic
         DatasetError: no run there, or one whose traces have changed.
     """
     comparisons = {}
-    for name, manifest in store.load_told(folder).items():
+    for name, manifest in store.load_manifests(folder).items():
         call = manifest["call"]
         chosen = load_conditions(call["conditions"], call["profile"], call["traces"], call["videos"], call["chunks"])
         condition = next((c for c in chosen if c.name == name), None)

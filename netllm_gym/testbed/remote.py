@@ -67,7 +67,7 @@ def serve(
     with store.alone_in(folder):
         waiting = [plan for plan in game.plans if store.read_record(folder, plan) is None]
         if waiting:
-            store.note_looks(waiting)
+            store.record_test_uses(waiting)
             _offer(waiting, game, folder, machine, (host, port), say, until)
         records = {plan.key: record for plan in game.plans if (record := store.read_record(folder, plan))}
         if missing := len(game.plans) - len(records):

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.specs import AgentSpec, agent_specs, code_digest
 from netllm_gym.extras import require
+from netllm_gym.progress import bar_of
 from netllm_gym.testbed import content, kernel, own_rules, store, tools
 from netllm_gym.testbed.clients import client_of
 from netllm_gym.testbed.link import Clock, LagMeter
@@ -263,7 +261,7 @@ def run(
         waiting = [plan for plan in plans if plan.key not in records]
         machine = Machine.load(folder / "machine.json")
         if waiting:
-            store.note_looks(waiting)
+            store.record_test_uses(waiting)
             machine.add(_run(waiting, game, parallel, folder, records, say, progress))
             machine.save(folder / "machine.json")
         say(
@@ -301,10 +299,7 @@ def _run(
     links, copies = game.links(waiting, say), game.copies(waiting, parallel)
     say(f"{len(waiting)} episodes to play, {min(parallel, len(waiting))} at a time")
     services: list[Service] = []
-    bar = Progress(
-        TextColumn("testbed"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"),
-        console=Console(file=sys.stderr), disable=not progress,
-    )  # fmt: skip
+    bar = bar_of(progress)
     with contextlib.ExitStack() as stack:
         made = stack.enter_context(kernel.pairs(min(parallel, len(waiting)))) if setup.link == "kernel" else []
         client = client_of(setup.client, setup.speed, made)
@@ -315,12 +310,12 @@ def _run(
         for service in services:
             service.wait_until_ready()
         with bar:
-            task = bar.add_task("", total=len(waiting))
+            task = bar.add_task("testbed", total=len(waiting))
 
             def keep(plan: SessionPlan, record: dict[str, Any]) -> None:
                 store.write_record(folder, plan, record)
                 records[plan.key] = record
-                bar.update(task, advance=1, description=f"{plan.condition.name} {plan.spec.label}")
+                bar.update(task, advance=1, description=f"testbed: {plan.condition.name} {plan.spec.label}")
 
             own = asyncio.run(_play_all(waiting, client, (services[0], services[1]), parallel, keep))
         return {"player": own, **{service.name: lag_of(service) for service in services}}

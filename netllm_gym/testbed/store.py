@@ -13,10 +13,10 @@ import pandas as pd
 
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.evaluation import provenance
-from netllm_gym.evaluation.looks import count_looks, note_look
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.rollout import metric_of, terms_of
 from netllm_gym.evaluation.specs import AgentSpec, canonical
+from netllm_gym.evaluation.use_counts import count_test_uses, record_test_use
 from netllm_gym.files import lock, write_text
 from netllm_gym.testbed.plan import ENV, Condition, SessionPlan
 
@@ -33,10 +33,10 @@ def alone_in(folder: Path) -> AbstractContextManager[None]:
     return lock(folder, f"{folder} of another testbed")
 
 
-def note_looks(plans: Sequence[SessionPlan]) -> None:
-    """Count one more look at every test set that `plans` are played on, as an evaluation does.
+def record_test_uses(plans: Sequence[SessionPlan]) -> None:
+    """Count one more use of every test set that `plans` are played on, as an evaluation does.
 
-    Called before anything is played: a run that is killed has looked too. Excerpts count for the whole set.
+    Called before anything is played: a run that is killed has used it too. Excerpts count for the whole set.
     """
     agents: dict[tuple[str, str], set[str]] = {}
     for plan in plans:
@@ -44,7 +44,7 @@ def note_looks(plans: Sequence[SessionPlan]) -> None:
         if traces.split == "test" and source:
             agents.setdefault((source, traces.name), set()).add(plan.spec.label)
     for (source, name), labels in agents.items():
-        note_look(source, name, sorted(labels))
+        record_test_use(source, name, sorted(labels))
 
 
 def path_of(folder: Path, plan: SessionPlan) -> Path:
@@ -119,7 +119,7 @@ def result_of(
         "terms": terms_of(env),
         "seed": how["seed"],
         "episodes": len(traces),
-        "test_looks": count_looks(condition.source) if traces.split == "test" and condition.source else None,
+        "test_uses": count_test_uses(condition.source) if traces.split == "test" and condition.source else None,
         "testbed": {**how, "condition": condition.name, "note": condition.note},
         **provenance.record(how),
         "call": f"netllm_gym.testbed.run({', '.join(f'{key}={value!r}' for key, value in how['call'].items())})",
@@ -134,7 +134,7 @@ def _with_numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: math.nan if row.get(name) is None else row[name] for name in columns} for row in rows]
 
 
-def load_told(folder: str | Path) -> dict[str, dict[str, Any]]:
+def load_manifests(folder: str | Path) -> dict[str, dict[str, Any]]:
     """Return what the manifests below `folder` say of the testbed, by condition.
 
     Raises:

@@ -3,7 +3,7 @@
 Everything that learns comes through here: :func:`netllm_gym.traces.load` refuses the test split inside
 :func:`training`, and data that say which split they were cut from are refused by :func:`refuse_test` wherever they are
 about to be learned from. How often a test split has been *scored* is counted elsewhere
-(:mod:`netllm_gym.evaluation.looks`).
+(:mod:`netllm_gym.evaluation.use_counts`).
 """
 
 from __future__ import annotations

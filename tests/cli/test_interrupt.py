@@ -14,7 +14,7 @@ import pytest
 
 from netllm_gym.cli.app import _stopped as _stopped_words
 
-COLLECT = ("collect", "--dataset", "netllm_gym/test/stopped-v0", "--agent", "abr/robust-mpc", "--set", "rtt_s=0.08")
+COLLECT = ("collect", "--dataset", "netllm_gym/test/stopped-v0", "--agent", "abr/robust-mpc", "--env-arg", "rtt_s=0.08")
 
 
 def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -63,7 +63,7 @@ def test_evaluate_stops_and_goes_on(tmp_path: Path) -> None:
 def test_train_stops_and_goes_on(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         done = _start(tmp_path, *COLLECT[:2], f"netllm_gym/test/{split}-v0", "--agent", "abr/bba", "--hindsight",
-                      "--episodes", "2", "--set", f"split={split}")  # fmt: skip
+                      "--episodes", "2", "--env-arg", f"split={split}")  # fmt: skip
         assert done.wait(120) == 0
     arguments = (
         "train", "llm", "--dataset", "netllm_gym/test/train-v0", "--valid", "netllm_gym/test/valid-v0",
@@ -71,6 +71,18 @@ def test_train_stops_and_goes_on(tmp_path: Path) -> None:
     )  # fmt: skip
     process = _start(tmp_path, *arguments)
     _check(*_stopped(process, lambda: (tmp_path / "agent.run" / "log.jsonl").exists()))
+    assert not (tmp_path / "agent").exists()
+
+
+def test_training_without_a_state_says_that_it_begins_again(tmp_path: Path) -> None:
+    pytest.importorskip("d3rlpy")
+    assert _start(tmp_path, *COLLECT, "--episodes", "2").wait(120) == 0
+    process = _start(tmp_path, "train", "bc", "--dataset", COLLECT[2], "--out", "agent", "--set", "steps=20000",
+                     "--set", "batch_size=2")  # fmt: skip
+    assert process.stderr is not None
+    shown = process.stderr
+    code, err = _stopped(process, lambda: "bc step" in shown.readline())
+    assert code == 130 and err.strip() == "stopped; recipe bc keeps no state, the same command begins again"
     assert not (tmp_path / "agent").exists()
 
 

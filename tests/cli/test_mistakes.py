@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netllm_gym import Agent, extras, register_agent
+from netllm_gym import Agent, extras, plugins, register_agent
 from netllm_gym.agents import registry
 from netllm_gym.agents.llm import wheel
 from netllm_gym.cli import main
@@ -68,9 +69,8 @@ def run(monkeypatch, capsys, tmp_path):
 def agents(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test register agents without leaving them behind."""
     registry.list_agents()
-    for table in (registry._FACTORIES, registry._SERVES, registry._BROKEN):
-        before = dict(table)
-        monkeypatch.setattr(registry, next(k for k, v in vars(registry).items() if v is table), before)
+    for name in ("_entries", "_own", "_failures"):
+        monkeypatch.setattr(registry.AGENTS, name, copy.copy(getattr(registry.AGENTS, name)))
 
 
 def test_without_torch_every_command_says_what_to_install(tmp_path: Path) -> None:
@@ -158,7 +158,8 @@ def test_an_agent_that_always_fails_is_said_and_nothing_compared_is_exit_1(run, 
 
 
 def test_registrations_warn_and_a_users_agent_is_never_replaced(agents) -> None:
-    builtin = registry._FACTORIES.pop("abr/bba")
+    builtin = registry.AGENTS._entries.pop("abr/bba").factory
+    registry.AGENTS._own.discard("abr/bba")
 
     class Mine(Agent):
         pass
@@ -173,14 +174,14 @@ def test_registrations_warn_and_a_users_agent_is_never_replaced(agents) -> None:
 
 def test_a_broken_plugin_is_named_each_time_and_hides_nobody(monkeypatch: pytest.MonkeyPatch, agents) -> None:
     class Point:
-        name, value = "theirs", "their_package.agents"
+        name, value, group = "theirs", "their_package.agents", "netllm_gym.agents"
 
         def load(self):
             raise ImportError("no module named theirs")
 
     whole = registry.list_agents()
-    monkeypatch.setattr(registry, "_loaded", False)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Point()])
+    monkeypatch.setattr(registry.AGENTS, "_loaded", False)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [Point()])
     for _ in range(2):
         with pytest.warns(UserWarning, match="theirs = their_package.agents.*no module named theirs"):
             assert registry.list_agents() == whole
@@ -312,11 +313,105 @@ def test_global_state_is_left_alone() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_generators_of_python_and_numpy_are_left_alone(tmp_path: Path) -> None:
+    code = (
+        "import random, numpy; random.seed(1); numpy.random.seed(1)\n"
+        "before = random.getstate(), numpy.random.get_state()[1].tolist()\n"
+        "import netllm_gym\n"
+        "netllm_gym.evaluate(agents=['abr/bba'], episodes=1, out='result', progress=False)\n"
+        "config = netllm_gym.CollectConfig(episodes=1, env_kwargs={'split': 'train'})\n"
+        "netllm_gym.collect(config, 'netllm_gym/test/generators-v0', progress=False)\n"
+        "assert random.getstate() == before[0] and numpy.random.get_state()[1].tolist() == before[1]\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH"))))}
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+FAULTY = """
+import gymnasium as gym
+import numpy as np
+from netllm_gym import Agent
+
+class Env(gym.Env):
+    observation_space = gym.spaces.Dict({"x": gym.spaces.Box(-1, 1, (2,), np.float32)})
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, reward=1.0, broken=False):
+        self.reward, self.broken = reward, broken
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        if self.broken:
+            raise KeyError("no such file of mine")
+        return {"x": np.zeros(2, np.float32)}, {}
+
+    def step(self, action):
+        return {"x": np.zeros(2, np.float32)}, self.reward, True, False, {}
+
+gym.register("faulty/Env-v0", entry_point="faulty_env:Env")
+
+class Named(Agent):
+    @property
+    def name(self):
+        return "mine"
+
+class Needs(Agent):
+    def __init__(self, level):
+        self.level = level
+"""
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A module of a user's: an environment that can be broken, and agents that cannot be made."""
+    import gymnasium
+
+    (tmp_path / "faulty_env.py").write_text(FAULTY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "faulty_env:faulty/Env-v0"
+    gymnasium.registry.pop("faulty/Env-v0", None)
+    sys.modules.pop("faulty_env", None)
+
+
+@pytest.mark.parametrize("reward", ["null", '"1"', "[1.0]", "NaN"])
+def test_a_reward_that_is_no_number_is_one_line_with_the_environment(run, faulty, reward) -> None:
+    collect = ("collect", "--env", faulty, "--agent", "any/random", "--episodes", "2", "--dataset", "t/faulty/r-v0")
+    code, _, err = run(*collect, "--env-arg", f"reward={reward}")
+    last = err.strip().splitlines()[-1]
+    assert code == 2 and "Traceback" not in err
+    assert last.startswith(f"error: episode 0 of {faulty}, played by any/random: the reward"), last
+
+
+def test_what_an_environment_raises_is_its_own_traceback_with_the_episode_named(faulty) -> None:
+    from netllm_gym import CollectConfig, collect
+
+    config = CollectConfig(faulty, ("any/random",), 2, env_kwargs={"broken": True})
+    for workers in (1, 2):
+        with pytest.raises(KeyError, match="no such file of mine") as raised:
+            collect(config, "t/faulty/b-v0", workers, progress=False)
+        assert raised.value.__notes__ == [f"(in episode 0 of {faulty}, played by any/random)"]
+
+
+@pytest.mark.parametrize(("agent", "reason"), [("Named", "plain attributes"), ("Needs", "missing a required argument")])
+def test_a_class_that_makes_no_agent_is_one_line(run, faulty, agent, reason) -> None:
+    code, _, err = run("evaluate", "--env", faulty, "--agent", f"faulty_env:{agent}", "--episodes", "1")
+    assert code == 2 and len(err.strip().splitlines()) == 1 and reason in err, err
+
+
+def test_a_bar_of_nothing_is_not_drawn(capsys) -> None:
+    from netllm_gym.progress import counted
+
+    with counted("work") as move:
+        move(0, 0)
+    assert capsys.readouterr().err == ""
+
+
 def test_the_hint_after_training_is_a_command_that_plays_where_the_agent_learnt(run) -> None:
     import shlex
 
     pytest.importorskip("torch")
-    inner = ("--set", "env=CartPole-v1", "--set", 'env_kwargs={"max_episode_steps": 20}')
+    inner = ("--env-arg", "env=CartPole-v1", "--env-arg", 'env_kwargs={"max_episode_steps": 20}')
     collect = ("collect", "--dataset", "netllm_gym/test/hint-v0", "--agent", "any/random", "--episodes", "4")
     assert run(*collect, "--env", "netllm_gym/Dict-v0", *inner)[0] == 0
     data = ("--dataset", "netllm_gym/test/hint-v0", "--valid", "netllm_gym/test/hint-v0")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
-from netllm_gym.evaluation import EvaluationResult, courses, evaluate, plots, radar
+from netllm_gym.evaluation import EvaluationResult, evaluate, plots, radar, timelines
 from netllm_gym.evaluation.formats import compact, number, percent
 from netllm_gym.evaluation.heatmap import heatmap
 
@@ -24,24 +24,24 @@ def cluster(tmp_path_factory):
 
 
 def test_gantt_shows_each_executor_at_one_job_at_a_time(cluster):
-    stays = cluster.courses
+    stays = cluster.timelines
     assert set(stays["agent"]) == {"cluster/fair", "cluster/fifo"} and set(stays["episode"]) == {1}
     assert set(stays["job"]) == set(range(8)) and stays["executor"].between(0, 5).all()
     for _, own in stays.groupby(["agent", "executor"]):
         own = own.sort_values("start_s")
         assert (own["start_s"].to_numpy()[1:] >= own["end_s"].to_numpy()[:-1] - 1e-9).all()
         assert (own["end_s"] > own["start_s"]).all()
-    figure = courses.gantt(cluster)
+    figure = timelines.gantt(cluster)
     assert len(figure.axes) == 2 and "gantt-1" in plots.all_figures(cluster)
     with pytest.raises(ConfigError, match="recorded: 1"):
-        courses.gantt(cluster, 0)
+        timelines.gantt(cluster, 0)
     with pytest.raises(UnknownNameError, match="cluster/fifo"):
-        courses.gantt(cluster, 1, ["cluster/fifi"])
+        timelines.gantt(cluster, 1, ["cluster/fifi"])
 
 
-def test_courses_are_saved_and_come_back(cluster, tmp_path):
+def test_timelines_are_saved_and_come_back(cluster, tmp_path):
     loaded = EvaluationResult.load(cluster.save(tmp_path))
-    pd.testing.assert_frame_equal(loaded.courses, cluster.courses, check_dtype=False)
+    pd.testing.assert_frame_equal(loaded.timelines, cluster.timelines, check_dtype=False)
 
 
 def test_recording_changes_nothing(cluster):
@@ -49,21 +49,21 @@ def test_recording_changes_nothing(cluster):
         "netllm_gym/ClusterScheduling-v0", ["cluster/fair", "cluster/fifo"], cluster.manifest["env_kwargs"], episodes=3,
         progress=False,
     )  # fmt: skip
-    assert plain.digest == cluster.digest and plain.courses.empty
+    assert plain.digest == cluster.digest and plain.timelines.empty
     with pytest.raises(DatasetError, match="trace_steps"):
-        courses.gantt(plain)
+        timelines.gantt(plain)
 
 
-def test_other_tasks_show_the_course_of_their_metric():
+def test_other_tasks_show_the_timeline_of_their_metric():
     result = evaluate(
         "netllm_gym/ViewportPrediction-v0", ["viewport/hold-last", "viewport/velocity"],
         {"traces": "viewport/synthetic"}, episodes=2, trace_steps=[0], progress=False,
     )  # fmt: skip
-    (axes,) = courses.metric_course(result).axes
+    (axes,) = timelines.metric_timeline(result).axes
     mine = result.steps[result.steps["agent"] == "viewport/velocity"][result.metric["name"]]
     drawn = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
     assert np.array_equal(drawn["viewport/velocity"], mine)
-    assert "course-0" in plots.all_figures(result)
+    assert "timeline-0" in plots.all_figures(result)
 
 
 @pytest.fixture(scope="module")

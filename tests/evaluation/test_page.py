@@ -78,7 +78,7 @@ def test_words_for_counts_and_undecided(abr) -> None:
 
 def test_how_to_reproduce_runs_as_printed(monkeypatch: pytest.MonkeyPatch, tmp_path, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = ("--task", "viewport", "--agent", "viewport/hold-last", "--episodes", "2", "--set", "future=20")
+    arguments = ("--task", "viewport", "--agent", "viewport/hold-last", "--episodes", "2", "--env-arg", "future=20")
     assert _run(monkeypatch, "evaluate", *arguments, "--out", "result") == 0
     code = snippet(EvaluationResult.load("result"))
     assert (

@@ -80,22 +80,22 @@ def test_a_path_of_ones_own_has_no_splits(tmp_path):
         assert len(traces.load(traces.load(tmp_path / "mine"))) == 1
 
 
-def test_looks_are_counted_and_told(tmp_path, monkeypatch):
+def test_uses_of_a_test_set_are_counted_and_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("NETLLM_GYM_CACHE", str(tmp_path / "cache"))
 
     def look(out):
         return evaluate(TOY, ["toy/hint"], floor="toy/random", episodes=8, out=out, progress=False)
 
-    assert look(tmp_path / "a").manifest["test_looks"] == 1
-    assert look(tmp_path / "b").manifest["test_looks"] == 2
-    assert look(tmp_path / "b").manifest["test_looks"] == 2, "what is read from disk is no new look"
+    assert look(tmp_path / "a").manifest["test_uses"] == 1
+    assert look(tmp_path / "b").manifest["test_uses"] == 2
+    assert look(tmp_path / "b").manifest["test_uses"] == 2, "what is read from disk is no new look"
     page = EvaluationResult.load(tmp_path / "b").report(tmp_path / "b").read_text()
     assert "scored twice on this machine" in page
-    (file,) = (tmp_path / "cache" / "test-looks").iterdir()
+    (file,) = (tmp_path / "cache" / "test-uses").iterdir()
     assert json.loads(file.read_text().splitlines()[0])["agents"] == ["toy/hint", "toy/random"]
 
 
 def test_training_splits_are_not_counted():
     setting = {"traces": "abr/synthetic", "split": "valid"}
     result = evaluate(agents=["abr/bba"], setting=setting, episodes=2, progress=False)
-    assert result.manifest["test_looks"] is None
+    assert result.manifest["test_uses"] is None

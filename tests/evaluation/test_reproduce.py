@@ -66,7 +66,7 @@ def test_an_agent_of_several_tasks_has_a_row_across_them(tmp_path, monkeypatch):
 
     both = plan.Learned("any/random", {"name": "any/random", "label": "any/random"}, "dice")
     alone = plan.Learned("specialist", {"name": "abr/bola-e", "label": "specialist"})
-    monkeypatch.setattr(package, "shipped", lambda task, profile: ([both, alone][: 2 - (task != "abr")], {}))
+    monkeypatch.setattr(package, "zoo_agents", lambda task, profile: ([both, alone][: 2 - (task != "abr")], {}))
     table, _ = play(tmp_path, tasks=["abr", "viewport"], settings=["default"], episodes=4)
     section = table.read_text().partition("## One agent, all tasks")[2].partition("## How")[0]
     [row] = [line for line in section.splitlines() if line.startswith("| **any/random**, dice |")]
@@ -143,7 +143,7 @@ def test_from_scratch_trains_by_the_recipe_and_shows_both(tmp_path, monkeypatch)
     collect = "netllm-gym collect --agent abr/bba --episodes 4 --hindsight --dataset netllm_gym/scratch"
     recipe = (
         f"{collect}/train-v0",
-        f"{collect}/valid-v0 --set split=valid",
+        f"{collect}/valid-v0 --env-arg split=valid",
         "netllm-gym train regret-mlp --dataset netllm_gym/scratch/train-v0 --valid netllm_gym/scratch/valid-v0 "
         "--out {out} --set ensemble=1 --set epochs=1 --set hidden=8",
     )

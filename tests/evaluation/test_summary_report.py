@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
-from netllm_gym.evaluation import canvas, courses, evaluate, list_settings, load_setting
+from netllm_gym.evaluation import canvas, evaluate, list_settings, load_setting, timelines
 from netllm_gym.evaluation.summary import summarise
 from tests.evaluation.toy import TOY
 
@@ -218,10 +218,10 @@ def test_abr_on_the_embedded_setting():
     scores = result.summary().set_index("agent")["score"]
     assert scores["abr/constant"] == 0 and scores["abr/oracle"] == 1
     assert 0 < scores["abr/bba"] < scores["abr/robust-mpc"] < 1
-    figure = courses.abr_timeline(result, 2, ["abr/bba", "abr/oracle"])
+    figure = timelines.abr_timeline(result, 2, ["abr/bba", "abr/oracle"])
     assert len(figure.axes) == 2
     with pytest.raises(ConfigError, match="recorded: 2"):
-        courses.abr_timeline(result, 3)
+        timelines.abr_timeline(result, 3)
 
 
 def test_report_when_everything_failed(tmp_path):

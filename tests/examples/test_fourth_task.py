@@ -28,11 +28,11 @@ def run(*words):
 play = ("--task", "congestion", "--agent", "congestion/bbr")
 run("evaluate", *play, "--episodes", "4", "--out", "played")
 run("evaluate", *play, "--setting", "unseen2", "--episodes", "2", "--out", "unseen")
-env = ("--env", "congestion/Sender-v0", "--set", "seconds=2")
+env = ("--env", "congestion/Sender-v0", "--env-arg", "seconds=2")
 run("evaluate", *env, "--agent", "mine:Mine", "--agent", "congestion/aimd", "--episodes", "2", "--out", "own")
 run("collect", *env, "--agent", "congestion/bbr", "--agent", "congestion/aimd", "--episodes", "6", "--workers", "2",
     "--dataset", "me/congestion/train-v0")
-run("collect", *env, "--agent", "congestion/bbr", "--set", "split=valid", "--episodes", "2",
+run("collect", *env, "--agent", "congestion/bbr", "--env-arg", "split=valid", "--episodes", "2",
     "--dataset", "me/congestion/valid-v0")
 run("matrix", *play, "--agent", "congestion/aimd", "--episodes", "2", "--out", "matrix")
 run("reproduce", "--task", "congestion", "--profile", "embedded", "--episodes", "2", "--workers", "1",
@@ -44,7 +44,8 @@ TRAINING = """
 options = ["backbone=tiny-random", "objective=cloning", "steps=4", "eval_every=2", "batch_size=2", "layers=1"]
 run("train", "llm", "--dataset", "me/congestion/train-v0", "--valid", "me/congestion/valid-v0", "--out", "sender",
     *[word for option in options for word in ("--set", option)])
-run("evaluate", "--task", "congestion", "--agent", "sender", "--episodes", "2", "--set", "seconds=2", "--out", "learnt")
+run("evaluate", "--task", "congestion", "--agent", "sender", "--episodes", "2", "--env-arg", "seconds=2",
+    "--out", "learnt")
 """
 AGENT = """
 from netllm_gym import Agent

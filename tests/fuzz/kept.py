@@ -165,9 +165,9 @@ def _read_bundle(data: bytes) -> object:
 
 
 def _testbed(path: Path) -> object:
-    from netllm_gym.testbed.store import load_told
+    from netllm_gym.testbed.store import load_manifests
 
-    return load_told(path.parent.parent)
+    return load_manifests(path.parent.parent)
 
 
 def _recipe(path: Path) -> object:

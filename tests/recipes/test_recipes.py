@@ -122,7 +122,7 @@ def test_data_where_they_mean_something(data, tmp_path) -> None:
 def test_a_second_registration_warns_and_a_users_own_stays() -> None:
     with pytest.warns(UserWarning, match="registered before"):
         register_recipe("test/mine", Options)(mine)
-    assert recipe_of("test/mine").about == "Do nothing with data."
+    assert recipe_of("test/mine").description == "Do nothing with data."
     with pytest.raises(ConfigError, match="dataclass"):
         register_recipe("test/odd", dict)
 
@@ -131,7 +131,7 @@ def test_recipes_say_what_they_need() -> None:
     assert {"llm", "cql", "bc", "regret-mlp", "cluster-decima", "abr-actor-critic"} <= set(list_recipes())
     for name in list_recipes():
         recipe = recipe_of(name)
-        assert recipe.about and recipe.configure({}, 3).seed == 3, name
+        assert recipe.description and recipe.configure({}, 3).seed == 3, name
         assert "seed" not in recipe.options()
 
 

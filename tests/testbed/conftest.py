@@ -11,9 +11,6 @@ from netllm_gym.evaluation.specs import AgentSpec
 from netllm_gym.testbed.plan import Condition, SessionPlan, plan_sessions
 from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest
 
-pytest.importorskip("aiohttp")
-pytest.importorskip("httpx")
-
 
 def small_video(chunks: int = 5) -> VideoManifest:
     rng = np.random.default_rng(3)

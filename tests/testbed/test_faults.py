@@ -21,7 +21,7 @@ import pytest
 
 from netllm_gym.cli import main, output
 from netllm_gym.errors import ConfigError, NetLLMGymError
-from netllm_gym.evaluation.looks import count_looks
+from netllm_gym.evaluation.use_counts import count_test_uses
 from netllm_gym.testbed import content, dashjs, runner, setup, store, tools
 from netllm_gym.testbed.plan import Condition, load_conditions
 from netllm_gym.testbed.player import play_alone
@@ -229,10 +229,10 @@ def test_a_run_looks_at_the_whole_test_set_once(
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "testbed").symlink_to(cached / "testbed")
     source = load_conditions(["broadband"], "embedded", traces=1)[0].source
-    assert count_looks(source) == 0
+    assert count_test_uses(source) == 0
     for _ in range(2):  # the second run finds everything on disk and looks at nothing
         result = runner.run([], out=tmp_path / "run", progress=False, **{**ARGUMENTS, "traces": 1})["broadband"]
-        assert count_looks(source) == result.manifest["test_looks"] == 1
+        assert count_test_uses(source) == result.manifest["test_uses"] == 1
     code, _, _ = _command(monkeypatch, capsys, "report", str(tmp_path / "run" / "broadband"))
     assert code == 0
     page = (tmp_path / "run" / "broadband" / "report.html").read_text(encoding="utf-8")

@@ -160,11 +160,11 @@ class ActorCritic(BatchAgent):
 
 def save(agent: ActorCritic, folder: str | Path, recipe: dict[str, Any], card: str) -> Path:
     """Write the checkpoint folder: weights, description with the training `recipe`, and `card` as its README."""
-    about = {"kind": KIND, "env_id": "netllm_gym/ABR-v0", "config": asdict(agent.config), "recipe": recipe}
-    return write_checkpoint(folder, about, weights=agent.weights, card=card)
+    description = {"kind": KIND, "env_id": "netllm_gym/ABR-v0", "config": asdict(agent.config), "recipe": recipe}
+    return write_checkpoint(folder, description, weights=agent.weights, card=card)
 
 
-def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> ActorCritic:
+def load(folder: Path, description: dict[str, Any], **kwargs: Any) -> ActorCritic:
     """Rebuild the agent of a checkpoint folder.
 
     Raises:
@@ -173,4 +173,4 @@ def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> ActorCritic:
     if kwargs:
         raise CheckpointError(f"{folder}: an {KIND} checkpoint takes no option {next(iter(kwargs))!r}")
     with rebuilding(folder):
-        return ActorCritic(ActorConfig(**about["config"]), read_weights(folder))
+        return ActorCritic(ActorConfig(**description["config"]), read_weights(folder))

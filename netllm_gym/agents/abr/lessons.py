@@ -207,10 +207,10 @@ def lessons(
         for begin, end in zip([0, *ends[:-1]], ends, strict=True):
             if end - begin >= 4:
                 episodes.append(_episode(stacked, i, begin, end, view))
-    about = {"split": "train", "ranges": worlds.ranges.to_json()}
+    description = {"split": "train", "ranges": worlds.ranges.to_json()}
     spaces = view.observation_space, view.action_space
     return Experience(
-        episodes, "netllm_gym/ABR-v0", about, *spaces, view.modalities, view.scales, name=f"lessons-{seed}"
+        episodes, "netllm_gym/ABR-v0", description, *spaces, view.modalities, view.scales, name=f"lessons-{seed}"
     )
 
 

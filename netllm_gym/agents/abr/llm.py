@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from netllm_gym import extras
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description, rewrite_description, space_to_json
+from netllm_gym.deprecation import renamed
 from netllm_gym.envs.abr.ranges import Ranges
 from netllm_gym.envs.abr.view import ABRView, Episode
 from netllm_gym.errors import CheckpointError, ConfigError
@@ -31,20 +32,25 @@ class ABRLLM(BatchAgent):
     """
 
     serves = (ENV,)
+    about = renamed("about", "metadata")
 
     def __init__(self, checkpoint: str | Path, **kwargs: Any) -> None:
         self.folder, self.kwargs = Path(checkpoint), {"merge": True, **kwargs}
         extras.require("llm", "abr/llm")
-        about = read_description(self.folder)
-        if about["kind"] not in ("llm", KIND) or about["env_id"] != ENV or "levels" not in about.get("modalities", {}):
+        description = read_description(self.folder)
+        if (
+            description["kind"] not in ("llm", KIND)
+            or description["env_id"] != ENV
+            or "levels" not in description.get("modalities", {})
+        ):
             raise CheckpointError(f"{checkpoint} was not trained on the row view of {ENV}")
-        if about["config"].get("tuning") != "lora":
+        if description["config"].get("tuning") != "lora":
             self.kwargs["merge"] = False
         try:
-            self.ranges = Ranges.from_json(about["dataset"]["setting"]["ranges"])
+            self.ranges = Ranges.from_json(description["dataset"]["setting"]["ranges"])
         except (KeyError, TypeError, ConfigError) as error:
             raise CheckpointError(f"{checkpoint}: it does not say what it was trained on ({error})") from None
-        self.about = about
+        self.metadata = description
         self._models: dict[int, Any] = {}
 
     def _model(self, levels: int) -> Any:
@@ -54,7 +60,7 @@ class ABRLLM(BatchAgent):
 
             view = ABRView(levels)
             spaces = {key: space_to_json(getattr(view, key)) for key in ("observation_space", "action_space")}
-            self._models = {levels: load(self.folder, {**self.about, **spaces}, **self.kwargs)}
+            self._models = {levels: load(self.folder, {**self.metadata, **spaces}, **self.kwargs)}
         return self._models[levels]
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
@@ -94,7 +100,7 @@ def mark(folder: Path) -> None:
     rewrite_description(folder, {**read_description(folder), "kind": KIND})
 
 
-def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> ABRLLM:
+def load(folder: Path, description: dict[str, Any], **kwargs: Any) -> ABRLLM:
     """Rebuild the agent of a checkpoint folder; `kwargs` as for :class:`ABRLLM`.
 
     Raises:

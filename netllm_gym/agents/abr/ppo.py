@@ -126,11 +126,11 @@ class Trainer:
         self.optimiser = torch.optim.Adam(groups, lr=config.learning_rate, eps=1e-5)
         if run_state.stored(self.run):
             names = (*self._networks(), "worlds")
-            networks, about = run_state.resume(self.run, asdict(config), names, self.optimiser)
+            networks, state = run_state.resume(self.run, asdict(config), names, self.optimiser)
             for name, module in self._networks().items():
                 module.load_state_dict(networks[name])
-            self.iteration, self.spread = int(about["iteration"]), np.array(about["spread"])
-            worlds.take_up({name: value.numpy() for name, value in networks["worlds"].items()}, about["worlds"])
+            self.iteration, self.spread = int(state["iteration"]), np.array(state["spread"])
+            worlds.take_up({name: value.numpy() for name, value in networks["worlds"].items()}, state["worlds"])
 
     def train(self, minutes: float | None = None, say: Callable[[str], None] | None = None) -> RowNetwork:
         """Go on until the last iteration, or about `minutes` of this call; return the averaged policy."""
@@ -149,7 +149,7 @@ class Trainer:
         import torch
 
         lives, drawn = self.worlds.state()
-        about = {
+        state = {
             "config": asdict(self.config),
             "iteration": self.iteration,
             "worlds": drawn,
@@ -157,7 +157,7 @@ class Trainer:
         }
         networks: dict[str, Any] = {name: module.state_dict() for name, module in self._networks().items()}
         networks["worlds"] = {name: torch.from_numpy(array) for name, array in lives.items()}
-        run_state.store(self.run, networks, self.optimiser, about, line)
+        run_state.store(self.run, networks, self.optimiser, state, line)
 
     def policy(self) -> RowNetwork:
         """Return the averaged policy as it is."""

@@ -83,14 +83,14 @@ def save(agent: RowAgent, folder: str | Path, recipe: dict[str, Any], card: str)
         if agent.critic is not None:
             write_weights(target / CRITIC, agent.critic.weights)
 
-    about: dict[str, Any] = {"kind": KIND, "env_id": "netllm_gym/ABR-v0", "config": asdict(agent.network.config)}
+    description: dict[str, Any] = {"kind": KIND, "env_id": "netllm_gym/ABR-v0", "config": asdict(agent.network.config)}
     if agent.critic is not None:
-        about["critic"] = asdict(agent.critic.config)
-    about |= {"ranges": agent.ranges.to_json(), "recipe": recipe}
-    return write_checkpoint(folder, about, fill, weights=agent.network.weights, card=card)
+        description["critic"] = asdict(agent.critic.config)
+    description |= {"ranges": agent.ranges.to_json(), "recipe": recipe}
+    return write_checkpoint(folder, description, fill, weights=agent.network.weights, card=card)
 
 
-def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> RowAgent:
+def load(folder: Path, description: dict[str, Any], **kwargs: Any) -> RowAgent:
     """Rebuild the agent of a checkpoint folder.
 
     Raises:
@@ -99,8 +99,8 @@ def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> RowAgent:
     if kwargs:
         raise CheckpointError(f"{folder}: an {KIND} checkpoint takes no option {next(iter(kwargs))!r}")
     with rebuilding(folder):
-        ranges = Ranges.from_json(about["ranges"])
+        ranges = Ranges.from_json(description["ranges"])
         critic = None
-        if "critic" in about:
-            critic = RowNetwork(RowConfig(**about["critic"]), read_weights(folder, CRITIC))
-        return RowAgent(RowNetwork(RowConfig(**about["config"]), read_weights(folder)), ranges, critic)
+        if "critic" in description:
+            critic = RowNetwork(RowConfig(**description["critic"]), read_weights(folder, CRITIC))
+        return RowAgent(RowNetwork(RowConfig(**description["config"]), read_weights(folder)), ranges, critic)

@@ -54,11 +54,11 @@ class Adaptive(Agent):
         return np.array([row, count - 1])
 
 
-def load(folder: Path, about: dict[str, Any]) -> Adaptive:
+def load(folder: Path, description: dict[str, Any]) -> Adaptive:
     """Rebuild the rule of a checkpoint folder.
 
     Raises:
         CheckpointError: its coefficients are missing or no numbers.
     """
     with rebuilding(folder):
-        return Adaptive([float(x) for x in about["config"]["coefficients"]])
+        return Adaptive([float(x) for x in description["config"]["coefficients"]])

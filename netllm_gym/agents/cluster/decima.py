@@ -107,35 +107,35 @@ def decide(network: Network, states: States, rngs: Sequence[np.random.Generator]
 
 def save(agent: Decima, folder: str | Path, recipe: dict[str, Any], card: str) -> Path:
     """Write the checkpoint folder: weights, description with the training `recipe`, and `card` as its README."""
-    about = {
+    description = {
         "kind": KIND, "env_id": "netllm_gym/ClusterScheduling-v0", "config": asdict(agent.config), "recipe": recipe,
     }  # fmt: skip
-    return write_checkpoint(folder, about, weights=agent.weights, card=card)
+    return write_checkpoint(folder, description, weights=agent.weights, card=card)
 
 
-def load(folder: Path, about: dict[str, Any], greedy: bool = False) -> Decima:
+def load(folder: Path, description: dict[str, Any], greedy: bool = False) -> Decima:
     """Rebuild the agent of a checkpoint folder.
 
     Raises:
         CheckpointError: the weights are missing, corrupt or do not fit the description.
     """
     with rebuilding(folder):
-        return Decima(DecimaConfig(**about["config"]), read_weights(folder), greedy)
+        return Decima(DecimaConfig(**description["config"]), read_weights(folder), greedy)
 
 
 @register_agent("cluster/decima")
-def shipped() -> Decima:
+def zoo_decima() -> Decima:
     """Return the trained scheduler that comes with the package; it draws its decisions."""
     return load(ZOO, read_description(ZOO))
 
 
 @register_agent("cluster/decima-greedy")
-def shipped_greedy() -> Decima:
+def zoo_decima_greedy() -> Decima:
     """Return the trained scheduler that comes with the package; it takes the most probable decision."""
     return load(ZOO, read_description(ZOO), greedy=True)
 
 
 @register_agent("cluster/decima-any")
-def shipped_for_any() -> Decima:
+def zoo_decima_any() -> Decima:
     """Return the scheduler for any workload: no units, the advice of ``cluster/adaptive``, taught by rollouts."""
     return load(ANY, read_description(ANY), greedy=True)

@@ -332,19 +332,19 @@ class Trainer:
             name: {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in part.items()}
             for name, part in parts.items()
         }
-        about = {"config": _plain(self.config), "iteration": self.iteration, "best_score": self.best_score}
-        run_state.store(self.run, networks, self.optimiser, about, line)
+        state = {"config": _plain(self.config), "iteration": self.iteration, "best_score": self.best_score}
+        run_state.store(self.run, networks, self.optimiser, state, line)
 
     def _resume(self) -> None:
         import torch
 
         names = ("now", "averaged", "best")
-        networks, about = run_state.resume(self.run, _plain(self.config), names, self.optimiser)
+        networks, state = run_state.resume(self.run, _plain(self.config), names, self.optimiser)
         with torch.no_grad():
             for name, value in networks["now"].items():
                 self.weights[name].copy_(value)
         self.averaged, self.best = ({key: value.numpy() for key, value in networks[name].items()} for name in names[1:])
-        self.iteration, self.best_score = int(about["iteration"]), float(about["best_score"])
+        self.iteration, self.best_score = int(state["iteration"]), float(state["best_score"])
 
 
 def _plain(config: DecimaTraining) -> dict[str, Any]:

@@ -169,8 +169,8 @@ def train_llm(
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.copy_(parameter.half().float())
-    about = {
+    metadata = {
         "observation_space": view.observation_space, "action_space": view.action_space, "modalities": view.modalities,
         "scales": view.scales, "dataset": {"name": f"{len(data)} states labelled by rollouts", "digest": ""},
     }  # fmt: skip
-    return LLMAgent(model.eval(), ENV, about, {"steps": step, "valid_score": least})
+    return LLMAgent(model.eval(), ENV, metadata, {"steps": step, "valid_score": least})

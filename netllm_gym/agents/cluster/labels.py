@@ -218,7 +218,7 @@ def label(
             if rng.random() < share:
                 choices = propose(observation, info, (row, int(action[1]) + 1), candidates, top)
                 if len(choices) > 1:
-                    costs = look.costs(choices, futures, rng)  # noqa: B023 (called in this round of the loop only)
+                    costs = lookahead.costs(choices, futures, rng)  # noqa: B023 (called in this round of the loop only)
                     book.note(observation, inner.moving_s, made_of, choices, costs)
                     best = choices[int(costs.mean(0).argmin())]
                     if rng.random() < 0.05:
@@ -233,11 +233,11 @@ def label(
 
         seeds = (int(rng.integers(1 << 31)), int(rng.integers(1 << 31)))
         played = Play(env, teacher, seeds[0], agent_seed=seeds[1], override=choose)
-        about = played.env_info()
-        teacher.reset(about)
+        env_info = played.env_info()
+        teacher.reset(env_info)
         if player is not None:
-            player.reset(about)
-        look = Lookahead(about.model, compiled_rule(teacher), 2.0, 3.0)
+            player.reset(env_info)
+        lookahead = Lookahead(env_info.model, compiled_rule(teacher), 2.0, 3.0)
         for _ in played:
             if time.monotonic() - began > seconds or (limit is not None and len(book.rows) >= limit):
                 return book.labels()

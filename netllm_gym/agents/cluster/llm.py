@@ -12,6 +12,7 @@ import numpy as np
 from netllm_gym import extras, zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description, space_to_json
+from netllm_gym.deprecation import renamed
 from netllm_gym.envs.cluster.adaptive import waits
 from netllm_gym.envs.cluster.cluster_view import ClusterView
 from netllm_gym.envs.cluster.view import ScheduleView
@@ -37,13 +38,19 @@ class ClusterLLM(BatchAgent):
         may_wait: let it end rounds where the environment obeys that; by default only where the mask has it.
     """
 
+    about = renamed("about", "metadata")
+
     def __init__(self, checkpoint: str | Path = ZOO, temperature: float = 0.0, may_wait: bool = False) -> None:
         extras.require("llm", "cluster/llm")
         self.folder, self.temperature, self.may_wait = Path(checkpoint), temperature, may_wait
-        about = read_description(self.folder)
-        if about["kind"] != "llm" or about["env_id"] != ENV or "cluster" not in about.get("modalities", {}):
+        description = read_description(self.folder)
+        if (
+            description["kind"] != "llm"
+            or description["env_id"] != ENV
+            or "cluster" not in description.get("modalities", {})
+        ):
             raise CheckpointError(f"{checkpoint} was not trained to schedule a cluster")
-        self.about = about
+        self.metadata = description
         self._models: dict[tuple[int, ...], Any] = {}
 
     def _model(self, view: ScheduleView) -> Any:
@@ -53,19 +60,19 @@ class ClusterLLM(BatchAgent):
             from netllm_gym.agents.llm.storage import load
 
             spaces = {key: space_to_json(getattr(view, key)) for key in ("observation_space", "action_space")}
-            merge = self.about["config"].get("tuning") == "lora"
-            about = {**self.about, **spaces}
-            self._models = {size: load(self.folder, about, temperature=self.temperature, merge=merge)}
+            merge = self.metadata["config"].get("tuning") == "lora"
+            description = {**self.metadata, **spaces}
+            self._models = {size: load(self.folder, description, temperature=self.temperature, merge=merge)}
         return self._models[size]
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Begin episodes (on clusters of one size)."""
-        counts = int(self.about["action_space"]["nvec"][1])
+        counts = int(self.metadata["action_space"]["nvec"][1])
         shapes: Any = env_infos[0].observation_space
         sizes = [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
         # What it was shown in training tells the views apart: without units the cluster's row is longer.
         relative = ClusterView(float(env_infos[0].static["moving_s"]), *sizes)
-        learned = self.about["observation_space"]["subspaces"]["cluster"]["shape"]
+        learned = self.metadata["observation_space"]["subspaces"]["cluster"]["shape"]
         same = learned == list(relative.observation_space["cluster"].shape or ())
         self._view: ScheduleView = relative if same else ScheduleView(counts, *sizes)
         self._network = self._model(self._view)

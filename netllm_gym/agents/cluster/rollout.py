@@ -168,7 +168,7 @@ class ClusterRollout(Agent):
         self.base.reset(env_info)
         self.end = int(env_info.static["max_stages"])
         self.rng = env_info.rng()
-        self.look = Lookahead(env_info.model, self.rule, self.horizon, self.until)
+        self.lookahead = Lookahead(env_info.model, self.rule, self.horizon, self.until)
         self.decisions = self.changed = 0
 
     def act(self, observation: Any, info: dict[str, Any]) -> Any:
@@ -191,7 +191,7 @@ class ClusterRollout(Agent):
         began, kept = time.monotonic(), list(range(len(choices)))
         found: dict[int, list[float]] = {k: [] for k in kept}
         for futures in (self.futures // 2, self.futures - self.futures // 2):
-            costs = self.look.costs([choices[k] for k in kept], futures, self.rng)
+            costs = self.lookahead.costs([choices[k] for k in kept], futures, self.rng)
             for column, k in enumerate(kept):
                 found[k] += (costs[:, column] - costs[:, 0]).tolist()
             kept = [0] + [k for k in kept[1:] if np.mean(found[k]) < self.margin * _error(found[k])]

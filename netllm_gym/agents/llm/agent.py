@@ -19,6 +19,7 @@ from netllm_gym.agents.llm.backbone import device_of
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.graph import Nodes
 from netllm_gym.agents.llm.model import DecisionModel
+from netllm_gym.deprecation import renamed
 from netllm_gym.envs.leaves import LeafView
 from netllm_gym.envs.leaves import stacked as join
 from netllm_gym.errors import CheckpointError, ConfigError
@@ -74,11 +75,13 @@ class LLMAgent(BatchAgent):
         decisions: decisions taken since the agent was built.
     """
 
+    about = renamed("about", "metadata")
+
     def __init__(
         self,
         model: DecisionModel,
         env_id: str,
-        about: dict[str, Any],
+        metadata: dict[str, Any],
         results: dict[str, Any],
         temperature: float = 0.0,
     ) -> None:
@@ -87,7 +90,7 @@ class LLMAgent(BatchAgent):
         if temperature > 0 and not model.head.sizes:
             raise ConfigError("temperature needs an action space of choices; Box actions are always the mean")
         self.model = model.to(device_of(model.llm_config)).eval()
-        self.env_id, self.about, self.results = env_id, about, results
+        self.env_id, self.metadata, self.results = env_id, metadata, results
         self.temperature = temperature
         self.merged = False
         self.decisions = 0
@@ -126,7 +129,7 @@ class LLMAgent(BatchAgent):
         Raises:
             CheckpointError: the agent was trained on another environment.
         """
-        trained: gym.Space = self.about["observation_space"]
+        trained: gym.Space = self.metadata["observation_space"]
         for info in env_infos:
             try:
                 self._leaves = LeafView(info.observation_space, like=trained)
@@ -134,7 +137,7 @@ class LLMAgent(BatchAgent):
                 message = f"agent {self.name} of {self.env_id} cannot play {info.env_id}: {error}"
                 raise CheckpointError(message) from None
             reason = differences(trained, self._leaves.space, "observation")
-            reason = reason or differences(self.about["action_space"], info.action_space, "action")
+            reason = reason or differences(self.metadata["action_space"], info.action_space, "action")
             if reason:
                 raise CheckpointError(f"agent {self.name} of {self.env_id} cannot play {info.env_id}: {reason}")
         count = len(env_infos)

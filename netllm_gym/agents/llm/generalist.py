@@ -26,7 +26,7 @@ from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.descriptions import description_of
 from netllm_gym.agents.llm.model import DecisionModel, with_lora
 from netllm_gym.agents.llm.shared import Bank
-from netllm_gym.agents.llm.trainer import about, check, fit, fit_statistics, same_run
+from netllm_gym.agents.llm.trainer import agent_metadata, check, fit, fit_statistics, same_run
 from netllm_gym.agents.llm.views import VIEWS, View
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import CheckpointError, ConfigError, DatasetError
@@ -195,7 +195,7 @@ def train_generalist(
     folder = Path(out)
     same_run(folder, config, [[n, le.objective, le.experience.digest] for n, le in zip(names, lessons, strict=True)])
     tasks = {
-        n: (le.config(config), {**about(le.experience), "dataset": {}}, le.words())
+        n: (le.config(config), {**agent_metadata(le.experience), "dataset": {}}, le.words())
         for n, le in zip(names, lessons, strict=True)
     }
     if start_from is None:
@@ -219,7 +219,7 @@ def train_generalist(
         {n: [_Tagged(n, row) for row in rows] for n, rows in held_out.items()},
         _collate, folder, resume, minutes, progress, rows=1,
     )  # fmt: skip
-    specs = {n: {**about(le.experience), "words": le.words()} for n, le in zip(names, lessons, strict=True)}
+    specs = {n: {**agent_metadata(le.experience), "words": le.words()} for n, le in zip(names, lessons, strict=True)}
     configs = {n: le.config(config) for n, le in zip(names, lessons, strict=True)}
     agent = Generalist(config, specs, configs, backbone, bank, models, results)
     agent.scale = together.scale.cpu()

@@ -45,7 +45,7 @@ def save_generalist(agent: Generalist, folder: str | Path) -> Path:
         for env_id, spec in agent.specs.items()
     }
     first = next(iter(agent.models.values()))
-    about = {
+    description = {
         "kind": "generalist",
         "env_id": "any",
         "config": agent.config.to_json(),
@@ -67,13 +67,13 @@ def save_generalist(agent: Generalist, folder: str | Path) -> Path:
         *[f"- {key}: {value}" for key, value in agent.results.items()],
         "", 'Load it with `netllm_gym.make_agent("this folder")`; it plays each of these environments.',
     ]  # fmt: skip
-    written = write_checkpoint(folder, about, fill, card="\n".join(lines) + "\n")
+    written = write_checkpoint(folder, description, fill, card="\n".join(lines) + "\n")
     agent.merge(merged)
     return written
 
 
-def load_generalist(folder: Path, about: dict[str, Any], device: str = "auto", merge: bool = True) -> Generalist:
-    """Rebuild the agent described by `about` from `folder`.
+def load_generalist(folder: Path, description: dict[str, Any], device: str = "auto", merge: bool = True) -> Generalist:
+    """Rebuild the agent described by `description` from `folder`.
 
     Raises:
         ConfigError: a device this machine lacks.
@@ -81,10 +81,10 @@ def load_generalist(folder: Path, about: dict[str, Any], device: str = "auto", m
     """
     source = folder / "agent.json"
     try:
-        config = LLMConfig.from_json({**about["config"], "device": device})
+        config = LLMConfig.from_json({**description["config"], "device": device})
         specs: dict[str, dict[str, Any]] = {}
         configs: dict[str, LLMConfig] = {}
-        for env_id, task in about["tasks"].items():
+        for env_id, task in description["tasks"].items():
             spaces = {key: space_of_json(task[key]) for key in ("observation_space", "action_space")}
             specs[env_id] = {**spaces, **{key: task[key] for key in ("modalities", "scales", "dataset", "words")}}
             configs[env_id] = LLMConfig.from_json({**task["config"], "device": device})
@@ -96,9 +96,9 @@ def load_generalist(folder: Path, about: dict[str, Any], device: str = "auto", m
         if isinstance(error, NetLLMGymError):
             raise CheckpointError(f"{source}: {error}") from None
         raise CheckpointError(f"{source}: not a valid description ({type(error).__name__}: {error})") from None
-    if not mark.fits(about.get("backbone_fingerprint")):
+    if not mark.fits(description.get("backbone_fingerprint")):
         raise CheckpointError(f"{source}: backbone {config.backbone} here is not the one the agent was trained on")
-    agent = Generalist(config, specs, configs, backbone, bank, models, about.get("results", {}))
+    agent = Generalist(config, specs, configs, backbone, bank, models, description.get("results", {}))
     _copy(_shared(agent), read_tensors(folder / _SHARED), folder / _SHARED)
     adapters: dict[str, torch.Tensor] = {name: p for name, p in backbone.named_parameters() if "lora_" in name}
     _copy(adapters, adapter_tensors(folder / ADAPTER, "default"), folder / ADAPTER)

@@ -62,7 +62,7 @@ def _info(env: Any) -> EnvInfo:
     return EnvInfo(ENV, env.observation_space, env.action_space, env.metadata, {})
 
 
-def _about(env: Any) -> dict[str, Any]:
+def _metadata(env: Any) -> dict[str, Any]:
     return {"observation_space": env.observation_space, "action_space": env.action_space}
 
 
@@ -79,7 +79,7 @@ def _exact(bench: Bench) -> dict[str, Any]:
         (bench.device.type, "bf16", False),
     ):
         model, env = build(bench.config(device=device, dtype=dtype))
-        agent = LLMAgent(model, ENV, _about(env), {})
+        agent = LLMAgent(model, ENV, _metadata(env), {})
         with tensor_cores(torch.device("cuda" if tf32 and device == "cuda" else "cpu")):
             tokens, _ = model.embed({k: v.to(model.device) for k, v in observations.items()}, None, None)
             whole = model.read(tokens)[0].cpu()
@@ -258,7 +258,7 @@ def _paper(bench: Bench) -> dict[str, Any]:
             seen, _ = env.reset(seed=0)
             info = {"reward": 0.0}
             found["decision, ms, 8 tokens a step"] = _latency(
-                bench, LLMAgent(model, ENV, _about(env), {}), seen, info, _info(env)
+                bench, LLMAgent(model, ENV, _metadata(env), {}), seen, info, _info(env)
             )
         del model
     lora, full = found["lora"], found["full"]
@@ -281,7 +281,7 @@ def _paper_decision(bench: Bench) -> dict[str, Any]:
     env: Any = build(LLMConfig(backbone="tiny-random", objective="cloning"))[1]
     seen, _ = env.reset(seed=0)
     weights = sum(p.numel() * p.element_size() for p in model.backbone.parameters())
-    found: dict[str, Any] = {"ms": _latency(bench, LLMAgent(model, ENV, _about(env), {}), seen, {}, _info(env))}
+    found: dict[str, Any] = {"ms": _latency(bench, LLMAgent(model, ENV, _metadata(env), {}), seen, {}, _info(env))}
     copied = bench.report.get("device", {}).get("copy_gb_per_s")
     if copied:
         found["reading_weights_once_ms"] = 1e3 * weights / (copied * 1e9)  # a copy moves each byte twice: reads alone
@@ -289,7 +289,7 @@ def _paper_decision(bench: Bench) -> dict[str, Any]:
     return found
 
 
-def _shipped(bench: Bench) -> dict[str, Any]:
+def _zoo_agents(bench: Bench) -> dict[str, Any]:
     """A decision of the agents in the package, ms."""
     import gymnasium as gym
 
@@ -378,7 +378,7 @@ SECTIONS: tuple[tuple[str, float, Callable[[Bench], Any]], ...] = (
     ("decision_7b", 15, _paper_decision),
     ("training", 25, _training),
     ("netllm_loop", 15, _loop),
-    ("shipped_agents_ms", 15, _shipped),
+    ("shipped_agents_ms", 15, _zoo_agents),
     ("train_save_load_act", 25, _product),
     ("gradient_checkpointing", 10, _checkpointing),
     ("four_bit", 20, _four_bit),

@@ -22,15 +22,15 @@ _REST = "encoder_head.safetensors"
 ADAPTER = "adapter_model.safetensors"
 
 
-def _card(about: dict[str, Any], trainable: int) -> str:
-    config, dataset = about["config"], about["dataset"]
+def _card(description: dict[str, Any], trainable: int) -> str:
+    config, dataset = description["config"], description["dataset"]
     setting = ", ".join(f"{key}={value}" for key, value in dataset.get("setting", {}).items())
     lines = [
         "---",
         "library_name: peft",
         "tags: [netllm-gym, networking]",
         "---",
-        f"# LLM agent for {about['env_id']}",
+        f"# LLM agent for {description['env_id']}",
         "",
         f"- backbone: {config['backbone']}, {config['layers'] or 'all'} layers, {config['weights']} weights",
         f"- objective: {config['objective']}; tokens: {config['tokens']}; tuning: {config['tuning']}"
@@ -38,7 +38,7 @@ def _card(about: dict[str, Any], trainable: int) -> str:
         f"- trained parameters: {trainable:,}",
         f"- data: {dataset['name'] or 'unnamed'} (digest {dataset['digest'] or 'none'})",
         *([f"- setting: {setting}"] if setting else []),
-        *[f"- {key}: {value}" for key, value in about["results"].items()],
+        *[f"- {key}: {value}" for key, value in description["results"].items()],
         "",
         'Load it with `netllm_gym.make_agent("this folder")`.',
         *_snippet(LLMConfig.from_json(config)),
@@ -74,20 +74,20 @@ def _adapter_config(model: DecisionModel, config: LLMConfig, target: Path) -> No
     backbone: Any = model.backbone
     backbone.peft_config[model.adapter].save_pretrained(str(target))
     path = target / "adapter_config.json"
-    about = json.loads(path.read_text(encoding="utf-8"))
-    about["base_model_name_or_path"] = HUB_NAME if config.backbone == EMBEDDED else config.backbone
+    description = json.loads(path.read_text(encoding="utf-8"))
+    description["base_model_name_or_path"] = HUB_NAME if config.backbone == EMBEDDED else config.backbone
     # Whole names, sorted (peft keeps a set, whose order differs between runs): in a model that was not cut the adapters
     # go into the blocks that were kept, and nowhere else.
     names = [name for name, module in backbone.get_base_model().named_modules() if hasattr(module, "lora_A")]
-    about["target_modules"] = sorted(names)
+    description["target_modules"] = sorted(names)
     inner = type(backbone.get_base_model())
-    about["auto_mapping"] = {
+    description["auto_mapping"] = {
         "base_model_class": inner.__name__,
         "parent_library": inner.__module__,
         "num_hidden_layers": len(blocks(backbone)),
         "start": config.start,
     }
-    write_json(path, about)
+    write_json(path, description)
 
 
 def write_adapter(model: DecisionModel, config: LLMConfig, target: Path) -> None:
@@ -115,13 +115,13 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
     if merged:
         agent.merge(False)
     model = agent.model
-    about = {
+    description = {
         "kind": "llm",
         "env_id": agent.env_id,
         "config": agent.config.to_json(),
-        "observation_space": space_to_json(agent.about["observation_space"]),
-        "action_space": space_to_json(agent.about["action_space"]),
-        **{key: agent.about[key] for key in ("modalities", "scales", "dataset")},
+        "observation_space": space_to_json(agent.metadata["observation_space"]),
+        "action_space": space_to_json(agent.metadata["action_space"]),
+        **{key: agent.metadata[key] for key in ("modalities", "scales", "dataset")},
         **({"description": model.description} if model.description else {}),
         "backbone_fingerprint": str(model.fingerprint),
         "results": agent.results,
@@ -135,8 +135,8 @@ def save(agent: LLMAgent, folder: str | Path) -> Path:
             write_adapter(model, agent.config, target)
         save_file(halves(rest), target / _REST)
 
-    card = _card(about, sum(p.numel() for p in model.parameters() if p.requires_grad))
-    written = write_checkpoint(folder, about, fill, card=card)
+    card = _card(description, sum(p.numel() for p in model.parameters() if p.requires_grad))
+    written = write_checkpoint(folder, description, fill, card=card)
     if merged:
         agent.merge()
     return written
@@ -174,7 +174,7 @@ def _fill(model: torch.nn.Module, tensors: dict[str, torch.Tensor], wanted: set[
 
 def load(
     folder: Path,
-    about: dict[str, Any],
+    description: dict[str, Any],
     device: str = "auto",
     temperature: float = 0.0,
     merge: bool | None = None,
@@ -182,10 +182,10 @@ def load(
     backbone: torch.nn.Module | None = None,
     adapter: str = "default",
 ) -> LLMAgent:
-    """Rebuild the agent described by `about` from `folder`.
+    """Rebuild the agent described by `description` from `folder`.
 
     Args:
-        folder, about: the checkpoint and its ``agent.json``.
+        folder, description: the checkpoint and its ``agent.json``.
         device: where to act, whatever it was trained on.
         temperature: of sampling; 0 plays the best choice.
         merge: fold the adapters into the weights; by default where they can be (not in 4 bits or on a shared backbone).
@@ -199,16 +199,16 @@ def load(
     """
     source = folder / "agent.json"
     try:
-        spaces = {key: space_of_json(about[key]) for key in ("observation_space", "action_space")}
-        config = LLMConfig.of_checkpoint({**about["config"], "device": device})
-        described = str(about.get("description", ""))
-        known = {"modalities": about["modalities"], "scales": about["scales"]}
+        spaces = {key: space_of_json(description[key]) for key in ("observation_space", "action_space")}
+        config = LLMConfig.of_checkpoint({**description["config"], "device": device})
+        described = str(description.get("description", ""))
+        known = {"modalities": description["modalities"], "scales": description["scales"]}
         model = DecisionModel(config, **spaces, **known, backbone=backbone, adapter=adapter, description=described)
     except (LookupError, TypeError, ValueError, AssertionError, AttributeError, ArithmeticError, RuntimeError) as error:
         if isinstance(error, NetLLMGymError):
             raise CheckpointError(f"{source}: {error}") from None
         raise CheckpointError(f"{source}: not a valid description ({type(error).__name__}: {error})") from None
-    if not model.fingerprint.fits(about.get("backbone_fingerprint")):
+    if not model.fingerprint.fits(description.get("backbone_fingerprint")):
         raise CheckpointError(f"{source}: backbone {config.backbone} here is not the one the agent was trained on")
     adapted = config.tuning == "lora"
     names = {key for key in model.trainable() if not (adapted and "lora_" in key)}
@@ -217,8 +217,8 @@ def load(
         tensors = {f"backbone.{k}": value for k, value in adapter_tensors(folder / ADAPTER, adapter).items()}
         names = {key for key in model.trainable() if "lora_" in key}
         _fill(model, tensors, names, folder / ADAPTER)
-    known = {key: about.get(key, {}) for key in ("modalities", "scales", "dataset")}
-    agent = LLMAgent(model, about["env_id"], {**spaces, **known}, about.get("results", {}), temperature)
+    known = {key: description.get(key, {}) for key in ("modalities", "scales", "dataset")}
+    agent = LLMAgent(model, description["env_id"], {**spaces, **known}, description.get("results", {}), temperature)
     if merge or (merge is None and adapted and backbone is None and not config.four_bit):
         agent.merge()
     if compile:

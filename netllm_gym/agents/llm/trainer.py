@@ -273,7 +273,7 @@ def same_run(folder: Path, config: LLMConfig, data: Any) -> None:
     write_json(path, wanted)
 
 
-def about(experience: Experience) -> dict[str, Any]:
+def agent_metadata(experience: Experience) -> dict[str, Any]:
     """What an agent keeps of the experience it learns from."""
     return {
         "observation_space": experience.observation_space,
@@ -401,4 +401,4 @@ def train(
     data = windows(experience.episodes, config.context)
     held_out = windows(valid.episodes, config.context) if valid is not None else None
     results = fit(model, config, data, held_out, collate, folder, resume, minutes, progress)
-    return LLMAgent(model, experience.env_id, about(experience), results)
+    return LLMAgent(model, experience.env_id, agent_metadata(experience), results)

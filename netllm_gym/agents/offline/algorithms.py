@@ -16,6 +16,7 @@ from netllm_gym import extras
 from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.datasets.flat import ActionCode, FlatView
+from netllm_gym.deprecation import renamed
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.randomness import borrowed_generators
 
@@ -63,11 +64,10 @@ class OfflineConfig:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence d3rlpy's structured log and legacy Gym's notice; the user's configuration of structlog comes back."""
+    """Silence d3rlpy's structured log and warnings; the user's configuration of structlog comes back."""
     structlog = extras.load("structlog", "d3rlpy's algorithms")
     before = structlog.get_config() if structlog.is_configured() else None
-    # Legacy Gym prints its notice straight to stderr on import.
-    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -79,7 +79,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _import() -> Any:
-    with _quiet():
+    # Legacy Gym prints its notice straight to stderr on import.
+    with _quiet(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         return extras.load("d3rlpy", "d3rlpy's algorithms")
 
 
@@ -125,11 +126,12 @@ class QAgent(BatchAgent):
     """Greedy on the learnt action values (CQL, BCQ) or on the cloned policy (BC)."""
 
     kind = "d3rlpy"
+    about = renamed("about", "metadata")
 
     def __init__(
         self, config: OfflineConfig, view: FlatView, code: ActionCode, algorithm: Any, description: dict[str, Any]
     ) -> None:
-        self.config, self.view, self.code, self.algorithm, self.about = config, view, code, algorithm, description
+        self.config, self.view, self.code, self.algorithm, self.metadata = config, view, code, algorithm, description
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Nothing is remembered between steps; only the environments must fit."""
@@ -171,11 +173,12 @@ class TransformerAgent(Agent):
     """d3rlpy's discrete decision transformer, asked for a high return and fed what it received."""
 
     kind = "d3rlpy"
+    about = renamed("about", "metadata")
 
     def __init__(
         self, config: OfflineConfig, view: FlatView, code: ActionCode, algorithm: Any, description: dict[str, Any]
     ) -> None:
-        self.config, self.view, self.code, self.algorithm, self.about = config, view, code, algorithm, description
+        self.config, self.view, self.code, self.algorithm, self.metadata = config, view, code, algorithm, description
 
     def reset(self, env_info: EnvInfo) -> None:
         """Begin an episode with an empty context."""
@@ -183,7 +186,7 @@ class TransformerAgent(Agent):
         self.code.require(env_info.env_id, env_info.action_space)
         d3rlpy = _import()
         self._wrapper = self.algorithm.as_stateful_wrapper(
-            target_return=self.about["target_return"],
+            target_return=self.metadata["target_return"],
             action_sampler=d3rlpy.algos.GreedyTransformerActionSampler(),
         )
 

@@ -24,7 +24,7 @@ def save(agent: Any, experience: Experience, folder: str | Path) -> Path:
         "kind": agent.kind,
         "env_id": experience.env_id,
         "config": asdict(agent.config),
-        "about": agent.about,
+        "metadata": agent.metadata,
         "observation_space": space_to_json(experience.observation_space),
         "action_space": space_to_json(experience.action_space),
         "scales": experience.scales,
@@ -41,23 +41,25 @@ def save(agent: Any, experience: Experience, folder: str | Path) -> Path:
     return write_checkpoint(folder, description, weights=tensors, card=card)
 
 
-def load(folder: Path, about: dict[str, Any], **kwargs: Any) -> Agent:
+def load(folder: Path, description: dict[str, Any], **kwargs: Any) -> Agent:
     """Rebuild the agent of a checkpoint folder.
 
     Raises:
         CheckpointError: a file is missing or corrupt, or the weights do not fit the description.
     """
     if kwargs:
-        raise CheckpointError(f"{folder}: a {about['kind']} checkpoint takes no option {next(iter(kwargs))!r}")
-    extras.require("llm", f"the {about['kind']} agent of {folder}", "torch")
+        raise CheckpointError(f"{folder}: a {description['kind']} checkpoint takes no option {next(iter(kwargs))!r}")
+    extras.require("llm", f"the {description['kind']} agent of {folder}", "torch")
     with rebuilding(folder):
-        view = FlatView(space_of_json(about["observation_space"]), about["scales"])
-        actions: Any = gym.spaces.Discrete(about["about"]["actions"])  # checkpoints of the first release
-        if "action_space" in about:
-            actions = space_of_json(about["action_space"])
-        code = ActionCode(actions, about["kind"])
+        view = FlatView(space_of_json(description["observation_space"]), description["scales"])
+        metadata = description["metadata" if "metadata" in description else "about"]  # the latter: older checkpoints
+        if "action_space" in description:
+            actions: Any = space_of_json(description["action_space"])
+        else:  # checkpoints of the first release
+            actions = gym.spaces.Discrete(metadata["actions"])
+        code = ActionCode(actions, description["kind"])
         tensors = read_weights(folder, torch=True)
-        module = "regret_mlp" if about["kind"] == "regret-mlp" else "algorithms"
+        module = "regret_mlp" if description["kind"] == "regret-mlp" else "algorithms"
         rebuild = importlib.import_module(f"netllm_gym.agents.offline.{module}").rebuild
-        agent: Agent = rebuild(about["config"], about["about"], view, code, tensors)
+        agent: Agent = rebuild(description["config"], metadata, view, code, tensors)
         return agent

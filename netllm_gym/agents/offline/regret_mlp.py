@@ -18,6 +18,7 @@ from netllm_gym import extras
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.datasets.flat import ActionCode, FlatView
+from netllm_gym.deprecation import renamed
 from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.randomness import borrowed_generators
 
@@ -80,6 +81,7 @@ class RegretMLP(BatchAgent):
     """Plays the action whose predicted gap to the optimum is smallest."""
 
     kind = "regret-mlp"
+    about = renamed("about", "metadata")
     memoryless = True
 
     def __init__(
@@ -92,7 +94,7 @@ class RegretMLP(BatchAgent):
         std: Any,
         description: dict[str, Any],
     ) -> None:
-        self.config, self.view, self.code, self.about = config, view, code, description
+        self.config, self.view, self.code, self.metadata = config, view, code, description
         self.networks = list(networks)
         self.mean, self.std = mean, std
 

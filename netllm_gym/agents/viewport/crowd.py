@@ -123,21 +123,21 @@ class CrowdAgent(BatchAgent, PredictorAgent):
         return actions
 
 
-def save_network(folder: str | Path, network: Any, reading: str, about: dict[str, Any]) -> Path:
+def save_network(folder: str | Path, network: Any, reading: str, training: dict[str, Any]) -> Path:
     """Write a trained network as a checkpoint folder: ``agent.json`` and half-precision safetensors.
 
     Args:
         folder: where; replaced when it is a checkpoint.
         network: a :class:`CrowdNetwork`.
         reading: of the angles it was trained on.
-        about: what it was trained on, recorded as it is.
+        training: what it was trained on, recorded as it is.
     """
     description = {
         "kind": KIND,
         "env_id": "netllm_gym/ViewportPrediction-v0",
         "config": network.config.to_json(),
         "reading": reading,
-        "about": about,
+        "training": training,
     }
     return write_checkpoint(folder, description, weights={k: v.half() for k, v in network.weights().items()})
 
@@ -151,11 +151,11 @@ def read_network(folder: str | Path) -> Any:
     from netllm_gym.agents.viewport.crowd_config import CrowdConfig
     from netllm_gym.agents.viewport.crowd_network import CrowdNetwork
 
-    about = read_description(folder)
-    if about["kind"] != KIND:
-        raise CheckpointError(f"{folder} holds a {about['kind']} agent, not a crowd network")
+    description = read_description(folder)
+    if description["kind"] != KIND:
+        raise CheckpointError(f"{folder} holds a {description['kind']} agent, not a crowd network")
     with rebuilding(Path(folder)):
-        network = CrowdNetwork(CrowdConfig(**about["config"]))
+        network = CrowdNetwork(CrowdConfig(**description["config"]))
         wanted = network.weights()
         stored = {key: value.float() for key, value in read_weights(Path(folder), torch=True).items()}
         if sorted(wanted) != sorted(stored):
@@ -164,16 +164,16 @@ def read_network(folder: str | Path) -> Any:
     return network.eval()
 
 
-def load(folder: Path, about: dict[str, Any]) -> CrowdAgent:
+def load(folder: Path, description: dict[str, Any]) -> CrowdAgent:
     """Rebuild the agent of one checkpoint folder (called by :func:`netllm_gym.agents.checkpoint.load_checkpoint`).
 
     Raises:
         CheckpointError: a reading that does not exist.
     """
-    if about.get("reading") not in READINGS:
-        raise CheckpointError(f"{folder}: reading {about.get('reading')!r} is none of {', '.join(READINGS)}")
-    agent = CrowdAgent({about["reading"]: folder})
-    agent.network(about["reading"])
+    if description.get("reading") not in READINGS:
+        raise CheckpointError(f"{folder}: reading {description.get('reading')!r} is none of {', '.join(READINGS)}")
+    agent = CrowdAgent({description["reading"]: folder})
+    agent.network(description["reading"])
     return agent
 
 

@@ -72,12 +72,12 @@ class ViewportLLM(BatchAgent, PredictorAgent):
         if not (Path(checkpoint) / "agent.json").is_file():
             raise CheckpointError(f"{checkpoint} is not a checkpoint: it has no agent.json")
         trained: Any = make_agent(str(checkpoint))
-        about = getattr(trained, "about", {})
-        if list(about.get("observation_space", ())) != [KEY] or trained.config.objective != "regression":
+        metadata = getattr(trained, "metadata", {})
+        if list(metadata.get("observation_space", ())) != [KEY] or trained.config.objective != "regression":
             raise CheckpointError(f"{checkpoint} was not trained to predict viewports")
         self.model = trained.model
-        self._reach = about["observation_space"][KEY].shape[0]
-        self._reading = "published" if "/as-published/" in about["dataset"]["name"] else "canonical"
+        self._reach = metadata["observation_space"][KEY].shape[0]
+        self._reading = "published" if "/as-published/" in metadata["dataset"]["name"] else "canonical"
         self._futures: list[int] = []
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:

@@ -133,51 +133,52 @@ class RecurrentAgent(PredictorAgent):
         return self.predict(np.asarray(observation["history_deg"], np.float64)[None], future, maps)[0]
 
 
-def save(folder: str | Path, config: NetworkConfig, network: Any, reading: str, about: dict[str, Any]) -> Path:
+def save(folder: str | Path, config: NetworkConfig, network: Any, reading: str, training: dict[str, Any]) -> Path:
     """Write a trained network as a checkpoint folder, in half precision.
 
     Args:
         folder: where; replaced when it is a checkpoint.
         config, network: its shape, and the network.
         reading: of the angles it was trained on.
-        about: what it was trained on, and how; needs ``traces``.
+        training: what it was trained on, and how; needs ``traces``.
     """
     description = {
         "kind": KIND,
         "env_id": "netllm_gym/ViewportPrediction-v0",
         "config": asdict(config),
         "reading": reading,
-        "about": about,
+        "training": training,
     }
     weights = {key: value.half() for key, value in network.state_dict().items()}
-    lines = [f"# {config.network} on head motion, {reading} angles", "", *(f"- {k}: {v}" for k, v in about.items())]
+    lines = [f"# {config.network} on head motion, {reading} angles", "", *(f"- {k}: {v}" for k, v in training.items())]
     lines += ["", 'Load it with `netllm_gym.make_agent("this folder")`.']
     return write_checkpoint(folder, description, weights=weights, card="\n".join(lines) + "\n")
 
 
 def _read_network(folder: Path) -> tuple[NetworkConfig, Any, str]:
-    about = read_description(folder)
-    if about["kind"] != KIND:
-        raise CheckpointError(f"{folder} holds a {about['kind']} agent, not a viewport network")
+    description = read_description(folder)
+    if description["kind"] != KIND:
+        raise CheckpointError(f"{folder} holds a {description['kind']} agent, not a viewport network")
     with rebuilding(folder):
-        config = NetworkConfig(**about["config"])
+        config = NetworkConfig(**description["config"])
         torch = networks.require_torch()
         with torch.random.fork_rng(devices=[]):  # its first weights are replaced; the caller's generator stays
             network = config.build()
         network.load_state_dict({key: value.float() for key, value in read_weights(folder, torch=True).items()})
-        return config, network.eval(), str(about["about"]["traces"])
+        training = description["training" if "training" in description else "about"]  # the latter: older checkpoints
+        return config, network.eval(), str(training["traces"])
 
 
-def load(folder: Path, about: dict[str, Any]) -> RecurrentAgent:
+def load(folder: Path, description: dict[str, Any]) -> RecurrentAgent:
     """Rebuild the agent of one checkpoint folder (called by :func:`netllm_gym.agents.checkpoint.load_checkpoint`).
 
     Raises:
         CheckpointError: a reading that does not exist, or a broken folder.
     """
-    if about.get("reading") not in READINGS:
-        raise CheckpointError(f"{folder}: reading {about.get('reading')!r} is none of {', '.join(READINGS)}")
-    agent = RecurrentAgent({about["reading"]: folder})
-    agent.use(about["reading"])
+    if description.get("reading") not in READINGS:
+        raise CheckpointError(f"{folder}: reading {description.get('reading')!r} is none of {', '.join(READINGS)}")
+    agent = RecurrentAgent({description["reading"]: folder})
+    agent.use(description["reading"])
     return agent
 
 

@@ -378,11 +378,11 @@ class ClusterSchedulingEnv(Rendered, gym.Env):
             "time_s": sim.now,
         }
 
-    def record_course(self) -> None:
+    def record_timeline(self) -> None:
         """Note from now on which executor works for which job; ask right after ``reset``."""
         self.sim.agenda.gantt = []
 
-    def course(self, until_s: float = 600.0) -> list[dict[str, float]]:
+    def timeline(self, until_s: float = 600.0) -> list[dict[str, float]]:
         """Return which executor worked for which job, from when to when, in the first `until_s` seconds.
 
         Tasks of one job that an executor runs without a pause are one stay.

@@ -144,7 +144,9 @@ class PaddedGraph(gym.Wrapper, gym.utils.RecordConstructorArgs):
         inner: Any = self.env.unwrapped
         if inner.on_illegal == "repair" and not self._mask[int(action)]:
             action = int(np.argmax(self._mask))
-        observation, reward, terminated, truncated, info = self.env.step(self.view.decode(int(action), self._seen))
+        observation, reward, terminated, truncated, info = self.env.step(
+            self.view.decode(int(action), self._observation)
+        )
         shown, info = self._show(observation, info)
         return shown, reward, terminated, truncated, info
 
@@ -153,6 +155,6 @@ class PaddedGraph(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return self._mask.copy()
 
     def _show(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        self._seen = observation
+        self._observation = observation
         self._mask = self.view.mask(observation, info["action_mask"])
         return self.view(observation), {**info, "action_mask": self._mask.astype(np.int8)}

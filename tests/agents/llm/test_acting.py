@@ -67,7 +67,7 @@ def test_mistakes_about_acting_are_one_line(folder):
     box = toy(space=gym.spaces.Box(-0.5, 1.0, (2,)))
     continuous = fresh(dataclasses.replace(CONFIG, objective="regression"), box)
     with pytest.raises(ConfigError, match="action space of choices"):
-        type(continuous)(continuous.model, "toy/Env-v0", continuous.about, {}, temperature=1.0)
+        type(continuous)(continuous.model, "toy/Env-v0", continuous.metadata, {}, temperature=1.0)
 
 
 def test_costs_are_measured_against_the_same_work(monkeypatch):

@@ -132,6 +132,6 @@ def test_forward_backward_acting_and_saving_stay_on_a_fake_device(where, monkeyp
         saved: dict = {}
         monkeypatch.setattr(storage, "save_file", lambda tensors, path: saved.update(tensors))
         monkeypatch.setattr(torch, "equal", lambda a, b: True)
-        agent.about |= {"modalities": {}, "scales": {}, "dataset": {"name": "", "digest": ""}}
+        agent.metadata |= {"modalities": {}, "scales": {}, "dataset": {"name": "", "digest": ""}}
         storage.save(agent, tmp_path / "agent")
     assert any("lora_A" in key for key in saved) and "start_token" in saved

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from netllm_gym import evaluate, make_agent, zoo
-from netllm_gym.agents.abr.shipped import HomeOrAny
+from netllm_gym.agents.abr.zoo_agents import HomeOrAny
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import NetworkTrace, TraceSet, synthetic_video

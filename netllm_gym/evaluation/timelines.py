@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
-from netllm_gym.evaluation.canvas import COLOURS, INK, canvas, in_sight, legend, look, mark, styled
+from netllm_gym.evaluation.canvas import COLOURS, INK, canvas, in_sight, legend, mark, style_of, styled
 from netllm_gym.evaluation.formats import pretty
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def abr_timeline(result: EvaluationRecord, episode: int | None = None, agents: S
         steps = rows_of(result.steps, agent, episode)
         if steps.empty:
             continue
-        colour, dash, _ = look(result, agent)
+        colour, dash, _ = style_of(result, agent)
         time = steps["wall_time_s"].to_numpy()
         if agent == agents[0]:  # what this agent's downloads measured; the link is the same for all
             link.fill_between(
@@ -108,7 +108,9 @@ def abr_timeline(result: EvaluationRecord, episode: int | None = None, agents: S
 
 
 @styled
-def metric_course(result: EvaluationRecord, episode: int | None = None, agents: Sequence[str] | None = None) -> Figure:
+def metric_timeline(
+    result: EvaluationRecord, episode: int | None = None, agents: Sequence[str] | None = None
+) -> Figure:
     """The metric of every step of one episode, as 2–4 agents played it.
 
     Raises:
@@ -122,7 +124,7 @@ def metric_course(result: EvaluationRecord, episode: int | None = None, agents: 
     figure, (axes,) = canvas(height=3.0)
     for agent in agents:
         steps = rows_of(result.steps, agent, episode)
-        colour, dash, _ = look(result, agent)
+        colour, dash, _ = style_of(result, agent)
         lines = axes.plot(steps["step"], steps[name], color=colour, linestyle=dash, linewidth=1.6, label=agent)
         mark(result, agent, lines)
     axes.set_xlabel("decision")
@@ -140,12 +142,12 @@ def gantt(result: EvaluationRecord, episode: int | None = None, agents: Sequence
         DatasetError: no such stays were recorded.
         UnknownNameError: an agent that did not play. ConfigError: an episode that was not recorded.
     """
-    if result.courses.empty:
+    if result.timelines.empty:
         raise DatasetError("a Gantt chart needs a cluster evaluation with trace_steps=[episode, …]")
-    episode, agents = _chosen(result, result.courses, episode, agents)
+    episode, agents = _chosen(result, result.timelines, episode, agents)
     figure, panels = canvas(height=0.8 + 1.5 * len(agents), rows=len(agents))
     for axes, agent in zip(panels, agents, strict=True):
-        stays = rows_of(result.courses, agent, episode)
+        stays = rows_of(result.timelines, agent, episode)
         for job, own in stays.groupby("job"):
             axes.barh(
                 own["executor"], own["end_s"] - own["start_s"], left=own["start_s"], height=1.0, linewidth=0,
@@ -163,10 +165,10 @@ def gantt(result: EvaluationRecord, episode: int | None = None, agents: Sequence
     return figure
 
 
-def all_courses(result: EvaluationRecord) -> dict[str, Figure]:
+def all_timelines(result: EvaluationRecord) -> dict[str, Figure]:
     """Every sample that was recorded, by name."""
     figures: dict[str, Figure] = {}
-    for episode in sorted(set(result.courses["episode"])) if len(result.courses) else ():
+    for episode in sorted(set(result.timelines["episode"])) if len(result.timelines) else ():
         figures[f"gantt-{episode}"] = gantt(result, episode)
     if len(result.steps):
         abr = all(name in result.steps for name in ABR)
@@ -174,5 +176,5 @@ def all_courses(result: EvaluationRecord) -> dict[str, Figure]:
             if abr:
                 figures[f"timeline-{episode}"] = abr_timeline(result, episode)
             elif result.metric["name"] in result.steps and result.metric["aggregate"] != "last":
-                figures[f"course-{episode}"] = metric_course(result, episode)
+                figures[f"timeline-{episode}"] = metric_timeline(result, episode)
     return figures
