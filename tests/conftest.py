@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from netllm_gym import extras, traces
-from netllm_gym.errors import DownloadError
+from netllm_gym.errors import DownloadError, MissingExtraError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,7 +26,9 @@ class ModuleOfExtras(pytest.Module):
             return list(super().collect())
         except self.CollectError as error:
             cause = error.__cause__
-            missing = extras.explain(cause, self.name) if isinstance(cause, ModuleNotFoundError) else None
+            missing = cause if isinstance(cause, MissingExtraError) else None
+            if isinstance(cause, ModuleNotFoundError):
+                missing = extras.explain(cause, self.name)
             if missing is None:
                 raise
             pytest.skip(str(missing), allow_module_level=True)
