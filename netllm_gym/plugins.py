@@ -148,7 +148,7 @@ class Table(Generic[T]):
         self._loaded = False
 
     def register(self, name: str, entry: T, source: Any = None) -> None:
-        """Add an entry; another of the same name replaces it with a warning, but never a user's by our own.
+        """Add an entry; a second of the same name replaces the first with a warning, but never a user's by our own.
 
         Args:
             name: what it is called.
@@ -158,7 +158,7 @@ class Table(Generic[T]):
         if not isinstance(name, str) or not name:
             raise ConfigError(f"the name of a {self.what} is a text, got {name!r}")
         own = is_own(entry if source is None else source)
-        if name in self._entries and self._entries[name] != entry:
+        if name in self._entries:
             if own and name not in self._own:
                 warnings.warn(f"{self.what} {name} is your own: the one of this package is not available", stacklevel=3)
                 return
