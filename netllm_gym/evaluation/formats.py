@@ -44,8 +44,17 @@ def interval(low: float, high: float, signed: bool = False) -> str:
     """Return ``[low, high]``, or nothing when there is none; the narrower, the more decimals."""
     if math.isnan(low):
         return ""
-    digits, sign = _decimals(high - low, 5), "+" if signed else ""
-    ends = [f"{float(end) if abs(end) >= 0.5 * 10**-digits else 0.0:{sign}.{digits}f}" for end in (low, high)]
+    return _ends(low, high, _decimals(high - low, 5), "+" if signed else "", "")
+
+
+def _ends(low: float, high: float, digits: int, sign: str, unit: str) -> str:
+    """Write both ends. One that rounds to zero, in an interval that leaves zero out, still says on which side it is."""
+    side = ">0" if low > 0 else "<0" if high < 0 else ""
+    ends = []
+    for end in (low, high):
+        nothing = abs(end) < 0.5 * 10**-digits
+        text = side if nothing and side else f"{0.0 if nothing else float(end):{sign}.{digits}f}"
+        ends.append(text + unit)
     return f"[{', '.join(ends)}]".replace("-", "−").replace("inf", "∞")
 
 
@@ -61,9 +70,7 @@ def percent_interval(low: float, high: float, signed: bool = False) -> str:
     """Return ``[low %, high %]``, or nothing when there is none."""
     if math.isnan(low):
         return ""
-    digits, sign = _decimals(100 * (high - low), 1), "+" if signed else ""
-    ends = [f"{100 * end if abs(100 * end) >= 0.5 * 10**-digits else 0.0:{sign}.{digits}f} %" for end in (low, high)]
-    return f"[{', '.join(ends)}]".replace("-", "−").replace("inf", "∞")
+    return _ends(100 * low, 100 * high, _decimals(100 * (high - low), 1), "+" if signed else "", " %")
 
 
 def pretty(name: str) -> str:

@@ -90,7 +90,7 @@ def _sentences(outcomes: Sequence[Outcome]) -> str:
         lines.append(
             f'<li>{escape(row["setting"])}: <span class="{plain(row["verdict"])}">{row["verdict"]}</span>: '
             f"{escape(row['agent'])} against {escape(row['rival'])}: {name} {number(row['difference'], signed=True)} "
-            f"{interval(row['low'], row['high'], True)}, {percent(row['relative'], True)}</li>"
+            f"{escape(interval(row['low'], row['high'], True))}, {percent(row['relative'], True)}</li>"
         )
     watched = {a.label for o in outcomes for a in o.cell.learned} | {outcomes[0].result.manifest["baseline"]}
     for row in gaps(outcomes):
@@ -98,7 +98,7 @@ def _sentences(outcomes: Sequence[Outcome]) -> str:
             lines.append(
                 f"<li>{escape(row['setting'])}: {escape(row['agent'])} falls from {percent(row['seen'])} of the way on "
                 f"default to {percent(row['unseen'])}: {percent(row['gap'], True)} "
-                f"{percent_interval(row['gap_low'], row['gap_high'], True)}</li>"
+                f"{escape(percent_interval(row['gap_low'], row['gap_high'], True))}</li>"
             )
     return f"<ul>\n{chr(10).join(lines)}\n</ul>\n" if lines else ""
 

@@ -6,7 +6,7 @@ import pytest
 
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
 from netllm_gym.evaluation import EvaluationResult, evaluate, plots, radar, timelines
-from netllm_gym.evaluation.formats import compact, number, percent
+from netllm_gym.evaluation.formats import compact, interval, number, percent, percent_interval
 from netllm_gym.evaluation.heatmap import heatmap
 
 
@@ -21,6 +21,16 @@ def cluster(tmp_path_factory):
         progress=False,
         out=tmp_path_factory.mktemp("cluster"),
     )
+
+
+def test_an_interval_that_leaves_zero_out_says_so() -> None:
+    assert interval(0.0137, 0.411, signed=True) == "[>0, +0.4]"
+    assert interval(-0.411, -0.0137) == "[−0.4, <0]"
+    assert interval(-0.0137, 0.411, signed=True) == "[+0.0, +0.4]"
+    assert interval(0.0, 0.0) == "[0.00000, 0.00000]"
+    assert interval(0.05, 0.09, signed=True) == "[+0.05, +0.09]"
+    assert interval(1e-9, 2e-9) == "[>0, >0]"
+    assert percent_interval(0.0001, 0.9) == "[>0 %, 90 %]"
 
 
 def test_gantt_shows_each_executor_at_one_job_at_a_time(cluster):
