@@ -216,7 +216,7 @@ def ablate(
         costs[cell.label]["seconds"] = round(spent.setdefault(cell.label, 0.0) + results.get("seconds", 0.0), 1)
         spent[cell.label] = costs[cell.label]["seconds"]
         agents.append({"name": str(place), "label": cell.label, "training_seed": seed})
-    tables = {}
+    tables, against = {}, references(recipes)
     for where, setting in {"": grid.setting, **grid.elsewhere}.items():
         result = evaluate(
             env=grid.env,
@@ -228,7 +228,7 @@ def ablate(
             out=folder / (f"evaluation-{where}" if where else "evaluation"),
             progress=False,
         )
-        tables[where] = _compared(result, references(recipes), costs)
+        tables[where] = _compared(result, against, costs)
     for where, table in tables.items():
         suffix = f"-{where}" if where else ""
         with atomic_path(folder / f"table{suffix}.csv") as temporary:

@@ -358,6 +358,12 @@ def _try_lock(descriptor: int) -> bool:
 # -------------------------------------------------------------------------------------------------
 
 
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of the content of a file, as ``sha256sum`` prints it; the file is read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def folder_digest(folder: Path) -> str:
     """SHA-256 over the names and contents of all files below `folder`."""
     members = sorted(path for path in folder.rglob("*") if path.is_file())

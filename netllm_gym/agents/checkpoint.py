@@ -8,7 +8,6 @@ reading one kind never imports another's libraries.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ from typing import Any
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import CheckpointError, NetLLMGymError
 from netllm_gym.extras import guarded
-from netllm_gym.files import atomic_folder, write_text
+from netllm_gym.files import atomic_folder, file_digest, write_text
 from netllm_gym.plugins import call
 from netllm_gym.versions import VERSION
 
@@ -72,7 +71,7 @@ def write_checkpoint(
             (temporary / CARD).write_text(card, encoding="utf-8")
         if fill is not None:
             fill(temporary)
-        digests = {path.name: _digest(path) for path in sorted(temporary.glob("*.safetensors"))}
+        digests = {path.name: file_digest(path) for path in sorted(temporary.glob("*.safetensors"))}
         rewrite_description(temporary, {"format": FORMAT, "netllm_gym": VERSION, **description, "sha256": digests})
     return folder
 
@@ -112,10 +111,6 @@ def read_weights(folder: Path, name: str = WEIGHTS, torch: bool = False) -> dict
         return dict(reader.load_file(path))
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file ({_reason(error)})") from None
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _reason(error: BaseException) -> str:
@@ -186,7 +181,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
         weights = path.parent / Path(name).name
         if not weights.is_file():
             raise CheckpointError(f"{weights} is missing")
-        if _digest(weights) != digest:
+        if file_digest(weights) != digest:
             raise CheckpointError(f"{weights} is damaged: its content is not what {DESCRIPTION} says")
     return facts
 

@@ -3,7 +3,6 @@ nothing in them claims to be larger than they are."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.errors import DatasetError
+from netllm_gym.files import file_digest
 
 DATA = "data"  # Minari's folder below a dataset's
 MAX_METADATA_BYTES = 64 * 2**20
@@ -21,12 +21,8 @@ MAX_SPACE = 2**24  # numbers of one space whose bounds are not written out
 
 def file_digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file that Minari keeps for the dataset at `folder`, by its path below it."""
-    found = {}
-    for path in sorted((folder / DATA).rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    members = sorted(path for path in (folder / DATA).rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in members}
 
 
 def check_files(dataset: str, folder: Path, description: Mapping[str, Any]) -> None:

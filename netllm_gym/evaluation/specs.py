@@ -25,6 +25,7 @@ from netllm_gym.agents.base import Agent
 from netllm_gym.agents.museum import exhibit
 from netllm_gym.envs.lookup import make_env, spec_of
 from netllm_gym.errors import ConfigError
+from netllm_gym.files import file_digest
 from netllm_gym.plugins import is_own
 
 # Keys of an agent given as a dict that are not keyword arguments of the agent.
@@ -86,7 +87,7 @@ def _source(factory: Any) -> str | None:
         return None
     try:
         path = inspect.getsourcefile(inspect.unwrap(factory))
-        return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return None if path is None else file_digest(path)
     except (OSError, TypeError):  # typed into a notebook or a shell: there is no file
         return None
 

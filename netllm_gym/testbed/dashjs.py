@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from netllm_gym.errors import DownloadError
-from netllm_gym.files import atomic_path, cache_dir
+from netllm_gym.files import atomic_path, cache_dir, file_digest
 from netllm_gym.testbed.tools import npm
 
 VERSION = "5.2.1"
@@ -30,7 +30,7 @@ def path() -> Path:
 
 def present() -> bool:
     """Whether it is there, whole."""
-    return path().is_file() and hashlib.sha256(path().read_bytes()).hexdigest() == SHA256
+    return path().is_file() and file_digest(path()) == SHA256
 
 
 def bring(say: Callable[[str], None] = lambda line: None) -> Path:
