@@ -20,6 +20,7 @@ test-all: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
 # What the install without extras offers: a second environment, without torch. PYTHON=python3.12 takes another Python.
+# `make test-core CORE_TESTS=tests` runs all tests there (what needs an extra is skipped with its reason); these are the quick ones.
 CORE := .venv-core-$(notdir $(PYTHON))
 CORE_TESTS := tests/test_play.py tests/test_plugins.py tests/test_architecture.py tests/recipes tests/envs/test_abr.py \
 	tests/traces/test_network.py
@@ -28,7 +29,7 @@ test-core: $(CORE)/.ready
 
 $(CORE)/.ready: pyproject.toml constraints.txt
 	test -x $(CORE)/bin/python || $(PYTHON) -m venv $(CORE)
-	$(CORE)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -e . pytest pytest-cov hypothesis
+	$(CORE)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -e . pytest pytest-cov hypothesis 'setuptools>=77'
 	touch $@
 
 coverage: $(VENV)/.ready

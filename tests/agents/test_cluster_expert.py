@@ -38,6 +38,7 @@ def test_labels_come_back_joined_and_selected(labels, tmp_path):
         Labels.load([tmp_path / "bad.npz"])
 
 
+@pytest.mark.llm
 def test_a_student_learns_what_the_labels_say(labels):
     student, _ = train_decima(labels, labels, ExpertConfig(epochs=30, batch=20, embedding=8, hidden=16))
     again, _ = train_decima(labels, labels, ExpertConfig(epochs=30, batch=20, embedding=8, hidden=16))
@@ -127,6 +128,7 @@ def test_the_language_model_learns_from_labels(labels, tmp_path):
         train_llm(labels.select(np.zeros(40, bool)), labels, replace(config, steps=1))
 
 
+@pytest.mark.llm
 def test_the_recipe_labels_where_its_student_came_to_and_keeps_its_labels(tmp_path):
     options = {
         "states": 24, "valid_states": 12, "rounds": 2, "known": 0.0, "epochs": 1, "futures": 2, "candidates": 3,

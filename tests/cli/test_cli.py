@@ -100,7 +100,9 @@ def test_collect_evaluate_report(run, tmp_path) -> None:
         (("evaluate", "--agent", "abr/bba", "--set", "split=valid"), "--env-arg"),
         (("ablate", "--setting", "split=valid"), "--env-arg"),
         (("train", "lmm", "--dataset", "x-v0", "--out", "o"), "did you mean llm"),
-        (("train", "cql", "--dataset", "none-v0", "--out", "o"), "not on this machine"),
+        pytest.param(
+            ("train", "cql", "--dataset", "none-v0", "--out", "o"), "not on this machine", marks=pytest.mark.rl
+        ),
         (("report", "nowhere"), "nowhere"),
         (("power", "nowhere"), "nowhere"),
         (("reproduce", "--task", "arb"), "did you mean abr"),
@@ -123,6 +125,7 @@ def test_the_console_script_exists() -> None:
     assert result.returncode == 0 and "quickstart" in result.stdout
 
 
+@pytest.mark.llm
 def test_mistakes_about_language_models_are_one_line(run) -> None:
     code, _, err = run("bench", "llm", "--set", "backbon=x")
     assert code == 2 and "did you mean backbone" in err

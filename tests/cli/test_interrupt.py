@@ -60,6 +60,7 @@ def test_evaluate_stops_and_goes_on(tmp_path: Path) -> None:
     assert not (tmp_path / "result" / "manifest.json").exists()
 
 
+@pytest.mark.llm
 def test_train_stops_and_goes_on(tmp_path: Path) -> None:
     for split in ("train", "valid"):
         done = _start(tmp_path, *COLLECT[:2], f"netllm_gym/test/{split}-v0", "--agent", "abr/bba", "--hindsight",

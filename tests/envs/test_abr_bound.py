@@ -70,6 +70,7 @@ def _ready(agent: Agent, env: gym.Env) -> bool:
     return True
 
 
+@pytest.mark.llm
 def test_no_agent_exceeds_the_bound_and_the_planner_comes_close() -> None:
     env = make()
     gaps = []

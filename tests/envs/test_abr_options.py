@@ -62,6 +62,7 @@ def play(env, levels=None, seed=0):
 
 @pytest.mark.filterwarnings("ignore:.*infinity")
 def test_conforms_to_gymnasium_with_everything_on() -> None:
+    pytest.importorskip("pygame", reason="render_mode='human' needs pygame")
     check_env(
         make(
             rtt_s=(0.08, 0.04),

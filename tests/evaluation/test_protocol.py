@@ -62,6 +62,7 @@ def test_nothing_opens_test_inside_training():
     assert traces.load("abr/synthetic", "test") is not None, "open again afterwards"
 
 
+@pytest.mark.rl
 def test_the_train_command_trains_under_the_rule(monkeypatch, capsys, tmp_path):
     """Whatever a recipe does while it trains, the test split stays shut to it."""
     from netllm_gym.recipes import run as training
