@@ -176,4 +176,6 @@ def test_a_setting_without_traces_brings_nothing() -> None:
 
 
 def test_an_environment_with_two_tasks_is_tested_in_the_plain_one() -> None:
-    assert settings.task_of("netllm_gym/ViewportPrediction-v0") == "viewport"  # and not in the crowd's, which shows more
+    assert (
+        settings.task_of("netllm_gym/ViewportPrediction-v0") == "viewport"
+    )  # and not in the crowd's, which shows more
