@@ -48,8 +48,8 @@ scored again from its agents: `netllm-gym leaderboard --rescore FILE`.
 [How to add yours](https://github.com/netllm-gym/netllm-gym/blob/main/leaderboard/README.md).
 
 *Test uses*: how often the submitter's machine had scored agents on that test split by then, the agents of other tables,
-trainings and experiments included. Choosing among many on a test split makes the best of them look better than it is. Agents called *as-published* have their authors' weights and
-may have trained on test traces: see [results](results.md).
+trainings and experiments included. Choosing among many on a test split makes the best of them look better than it is.
+Agents called *as-published* have their authors' weights and may have trained on test traces: see [results](results.md).
 """
 
 
@@ -73,7 +73,8 @@ def page_of(submissions: Sequence[Submission]) -> str:
             files = {other["file"]: other for other in rows if other["setting"] == last}.values()
             uses = ", ".join(f"{other['test_uses']:,} by {cell(other['by'] or other['file'])}" for other in files)
             parts.append(
-                f"\n## {cell(last)}\n\nTest uses: {uses}.\n\n| agent | {cell(row['metric'])}, {row['better']} is better |"
+                f"\n## {cell(last)}\n\nTest uses: {uses}.\n\n"
+                f"| agent | {cell(row['metric'])}, {row['better']} is better |"
                 f" difference to {cell(row['baseline'])} |"
                 " verdict | trainings | by |\n|---|---|---|---|---|---|\n"
             )
