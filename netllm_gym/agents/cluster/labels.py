@@ -156,22 +156,22 @@ def shapes_of(workload: Workload) -> int:
 
 
 def random_world(rng: np.random.Generator, shapes: Sequence[str] = tuple(SHAPES)) -> dict[str, Any]:
-    """Draw arguments of ``ClusterScheduling-v0``: a random workload on 10 to 200 executors at a load of 0.4 to 1.1."""
+    """Draw arguments of ``ClusterScheduling-v0``: a random workload on 10 to 200 executors at a load of 0.4 to 1.2."""
     executors = int(10.0 ** rng.uniform(1.0, 2.3))
     workload = random_workload(rng, shapes)
     tasks = np.mean([sum(stage.tasks for stage in job.stages) for job in workload.templates])
     moving = float(mean_work_s(workload) / tasks * 10.0 ** rng.uniform(-0.7, 0.5))
     return {
-        "traces": workload, "executors": executors, "load": float(rng.uniform(0.4, 1.1)), "moving_s": moving,
-        "warmup_s": 0.0, "jobs": 25,
+        "traces": workload, "executors": executors, "load": float(rng.uniform(0.4, 1.2)), "moving_s": moving,
+        "warmup_s": 0.0, "jobs": int(rng.choice([25, 25, 75])),
     }  # fmt: skip
 
 
 def known_world(rng: np.random.Generator, traces: str = "cluster/tpch") -> dict[str, Any]:
     """Draw arguments for a named workload: mostly 50 or 30 executors and its own arrivals."""
     executors = int(rng.choice([50, 50, 30, int(10.0 ** rng.uniform(1.2, 2.0))]))
-    world = {"traces": traces, "split": "train", "executors": executors, "jobs": 40}
-    return world if rng.random() < 0.6 else {**world, "load": float(rng.uniform(0.4, 1.1))}
+    world = {"traces": traces, "split": "train", "executors": executors, "jobs": int(rng.choice([40, 40, 120]))}
+    return world if rng.random() < 0.6 else {**world, "load": float(rng.uniform(0.4, 1.2))}
 
 
 def label(
