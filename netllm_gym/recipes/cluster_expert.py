@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from netllm_gym.agents.base import Agent
 from netllm_gym.agents.cluster.decima import save as save_decima
 from netllm_gym.agents.cluster.expert import ExpertConfig, rule_score, train_decima
@@ -32,8 +34,8 @@ by `netllm-gym train cluster-expert` on {states:,} states ({compared:,} with com
 """
 STUDENTS = ("decima", "llm")
 # What the labels depend on; the other options say what is learnt from them.
-LABELLING = ("states", "valid_states", "part", "rounds", "traces", "known", "shapes", "candidates", "futures", "share",
-             "others")  # fmt: skip
+LABELLING = ("part", "traces", "known", "shapes", "candidates", "futures", "horizon", "until", "share", "others",
+             "labelled")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class ExpertOptions:
         rounds: of labelling and learning.
         traces, known: a named workload, and the share of the episodes that are on it.
         shapes: of the random workloads' jobs.
-        candidates, futures: of the rollouts.
+        candidates, futures, horizon, until: of the rollouts (:func:`~netllm_gym.agents.cluster.labels.label`).
         share: of an episode's decisions that are labelled.
         others: share of its other decisions that are kept as the rule took them, to be copied.
         labels: folder where labels are looked for and kept, so that several trainings share them; default: beside the
@@ -71,6 +73,8 @@ class ExpertOptions:
     shapes: tuple[str, ...] = ("chain", "fork-join", "map-reduce", "layered", "tree", "wide")
     candidates: int = 7
     futures: int = 4
+    horizon: float = 2.0
+    until: float = 3.0
     share: float = 0.12
     others: float = 0.02
     labels: str = ""
@@ -90,6 +94,8 @@ class ExpertOptions:
             raise ConfigError("states, valid_states, part, rounds, epochs and steps must be at least 1, candidates 2")
         if self.futures < 2 or not 0 <= self.known <= 1 or self.imitation < 0 or self.labelled < 0:
             raise ConfigError("futures must be at least 2, known in [0, 1], imitation and labelled not negative")
+        if not 0 < self.horizon <= self.until:
+            raise ConfigError("horizon must be positive, and until at least as much")
         if not 0 < self.share <= 1 or not 0 <= self.others <= 1:
             raise ConfigError("share must be in (0, 1], others in [0, 1]")
         if odd := [shape for shape in self.shapes if shape not in SHAPES]:
@@ -132,7 +138,7 @@ def _folder(training: Training) -> Path:
     folder = Path(options.labels) if options.labels else training.run / "labels"
     make_folder(folder)
     sweep(folder)
-    made = {name: getattr(options, name) for name in (*LABELLING, "labelled")}
+    made = {name: getattr(options, name) for name in LABELLING}
     wanted = json.loads(json.dumps(made))
     path = folder / "labels.json"
     if not path.is_file():
@@ -156,18 +162,20 @@ def _labelled(
     for number, begin in enumerate(range(0, count, options.part)):
         path = folder / f"{name}-{number:03d}.npz"
         paths.append(path)
-        if path.is_file():
-            continue
         limit = min(options.part, count - begin)
+        if path.is_file() and len(Labels.load([path])) >= limit:
+            continue
         makers: Any = [] if student is None else [partial(make_agent, str(student), greedy=True)]
         labels = label(
             seed + 1000 * options.labelled + number, float("inf"), students=makers, traces=options.traces,
             known=options.known, shapes=options.shapes, share=options.share, candidates=options.candidates,
             futures=options.futures, others=0.0 if name == "valid" else options.others, limit=limit,
+            horizon=options.horizon, until=options.until,
         )  # fmt: skip
         labels.save(path)
         training.say(f"{name}: {begin + limit} of {count} states labelled")
-    return Labels.load(paths)
+    labels = Labels.load(paths)
+    return labels.select(np.arange(len(labels)) < count)
 
 
 def _decima(training: Training, labels: Labels, valid: Labels, out: Path) -> Agent:

@@ -99,7 +99,7 @@ def worlds(config: SearchConfig, rng: np.random.Generator) -> Iterator[tuple[str
                 executors, load = int(10.0 ** rng.uniform(1.2, 2.2)), float(rng.uniform(0.4, 1.1))
                 yield name, {**kwargs, "executors": executors, "jobs": 15, "load": load}
     for _ in range(config.random):
-        yield "random", random_world(rng, config.shapes)
+        yield "random", random_world(rng, config.shapes, int(rng.choice([25, 25, 75])))
 
 
 def episodes(config: SearchConfig, rng: np.random.Generator) -> list[tuple[str, Episode, float]]:
