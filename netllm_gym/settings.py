@@ -174,12 +174,15 @@ def load_families(task: str, profile: str = "embedded") -> dict[str, Setting]:
 
 
 def task_of(env_id: str) -> str:
-    """Return the task that the catalog tests in `env_id`.
+    """Return the task that the catalog tests in `env_id`; where several do (with and without a crowd), the first.
 
     Raises:
         UnknownNameError: no task uses this environment.
     """
-    by_env = {_plain(entry["env"]): task for task, entry in _catalog().items() if "env" in entry}
+    by_env: dict[str, str] = {}
+    for task, entry in _catalog().items():
+        if "env" in entry:
+            by_env.setdefault(_plain(entry["env"]), task)
     if _plain(env_id) not in by_env:
         raise UnknownNameError("environment with settings", env_id, by_env)
     return by_env[_plain(env_id)]

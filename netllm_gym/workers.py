@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -25,13 +26,26 @@ def results(calls: Sequence[Any], workers: int, ordered: bool = True) -> Iterato
     if joblib.parallel.get_active_backend()[0].supports_return_generator:
         with _interrupts_held():  # the call starts the workers and returns at once
             stream = joblib.Parallel(
-                n_jobs=workers, return_as="generator" if ordered else "generator_unordered", batch_size=1
-            )(calls)
+                n_jobs=workers, return_as="generator" if ordered else "generator_unordered", batch_size=1,
+                initializer=_may_grow,
+            )(calls)  # fmt: skip
         yield from stream
         return
     with joblib.Parallel(n_jobs=workers, batch_size=1) as parallel:
         for begin in range(0, len(calls), 2 * workers):
             yield from parallel(calls[begin : begin + 2 * workers])
+
+
+def _may_grow() -> None:
+    """Let this worker process grow, as it must when a language model comes after a rule.
+
+    loky takes a worker that is 300 MB larger than after its first call for one that leaks (where psutil is installed):
+    it warns, ends the worker, and the next one loads the model again. loky has no public setting for this. Workers
+    started with this function serve our calls only, and they end five minutes after the last.
+    """
+    from joblib.externals.loky import process_executor
+
+    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize
 
 
 @contextmanager

@@ -173,3 +173,9 @@ def test_tables_warn_of_doubles_and_offer_near_names() -> None:
 def test_a_setting_without_traces_brings_nothing() -> None:
     settings.Setting("t", "n", "p", "e").bring(print)
     settings.Setting("t", "n", "p", "e", {"traces": traces.load("abr/synthetic", "test")}).bring(print)
+
+
+def test_an_environment_with_two_tasks_is_tested_in_the_plain_one() -> None:
+    assert (
+        settings.task_of("netllm_gym/ViewportPrediction-v0") == "viewport"
+    )  # and not in the crowd's, which shows more

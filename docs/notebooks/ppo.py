@@ -89,3 +89,20 @@ cluster = flat(
     gym.make("netllm_gym/ClusterScheduling-v0", traces="cluster/synthetic", split="train", executors=10, jobs=5)
 )
 MaskablePPO("MlpPolicy", cluster, **SMALL).learn(128)
+
+# ## CleanRL's manner on every environment
+#
+# `examples/ppo_any.py` is PPO in one file for all four: levels, tiles, masked pointers and angles. It draws legal actions only.
+
+# +
+import ppo_any
+
+budget = ppo_any.Args(total_steps=512, num_steps=64, epochs=2)
+for env_id, kwargs in {
+    "netllm_gym/ABR-v0": LINKS,
+    "netllm_gym/ViewportPrediction-v0": {"traces": "viewport/synthetic", "future": 5},
+    "netllm_gym/ViewportStreaming-v0": {"traces": "viewport/synthetic", "max_chunks": 20},
+    "netllm_gym/ClusterScheduling-v0": {"traces": "cluster/synthetic", "executors": 10, "jobs": 5},
+}.items():
+    policy, mean = ppo_any.train(budget, env_id, say=None, split="train", **kwargs)
+    print(f"{env_id}: mean reward of a decision {mean:.3f}")

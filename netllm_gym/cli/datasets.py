@@ -100,11 +100,13 @@ def _evaluation_of(out: str, datasets: list[str]) -> str:
 
     words = ["netllm-gym", "evaluate", "--agent", out]
     try:
-        env = str(read_description(out)["env_id"])
+        description = read_description(out)
+        env = str(description["env_id"])
     except NetLLMGymError:  # a recipe of another package that writes another kind of folder
         return shlex.join(words)
     try:
-        return shlex.join([*words, "--task", task_of(env)])
+        task = "crowd" if description["kind"] == "crowd" else task_of(env)  # both are tested in one environment
+        return shlex.join([*words, "--task", task])
     except NetLLMGymError:
         words += ["--env", env, "--agent", "any/random"]
     kwargs = describe(datasets[0])["config"]["env_kwargs"] if datasets else {}

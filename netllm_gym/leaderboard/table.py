@@ -47,9 +47,9 @@ Made by `netllm-gym leaderboard --page docs/leaderboard.md` from the files in `l
 scored again from its agents: `netllm-gym leaderboard --rescore FILE`.
 [How to add yours](https://github.com/netllm-gym/netllm-gym/blob/main/leaderboard/README.md).
 
-*Test uses*: how often the submitter's machine had scored agents on that test split by then. Choosing among many on a
-test split makes the best of them look better than it is. Agents called *as-published* have their authors' weights and
-may have trained on test traces: see [results](results.md).
+*Test uses*: how often the submitter's machine had scored agents on that test split by then, the agents of other tables,
+trainings and experiments included. Choosing among many on a test split makes the best of them look better than it is.
+Agents called *as-published* have their authors' weights and may have trained on test traces: see [results](results.md).
 """
 
 
@@ -66,17 +66,21 @@ def page_of(submissions: Sequence[Submission]) -> str:
         return re.sub(r"([|<>\[\]*_`\\&])", r"\\\1", text)
 
     parts, last = [_PAGE], ""
-    for row in table_of(submissions):
+    rows = table_of(submissions)
+    for row in rows:
         if row["setting"] != last:
             last = row["setting"]
+            files = {other["file"]: other for other in rows if other["setting"] == last}.values()
+            uses = ", ".join(f"{other['test_uses']:,} by {cell(other['by'] or other['file'])}" for other in files)
             parts.append(
-                f"\n## {cell(last)}\n\n| agent | {cell(row['metric'])}, {row['better']} is better |"
+                f"\n## {cell(last)}\n\nTest uses: {uses}.\n\n"
+                f"| agent | {cell(row['metric'])}, {row['better']} is better |"
                 f" difference to {cell(row['baseline'])} |"
-                " verdict | trainings | by | test uses |\n|---|---|---|---|---|---|---|\n"
+                " verdict | trainings | by |\n|---|---|---|---|---|---|\n"
             )
         parts.append(
             f"| {cell(row['agent'])} | {shown(row['mean'])}{between(row['interval'])} |"
             f" {shown(row['difference'], '+')}{between(row['difference_interval'], '+')} | {cell(row['verdict'])} |"
-            f" {row['trainings']} | {cell(row['by'])} | {row['test_uses']} |\n"
+            f" {row['trainings']} | {cell(row['by'])} |\n"
         )
     return "".join(parts)

@@ -37,7 +37,7 @@ class GeneralistOptions(LLMConfig):
     lora_alpha: float = 16.0
     warmup: int = 30
     steps: int = 500
-    eval_every: int = 100
+    eval_every: int = 125
     patience: int = 99
     tasks: tuple[str, ...] = TASKS
     words: bool = True
@@ -82,7 +82,7 @@ def _streaming(split: str, say: Callable[[str], None]) -> Experience:
 def _cluster(split: str, say: Callable[[str], None]) -> Experience:
     """Some decisions of four rules' episodes (all would fill memory), as the teacher would have taken them."""
     bounds = {"max_stages": 256, "max_jobs": 64, "max_edges": 512}
-    sequences, count = (3, 7000) if split == "train" else (1, 800)
+    sequences, count = (3, 14000) if split == "train" else (1, 800)
     parts = []
     for executors in (50, 30):
         kwargs = {"traces": "cluster/tpch", "split": split, "jobs": 50, "executors": executors, **bounds}
@@ -140,9 +140,9 @@ def train(training: Training) -> Agent:
     makers = {"abr": _abr, "viewport": _viewport, "streaming": _streaming, "cluster": _cluster}
     ways = {
         "abr": ("regret", 10, 0),
-        "viewport": ("regression", 128, 1),
+        "viewport": ("regression", 512, 1),
         "streaming": ("cloning", 4, 0),
-        "cluster": ("cloning", 64, 1),
+        "cluster": ("cloning", 96, 1),
     }
     lessons = []
     for name in options.tasks:

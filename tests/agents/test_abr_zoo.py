@@ -9,7 +9,7 @@ import pytest
 from netllm_gym import evaluate, make_agent, zoo
 from netllm_gym.agents.abr.zoo_agents import HomeOrAny
 from netllm_gym.agents.base import EnvInfo
-from netllm_gym.errors import ConfigError
+from netllm_gym.errors import CheckpointError, ConfigError
 from netllm_gym.traces import NetworkTrace, TraceSet, synthetic_video
 
 pytest.importorskip("torch")
@@ -89,3 +89,13 @@ def test_they_play_other_ladders(name: str, levels: int) -> None:
         observation, reward, over, _, info = env.step(agent.act(observation, info))
         total += reward
     assert total > 0
+
+
+@pytest.mark.parametrize("name", ["abr/llm", "abr/regret-mlp", "abr/actor-critic"])
+def test_another_training_takes_the_place_of_either_policy(name: str) -> None:
+    folder = zoo.ROOT / name.replace("/", "-")
+    same = make_agent(name, home=folder, away=str(folder.with_name(f"{folder.name}-any")))
+    envs = [{}, {"traces": FAST}]
+    assert _play([same], envs) == _play([make_agent(name)], envs)
+    with pytest.raises(CheckpointError, match="nowhere"):
+        make_agent(name, home="nowhere")

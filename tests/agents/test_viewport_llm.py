@@ -1,12 +1,18 @@
 """The language model as a viewport predictor: any history and horizon, one window at a time, clear refusals."""
 
+import json
+import shutil
+from pathlib import Path
+
 import gymnasium as gym
 import numpy as np
 import pytest
 
 from netllm_gym import make_agent
 from netllm_gym.agents.base import EnvInfo
+from netllm_gym.agents.viewport.readings import translate
 from netllm_gym.errors import CheckpointError
+from netllm_gym.traces.head.geometry import unwrap_to_last, wrap_deg
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.llm
@@ -63,8 +69,9 @@ def test_its_answer_is_added_to_the_damped_velocity(checkpoint) -> None:
     import torch
 
     agent = make_agent("viewport/llm", checkpoint=checkpoint)
+    head = agent.networks["canonical"].model.head
     with torch.no_grad():
-        for tensor in (agent.model.head.linear.weight, agent.model.head.linear.bias, agent.model.head.mean):
+        for tensor in (head.linear.weight, head.linear.bias, head.mean):
             tensor.zero_()
     history = np.random.default_rng(0).normal(0, 10, (5, 10, 3)).cumsum(axis=1)
     expected = make_agent("viewport/damped-velocity").predictor.predict(history[:, -8:], 12)
@@ -79,26 +86,47 @@ def test_it_plugs_into_streaming(checkpoint) -> None:
     assert env.action_space.contains(streaming.act(observation, info))
 
 
-def test_what_it_refuses(checkpoint, tmp_path) -> None:
+def test_what_it_refuses(tmp_path) -> None:
     with pytest.raises(CheckpointError, match=r"no agent\.json"):
         make_agent("viewport/llm", checkpoint=str(tmp_path))
-    env = gym.make("netllm_gym/ViewportPrediction-v0", history=4).unwrapped
-    env.reset(seed=0)
-    with pytest.raises(CheckpointError, match="8 samples"):
-        make_agent("viewport/llm", checkpoint=checkpoint).reset(EnvInfo.of(env))
 
 
-def test_it_refuses_angles_it_was_not_trained_on(checkpoint) -> None:
-    import json
-    import shutil
-    from pathlib import Path
+def test_a_shorter_history_is_a_head_at_rest_before(checkpoint) -> None:
+    agent = make_agent("viewport/llm", checkpoint=checkpoint)
+    history = np.random.default_rng(0).normal(0, 10, (3, 4, 3)).cumsum(axis=1)
+    longer = np.concatenate([np.repeat(history[:, :1], 4, axis=1), history], axis=1)
+    np.testing.assert_allclose(agent.predict(history, 12), agent.predict(longer, 12), atol=1e-6)
 
-    other = Path(checkpoint).with_name("published")
-    shutil.copytree(checkpoint, other)
-    about = json.loads((other / "agent.json").read_text())
+
+def _published(checkpoint: str, folder: Path) -> Path:
+    """The same weights, said to have learnt from NetLLM's angles."""
+    shutil.copytree(checkpoint, folder)
+    about = json.loads((folder / "agent.json").read_text())
     about["dataset"]["name"] = "viewport/jin2022/as-published/train"
-    (other / "agent.json").write_text(json.dumps(about))
+    (folder / "agent.json").write_text(json.dumps(about))
+    return folder
+
+
+def test_angles_it_was_not_trained_on_are_translated_there_and_back(checkpoint, tmp_path) -> None:
+    agent = make_agent("viewport/llm", checkpoint=str(_published(checkpoint, tmp_path / "other")))
     env = gym.make("netllm_gym/ViewportPrediction-v0").unwrapped
-    env.reset(seed=0)
-    with pytest.raises(CheckpointError, match="trained on published angles"):
-        make_agent("viewport/llm", checkpoint=str(other)).reset(EnvInfo.of(env))
+    observation, _ = env.reset(seed=0)
+    agent.reset(EnvInfo.of(env))
+    assert "viewport/jin2022/as-published" in agent.notice  # and its results say so
+    action = agent.act(observation, {})
+    assert env.action_space.contains(action) and np.abs(np.diff(action, axis=0)).max() < 180
+    own = agent.networks["published"]
+    there = translate(observation["history_deg"][None], "canonical", "published")
+    expected = translate(own.predict(unwrap_to_last(there)), "published", "canonical")[0]
+    last = observation["history_deg"][-1]
+    np.testing.assert_allclose(wrap_deg(action[:12] + last - expected), 0, atol=1e-3)
+
+
+def test_each_reading_is_answered_by_its_own_model(checkpoint, tmp_path) -> None:
+    _published(checkpoint, tmp_path / "both" / "published")
+    shutil.copytree(checkpoint, tmp_path / "both" / "canonical")
+    agent = make_agent("viewport/llm", checkpoint=str(tmp_path / "both"))
+    assert set(agent.networks) == {"canonical", "published"}
+    history = np.random.default_rng(0).normal(0, 5, (2, 10, 3)).cumsum(axis=1)
+    alone = make_agent("viewport/llm", checkpoint=checkpoint).predict(history, 12, "canonical")
+    np.testing.assert_array_equal(agent.predict(history, 12, "canonical"), alone)

@@ -8,6 +8,7 @@ where an episode has them and its link is no faster than the ladder, and the pol
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,33 +119,38 @@ class InRanges:
         return [None if gap is None else gap / self.unit for gap in self.agent.gaps(observations, infos)]
 
 
-def _llm(folder: str, **kwargs: Any) -> Agent:
-    merged = read_description(zoo.ROOT / folder)["config"].get("tuning") == "lora"
-    return load_checkpoint(zoo.ROOT / folder, **{"merge": merged, **kwargs})
+def _llm(folder: str | Path, **kwargs: Any) -> Agent:
+    merged = read_description(folder)["config"].get("tuning") == "lora"
+    return load_checkpoint(folder, **{"merge": merged, **kwargs})
 
 
 @register_agent("abr/llm")
-def llm(**kwargs: Any) -> Agent:
+def llm(home: str | Path = zoo.ROOT / "abr-llm", away: str | Path = zoo.ROOT / "abr-llm-any", **kwargs: Any) -> Agent:
     """Return SmolLM2's first four blocks with adapters, trained on what an actor-critic earns after each action.
 
-    Keyword arguments are those of any LLM checkpoint (``temperature``); its adapters are merged, for speed.
+    `home` and `away` are folders of the specialist and of the model for any ladder; default: those in the package.
+    Other keyword arguments are those of any LLM checkpoint (``temperature``); its adapters are merged, for speed.
     """
-    home, away = InRanges(_llm("abr-llm", **kwargs), HOME_RANGE), InRanges(_llm("abr-llm-any", **kwargs), UNIT)
+    pair = InRanges(_llm(home, **kwargs), HOME_RANGE), InRanges(_llm(away, **kwargs), UNIT)
     # Where levels are drawn, each model draws by itself: a sum of gaps is taken at its best only.
-    return HomeOrAny(home, away, 0.0 if kwargs.get("temperature") else SHARE)
+    return HomeOrAny(*pair, 0.0 if kwargs.get("temperature") else SHARE)
 
 
 @register_agent("abr/llm-any")
 def llm_any(**kwargs: Any) -> Agent:
     """Return the language model for any ladder, which points at a level."""
-    return _llm("abr-llm-any", **kwargs)
+    return _llm(zoo.ROOT / "abr-llm-any", **kwargs)
 
 
 @register_agent("abr/actor-critic")
-def actor_critic() -> Agent:
-    """Return the policies trained by PPO, in the line of Pensieve (SIGCOMM 2017) and Genet (SIGCOMM 2022)."""
-    home, away = (load_checkpoint(zoo.ROOT / name) for name in ("abr-actor-critic", "abr-actor-critic-any"))
-    return HomeOrAny(home, away)
+def actor_critic(
+    home: str | Path = zoo.ROOT / "abr-actor-critic", away: str | Path = zoo.ROOT / "abr-actor-critic-any"
+) -> Agent:
+    """Return the policies trained by PPO, in the line of Pensieve (SIGCOMM 2017) and Genet (SIGCOMM 2022).
+
+    `home` and `away` are folders of the specialist and of the policy for any ladder.
+    """
+    return HomeOrAny(load_checkpoint(home), load_checkpoint(away))
 
 
 @register_agent("abr/actor-critic-any")
@@ -154,10 +160,14 @@ def actor_critic_any() -> Agent:
 
 
 @register_agent("abr/regret-mlp")
-def regret_mlp() -> Agent:
-    """Return small networks trained on the same values as ``abr/llm``."""
-    home, away = (load_checkpoint(zoo.ROOT / name) for name in ("abr-regret-mlp", "abr-regret-mlp-any"))
-    return HomeOrAny(InRanges(home, HOME_RANGE), away, SHARE)
+def regret_mlp(
+    home: str | Path = zoo.ROOT / "abr-regret-mlp", away: str | Path = zoo.ROOT / "abr-regret-mlp-any"
+) -> Agent:
+    """Return small networks trained on the same values as ``abr/llm``.
+
+    `home` and `away` are folders of the specialist and of the networks for any ladder.
+    """
+    return HomeOrAny(InRanges(load_checkpoint(home), HOME_RANGE), load_checkpoint(away), SHARE)
 
 
 @register_agent("abr/regret-mlp-any")

@@ -14,7 +14,6 @@ import gymnasium as gym
 import numpy as np
 
 from netllm_gym.agents.base import EnvInfo
-from netllm_gym.errors import CheckpointError
 
 
 class View:
@@ -39,34 +38,39 @@ class View:
 
 
 class MotionView(View):
-    """Head motion, as `viewport/llm` reads and answers it."""
+    """Head motion, as `viewport/llm` reads and answers it: in the reading of the angles that it learnt."""
 
     def __init__(self, info: EnvInfo, trained: dict[str, Any]) -> None:
         self.observation_space, self.action_space = trained["observation_space"], trained["action_space"]
         self._reach = trained["observation_space"]["motion"].shape[0]
-        self._future = info.static["protocol"].future
-        shown = info.static["protocol"].history
-        if shown < self._reach:
-            raise CheckpointError(f"the agent needs {self._reach} samples of history, {info.env_id} shows {shown}")
+        self._future, self._shown = info.static["protocol"].future, info.static["reading"]
+        name = trained.get("dataset", {}).get("name", "/as-published/")  # the first generalists did not say
+        self._known = "published" if "/as-published/" in name else "canonical"
 
-    def _history(self, observation: Any) -> np.ndarray:
+    def _history(self, history_deg: np.ndarray) -> np.ndarray:
+        from netllm_gym.agents.viewport.readings import at_least
         from netllm_gym.traces.head.geometry import unwrap_to_last
 
-        return unwrap_to_last(np.asarray(observation["history_deg"], np.float64)[None])[:, -self._reach :]
+        return at_least(unwrap_to_last(history_deg), self._reach)[:, -self._reach :]
 
     def observe(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Motion and place."""
         from netllm_gym.agents.viewport.networks import motion_and_place
+        from netllm_gym.agents.viewport.readings import translate
 
-        return {"motion": motion_and_place(self._history(observation))[0]}, {}
+        history = translate(np.asarray(observation["history_deg"], np.float64)[None], self._shown, self._known)
+        return {"motion": motion_and_place(self._history(history))[0]}, {}
 
     def answer(self, action: Any, observation: Any) -> Any:
         """The damped velocity, corrected; beyond the trained horizon the last displacement is held."""
         from netllm_gym.agents.viewport.llm import BASE
+        from netllm_gym.agents.viewport.readings import through
 
-        history = self._history(observation)
-        path = action + (BASE.predict(history, len(action)) - history[:, -1:])[0]
-        path = path[: self._future]
+        def corrected(history: np.ndarray) -> np.ndarray:
+            return action[None] + BASE.predict(self._history(history), len(action))
+
+        shown = np.asarray(observation["history_deg"], np.float64)[None]
+        path = (through(corrected, shown, self._shown, self._known) - shown[:, -1:])[0, : self._future]
         held = np.repeat(path[-1:], self._future - len(path), axis=0)
         return np.concatenate([path, held]).astype(np.float32)
 

@@ -18,16 +18,17 @@ from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import WEIGHTS, read_description, read_weights, rebuilding, write_checkpoint
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.agents.viewport.networks import require_torch
+from netllm_gym.agents.viewport.readings import READINGS, through, translate
 from netllm_gym.agents.viewport.rules import PredictorAgent
 from netllm_gym.errors import CheckpointError, ConfigError
-from netllm_gym.traces.head.geometry import unwrap_to_last
 
 KIND = "crowd"
-READINGS = ("canonical", "published")
 
 
 class CrowdAgent(BatchAgent, PredictorAgent):
     """Plays crowd networks, one for each reading of the angles; a reading is loaded when an environment shows it.
+
+    Where there is no network for an environment's reading, its angles are translated.
 
     Args:
         networks: checkpoint folder per reading (``canonical``, ``published``).
@@ -42,18 +43,19 @@ class CrowdAgent(BatchAgent, PredictorAgent):
         self._reading, self._futures = "", [1]
 
     def network(self, reading: str) -> Any:
-        """Return the network for angles of one reading.
+        """Return the network for angles of one reading: of another one where there is none.
 
         Raises:
-            CheckpointError: there is none, or its folder is broken.
+            CheckpointError: its folder is broken.
         """
-        if reading not in self._folders:
-            raise CheckpointError(
-                f"{self.name} was trained on {', '.join(self._folders)} angles, not on {reading} ones"
-            )
+        reading = self.known(reading)
         if reading not in self._loaded:
             self._loaded[reading] = read_network(self._folders[reading])
         return self._loaded[reading]
+
+    def known(self, reading: str) -> str:
+        """Return the reading of the network that answers for angles of `reading`."""
+        return reading if reading in self._folders else next(iter(self._folders))
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Begin episodes.
@@ -86,23 +88,27 @@ class CrowdAgent(BatchAgent, PredictorAgent):
 
         from netllm_gym.agents.viewport.crowd_network import rows_of
 
-        network = self.network(reading or self._reading)
-        history = unwrap_to_last(np.asarray(history_deg, np.float64))
-        motion = []
-        with torch.inference_mode():
+        shown = reading or self._reading
+        network, wanted = self.network(shown), self.known(shown)
+        crowd = translate(crowd_deg, shown, wanted)
+
+        def answer(history: NDArray[np.float64]) -> NDArray[np.float64]:
+            motion = []
             for begin in range(0, len(history), 512):
                 piece = slice(begin, begin + 512)
                 rows = rows_of(
                     torch.from_numpy(history[piece].astype(np.float32)),
-                    torch.from_numpy(np.asarray(crowd_deg[piece], np.float32)),
+                    torch.from_numpy(crowd[piece].astype(np.float32)),
                     torch.from_numpy(np.asarray(crowd_mask[piece])),
                     network.config.history,
                     network.config.future,
                 )
                 motion.append(network(rows).numpy().astype(np.float64))
-        path = np.concatenate(motion)[:, :future]
-        held = np.repeat(path[:, -1:], future - path.shape[1], axis=1)
-        return history[:, -1:] + np.concatenate([path, held], axis=1)
+            return history[:, -1:] + np.concatenate(motion)
+
+        with torch.inference_mode():
+            path = through(answer, history_deg, shown, wanted)[:, :future]
+        return np.concatenate([path, np.repeat(path[:, -1:], future - path.shape[1], axis=1)], axis=1)
 
     def forecast(self, observation: dict[str, Any], info: dict[str, Any], future: int) -> NDArray[np.float64]:
         """Return the next `future` samples in degrees, shape ``[future, 3]``."""

@@ -21,7 +21,8 @@ from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.registry import make_agent, register_agent
 from netllm_gym.agents.viewport.networks import motion_and_place
 from netllm_gym.agents.viewport.predictors import DampedVelocity
-from netllm_gym.agents.viewport.rules import PredictorAgent
+from netllm_gym.agents.viewport.readings import READINGS, at_least, through
+from netllm_gym.agents.viewport.rules import PredictorAgent, training_set
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import CheckpointError
 from netllm_gym.traces.head.geometry import unwrap_to_last
@@ -56,53 +57,28 @@ def _base(history_deg: NDArray[np.float64], future: int) -> NDArray[np.float64]:
     return BASE.predict(history_deg, future) - history_deg[:, -1:]
 
 
-@register_agent("viewport/llm")
-class ViewportLLM(BatchAgent, PredictorAgent):
-    """A language model fine-tuned on head motion; one forward pass gives the whole horizon.
+class _Network:
+    """One trained model, and the reading of the angles that it was trained on.
 
-    It reads as many of the newest samples as it was trained with; of its answer the environment's horizon is kept, and
-    beyond its own horizon the last displacement is held. Each window is answered for itself, as the GRU answers it.
-
-    Args:
-        checkpoint: folder of an agent trained on :func:`for_language_model`'s windows; default: the one in the package
-            (NetLLM's angles).
+    Raises:
+        CheckpointError: a folder that holds no such model.
     """
 
-    def __init__(self, checkpoint: str | Path = ZOO) -> None:
-        if not (Path(checkpoint) / "agent.json").is_file():
-            raise CheckpointError(f"{checkpoint} is not a checkpoint: it has no agent.json")
-        trained: Any = make_agent(str(checkpoint))
+    def __init__(self, folder: Path) -> None:
+        trained: Any = make_agent(str(folder))
         metadata = getattr(trained, "metadata", {})
         if list(metadata.get("observation_space", ())) != [KEY] or trained.config.objective != "regression":
-            raise CheckpointError(f"{checkpoint} was not trained to predict viewports")
+            raise CheckpointError(f"{folder} was not trained to predict viewports")
         self.model = trained.model
-        self._reach = metadata["observation_space"][KEY].shape[0]
-        self._reading = "published" if "/as-published/" in metadata["dataset"]["name"] else "canonical"
-        self._futures: list[int] = []
+        self.reach = int(metadata["observation_space"][KEY].shape[0])
+        self.learnt = metadata["dataset"]["name"].rpartition("/")[0]
+        self.reading = "published" if self.learnt.endswith("/as-published") else "canonical"
 
-    def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
-        """Begin episodes.
-
-        Raises:
-            CheckpointError: an environment that shows fewer samples than the model needs, or other angles.
-        """
-        for info in env_infos:
-            protocol, reading = info.static["protocol"], info.static["reading"]
-            if protocol.history < self._reach:
-                raise CheckpointError(
-                    f"{self.name} needs {self._reach} samples of history, {info.env_id} shows {protocol.history}"
-                )
-            if reading != self._reading:
-                raise CheckpointError(
-                    f"{self.name} was trained on {self._reading} angles, {info.env_id} shows {reading}"
-                )
-        self._futures = [info.static["protocol"].future for info in env_infos]
-
-    def predict(self, history_deg: NDArray[np.float64], future: int) -> NDArray[np.float64]:
-        """Predict many windows at once, degrees, ``[N, h, 3]`` to ``[N, future, 3]``."""
+    def predict(self, history_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Histories ``[N, h, 3]`` to as many samples as the model answers, ``[N, f, 3]``, degrees."""
         import torch
 
-        history = unwrap_to_last(history_deg)[:, -self._reach :]
+        history = at_least(unwrap_to_last(history_deg), self.reach)[:, -self.reach :]
         head, motion = self.model.head, []
         with torch.inference_mode():
             for begin in range(0, len(history), 1024):
@@ -112,9 +88,62 @@ class ViewportLLM(BatchAgent, PredictorAgent):
                 values = head(self.model.read(tokens)[:, -1]) * head.std + head.mean
                 answer = values.cpu().numpy().astype(np.float64).reshape(len(rows), -1, 3)
                 motion.append(answer + _base(rows, answer.shape[1]))
-        path = np.concatenate(motion)[:, :future]
-        held = np.repeat(path[:, -1:], future - path.shape[1], axis=1)
-        return history[:, -1:] + np.concatenate([path, held], axis=1)
+        return history[:, -1:] + np.concatenate(motion)
+
+
+@register_agent("viewport/llm")
+class ViewportLLM(BatchAgent, PredictorAgent):
+    """A language model fine-tuned on head motion; one forward pass gives the whole horizon.
+
+    It reads as many of the newest samples as it was trained with (a shorter history is taken as a head at rest before);
+    of its answer the environment's horizon is kept, and beyond its own horizon the last displacement is held. Each
+    window is answered for itself, as the GRU answers it. One model answers for one reading of the angles; where there
+    is none for an environment's, its angles are translated.
+
+    Args:
+        checkpoint: folder of an agent trained on :func:`for_language_model`'s windows, or of several such folders
+            named by their reading; default: those in the package.
+
+    Raises:
+        CheckpointError: a folder that is or holds none.
+    """
+
+    def __init__(self, checkpoint: str | Path = ZOO) -> None:
+        folder = Path(checkpoint)
+        self.networks: dict[str, _Network] = {}
+        for place in (folder, *(folder / reading for reading in READINGS)):
+            if (place / "agent.json").is_file():
+                network = _Network(place)
+                self.networks[network.reading] = network
+        if not self.networks:
+            raise CheckpointError(f"{folder} is not a checkpoint: it has no agent.json")
+        self._reading = next(iter(self.networks))
+        self._futures: list[int] = []
+
+    def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
+        """Begin episodes."""
+        self._reading = env_infos[0].static["reading"]
+        self._futures = [info.static["protocol"].future for info in env_infos]
+        learnt = {network.learnt for network in self.networks.values()}
+        foreign = [info for info in env_infos if training_set(info.static["traces"]) not in learnt]
+        known = ", ".join(sorted(learnt))
+        self.notice = f"it learnt from {known}, the episode is of {foreign[0].static['traces']}" if foreign else ""
+
+    def predict(self, history_deg: NDArray[np.float64], future: int, reading: str = "") -> NDArray[np.float64]:
+        """Predict many windows at once.
+
+        Args:
+            history_deg: ``[N, h, 3]``, degrees.
+            future: samples.
+            reading: of the angles; default: that of the present episode.
+
+        Returns:
+            ``[N, future, 3]``, degrees.
+        """
+        shown = reading or self._reading
+        network = self.networks.get(shown) or next(iter(self.networks.values()))
+        path = through(network.predict, history_deg, shown, network.reading)[:, :future]
+        return np.concatenate([path, np.repeat(path[:, -1:], future - path.shape[1], axis=1)], axis=1)
 
     def forecast(self, observation: dict[str, Any], info: dict[str, Any], future: int) -> NDArray[np.float64]:
         """Return the next `future` samples in degrees, shape ``[future, 3]``."""

@@ -18,13 +18,12 @@ from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.checkpoint import read_description, read_weights, rebuilding, write_checkpoint
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.agents.viewport import networks
+from netllm_gym.agents.viewport.readings import READINGS, through
 from netllm_gym.agents.viewport.rules import PredictorAgent, training_set
 from netllm_gym.envs.viewport.crowd import MAP_SHAPE
 from netllm_gym.errors import CheckpointError, ConfigError
-from netllm_gym.traces.head.geometry import unwrap_to_last
 
 KIND = "viewport-network"
-READINGS = ("canonical", "published")
 CELLS = MAP_SHAPE[0] * MAP_SHAPE[1]
 
 
@@ -64,6 +63,8 @@ class NetworkConfig:
 class RecurrentAgent(PredictorAgent):
     """Plays trained networks, one for each reading of the angles; a reading is loaded when an environment shows it.
 
+    Where there is no network for an environment's reading, its angles are translated.
+
     Args:
         folders: checkpoint folder per reading (``canonical``, ``published``).
     """
@@ -72,27 +73,26 @@ class RecurrentAgent(PredictorAgent):
         networks.require_torch()  # refused when it is built, not in the first episode
         self.folders = dict(folders)
         self._loaded: dict[str, tuple[NetworkConfig, Any, str]] = {}
-        self._reading = next(iter(folders))
+        self._shown = self._reading = next(iter(folders))
 
     def use(self, reading: str) -> NetworkConfig:
         """Answer for angles of this reading from now on; return the shape of the network that does.
 
         Raises:
-            CheckpointError: there is no network for it, or its folder is broken.
+            CheckpointError: its folder is broken.
         """
-        if reading not in self.folders:
-            raise CheckpointError(f"{self.name} was trained on {', '.join(self.folders)} angles, not on {reading} ones")
-        if reading not in self._loaded:
-            self._loaded[reading] = _read_network(self.folders[reading])
-        self._reading = reading
-        return self._loaded[reading][0]
+        self._shown = reading
+        self._reading = reading if reading in self.folders else next(iter(self.folders))
+        if self._reading not in self._loaded:
+            self._loaded[self._reading] = _read_network(self.folders[self._reading])
+        return self._loaded[self._reading][0]
 
     def reset(self, env_info: EnvInfo) -> None:
         """Begin an episode.
 
         Raises:
             ConfigError: the network reads an image and the environment shows none.
-            CheckpointError: no network for its angles.
+            CheckpointError: the network's folder is broken.
         """
         super().reset(env_info)
         config = self.use(env_info.static["reading"])
@@ -115,21 +115,23 @@ class RecurrentAgent(PredictorAgent):
             ``[N, future, 3]``, degrees.
         """
         torch = networks.require_torch()
-        config = self.use(self._reading)
-        history = unwrap_to_last(history_deg)[:, -config.history :]
-        features = torch.from_numpy(networks.motion_and_place(history))
-        flat = (
-            maps.reshape(len(history), -1) if config.image and maps is not None else np.zeros((len(history), 0), "f4")
-        )
-        with torch.no_grad():
+        config = self.use(self._shown)
+
+        def answer(history: NDArray[np.float64]) -> NDArray[np.float64]:
+            history = history[:, -config.history :]
+            features = torch.from_numpy(networks.motion_and_place(history))
+            shown = maps if config.image and maps is not None else np.zeros((len(history), 0), np.float32)
+            flat = shown.reshape(len(history), -1)
             path = self._loaded[self._reading][1](features, torch.from_numpy(flat)).numpy().astype(np.float64)
-        path = path[:, :future] * networks.SCALE_DEG
-        held = np.repeat(path[:, -1:], future - path.shape[1], axis=1)
-        return history[:, -1:] + np.concatenate([path, held], axis=1)
+            return history[:, -1:] + path * networks.SCALE_DEG
+
+        with torch.no_grad():
+            path = through(answer, history_deg, self._shown, self._reading)[:, :future]
+        return np.concatenate([path, np.repeat(path[:, -1:], future - path.shape[1], axis=1)], axis=1)
 
     def forecast(self, observation: dict[str, Any], info: dict[str, Any], future: int) -> NDArray[np.float64]:
         """Return the next `future` samples in degrees, shape ``[future, 3]``."""
-        maps = observation["image"][None] if self.use(self._reading).image else None
+        maps = observation["image"][None] if self.use(self._shown).image else None
         return self.predict(np.asarray(observation["history_deg"], np.float64)[None], future, maps)[0]
 
 

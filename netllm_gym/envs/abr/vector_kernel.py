@@ -32,6 +32,10 @@ from netllm_gym.envs.abr.vector_arrays import (
     TRACE,
     WALL,
     WALL_S,
+    Links,
+    Rules,
+    State,
+    Written,
 )
 
 
@@ -165,14 +169,8 @@ def _observe(rules: Any, state: Any, out: Any) -> Any:
 
 
 @njit(cache=True)
-def advance(actions: Any, begins: Any, starts: Any, noise: Any, links: Any, rules: Any, state: Any, out: Any) -> Any:
-    """Advance every episode by one chunk, or begin it anew where `begins`; fill `out`.
-
-    `starts` (s) are read where an episode begins; the start-up delay is then left in ``stall_s`` of its terms.
-
-    Returns:
-        How many episodes began, and how many ended.
-    """
+def _advance(actions: Any, begins: Any, starts: Any, noise: Any, links: Any, rules: Any, state: Any, out: Any) -> Any:
+    """See :func:`advance`."""
     count = _begin(begins, starts, links, state)
     _download(actions, begins, noise, links, rules, state, out.terms)
     _judge(actions, begins, rules, state, out)
@@ -184,12 +182,34 @@ def advance(actions: Any, begins: Any, starts: Any, noise: Any, links: Any, rule
 
 
 @njit(cache=True)
+def _enter(actions: Any, begins: Any, starts: Any, noise: Any, links: Any, rules: Any, state: Any, out: Any) -> Any:
+    """Take plain tuples: numba needs half a microsecond less for each than for the same tuple with names."""
+    return _advance(actions, begins, starts, noise, Links(*links), Rules(*rules), State(*state), Written(*out))
+
+
+def advance(
+    actions: Any, begins: Any, starts: Any, noise: Any, links: Links, rules: Rules, state: State, out: Written
+) -> tuple[int, int]:
+    """Advance every episode by one chunk, or begin it anew where `begins`; fill `out`.
+
+    `starts` (s) are read where an episode begins; the start-up delay is then left in ``stall_s`` of its terms.
+
+    Returns:
+        How many episodes began, and how many ended.
+    """
+    plain: tuple[int, int] = _enter(
+        actions, begins, starts, noise, tuple(links), tuple(rules), tuple(state), tuple(out)
+    )
+    return plain
+
+
+@njit(cache=True)
 def play_table(
     table: Any, begins: Any, starts: Any, noise: Any, links: Any, rules: Any, state: Any, out: Any, rewards: Any
 ) -> None:
     """Advance every episode through the rows of `table` ``[T, n]``; `rewards` ``[T, n]``, observations in `out`."""
     for t in range(len(table)):
-        advance(table[t], begins, starts, noise[t], links, rules, state, out)
+        _advance(table[t], begins, starts, noise[t], links, rules, state, out)
         rewards[t] = out.reward
 
 
@@ -219,6 +239,6 @@ def play_rule(
             if not 0 <= level < next_bytes.shape[1]:
                 return False
             levels[t, i] = level
-        advance(levels[t], begins, starts, noise[t], links, rules, state, out)
+        _advance(levels[t], begins, starts, noise[t], links, rules, state, out)
         rewards[t] = out.reward
     return True

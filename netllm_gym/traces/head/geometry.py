@@ -105,6 +105,11 @@ def canonical_to_quaternion(angles_deg: ArrayLike) -> Array:
     return Rotation.from_euler("YXZ", np.stack([lon, -lat, -roll], axis=-1), degrees=True).as_quat()
 
 
+def canonical_to_published(angles_deg: ArrayLike) -> Array:
+    """Write canonical angles as NetLLM's ``(roll, pitch, yaw)``, shape ``[n, 3]``; see `published_to_quaternion`."""
+    return Rotation.from_quat(canonical_to_quaternion(angles_deg)).as_euler("ZXY", degrees=True)
+
+
 def slerp(time_s: ArrayLike, quaternion: ArrayLike, at_s: ArrayLike) -> Array:
     """Interpolate orientations along great arcs.
 

@@ -48,7 +48,7 @@ def test_older_checkpoints_fit_in_both_dtypes_and_others_do_not(tmp_path):
 
 
 def test_what_ships_fits_a_gpu_s_bf16(monkeypatch):
-    folder = ROOT / "viewport-llm"
+    folder = ROOT / "viewport-llm" / "published"
     about = read_description(folder)
     about["config"]["dtype"] = "bf16"
     assert load(folder, about).model.backbone.dtype == torch.bfloat16
