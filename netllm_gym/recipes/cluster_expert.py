@@ -64,9 +64,9 @@ class ExpertOptions:
     """
 
     student: str = "decima"
-    states: int = 6000
-    valid_states: int = 1500
-    part: int = 500
+    states: int = 2500
+    valid_states: int = 1000
+    part: int = 250
     rounds: int = 2
     traces: str = "cluster/tpch-unseen-queries"
     known: float = 0.4
@@ -80,8 +80,8 @@ class ExpertOptions:
     labels: str = ""
     labelled: int = 0
     without: tuple[str, ...] = ()
-    epochs: int = 30
-    steps: int = 800
+    epochs: int = 20
+    steps: int = 500
     layers: int = 4
     imitation: float = 0.5
     seed: int = 0
@@ -187,7 +187,8 @@ def _decima(training: Training, labels: Labels, valid: Labels, out: Path) -> Age
     card = CARD.format(
         **facts, shapes=", ".join(options.shapes), traces=options.traces, rule=rule_score(valid), score=score
     )
-    save_decima(student, out, {**asdict(options), **facts, "valid_score": round(score, 4)}, card)
+    made = {name: value for name, value in asdict(options).items() if name != "labels"}
+    save_decima(student, out, {**made, **facts, "valid_score": round(score, 4)}, card)
     return student
 
 

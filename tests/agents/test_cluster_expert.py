@@ -187,9 +187,9 @@ def test_families_are_left_out_of_the_labels(tmp_path):
         netllm_gym.train("cluster-expert", out=tmp_path / "none", options={"student": "nobody"})
 
 
-@pytest.mark.parametrize("name", ["cluster/decima-any", "cluster/llm-any"])
+@pytest.mark.parametrize("name", ["cluster/decima-any", "cluster/llm"])
 def test_the_schedulers_for_any_workload_play_strictly_and_stay_near_the_rule(name):
-    if name == "cluster/llm-any":
+    if name == "cluster/llm":
         pytest.importorskip("transformers")
     env = gym.make(ID, jobs=4, executors=20, on_illegal="error", durations="history").unwrapped
     agent, rule = netllm_gym.make_agent(name), netllm_gym.make_agent("cluster/adaptive")
