@@ -120,7 +120,7 @@ def collect(
         ConfigError: an unusable configuration, or a dataset of that name with other content.
         UnknownNameError, DownloadError: as for the environment's traces and the agents.
         ObservationError, IllegalActionError: the environment showed or the agent answered what a dataset cannot hold.
-        What the code of an environment or agent raises itself comes through, with the episode in a note.
+        Exception: what the code of an environment or agent raises itself, with the episode in a note.
     """
     check_dataset_id(dataset)
     with lock(datasets_root() / ".partial" / dataset.replace("/", "--"), f"dataset {dataset}"):
