@@ -39,7 +39,7 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.cluster.rollout",
     "netllm_gym.agents.cluster.decima",
     "netllm_gym.agents.cluster.cql",
-    "netllm_gym.agents.cluster.home",
+    "netllm_gym.agents.cluster.llm",
     "netllm_gym.agents.llm",
 )
 # Environments that this package's own agents of a task decide in; a task not listed: any environment.

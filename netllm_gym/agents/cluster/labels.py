@@ -155,29 +155,31 @@ def shapes_of(workload: Workload) -> int:
     return sum(1 << i for i, shape in enumerate(SHAPES) if shape in names) if workload.name == "random" else 0
 
 
-def random_world(rng: np.random.Generator, shapes: Sequence[str] = tuple(SHAPES)) -> dict[str, Any]:
-    """Draw arguments of ``ClusterScheduling-v0``: a random workload on 10 to 200 executors at a load of 0.4 to 1.1."""
+def random_world(rng: np.random.Generator, shapes: Sequence[str] = tuple(SHAPES), jobs: int = 25) -> dict[str, Any]:
+    """Draw arguments of ``ClusterScheduling-v0``: a random workload on 10 to 200 executors at a load of 0.4 to 1.2."""
     executors = int(10.0 ** rng.uniform(1.0, 2.3))
     workload = random_workload(rng, shapes)
     tasks = np.mean([sum(stage.tasks for stage in job.stages) for job in workload.templates])
     moving = float(mean_work_s(workload) / tasks * 10.0 ** rng.uniform(-0.7, 0.5))
     return {
-        "traces": workload, "executors": executors, "load": float(rng.uniform(0.4, 1.1)), "moving_s": moving,
-        "warmup_s": 0.0, "jobs": 25,
+        "traces": workload, "executors": executors, "load": float(rng.uniform(0.4, 1.2)), "moving_s": moving,
+        "warmup_s": 0.0, "jobs": jobs,
     }  # fmt: skip
 
 
 def known_world(rng: np.random.Generator, traces: str = "cluster/tpch") -> dict[str, Any]:
-    """Draw arguments for a named workload: mostly 50 or 30 executors and its own arrivals."""
-    executors = int(rng.choice([50, 50, 30, int(10.0 ** rng.uniform(1.2, 2.0))]))
-    world = {"traces": traces, "split": "train", "executors": executors, "jobs": 40}
-    return world if rng.random() < 0.6 else {**world, "load": float(rng.uniform(0.4, 1.1))}
+    """Draw arguments for a named workload: 50 or 30 executors and its own arrivals, or 16 to 100 at another load."""
+    if rng.random() < 0.6:
+        return {"traces": traces, "split": "train", "executors": int(rng.choice([50, 50, 30])), "jobs": 60}
+    executors, load = int(10.0 ** rng.uniform(1.2, 2.0)), float(rng.uniform(0.4, 1.2))
+    return {"traces": traces, "split": "train", "executors": executors, "jobs": 40, "load": load}
 
 
 def label(
     seed: int, seconds: float, students: Sequence[Callable[[], Agent]] = (), traces: str = "cluster/tpch",
     known: float = 0.5, shapes: Sequence[str] = tuple(SHAPES), share: float = 0.25, candidates: int = 7,
     futures: int = 4, others: float = 0.0, rule: str = "cluster/adaptive", limit: int | None = None,
+    horizon: float = 2.0, until: float = 3.0,
 ) -> Labels:  # fmt: skip
     """Play episodes for about so many seconds and label a share of the states.
 
@@ -196,6 +198,7 @@ def label(
         others: share of the other states that are kept too, with the rule's decision as the only choice: to be copied.
         rule: who plays on in the futures.
         limit: stop after so many states, whatever the time (then the same seed gives the same labels).
+        horizon, until: how far futures reach (:class:`~netllm_gym.agents.cluster.rollout.Lookahead`).
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0x1AB,)))
     began, book = time.monotonic(), _Book()
@@ -237,7 +240,7 @@ def label(
         teacher.reset(env_info)
         if player is not None:
             player.reset(env_info)
-        lookahead = Lookahead(env_info.model, compiled_rule(teacher), 2.0, 3.0)
+        lookahead = Lookahead(env_info.model, compiled_rule(teacher), horizon, until)
         for _ in played:
             if time.monotonic() - began > seconds or (limit is not None and len(book.rows) >= limit):
                 return book.labels()

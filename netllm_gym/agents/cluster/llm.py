@@ -12,14 +12,15 @@ import numpy as np
 from netllm_gym import extras, zoo
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description, space_to_json
+from netllm_gym.agents.registry import register_agent
 from netllm_gym.deprecation import renamed
 from netllm_gym.envs.cluster.adaptive import waits
 from netllm_gym.envs.cluster.cluster_view import ClusterView
 from netllm_gym.envs.cluster.view import ScheduleView
-from netllm_gym.errors import CheckpointError
+from netllm_gym.errors import CheckpointError, ConfigError
 
 ZOO = zoo.ROOT / "cluster-llm"
-ANY = zoo.ROOT / "cluster-llm-any"
+MARGIN = 2.0  # of the model in the package, chosen on valid
 ENV = "netllm_gym/ClusterScheduling-v0"
 
 
@@ -36,12 +37,19 @@ class ClusterLLM(BatchAgent):
             one in the package.
         temperature: 0 takes the best choice; above, choices are drawn.
         may_wait: let it end rounds where the environment obeys that; by default only where the mask has it.
+        margin: logarithm of how many times more probable than the rule's its own decision must be; else the rule's is
+            taken. Of no effect on an agent that does not see the rule's advice.
     """
 
     about = renamed("about", "metadata")
 
-    def __init__(self, checkpoint: str | Path = ZOO, temperature: float = 0.0, may_wait: bool = False) -> None:
+    def __init__(
+        self, checkpoint: str | Path = ZOO, temperature: float = 0.0, may_wait: bool = False, margin: float = 0.0
+    ) -> None:
         extras.require("llm", "cluster/llm")
+        if margin < 0:
+            raise ConfigError("margin must not be negative")
+        self.margin = margin
         self.folder, self.temperature, self.may_wait = Path(checkpoint), temperature, may_wait
         description = read_description(self.folder)
         if (
@@ -57,12 +65,18 @@ class ClusterLLM(BatchAgent):
         """Return the network for the sizes of `view`; its weights are the same for all."""
         size = (view.max_stages, view.max_jobs, view.max_edges)
         if size not in self._models:
+            import torch
+
             from netllm_gym.agents.llm.storage import load
 
             spaces = {key: space_to_json(getattr(view, key)) for key in ("observation_space", "action_space")}
             merge = self.metadata["config"].get("tuning") == "lora"
             description = {**self.metadata, **spaces}
-            self._models = {size: load(self.folder, description, temperature=self.temperature, merge=merge)}
+            agent = load(self.folder, description, temperature=self.temperature, merge=merge)
+            if self.margin and isinstance(view, ClusterView):
+                with torch.no_grad():  # the first choice of a count is the rule's
+                    agent.model.head.pointer.other.bias[0] += self.margin
+            self._models = {size: agent}
         return self._models[size]
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
@@ -88,13 +102,35 @@ class ClusterLLM(BatchAgent):
         chosen = self._network.act_batch(seen, known)
         if not isinstance(view, ClusterView):
             return chosen
+        scores = iter(self._network.model.head.scores)  # of the episodes that go on
         return [
-            a if o is None else np.array([view.max_stages, 0]) if waits(view.advice(o), info) else view.decode(a, o)
+            a if o is None else self._decided(view, a, o, info, next(scores))
             for a, (o, info) in zip(chosen, pairs, strict=True)
         ]
+
+    def _decided(self, view: ClusterView, action: Any, observation: Any, info: Any, scores: Any) -> Any:
+        """Return the decision: the rule's where it waits, or where the stage is not preferred by the margin."""
+        advice = view.advice(observation)
+        if waits(advice, info):
+            return np.array([view.max_stages, 0])
+        row = int(action[0])
+        if self.margin and 0 <= advice.row != row and scores[row] - scores[advice.row] < self.margin:
+            return np.array([advice.row, advice.executors - 1])
+        return view.decode(action, observation)
 
     def _mask(self, info: Any) -> Any:
         mask = self._view.mask(info["action_mask"], self._view.max_stages)
         if self.may_wait:
             mask[self._view.max_stages] = info.get("may_wait", False)
         return mask
+
+
+@register_agent("cluster/llm")
+def cluster_llm(checkpoint: str | Path | None = None, **kwargs: Any) -> ClusterLLM:
+    """Return the language model of the package, taught by rollouts on any workload, or the one in `checkpoint`.
+
+    Keyword arguments are those of :class:`ClusterLLM`; the model of the package has a margin of its own.
+    """
+    if checkpoint is None:
+        return ClusterLLM(ZOO, **{"margin": MARGIN, **kwargs})
+    return ClusterLLM(checkpoint, **kwargs)

@@ -45,7 +45,7 @@ class SearchConfig:
 
     generations: int = 40
     candidates: int = 14
-    traces: tuple[str, ...] = ("cluster/tpch", "cluster/wfcommons")
+    traces: tuple[str, ...] = ("cluster/tpch-unseen-queries", "cluster/wfcommons")
     shapes: tuple[str, ...] = ("chain", "fork-join", "map-reduce", "layered", "tree", "wide")
     named: int = 8
     random: int = 18
@@ -93,12 +93,13 @@ def worlds(config: SearchConfig, rng: np.random.Generator) -> Iterator[tuple[str
             small = 0.45 * config.named <= k  # a smaller cluster with the workload's own arrivals: a backlog
             kwargs = {"traces": name, "split": "train", "executors": 30 if small else 50}
             if name.startswith("cluster/tpch"):
-                yield f"{name}/{kwargs['executors']}", {**kwargs, "jobs": int(rng.choice([40, 60, 100]))}
+                # a backlog shows what a rule wastes only after many jobs
+                yield f"{name}/{kwargs['executors']}", {**kwargs, "jobs": int(rng.choice([40, 100, 200]))}
             elif k % 2:  # workflows have many stages: fewer episodes of fewer jobs
                 executors, load = int(10.0 ** rng.uniform(1.2, 2.2)), float(rng.uniform(0.4, 1.1))
                 yield name, {**kwargs, "executors": executors, "jobs": 15, "load": load}
     for _ in range(config.random):
-        yield "random", random_world(rng, config.shapes)
+        yield "random", random_world(rng, config.shapes, int(rng.choice([25, 25, 75])))
 
 
 def episodes(config: SearchConfig, rng: np.random.Generator) -> list[tuple[str, Episode, float]]:

@@ -160,7 +160,8 @@ def _best(
 START = np.array([2.05, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0, 10.0, 0, 0, 0])
 # Chosen by `netllm-gym train cluster-adaptive` on train splits and random workloads; docs/envs/cluster.md tells how.
 COEFFICIENTS = np.array([
-    2.045, 0.455, 0.051, -0.062, 0.085, 0.296, 0.551, 0.247, 0.147, 0.295, -0.147, 0.095, 9.357, 0.825, -0.112, 0.195,
+    1.8074, 0.4667, 0.2553, 0.0656, 0.3838, 0.1253, 0.1234, -0.1616, 0.2972, 0.3038, -0.6276, 0.1478, 11.1357, 1.4713,
+    -0.413, -0.1092,
 ])  # fmt: skip
 
 
