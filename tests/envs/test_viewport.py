@@ -469,3 +469,24 @@ def test_a_streaming_episode_does_not_depend_on_the_viewers_played_before():
     for env in (fresh, used):
         env.reset(seed=0, options={"trace": 2})
     assert fresh.chunks == used.chunks and (fresh.manifest.tile_bytes == used.manifest.tile_bytes).all()
+
+
+@pytest.mark.parametrize("name", ["viewport/ridge", "viewport/linear-l1"])
+def test_a_folder_without_splits_is_never_learnt_from_and_tested_on(name, tmp_path) -> None:
+    time = np.arange(0, 40, 0.2)
+    for user in range(3):
+        yaw = 60 * np.sin(time * (0.3 + 0.1 * user))
+        rows = [f"{t:.1f},{y:.3f},0,0" for t, y in zip(time, yaw, strict=True)]
+        (tmp_path / "video").mkdir(exist_ok=True)
+        (tmp_path / "video" / f"u{user}.csv").write_text("\n".join(["time,yaw,pitch,roll", *rows]))
+    env = gym.make("netllm_gym/ViewportPrediction-v0", traces=str(tmp_path)).unwrapped
+    observation, info = env.reset(seed=0)
+    agent = make_agent(name)
+    agent.reset(EnvInfo.of(env))
+    assert "viewport/synthetic" in agent.notice
+    elsewhere = gym.make("netllm_gym/ViewportPrediction-v0", traces="viewport/synthetic").unwrapped
+    elsewhere.reset(seed=0)
+    taught = make_agent(name)
+    taught.reset(EnvInfo.of(elsewhere))
+    assert taught.notice == ""
+    np.testing.assert_allclose(agent.act(observation, info), taught.act(observation, info))

@@ -26,6 +26,9 @@ from netllm_gym.traces import catalog
 from netllm_gym.traces.head.geometry import lonlat_to_vector, vector_to_lonlat, wrap_deg
 
 
+SYNTHETIC = "viewport/synthetic"  # needs no download
+
+
 class PredictorAgent(Agent):
     """An agent of ``netllm_gym/ViewportPrediction-v0`` that asks a predictor.
 
@@ -123,7 +126,9 @@ class FittedAgent(PredictorAgent):
     """An agent whose predictor is fitted to a set's training split, once per process, history and horizon.
 
     Args:
-        traces: catalog name; default: :func:`training_set` of what the environment plays.
+        traces: catalog name, or a folder of other traces than those played; default: :func:`training_set` of what the
+            environment plays, and where that has no training split (a folder), ``viewport/synthetic``, which its
+            results say.
         future: samples to fit; default: the environment's.
     """
 
@@ -133,8 +138,11 @@ class FittedAgent(PredictorAgent):
     def reset(self, env_info: EnvInfo) -> None:
         """Fit on the first call for a history and horizon."""
         super().reset(env_info)
-        protocol = env_info.static["protocol"]
-        traces = self.traces or training_set(env_info.static["traces"])
+        protocol, played = env_info.static["protocol"], str(env_info.static["traces"])
+        own = training_set(played)
+        # A set without splits would be learnt from and tested on at once.
+        traces = self.traces or (own if catalog.split_name(own)[0] in catalog.entries() else SYNTHETIC)
+        self.notice = "" if traces == own else f"it learnt from {traces}, the episode is of {played}"
         self.predictor = self.fit(traces, protocol.history, self._fit_future or protocol.future)
 
     def fit(self, traces: str, history: int, future: int) -> Predictor:
