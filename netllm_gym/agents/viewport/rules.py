@@ -25,7 +25,6 @@ from netllm_gym.errors import ConfigError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.head.geometry import lonlat_to_vector, vector_to_lonlat, wrap_deg
 
-
 SYNTHETIC = "viewport/synthetic"  # needs no download
 
 
