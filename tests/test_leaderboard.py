@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from netllm_gym import evaluate, leaderboard
+from netllm_gym import evaluate, leaderboard, zoo
 from netllm_gym.cli.app import app
 from netllm_gym.errors import ConfigError, DatasetError, NetLLMGymError
 from netllm_gym.evaluation.specs import digest_of
@@ -147,3 +147,10 @@ def test_ours_can_be_read_and_the_page_is_theirs() -> None:
     assert any("as-published" in label for one in submissions for label in one.scores)
     page = COMMITTED[0].parent.parent / "docs" / "leaderboard.md"
     assert page.read_text(encoding="utf-8") == leaderboard.page_of(submissions)
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_our_submissions_are_of_the_weights_that_ship(path: Path) -> None:
+    ours = [agent for agent in json.loads(path.read_text())["agents"] if agent["weights"]]
+    stale = [agent["label"] for agent in ours if zoo.content(agent["name"]) not in (None, agent["weights"])]
+    assert not stale, f"submit {path.name} again: other weights ship of {', '.join(stale)}"
