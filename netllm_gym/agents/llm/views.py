@@ -64,15 +64,14 @@ class MotionView(View):
     def answer(self, action: Any, observation: Any) -> Any:
         """The damped velocity, corrected; beyond the trained horizon the last displacement is held."""
         from netllm_gym.agents.viewport.llm import BASE
-        from netllm_gym.agents.viewport.readings import through
+        from netllm_gym.agents.viewport.readings import through, to_horizon
 
         def corrected(history: np.ndarray) -> np.ndarray:
             return action[None] + BASE.predict(self._history(history), len(action))
 
         shown = np.asarray(observation["history_deg"], np.float64)[None]
-        path = (through(corrected, shown, self._shown, self._known) - shown[:, -1:])[0, : self._future]
-        held = np.repeat(path[-1:], self._future - len(path), axis=0)
-        return np.concatenate([path, held]).astype(np.float32)
+        path = to_horizon(through(corrected, shown, self._shown, self._known), self._future)
+        return (path - shown[:, -1:])[0].astype(np.float32)
 
 
 class ClusterView(View):

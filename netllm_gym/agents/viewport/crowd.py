@@ -18,7 +18,7 @@ from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import WEIGHTS, read_description, read_weights, rebuilding, write_checkpoint
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.agents.viewport.networks import require_torch
-from netllm_gym.agents.viewport.readings import READINGS, through, translate
+from netllm_gym.agents.viewport.readings import READINGS, through, to_horizon, translate
 from netllm_gym.agents.viewport.rules import PredictorAgent
 from netllm_gym.errors import CheckpointError, ConfigError
 
@@ -107,8 +107,8 @@ class CrowdAgent(BatchAgent, PredictorAgent):
             return history[:, -1:] + np.concatenate(motion)
 
         with torch.inference_mode():
-            path = through(answer, history_deg, shown, wanted)[:, :future]
-        return np.concatenate([path, np.repeat(path[:, -1:], future - path.shape[1], axis=1)], axis=1)
+            path = through(answer, history_deg, shown, wanted)
+        return to_horizon(path, future)
 
     def forecast(self, observation: dict[str, Any], info: dict[str, Any], future: int) -> NDArray[np.float64]:
         """Return the next `future` samples in degrees, shape ``[future, 3]``."""

@@ -21,8 +21,8 @@ from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.registry import make_agent, register_agent
 from netllm_gym.agents.viewport.networks import motion_and_place
 from netllm_gym.agents.viewport.predictors import DampedVelocity
-from netllm_gym.agents.viewport.readings import READINGS, at_least, through
-from netllm_gym.agents.viewport.rules import PredictorAgent, training_set
+from netllm_gym.agents.viewport.readings import READINGS, at_least, through, to_horizon
+from netllm_gym.agents.viewport.rules import PredictorAgent, foreign, training_set
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import CheckpointError
 from netllm_gym.traces.head.geometry import unwrap_to_last
@@ -125,9 +125,8 @@ class ViewportLLM(BatchAgent, PredictorAgent):
         self._reading = env_infos[0].static["reading"]
         self._futures = [info.static["protocol"].future for info in env_infos]
         learnt = {network.learnt for network in self.networks.values()}
-        foreign = [info for info in env_infos if training_set(info.static["traces"]) not in learnt]
-        known = ", ".join(sorted(learnt))
-        self.notice = f"it learnt from {known}, the episode is of {foreign[0].static['traces']}" if foreign else ""
+        played = [info.static["traces"] for info in env_infos if training_set(info.static["traces"]) not in learnt]
+        self.notice = foreign(", ".join(sorted(learnt)), played[0]) if played else ""
 
     def predict(self, history_deg: NDArray[np.float64], future: int, reading: str = "") -> NDArray[np.float64]:
         """Predict many windows at once.
@@ -142,8 +141,8 @@ class ViewportLLM(BatchAgent, PredictorAgent):
         """
         shown = reading or self._reading
         network = self.networks.get(shown) or next(iter(self.networks.values()))
-        path = through(network.predict, history_deg, shown, network.reading)[:, :future]
-        return np.concatenate([path, np.repeat(path[:, -1:], future - path.shape[1], axis=1)], axis=1)
+        path = through(network.predict, history_deg, shown, network.reading)
+        return to_horizon(path, future)
 
     def forecast(self, observation: dict[str, Any], info: dict[str, Any], future: int) -> NDArray[np.float64]:
         """Return the next `future` samples in degrees, shape ``[future, 3]``."""

@@ -60,3 +60,9 @@ def at_least(history_deg: ArrayLike, samples: int) -> NDArray[np.float64]:
     history = np.asarray(history_deg, np.float64)
     lacking = max(0, samples - history.shape[1])
     return np.concatenate([np.repeat(history[:, :1], lacking, axis=1), history], axis=1)
+
+
+def to_horizon(path_deg: ArrayLike, future: int) -> NDArray[np.float64]:
+    """Cut paths ``[…, f, 3]`` to `future` samples, or hold their last sample until then."""
+    path = np.asarray(path_deg)[..., :future, :]
+    return np.concatenate([path, np.repeat(path[..., -1:, :], future - path.shape[-2], axis=-2)], axis=-2)

@@ -18,8 +18,8 @@ from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.checkpoint import read_description, read_weights, rebuilding, write_checkpoint
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.agents.viewport import networks
-from netllm_gym.agents.viewport.readings import READINGS, through
-from netllm_gym.agents.viewport.rules import PredictorAgent, training_set
+from netllm_gym.agents.viewport.readings import READINGS, through, to_horizon
+from netllm_gym.agents.viewport.rules import PredictorAgent, foreign, training_set
 from netllm_gym.envs.viewport.crowd import MAP_SHAPE
 from netllm_gym.errors import CheckpointError, ConfigError
 
@@ -99,7 +99,7 @@ class RecurrentAgent(PredictorAgent):
         if config.image and "image" not in getattr(env_info.observation_space, "spaces", {}):
             raise ConfigError(f'{self.name} reads the crowd\'s heatmap: make {env_info.env_id} with image="crowd"')
         learnt, played = self._loaded[self._reading][2], env_info.static["traces"]
-        self.notice = "" if training_set(played) == learnt else f"it learnt from {learnt}, the episode is of {played}"
+        self.notice = "" if training_set(played) == learnt else foreign(learnt, played)
 
     def predict(
         self, history_deg: NDArray[np.float64], future: int, maps: NDArray[np.float32] | None = None
@@ -126,8 +126,8 @@ class RecurrentAgent(PredictorAgent):
             return history[:, -1:] + path * networks.SCALE_DEG
 
         with torch.no_grad():
-            path = through(answer, history_deg, self._shown, self._reading)[:, :future]
-        return np.concatenate([path, np.repeat(path[:, -1:], future - path.shape[1], axis=1)], axis=1)
+            path = through(answer, history_deg, self._shown, self._reading)
+        return to_horizon(path, future)
 
     def forecast(self, observation: dict[str, Any], info: dict[str, Any], future: int) -> NDArray[np.float64]:
         """Return the next `future` samples in degrees, shape ``[future, 3]``."""

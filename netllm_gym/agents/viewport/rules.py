@@ -87,6 +87,11 @@ def training_set(traces: str) -> str:
     return str(catalog.describe(base).get("train_on", base)) + ("/as-published" if as_published else "")
 
 
+def foreign(learnt: str, played: str) -> str:
+    """Return the notice of an agent that `learnt` from another set than the one `played`."""
+    return f"it learnt from {learnt}, the episode is of {played}"
+
+
 @lru_cache(maxsize=32)
 def training_windows(traces: str, split: str, history: int, future: int, stride: int) -> Windows:
     """Windows for training from a catalog set (cut once per process); margins grow with the horizon if
@@ -141,7 +146,7 @@ class FittedAgent(PredictorAgent):
         own = training_set(played)
         # A set without splits would be learnt from and tested on at once.
         traces = self.traces or (own if catalog.split_name(own)[0] in catalog.entries() else SYNTHETIC)
-        self.notice = "" if traces == own else f"it learnt from {traces}, the episode is of {played}"
+        self.notice = "" if traces == own else foreign(traces, played)
         self.predictor = self.fit(traces, protocol.history, self._fit_future or protocol.future)
 
     def fit(self, traces: str, history: int, future: int) -> Predictor:
