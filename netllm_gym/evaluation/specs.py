@@ -78,6 +78,9 @@ def code_digest() -> str:
     for path in sorted(sources):
         if path.suffix in (".py", ".toml") and path.is_file():
             sha.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    # Agents ask each other: abr/llm a second policy, streaming/crowd a forecast. So all weights of the zoo count.
+    for entry in zoo.entries():
+        sha.update(entry.agent.encode() + b"\0" + entry.digest.encode() + b"\0")
     return sha.hexdigest()
 
 
@@ -149,12 +152,21 @@ class AgentSpec:
     @property
     def trained(self) -> bool:
         """Whether the agent comes out of a training: it has weights, or is a run with a seed of its own."""
-        return zoo.content(self.name) is not None or exhibit(self.name) is not None or self.training_seed != 0
+        weights = zoo.content(self.name) is not None or exhibit(self.name) is not None
+        return weights or bool(self._parts) or self.training_seed != 0
+
+    @property
+    def _parts(self) -> dict[str, str]:
+        """Digests of the weights behind arguments: a forecast by name, a folder with a checkpoint."""
+        named = {key: zoo.content(str(v)) for key, v in self.kwargs.items() if isinstance(v, str | Path)}
+        return {key: content for key, content in named.items() if content}
 
     @property
     def key(self) -> dict[str, Any]:
         """What identifies the agent's behaviour: name, arguments, and the content of its weights."""
         own = {"name": self.name, "kwargs": canonical(self.kwargs), "checkpoint": zoo.content(self.name)}
+        if parts := self._parts:
+            own["parts"] = parts
         source = _source(self.factory)
         return own if source is None else {**own, "source": source}
 

@@ -18,6 +18,7 @@ from netllm_gym.agents.registry import make_agent
 from netllm_gym.errors import ConfigError, NetLLMGymError, UnknownNameError
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.settings import Setting, list_settings, load_setting
+from netllm_gym.evaluation.specs import AgentSpec
 from netllm_gym.plugins import check_table, toml_tables
 
 
@@ -40,6 +41,7 @@ class Task:
     settings: tuple[str, ...]
     rules_only: tuple[str, ...] = ()
     museum: tuple[str, ...] = ()
+    learned: tuple[Mapping[str, Any], ...] = ()
     episodes: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 60.0
     note: str = ""
@@ -68,7 +70,14 @@ def read_task(name: str, entry: Any) -> Task:
         ConfigError: a key that is missing, unknown, or of another kind.
     """
     what = f"task {name!r} of the headline table"
-    kinds = {"title": str, "note": str, "seconds": (int, float), "episodes": dict, "published": [dict]}
+    kinds = {
+        "title": str,
+        "note": str,
+        "seconds": (int, float),
+        "episodes": dict,
+        "published": [dict],
+        "learned": [dict],
+    }
     check_table(what, entry, {**kinds, **{key: [str] for key in _LISTS}}, ("title", "agents", "settings"))
     known = {item.name for item in fields(Task)} - {"name"}
     if odd := sorted(set(entry) - known):
@@ -80,6 +89,8 @@ def read_task(name: str, entry: Any) -> Task:
         check_table(f"{part}: values", item["values"], dict.fromkeys(item["values"], (int, float)))
         if odd := sorted(set(item) - {"name", "values", "source"}):
             raise ConfigError(f"{part} has an unknown key {odd[0]!r}")
+    for item in entry.get("learned", ()):
+        check_table(f"{what}: learned", item, {"name": str, "label": str, "title": str}, ("name", "label"))
     published = tuple(Published(**item) for item in entry.get("published", ()))
     values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     return Task(name, **{**values, "published": published})
@@ -110,7 +121,7 @@ class Learned:
 
 def zoo_agents(task: str, profile: str) -> tuple[list[Learned], dict[str, str]]:
     """Return the trained agents of `task` made for `profile` that can be built here, and those left out with the
-    reason (a missing extra, say).
+    reason (a missing extra, say): the zoo's, then what the table builds of them.
     """
     found, left_out = [], {}
     for entry in zoo.entries():
@@ -124,6 +135,14 @@ def zoo_agents(task: str, profile: str) -> tuple[list[Learned], dict[str, str]]:
             left_out[entry.label] = str(error)
             continue
         found.append(Learned(entry.label, agent, entry.title, entry.settings, entry.episodes))
+    for item in tasks()[task].learned if task in tasks() else ():
+        agent = {key: value for key, value in item.items() if key != "title"}
+        try:
+            AgentSpec.of(agent).build()
+        except NetLLMGymError as error:
+            left_out[item["label"]] = str(error)
+            continue
+        found.append(Learned(item["label"], agent, item.get("title", "")))
     return found, left_out
 
 

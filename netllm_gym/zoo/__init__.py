@@ -119,8 +119,10 @@ def content(agent: str) -> str | None:
     """Digest of the weights behind an agent's name: those of a checkpoint folder, or those that the zoo ships for it;
     ``None`` for an agent without weights.
     """
-    if (Path(agent) / "agent.json").is_file():
-        return folder_digest(Path(agent))
+    folder = Path(agent)
+    # A folder of several, one for each reading of head angles or each ladder, counts as a whole.
+    if (folder / "agent.json").is_file() or (folder.is_dir() and any(folder.glob("*/agent.json"))):
+        return folder_digest(folder)
     return "+".join(entry.digest for entry in find(agent)) or None
 
 

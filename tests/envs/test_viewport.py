@@ -1,5 +1,7 @@
 """Both viewport environments: contracts, protocol, tiles, QoE accounting, determinism and bad input."""
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -295,6 +297,83 @@ def test_bad_grids_and_views() -> None:
     assert TileGrid(6, 12).solid_angle.sum() == pytest.approx(1.0)
 
 
+def test_a_cubemap_s_tiles_cover_what_they_say() -> None:
+    grid = TileGrid(4, 6, "cubemap")
+    assert grid.solid_angle.sum() == pytest.approx(1.0) and grid.solid_angle.reshape(4, 6)[0, 0] == pytest.approx(
+        1 / 24
+    )
+    rays = np.random.default_rng(0).normal(size=(200_000, 3))
+    finer = TileGrid(8, 12, "cubemap")
+    share = np.bincount(finer.tile_of(rays), minlength=96) / len(rays)
+    assert share == pytest.approx(finer.solid_angle, abs=1e-3)
+    # Right, left, up in the upper row of faces; down, front, back in the lower.
+    axes = [[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]]
+    faces = [(row // 2) * 3 + column // 2 for row, column in (divmod(int(t), 6) for t in grid.tile_of(axes))]
+    assert faces == [0, 1, 2, 3, 4, 5]
+    # On the front face the upper left tile lies up and to the left; the top of the right face is up as well.
+    assert divmod(int(grid.tile_of([-0.5, 0.5, 1.0])), 6) == (2, 2)
+    assert divmod(int(grid.tile_of([1.0, 0.5, 0.5])), 6) == (0, 0)
+
+
+def test_a_view_weighs_both_projections_by_solid_angle() -> None:
+    for grid in (TileGrid(8, 8), TileGrid(8, 12, "cubemap")):
+        view = TileView(grid, (90.0, 90.0), rays=301)
+        ahead = view.weights([0.0, 0.0, 0.0])
+        # A view of 90° covers the front face of a cubemap, and a sixth of the sphere in any projection.
+        assert view.share_of_sphere == pytest.approx(1 / 6)
+        assert ahead.sum() == pytest.approx(1.0)
+        if grid.projection == "cubemap":
+            front = [row * 12 + column for row in range(4, 8) for column in range(4, 8)]
+            assert ahead[front].sum() == pytest.approx(1.0, abs=0.02)
+            assert ahead[front] / 6 == pytest.approx(grid.solid_angle[front], abs=2e-3)
+
+
+def test_streaming_takes_a_view_a_projection_and_a_grid() -> None:
+    def qoe(**kwargs: Any) -> tuple[float, Any]:
+        env = gym.make(STREAM, **kwargs).unwrapped
+        infos = play(env, make_agent("streaming/predictive"), network=0)
+        return sum(info["reward"] for info in infos), env
+
+    usual, env = qoe()
+    wide, _ = qoe(fov_deg=(120.0, 110.0))
+    assert wide < usual  # the same bytes spread over more of the sphere
+    _, cube = qoe(projection="cubemap", grid=(8, 12))
+    assert cube.view.grid.projection == "cubemap" and cube.action_space.nvec.shape == (96,)
+    logged, log = qoe(utility="log")
+    assert log.utility[0] == 0.0 and log.utility[-1] == 1.0 and logged != usual
+    _, vmaf = qoe(utility=[30, 50, 60, 75, 90, 96])
+    assert vmaf.utility == pytest.approx(np.array([30, 50, 60, 75, 90, 96]) / 96)
+    _, short = qoe(chunk_s=0.5)
+    assert env.hz == 5  # so that every other chunk holds three samples, the rest two
+    assert short.chunks in (2 * env.chunks, 2 * env.chunks + 1)
+    shown = short.view.weights(short.trace.angles_deg)
+    assert short.share[0] == pytest.approx(shown[:3].mean(axis=0))
+    assert short.share[1] == pytest.approx(shown[3:5].mean(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"projection": "fisheye"}, "projection"),
+        ({"projection": "cubemap"}, "divisible by 3"),
+        ({"grid": (8, 8, 8)}, "two numbers"),
+        ({"grid": (7.5, 8)}, "rows"),
+        ({"grid": "wide"}, "two numbers"),
+        ({"fov_deg": 100}, "two numbers"),
+        ({"fov_deg": (200, 90)}, "field of view"),
+        ({"utility": "psnr"}, "utility"),
+        ({"utility": [1, 2]}, "6 rising numbers"),
+        ({"utility": [6, 5, 4, 3, 2, 1]}, "rising"),
+        ({"utility": [0, 1, 2, 3, 4, float("nan")]}, "rising"),
+        ({"chunk_s": 0}, "chunk_s"),
+        ({"chunk_s": 0.1}, "no head sample"),
+    ],
+)
+def test_streaming_refuses_what_fits_no_video(kwargs: dict[str, Any], words: str) -> None:
+    with pytest.raises(NetLLMGymError, match=words):
+        gym.make(STREAM, **kwargs)
+
+
 def test_tile_tables(tmp_path) -> None:
     table = synthetic_tiles("3", 5)
     path = tmp_path / "t.npz"
@@ -309,9 +388,9 @@ def test_tile_tables(tmp_path) -> None:
     np.savez(path, grid=[8, 8], chunk_s=1.0, per_tile_ladder_kbps=table.ladder_kbps, v99=table.tile_bytes)
     with pytest.raises(ConfigError, match="no sizes for video"):
         gym.make(STREAM, tiles=str(path))
-    np.savez(path, grid=[8, 8], chunk_s=0.33, per_tile_ladder_kbps=table.ladder_kbps, v3=table.tile_bytes)
+    np.savez(path, grid=[8, 8], chunk_s=0.15, per_tile_ladder_kbps=table.ladder_kbps, v3=table.tile_bytes)
     heads = [HeadTrace("1", "3", 5.0, np.zeros((200, 3)))]
-    with pytest.raises(ConfigError, match="whole samples"):
+    with pytest.raises(ConfigError, match="no head sample"):
         gym.make(STREAM, traces=traces.TraceSet("mine", "test", tuple(heads)), tiles=str(path))
     path.write_bytes(b"junk")
     with pytest.raises(TraceFormatError):

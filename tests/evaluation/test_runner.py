@@ -15,6 +15,7 @@ import pytest
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
 from netllm_gym.evaluation import EvaluationResult, evaluate
 from netllm_gym.evaluation import blocks as blocks_module
+from netllm_gym.evaluation.specs import AgentSpec
 from tests.evaluation.toy import TOY, Hint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -121,6 +122,18 @@ def test_agent_objects_and_training_seeds():
     assert summary.loc["tuned", "seeds"] == 3
     assert result.manifest["baseline"] == "tuned"
     assert summary.loc["Hint", "verdict"] in ("better", "worse", "undecided")
+
+
+def test_weights_behind_an_argument_identify_an_agent(tmp_path):
+    folder = tmp_path / "trained" / "published"
+    folder.mkdir(parents=True)
+    (folder / "agent.json").write_text("{}")
+    spec = AgentSpec.of({"name": "viewport/gru", "checkpoint": str(folder.parent)})
+    before = spec.key
+    (folder / "weights.safetensors").write_bytes(b"trained anew")
+    assert spec.key != before, "stored episodes of the old weights would be taken up"
+    assert AgentSpec.of({"name": "streaming/predictive", "predictor": "viewport/gru"}).trained
+    assert not AgentSpec.of({"name": "streaming/predictive", "predictor": "viewport/linear-l1"}).trained
 
 
 def test_a_failing_agent_is_recorded_and_the_run_goes_on(tmp_path):

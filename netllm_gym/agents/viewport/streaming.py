@@ -12,6 +12,7 @@ from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.agents.registry import make_agent, register_agent
 from netllm_gym.agents.viewport.rules import PredictorAgent
 from netllm_gym.envs.viewport.allocate import inside_outside, knapsack, region
+from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces.head.geometry import lonlat_to_vector
 
@@ -62,7 +63,9 @@ class _AbrBudget:
 
         manifest = env_info.static["manifest"]
         full = manifest.tile_bytes.sum(axis=2)
-        sizes = self.VIEW * full + (1.0 - self.VIEW) * full[:, :1]
+        wider = env_info.static["view"].share_of_sphere / TileView().share_of_sphere
+        view = min(self.VIEW * wider, 1.0)
+        sizes = view * full + (1.0 - view) * full[:, :1]
         video = VideoManifest(manifest.name, manifest.ladder_kbps, manifest.chunk_s, sizes)
         self._agent, self._sizes = agent, sizes
         self._last = 0

@@ -1,4 +1,4 @@
-"""Pictures of a tiled sphere: the equirectangular frame, tiles by quality, and views outlined."""
+"""Pictures of a tiled sphere, drawn equirectangular: tiles by quality, and views outlined."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.envs.viewport.tiles import TileGrid
-from netllm_gym.traces.head.geometry import vector_to_lonlat
+from netllm_gym.traces.head.geometry import lonlat_to_vector, vector_to_lonlat
 
 WIDTH, HEIGHT = 512, 256
 STRIP = 44  # height of the legend below the sphere: divisible by two, as video codecs want it
@@ -31,6 +31,14 @@ def outline(angles_deg: NDArray[np.float64], fov_deg: tuple[float, float], point
     return vector_to_lonlat(np.stack([side, up, front], axis=-1))
 
 
+@cache
+def _tile_of_pixels(grid: TileGrid) -> NDArray[np.int64]:
+    """Tile that each pixel of the picture shows, ``[256, 512]``."""
+    lat = 90.0 - 180.0 * (np.arange(HEIGHT) + 0.5) / HEIGHT
+    lon = -180.0 + 360.0 * (np.arange(WIDTH) + 0.5) / WIDTH
+    return grid.tile_of(lonlat_to_vector(*np.meshgrid(lon, lat)))
+
+
 def draw(
     grid: TileGrid,
     levels: NDArray[np.int64],
@@ -45,13 +53,12 @@ def draw(
     Returns:
         RGB image, uint8 ``[256, 512, 3]``.
     """
-    row = np.minimum(np.arange(HEIGHT) * grid.rows // HEIGHT, grid.rows - 1)
-    column = np.minimum(np.arange(WIDTH) * grid.columns // WIDTH, grid.columns - 1)
-    level = levels.reshape(grid.rows, grid.columns)[row[:, None], column[None, :]]
+    tile = _tile_of_pixels(grid)
+    level = levels[tile]
     share = np.clip(level / max(ladder - 1, 1), 0.0, 1.0)[..., None]
     image = np.where(level[..., None] < 0, _HOLE, _LOW + share * (_HIGH - _LOW))
-    image[np.flatnonzero(np.diff(row)) + 1] *= 0.8
-    image[:, np.flatnonzero(np.diff(column)) + 1] *= 0.8
+    image[1:][tile[1:] != tile[:-1]] *= 0.8
+    image[:, 1:][tile[:, 1:] != tile[:, :-1]] *= 0.8
     for angles, colour in ((predicted_deg, _PREDICTED), (truth_deg, _TRUE)):
         if angles is None:
             continue

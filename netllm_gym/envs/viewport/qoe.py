@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from netllm_gym.errors import ConfigError, UnknownNameError
 
@@ -19,6 +21,38 @@ PRESETS = {
 }
 
 
+UTILITIES = ("rate", "log")
+
+
+def level_utility(utility: str | Sequence[float], ladder_kbps: ArrayLike) -> NDArray[np.float64]:
+    """Return what each level of a ladder is worth, ``[L]``, the highest 1.
+
+    Args:
+        utility: ``rate``, the rate over the highest; ``log``, ``ln(rate / lowest) / ln(highest / lowest)``, which is 0
+            at the lowest level; or a number for every level (a mean VMAF, say), divided by the highest.
+        ladder_kbps: rates, rising, ``[L]``.
+
+    Raises:
+        ConfigError: another name, or numbers that do not fit the ladder, are negative or do not rise.
+    """
+    rates = np.asarray(ladder_kbps, np.float64)
+    if isinstance(utility, str):
+        if utility not in UTILITIES:
+            raise UnknownNameError("utility of levels", utility, UTILITIES)
+        if utility == "rate" or len(rates) == 1:
+            return rates / rates[-1]
+        return np.log(rates / rates[0]) / np.log(rates[-1] / rates[0])
+    try:
+        worth = np.asarray(utility, np.float64)
+    except (TypeError, ValueError):
+        raise ConfigError(f"utility is a name or a number for every level, got {utility!r}") from None
+    if worth.shape != rates.shape or not np.isfinite(worth).all() or worth[0] < 0 or (np.diff(worth) <= 0).any():
+        raise ConfigError(f"utility needs {len(rates)} rising numbers, none negative, one for each level")
+    if worth[-1] <= 0:
+        raise ConfigError("the utility of the highest level must be positive")
+    return worth / worth[-1]
+
+
 @dataclass(frozen=True)
 class ViewQoE:
     """``w1 · quality - w2 · stall_s - w3 · (spatial + change) - w4 · blank``, weights of 1-3 scaled to sum to
@@ -26,9 +60,8 @@ class ViewQoE:
 
     The form is MANSY's: quality is the mean utility of the tiles in the true view, by the share of the view
     each fills; spatial is their mean absolute deviation; change is the difference to the chunk before (0 for
-    the first). Utility is a level's nominal rate over the highest. ``blank`` (ours; published simulators have
-    no empty tiles) is the share of the view that shows nothing; a hole is worth minus full quality by
-    default.
+    the first). What a level is worth says :func:`level_utility`. ``blank`` (ours; published simulators have no empty
+    tiles) is the share of the view that shows nothing; a hole is worth minus full quality by default.
 
     Attributes:
         quality, stall, variation, blank: the weights w1 to w4.

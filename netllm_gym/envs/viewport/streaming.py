@@ -3,6 +3,7 @@ looked."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.envs.viewport.allocate import inside_outside, knapsack
 from netllm_gym.envs.viewport.crowd_paths import CrowdPaths
 from netllm_gym.envs.viewport.prediction import load_head_traces, other_viewers
-from netllm_gym.envs.viewport.qoe import ViewQoE
+from netllm_gym.envs.viewport.qoe import ViewQoE, level_utility
 from netllm_gym.envs.viewport.tiles import TileGrid, TileView
 from netllm_gym.envs.viewport.windows import WindowProtocol
 from netllm_gym.errors import ConfigError
@@ -27,6 +28,15 @@ from netllm_gym.traces.video.tiles import TileManifest, read_tile_table, synthet
 
 HISTORY = 8
 MODES = ("tiles", "pair", "view")
+
+
+def _two(name: str, value: Any) -> tuple[float, float]:
+    """Return both numbers of an argument."""
+    try:
+        first, second = value
+        return float(first), float(second)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name} needs two numbers, got {value!r}") from None
 
 
 class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
@@ -79,6 +89,10 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
     | `network` | `"streaming/synthetic-4g"` | network traces; the split is the same |
     | `tiles` | `"synthetic"` | tile sizes: the embedded model, or a path for `read_tile_table` |
     | `action_mode` | `"tiles"` | see above |
+    | `grid`, `chunk_s` | `(8, 8)`, 1.0 | rows and columns of tiles, and seconds of a chunk, of the embedded model |
+    | `projection` | `"equirectangular"` | of the frame that is cut into tiles, or `"cubemap"` (:class:`TileGrid`) |
+    | `fov_deg` | `(100, 100)` | width and height of the view |
+    | `utility` | `"rate"` | what levels are worth: `"log"`, or numbers such as VMAF (:func:`level_utility`) |
     | `qoe` | `"balanced"` | MANSY's preferences: balanced, quality, stall, smooth, quality-stall |
     | `buffer_target_s` | 3.0 | the player waits above it |
     | `history` | 10 | head samples shown |
@@ -138,6 +152,11 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         split: str = "test",
         network: str | Path | TraceSet = "streaming/synthetic-4g",
         tiles: str | Path = "synthetic",
+        grid: tuple[int, int] = (8, 8),
+        chunk_s: float = 1.0,
+        projection: str = "equirectangular",
+        fov_deg: tuple[float, float] = (100.0, 100.0),
+        utility: str | Sequence[float] = "rate",
         action_mode: str = "tiles",
         qoe: str | ViewQoE = "balanced",
         buffer_target_s: float = 3.0,
@@ -161,7 +180,15 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
             raise ConfigError(f"max_chunks must be at least 2, got {max_chunks}")
         self.hz = self.traces[0].hz
         self._tables = None if tiles == "synthetic" else read_tile_table(tiles)
+        rows, columns = _two("grid", grid)
+        if rows % 1 or columns % 1:
+            raise ConfigError(f"grid is a number of rows and one of columns, got {grid!r}")
+        self._grid, self._chunk_s = TileGrid(int(rows), int(columns), projection), float(chunk_s)
+        if not (np.isfinite(chunk_s) and chunk_s > 0):
+            raise ConfigError(f"chunk_s must be positive, got {chunk_s}")
         if self._tables is not None:
+            if (rows, columns, chunk_s) != (8, 8, 1.0):
+                raise ConfigError(f"grid and chunk_s are of the embedded model; those of {tiles} stand in the file")
             missing = sorted({trace.video for trace in self.traces} - set(self._tables))
             if missing:
                 raise ConfigError(f"{tiles} has no sizes for video {missing[0]} of {self.traces.name}")
@@ -170,18 +197,18 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         first = self._video(0)
         if buffer_target_s < first.chunk_s:
             raise ConfigError(f"buffer_target_s must hold at least one chunk ({first.chunk_s:g} s)")
-        if abs(first.chunk_s * self.hz - round(first.chunk_s * self.hz)) > 1e-9:
-            raise ConfigError(f"chunks of {first.chunk_s:g} s do not hold whole samples at {self.hz:g} Hz")
-        self.view = TileView(TileGrid(first.rows, first.columns))
+        if first.chunk_s * self.hz < 1.0:
+            raise ConfigError(f"a chunk of {first.chunk_s:g} s holds no head sample at {self.hz:g} Hz")
+        self.view = TileView(TileGrid(first.rows, first.columns, projection), _two("fov_deg", fov_deg))
         self.qoe = ViewQoE.preset(qoe) if isinstance(qoe, str) else qoe
-        self.utility = first.ladder_kbps / first.ladder_kbps[-1]
+        self.utility = level_utility(utility, first.ladder_kbps)
         self._utility_or_nan = np.append(self.utility, np.nan)  # index -1: skipped
         self.action_mode, self.render_mode = action_mode, render_mode
         self.buffer_target_s, self.rtt_s = float(buffer_target_s), float(rtt_s)
         self.protocol = WindowProtocol(
             history, self.max_horizon(buffer_target_s, first.chunk_s), first=history, margin=10**6
         )
-        self._per_chunk = round(first.chunk_s * self.hz)
+        self._per_chunk = first.chunk_s * self.hz
         self._shares: dict[int, np.ndarray] = {}
         self._links: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         levels, count = first.levels, first.tiles
@@ -235,7 +262,14 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
             else:
                 # As long as its longest viewer, whoever comes first: an episode must not depend on those before it.
                 longest = max(other.duration_s for other in self.traces if other.video == trace.video)
-                self._videos[trace.video] = synthetic_tiles(trace.video, max(2, int(longest)))
+                self._videos[trace.video] = synthetic_tiles(
+                    trace.video,
+                    max(2, int(longest / self._chunk_s + 1e-9)),
+                    self._grid.rows,
+                    self._grid.columns,
+                    self._chunk_s,
+                    solid_angle=self._grid.solid_angle if self._grid.projection == "cubemap" else None,
+                )
         return self._videos[trace.video]
 
     def _share(self, index: int) -> np.ndarray:
@@ -244,8 +278,11 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
             if len(self._shares) > 512:
                 self._shares.clear()
             per_sample = self.view.weights(self.traces[index].angles_deg)
-            whole = len(per_sample) // self._per_chunk * self._per_chunk
-            self._shares[index] = per_sample[:whole].reshape(-1, self._per_chunk, per_sample.shape[1]).mean(axis=1)
+            # Where a chunk holds no whole number of samples, neighbours hold one more or one less.
+            chunks = int(len(per_sample) / self._per_chunk + 1e-9)
+            edges = [self._first_sample(n) for n in range(chunks + 1)]
+            sums = np.add.reduceat(per_sample[: edges[-1]], edges[:-1], axis=0)
+            self._shares[index] = sums / np.diff(edges)[:, None]
         return self._shares[index]
 
     def static_info(self) -> dict[str, Any]:
@@ -324,8 +361,11 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
 
     def horizon(self) -> tuple[int, int]:
         """Samples from the newest head sample to the last and to the first of the next chunk."""
-        begin = self.chunk * self._per_chunk - self.playhead
-        return begin + self._per_chunk - 1, begin
+        return self._first_sample(self.chunk + 1) - 1 - self.playhead, self._first_sample(self.chunk) - self.playhead
+
+    def _first_sample(self, chunk: int) -> int:
+        """First head sample of a chunk."""
+        return int(np.ceil(chunk * self._per_chunk - 1e-9))
 
     def _history(self) -> np.ndarray:
         newest, length = self.playhead, self.protocol.history

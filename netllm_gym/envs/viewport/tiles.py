@@ -1,8 +1,9 @@
-"""Tiles of an equirectangular frame, and which of them a view shows.
+"""Tiles of a frame that shows the whole sphere, and which of them a view shows.
 
 A view is rectilinear (what a headset's screen shows): rays through a regular grid on the image plane. A tile
 is visible when a ray meets it; its weight is the share of the view's solid angle whose rays meet it. Tile
-``row * columns + column``; row 0 is the top, column 0 the left edge of the frame (longitude -180).
+``row * columns + column``; row 0 is the top, column 0 the left edge of the frame (longitude -180 in an
+equirectangular one).
 """
 
 from __future__ import annotations
@@ -15,27 +16,51 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from netllm_gym.compiled import njit
-from netllm_gym.errors import ConfigError
+from netllm_gym.errors import ConfigError, UnknownNameError
+
+PROJECTIONS = ("equirectangular", "cubemap")
+# Faces of a cubemap in the frame, as FFmpeg's v360 filter lays out c3x2: the axis a face looks along, its right and
+# its up, in (right, up, forward) of the video. Top row: right, left, up; bottom row: down, front, back.
+_FACES = np.array(
+    [
+        [[1, 0, 0], [0, 0, -1], [0, 1, 0]],
+        [[-1, 0, 0], [0, 0, 1], [0, 1, 0]],
+        [[0, 1, 0], [1, 0, 0], [0, 0, -1]],
+        [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
+        [[0, 0, 1], [1, 0, 0], [0, 1, 0]],
+        [[0, 0, -1], [-1, 0, 0], [0, 1, 0]],
+    ],
+    dtype=np.float64,
+)
 
 
 @dataclass(frozen=True)
 class TileGrid:
-    """An equirectangular frame cut into equal rectangles.
+    """A frame of the whole sphere cut into equal rectangles.
 
     Attributes:
         rows, columns: how many.
+        projection: of the sphere onto the frame, ``equirectangular`` or ``cubemap`` (three faces beside each other, two
+            above each other: right, left, up; down, front, back).
 
     Raises:
-        ConfigError: a grid that does not divide a frame of 360 × 180 degrees into whole degrees' fractions,
-            i.e. one without rows or columns, or with more than 64 of either.
+        ConfigError: a grid without rows or columns, or with more than 64 of either; an unknown projection; tiles that
+            would lie on two faces of a cubemap.
     """
 
     rows: int = 8
     columns: int = 8
+    projection: str = "equirectangular"
 
     def __post_init__(self) -> None:
         if not (1 <= self.rows <= 64 and 1 <= self.columns <= 64):
             raise ConfigError(f"a tile grid has 1 to 64 rows and columns, got {self.rows} × {self.columns}")
+        if self.projection not in PROJECTIONS:
+            raise UnknownNameError("projection", self.projection, PROJECTIONS)
+        if self.projection == "cubemap" and (self.rows % 2 or self.columns % 3):
+            raise ConfigError(
+                f"a cubemap has 2 × 3 faces: {self.rows} rows must be even, {self.columns} columns divisible by 3"
+            )
 
     @property
     def tiles(self) -> int:
@@ -54,19 +79,59 @@ class TileGrid:
     @cached_property
     def solid_angle(self) -> NDArray[np.float64]:
         """Share of the sphere each tile covers, shape ``[tiles]``, sums to 1."""
+        if self.projection == "cubemap":
+            # The solid angle of a rectangle of the plane z = 1 between the origin and (x, y) is atan(x y / r).
+            x = np.linspace(-1.0, 1.0, self.columns // 3 + 1)
+            y = np.linspace(1.0, -1.0, self.rows // 2 + 1)[:, None]
+            corner = np.arctan(x * y / np.sqrt(x**2 + y**2 + 1.0))
+            face = np.abs(np.diff(np.diff(corner, axis=0), axis=1)) / (4.0 * np.pi)
+            return np.tile(face, (2, 3)).ravel()
         edges = np.sin(np.radians(90.0 - 180.0 * np.arange(self.rows + 1) / self.rows))
         return np.repeat((edges[:-1] - edges[1:]) / 2.0 / self.columns, self.columns)
 
-    @cached_property
-    def centres_deg(self) -> NDArray[np.float64]:
-        """``(lon, lat)`` of each tile's centre, shape ``[tiles, 2]``."""
-        lat = 90.0 - 180.0 * (np.arange(self.rows) + 0.5) / self.rows
-        lon = -180.0 + 360.0 * (np.arange(self.columns) + 0.5) / self.columns
-        return np.stack([np.tile(lon, self.rows), np.repeat(lat, self.columns)], axis=-1)
+    def tile_of(self, directions: ArrayLike) -> NDArray[np.int64]:
+        """Return the tile in which directions ``(right, up, forward)``, shape ``[..., 3]``, lie, shape ``[...]``."""
+        rays = np.asarray(directions, dtype=np.float64)
+        flat = np.ascontiguousarray(rays.reshape(-1, 3))
+        out = np.empty(len(flat), np.int64)
+        _tiles_of(flat, self.rows, self.columns, self.projection == "cubemap", out)
+        return out.reshape(rays.shape[:-1])
 
 
 @njit(cache=True)
-def _weights(angles: Any, rays: Any, ray_weight: Any, rows: Any, columns: Any, out: Any) -> None:
+def _tile(side: Any, up: Any, front: Any, rows: Any, columns: Any, cube: Any) -> Any:
+    """Tile that one direction of unit length meets."""
+    if not cube:
+        row = int((0.5 - np.arcsin(min(max(up, -1.0), 1.0)) / np.pi) * rows)
+        column = int((np.arctan2(side, front) / (2.0 * np.pi) + 0.5) * columns)
+        return min(row, rows - 1) * columns + min(column, columns - 1)
+    a, b, c = abs(side), abs(up), abs(front)
+    if a >= b and a >= c:
+        face = 0 if side > 0 else 1
+    elif b >= c:
+        face = 2 if up > 0 else 3
+    else:
+        face = 4 if front > 0 else 5
+    axes = _FACES[face]
+    depth = axes[0, 0] * side + axes[0, 1] * up + axes[0, 2] * front
+    x = (axes[1, 0] * side + axes[1, 1] * up + axes[1, 2] * front) / depth
+    y = (axes[2, 0] * side + axes[2, 1] * up + axes[2, 2] * front) / depth
+    tall, wide = rows // 2, columns // 3
+    row = min(int((0.5 - 0.5 * y) * tall), tall - 1) + face // 3 * tall
+    return row * columns + min(int((0.5 + 0.5 * x) * wide), wide - 1) + face % 3 * wide
+
+
+@njit(cache=True)
+def _tiles_of(rays: Any, rows: Any, columns: Any, cube: Any, out: Any) -> None:
+    """Write the tile of every direction into `out`."""
+    for i in range(len(rays)):
+        x, y, z = rays[i, 0], rays[i, 1], rays[i, 2]
+        length = np.sqrt(x * x + y * y + z * z)
+        out[i] = _tile(x / length, y / length, z / length, rows, columns, cube)
+
+
+@njit(cache=True)
+def _weights(angles: Any, rays: Any, ray_weight: Any, rows: Any, columns: Any, cube: Any, out: Any) -> None:
     """Add each ray's weight to the tile it meets, for every view."""
     for i in range(len(angles)):
         lon, lat, roll = np.radians(angles[i, 0]), np.radians(angles[i, 1]), np.radians(angles[i, 2])
@@ -88,9 +153,7 @@ def _weights(angles: Any, rays: Any, ray_weight: Any, rows: Any, columns: Any, o
             ahead = -y * sp + z * cp
             side = x * cl + ahead * sl
             front = -x * sl + ahead * cl
-            row = int((0.5 - np.arcsin(min(max(up, -1.0), 1.0)) / np.pi) * rows)
-            column = int((np.arctan2(side, front) / (2.0 * np.pi) + 0.5) * columns)
-            out[i, min(row, rows - 1) * columns + min(column, columns - 1)] += ray_weight[j]
+            out[i, _tile(side, up, front, rows, columns, cube)] += ray_weight[j]
 
 
 @dataclass(frozen=True)
@@ -113,6 +176,12 @@ class TileView:
         if self.rays < 2:
             raise ConfigError(f"a view needs at least 2 rays a side, got {self.rays}")
 
+    @property
+    def share_of_sphere(self) -> float:
+        """Share of the whole sphere that the view covers."""
+        x, y = np.tan(np.radians(np.array(self.fov_deg) / 2.0))
+        return float(np.arctan(x * y / np.sqrt(x * x + y * y + 1.0)) / np.pi)
+
     @cached_property
     def _bundle(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         half = np.tan(np.radians(np.array(self.fov_deg) / 2.0))
@@ -132,7 +201,8 @@ class TileView:
         angles = np.asarray(angles_deg, dtype=np.float64)
         flat = np.ascontiguousarray(angles.reshape(-1, 3))
         out = np.zeros((len(flat), self.grid.tiles))
-        _weights(flat, *self._bundle, self.grid.rows, self.grid.columns, out)
+        grid = self.grid
+        _weights(flat, *self._bundle, grid.rows, grid.columns, grid.projection == "cubemap", out)
         return out.reshape(*angles.shape[:-1], self.grid.tiles)
 
     def visible(self, angles_deg: ArrayLike) -> NDArray[np.bool_]:

@@ -93,7 +93,13 @@ class TileManifest:
 
 
 def synthetic_tiles(
-    video: str, chunks: int, rows: int = 8, columns: int = 8, chunk_s: float = 1.0, seed: int = 0
+    video: str,
+    chunks: int,
+    rows: int = 8,
+    columns: int = 8,
+    chunk_s: float = 1.0,
+    seed: int = 0,
+    solid_angle: ArrayLike | None = None,
 ) -> TileManifest:
     """Draw the sizes of a tiled video.
 
@@ -109,14 +115,18 @@ def synthetic_tiles(
         rows, columns: grid.
         chunk_s: seconds of video in a chunk.
         seed: the same seed and video give the same sizes.
+        solid_angle: share of the sphere that each tile covers, ``[rows * columns]``; default: of an equirectangular
+            frame.
     """
     if chunks < 1 or rows < 1 or columns < 1:
         raise ConfigError("a tiled video needs at least one chunk, row and column")
     key = int.from_bytes(str(video).encode()[-8:], "little")
     rng = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(0x711E5, key)))
     tiles = rows * columns
-    edges = np.sin(np.radians(90.0 - 180.0 * np.arange(rows + 1) / rows))
-    share = np.repeat(edges[:-1] - edges[1:], columns) ** 0.7 * np.exp(0.6 * rng.standard_normal(tiles))
+    if solid_angle is None:
+        edges = np.sin(np.radians(90.0 - 180.0 * np.arange(rows + 1) / rows))
+        solid_angle = np.repeat(edges[:-1] - edges[1:], columns)
+    share = np.asarray(solid_angle, np.float64) ** 0.7 * np.exp(0.6 * rng.standard_normal(tiles))
     share /= share.sum()
     shocks = rng.standard_normal((chunks, tiles + 1))
     drift = np.empty_like(shocks)
