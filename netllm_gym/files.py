@@ -118,14 +118,19 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            mask = os.umask(0)  # the only way to read it
-            os.umask(mask)
-            temporary.chmod(0o666 & ~mask)  # mkstemp makes files private; a report is meant to be shared
+            _share(temporary)
             boundary("written", target)
             os.replace(temporary, target)
             boundary("replaced", target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _share(path: Path) -> None:
+    """Give a path the rights that any new one gets: what mkstemp and safetensors make is private."""
+    mask = os.umask(0)  # the only way to read it
+    os.umask(mask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 @contextmanager
@@ -147,7 +152,8 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         old = target.parent / f"{_TEMPORARY}{target.name}.old"
         try:
             yield temporary
-            temporary.chmod(0o755)
+            for made in (temporary, *temporary.rglob("*")):
+                _share(made)
             boundary("written", target)
             if target.exists():
                 os.replace(target, old)

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from netllm_gym import CollectConfig, collect, evaluate, files, traces, zoo
-from netllm_gym.agents.checkpoint import load_checkpoint
+from netllm_gym.agents.checkpoint import load_checkpoint, write_checkpoint
 from netllm_gym.datasets.store import datasets_root
 from netllm_gym.errors import CheckpointError, ConfigError, DownloadError, NetLLMGymError, StorageError
 from tests.killing import leftovers
@@ -185,3 +186,17 @@ def test_maps_from_disk_have_a_rate_of_their_own(tmp_path) -> None:
     assert shown[5.0] == pytest.approx(50, abs=1) and shown[1 / 0.06] == pytest.approx(10 / 0.06, abs=4)
     with pytest.raises(ConfigError, match="frames per second"):
         gym.make(name, image=str(tmp_path), image_hz=0.0)
+
+
+def test_a_checkpoint_can_be_read_by_everybody(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        folder = write_checkpoint(
+            tmp_path / "agent",
+            {"kind": "abr-rows", "env_id": "netllm_gym/ABR-v0", "config": {}},
+            weights={"a": np.zeros(3, np.float32)},
+        )
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o644}
