@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from netllm_gym.cli.output import EnvArgs, NoOptions, Options, console, emit, parse_settings
+from netllm_gym.cli.output import EnvArgs, NoOptions, Options, console, emit, parse_settings, say_notes
 
 
 def collect_command(
@@ -36,6 +36,7 @@ def collect_command(
     config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs, values_of, teacher)
     collect(config, dataset, workers)
     description = describe(dataset)
+    say_notes(description["trace_set"].get("notes", ()))
     console.print(
         f"{dataset}: {len(description['episodes'])} episodes, {description['steps']} steps, mean reward per step "
         f"{description['returns']['reward_mean']:.4f}\ncard: {dataset_path(dataset) / 'README.md'}"

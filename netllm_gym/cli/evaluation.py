@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from netllm_gym.cli.output import EnvArgs, NoOptions, console, emit, parse_settings, remarks
+from netllm_gym.cli.output import EnvArgs, NoOptions, console, emit, parse_settings, remarks, say_notes
 from netllm_gym.errors import ConfigError
 
 
@@ -47,6 +47,7 @@ def evaluate_command(
         env=env or chosen.env, agents=agent, setting=chosen, baseline=baseline or None, episodes=episodes, seed=seed,
         workers=workers, out=out, trace_steps="examples", timeout_s=timeout,
     )  # fmt: skip
+    say_notes(result.manifest["traces"]["notes"])
     emit(result.summary().to_dict("records") if as_json else brief(result.summary()), as_json)
     page = result.report(out)
     if not as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -17,6 +17,12 @@ from netllm_gym.errors import ConfigError
 console = Console(highlight=False)
 # Progress and remarks go to stderr, so that stdout stays what a script may read.
 remarks = Console(stderr=True, highlight=False)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """Say on stderr what was guessed, repaired or skipped while a user's traces were read."""
+    for sentence in notes:
+        remarks.print(f"traces: {sentence}", markup=False, soft_wrap=True)
 
 
 def emit(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from netllm_gym import traces as room
 from netllm_gym.cli.imports import import_command
-from netllm_gym.cli.output import console, emit, remarks
+from netllm_gym.cli.output import console, emit, remarks, say_notes
 from netllm_gym.errors import ConfigError, DownloadError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.jobs.statistics import summary
@@ -68,7 +68,8 @@ def info_command(name: Name, as_json: Json = False) -> None:
             }
         elif isinstance(traces[0], JobTrace):
             row |= summary(traces[0].workload)
-        rows.append(row | {"digest": traces.digest[:12]})
+        rows.append(row | {"digest": traces.digest[:12], **({"notes": list(traces.notes)} if as_json else {})})
+    say_notes(() if as_json else traces.notes)
     emit(rows, as_json)
     if not as_json:
         console.print(f"licence: {traces.licence}\nsource:  {traces.source}\ncite:    {traces.citation or '-'}")

@@ -16,6 +16,8 @@ def render_card(dataset: str, description: dict[str, Any]) -> str:
     played = "none: episodes differ by their seeds"
     if traces["name"]:
         played = f"{traces['name']}, split {traces['split']}; {recordings} source recordings played"
+    if notes := traces.get("notes"):  # what was understood in a user's files, guessed or repaired
+        played += f". {'; '.join(notes)}"
     command = f"netllm-gym collect --env {config['env']} --dataset {dataset} --seed {config['seed']}"
     command += "".join(f" --agent {agent}" for agent in config["agents"])
     command += f" --episodes {config['episodes']} --epsilon {config['epsilon']:g}"

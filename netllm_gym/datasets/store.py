@@ -194,8 +194,11 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
         "config": asdict(config),
         "episodes": [{"agent": r.agent, "trace": r.trace, "group": r.group, "steps": len(r.rewards)} for r in records],
         "trace_set": {
-            key: getattr(getattr(inner, "traces", None), key, "")
-            for key in ("name", "split", "digest", "licence", "citation")
+            **{
+                key: getattr(getattr(inner, "traces", None), key, "")
+                for key in ("name", "split", "digest", "licence", "citation")
+            },
+            "notes": list(getattr(getattr(inner, "traces", None), "notes", ())),
         },
         "modalities": view.described(metadata.get("modalities", {}), view.modalities),
         "scales": view.described(metadata.get("scales", {}), {}),

@@ -180,6 +180,7 @@ def facts_of(result: EvaluationRecord) -> dict[str, str]:
     facts = {
         "environment": f"{m['env']} {m['env_kwargs'] or ''}",
         "traces": f"{traces['name']} ({traces['split']}), SHA-256 {traces['digest']}" if traces["digest"] else "none",
+        "read as": "; ".join(traces.get("notes", ())),
         "licence, citation": "; ".join(filter(None, (traces.get("licence"), traces.get("citation")))),
         "episodes, seed": f"{m['episodes']}, seed {m['seed']}",
         "test uses": f"this test set was scored {_times(m['test_uses'])} on this machine, this run included"

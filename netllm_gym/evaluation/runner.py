@@ -92,6 +92,7 @@ class _Job:
             "traces": {
                 "digest": self.content,
                 **{name: getattr(self.traces, name, None) for name in ("name", "split", "licence", "citation")},
+                "notes": list(getattr(self.traces, "notes", ())),
             },
             "agents": [spec.describe() for spec in self.specs],
             "privileged": self.privileged,

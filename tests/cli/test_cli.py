@@ -60,6 +60,23 @@ def test_import_then_use(run, tmp_path) -> None:
     assert code == 0 and json.loads(out)[0]["traces"] == 1
 
 
+def test_what_was_guessed_and_repaired_in_a_user_s_traces_is_said(run, tmp_path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.csv").write_text("time,throughput\n0,1200\n1,1500\n1,1500\n2,1800\n3,2500\n4,1000\n")
+    said = ("kbit/s (a median of 1500 is too much for Mbit/s", "rows of one stamp averaged: 1")
+    play = ("--agent", "abr/bba", "--episodes", "1", "--env-arg", "traces=mine")
+    for command in (
+        ("traces", "info", "mine"),
+        ("evaluate", *play, "--out", "here"),
+        ("collect", "--dataset", "notes/a-v0", *play),
+    ):
+        code, _, err = run(*command)
+        assert code == 0 and all(words in err for words in said), command
+    assert said[0] in (tmp_path / "here" / "report.html").read_text()
+    rows = json.loads(run("traces", "info", "mine", "--json")[1])
+    assert said[1] in rows[0]["notes"]
+
+
 def test_any_agent_may_be_the_baseline(run) -> None:
     arguments = ("evaluate", "--agent", "abr/bba", "--baseline", "abr/bola-e", "--episodes", "3", "--json")
     code, out, _ = run(*arguments)
