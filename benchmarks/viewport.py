@@ -31,7 +31,6 @@ from netllm_gym.files import cache_dir
 from netllm_gym.play import Play
 
 JIN = "viewport/jin2022"
-SEEDS = (0, 1, 2)
 UNTRAINED = {
     "hold-last": p.HoldLast(),
     "damped-velocity": p.DampedVelocity(),
@@ -47,16 +46,15 @@ def _trained_on(reading: str) -> str:
     return JIN + ("/as-published" if reading == "published" else "")
 
 
-def network(name: str, reading: str, seed: int = 0, image: bool = False) -> Any:
-    """A GRU or TRACK for one reading of Jin2022: from the zoo, or trained once and kept in the cache."""
-    if seed == 0 and not image:
+def network(name: str, reading: str, image: bool = False) -> Any:
+    """A network for one reading of Jin2022: from the zoo, or with images trained once and kept in the cache."""
+    if not image:
         agent: Any = make_agent(f"viewport/{name}")
         agent.use(reading)
         return agent
-    folder = cache_dir() / "benchmarks" / f"viewport-{name}-{reading}-{seed}{'-image' if image else ''}"
+    folder = cache_dir() / "benchmarks" / f"viewport-{name}-{reading}-image"
     if not (folder / "agent.json").is_file():
-        options = {"traces": _trained_on(reading), **({"image": True} if image else {})}
-        train(f"viewport-{name}", out=folder, seed=seed, options=options)
+        train(f"viewport-{name}", out=folder, options={"traces": _trained_on(reading), "image": True})
     return make_agent(folder)
 
 
@@ -67,9 +65,9 @@ def predictors(reading: str, history: int, future: int) -> dict[str, list[Any]]:
     found["ridge"] = [Ridge().fit(train, history, future)]
     found["linear-l1"] = [LinearL1().fit(train, history, future)]
     found["track"] = [network("track", reading)]
-    found["gru"] = [network("gru", reading, seed) for seed in (SEEDS if reading == "published" else (0,))]
+    found["gru"] = [network("gru", reading)]
     if reading == "published":
-        found["llm"] = [make_agent("viewport/llm")]
+        found["llm"] = [network("llm", reading)]
     return found
 
 
@@ -152,7 +150,7 @@ def motion() -> None:
 
     found: dict[str, Any] = {key: UNTRAINED[key] for key in ("hold-last", "damped-velocity", "linear-regression")}
     found["linear-l1"] = LinearL1().fit(JIN + "/as-published", 10, 20)
-    found |= {"gru": network("gru", "published"), "llm": make_agent("viewport/llm")}
+    found |= {"gru": network("gru", "published"), "llm": network("llm", "published")}
     for name in ("default", "unseen2"):
         windows = windows_of(name)
         for agent, predictor in found.items():

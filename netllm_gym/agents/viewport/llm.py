@@ -128,6 +128,10 @@ class ViewportLLM(BatchAgent, PredictorAgent):
         played = [info.static["traces"] for info in env_infos if training_set(info.static["traces"]) not in learnt]
         self.notice = foreign(", ".join(sorted(learnt)), played[0]) if played else ""
 
+    def use(self, reading: str) -> None:
+        """Answer for angles of this reading from now on (:meth:`reset` takes the environment's)."""
+        self._reading = reading
+
     def predict(self, history_deg: NDArray[np.float64], future: int, reading: str = "") -> NDArray[np.float64]:
         """Predict many windows at once.
 
