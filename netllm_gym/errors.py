@@ -19,6 +19,7 @@ class UnknownNameError(NetLLMGymError, KeyError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]):
         names = sorted(known)
+        name = name if isinstance(name, str) else str(name)  # a number where a name belongs
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names) or 'none'}"
         self.message = f"unknown {kind} {name!r}; {hint}"

@@ -192,7 +192,8 @@ class Play:
                 action = self.env.flat(action)
             action = legal_action(self.env.action_space, action, info)
             self.observation, reward, terminated, truncated, self.info = self.env.step(action)
-            if not isinstance(reward, SupportsFloat):
+            answer: Any = reward
+            if not isinstance(reward, SupportsFloat) or np.ndim(answer):
                 raise ObservationError(f"the reward is {short(repr(reward))}, not a number")
             reward = float(reward)
             if not math.isfinite(reward):

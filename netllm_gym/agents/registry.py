@@ -114,6 +114,8 @@ def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
     if isinstance(name, Agent):
         return name
     name = str(name)
+    if not name:
+        raise UnknownNameError("agent", name, AGENTS.names())
     if name in AGENTS:
         known = AGENTS[name]
         return _called(call(known.factory, f"agent {name}", **kwargs), name, known.serves)

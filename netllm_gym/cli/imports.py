@@ -18,7 +18,7 @@ from netllm_gym.traces.jobs.user import FORMATS as JOB_FORMATS
 from netllm_gym.traces.network.units import MEGABITS, SECONDS
 from netllm_gym.traces.network.user import FORMATS
 from netllm_gym.traces.reading import Reading
-from netllm_gym.traces.user import KINDS, ImportOptions, NetworkOptions
+from netllm_gym.traces.user import KINDS, ImportOptions, NetworkOptions, check_place
 
 
 def frame_of(text: str | None) -> tuple[float, float] | None:
@@ -86,6 +86,8 @@ def import_command(
     """Keep your own traces on this machine under a name: links, head motion or workloads."""
     if name is None and not dry_run:
         raise ConfigError("say what the set is to be called: --name NAME (or look first: --dry-run)")
+    if name is not None:
+        check_place(name, split)
     head_unit = time_unit if time_unit in HEAD_SECONDS else ""
     options = ImportOptions(
         kind,

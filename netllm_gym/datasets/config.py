@@ -24,6 +24,9 @@ def has_split(env: str) -> bool:
     return "split" in inspect.signature(creator_of(spec_of(env))).parameters
 
 
+MOST_EPISODES = 10_000_000
+
+
 @dataclass(frozen=True)
 class CollectConfig:
     """What to collect; two equal configurations give the same bytes.
@@ -60,6 +63,8 @@ class CollectConfig:
             raise ConfigError("at least one agent is needed")
         if self.episodes < 0 or not 0 <= self.epsilon <= 1:
             raise ConfigError("episodes must not be negative and epsilon must lie in [0, 1]")
+        if self.episodes > MOST_EPISODES:
+            raise ConfigError(f"episodes must be at most {MOST_EPISODES:,}, got {self.episodes:,}")
         if self.hindsight and self.values_of:
             raise ConfigError("action values are the oracle's (hindsight) or an agent's (values_of), not both")
         if has_split(self.env):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
+import numpy as np
 from gymnasium import spaces
 
 from netllm_gym.envs.leaves import WHOLE, LeafView
@@ -99,7 +100,10 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Step the inner environment."""
         observation, reward, terminated, truncated, info = self.inner.step(action)
-        return self._wrap(observation), float(reward), terminated, truncated, info
+        number: Any = reward  # what is no number is refused where the episode is played, by name
+        if isinstance(reward, SupportsFloat) and not np.ndim(number):
+            number = float(reward)
+        return self._wrap(observation), number, terminated, truncated, info
 
     def render(self) -> Any:
         """Render the inner environment."""

@@ -99,8 +99,21 @@ class LeafView:
         return found
 
     def stack(self, observations: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
-        """Stack flat observations over time, key → ``[T, …]``; graphs are padded to the largest."""
-        return {key: stacked([np.asarray(one[key]) for one in observations], key) for key in self.space.spaces}
+        """Stack flat observations over time, key → ``[T, …]``; graphs are padded to the largest.
+
+        Raises:
+            ConfigError: an array of another shape than its space says.
+        """
+        fixed = {key: leaf for key, _, leaf in self._paths if not isinstance(leaf, spaces.Graph)}
+        out = {}
+        for key in self.space.spaces:
+            arrays = [np.asarray(one[key]) for one in observations]
+            wanted = fixed[key].shape if key in fixed else None
+            odd = next((array for array in arrays if wanted is not None and array.shape != wanted), None)
+            if odd is not None:
+                raise ConfigError(f"observation {key!r} has shape {odd.shape}, its space says {wanted}")
+            out[key] = stacked(arrays, key)
+        return out
 
     @property
     def modalities(self) -> dict[str, str]:

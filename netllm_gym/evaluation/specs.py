@@ -236,6 +236,9 @@ class Episode:
         return {} if self.trace_index is None else {"trace": self.trace_index}
 
 
+MOST_EPISODES = 1_000_000
+
+
 def plan_episodes(count: int | None, traces: int | None, seed: int) -> list[Episode]:
     """Return the episodes: every trace once, or `count` of them that walk over the traces again and again.
 
@@ -251,6 +254,8 @@ def plan_episodes(count: int | None, traces: int | None, seed: int) -> list[Epis
         count = traces
     if count < 1:
         raise ConfigError(f"episodes must be at least 1, got {count}")
+    if count > MOST_EPISODES:
+        raise ConfigError(f"episodes must be at most {MOST_EPISODES:,}, got {count:,}")
     if seed < 0:
         raise ConfigError(f"seed must not be negative, got {seed}")
     plans = []

@@ -82,6 +82,8 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
             check_opening(name.split)
         return name
     text = str(name)
+    if not text or (isinstance(name, Path) and text == "."):
+        raise ConfigError("an empty name of traces: a catalog name or a path is needed ('./' is this folder)")
     if text.startswith("user/"):
         check_opening(split)
         return load_imported(text, split)

@@ -12,6 +12,7 @@ import math
 import re
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -103,7 +104,7 @@ def read_table(data: bytes, name: str) -> Table:
     text = decode(data, name)
     content: list[str] = []
     begin, comment = 0, ""
-    lines = _arff(text.splitlines())
+    lines = _tuples(_arff(text.splitlines()))
     for number, line in enumerate(lines):
         stripped = line.strip()
         if not stripped or (stripped.startswith(_COMMENT) and not content):
@@ -145,9 +146,43 @@ def _arff(lines: list[str]) -> list[str]:
     return lines
 
 
+_TUPLE = re.compile(r'"?[(\[]\s*([+-]?[\d.eE+-]+(?:\s*[,;]\s*[+-]?[\d.eE+-]+){1,3})\s*[)\]]"?')
+
+
+def _tuples(lines: list[str]) -> list[str]:
+    """Unfold tuples such as Unity's ``(0.0, 0.7, 0.0, 0.7)`` under one name into columns ``name.x`` to ``name.w``.
+
+    Files without a header, or whose first row holds no tuple, stay as they are.
+    """
+    body = [i for i, line in enumerate(lines[: SNIFF_LINES * 2]) if line.strip() and not line.startswith(_COMMENT)]
+    if len(body) < 2 or not _TUPLE.search(lines[body[1]]) or _TUPLE.search(lines[body[0]]):
+        return lines
+    shapes = {tuple(len(re.split("[,;]", match[1])) for match in _TUPLE.finditer(lines[i])) for i in body[1:]}
+    if len(shapes) > 1 or "." not in "".join(match[1] for i in body[1:] for match in _TUPLE.finditer(lines[i])):
+        return lines  # lists of numbers of something, such as a task's parents
+    folded = _TUPLE.sub("\0", lines[body[1]])
+    delimiter = next((mark for mark in (";", "\t", ",") if mark in folded), " ")
+    names, cells = _fields(lines[body[0]], delimiter), _fields(folded, delimiter)
+    if len(names) != len(cells):
+        return lines
+    sizes = iter(next(iter(shapes)))
+    header = [
+        f"{name.strip()}.{letter}" if letter else name
+        for name, cell in zip(names, cells, strict=True)
+        for letter in ("xyzw"[: next(sizes)] if cell == "\0" else ("",))
+    ]
+    unfolded = [_TUPLE.sub(lambda match: delimiter.join(re.split(r"\s*[,;]\s*", match[1])), line) for line in lines]
+    unfolded[body[0]] = delimiter.join(header)
+    return unfolded
+
+
 def _header(first: list[str], following: list[list[str]]) -> list[str] | None:
     """Return the names of the first row, if it is one: words that are neither numbers nor times."""
-    words = [cell for cell in first if cell and not is_number(cell) and parse_time(cell) is None]
+    words = [
+        cell
+        for c, cell in enumerate(first)
+        if cell and not is_number(cell) and parse_time(cell) is None and not _measures(c, cell, following)
+    ]
     if not words or not any(any(c.isalpha() for c in word) for word in words):
         return None
     numbers = sum(is_number(cell) for cell in first)
@@ -156,6 +191,12 @@ def _header(first: list[str], following: list[list[str]]) -> list[str] | None:
     if numbers and (numbers >= below or any(set(words) <= set(row) for row in following)):
         return None
     return [cell.strip().strip('"').lstrip("#").strip() for cell in first]
+
+
+def _measures(column: int, cell: str, following: list[list[str]]) -> bool:
+    """Tell whether a cell is a number with its unit, as those below it are: ``5mbit`` over ``7mbit`` is no name."""
+    below = [row[column] for row in following if column < len(row)]
+    return bool(below) and all(_MEASURE.fullmatch(text) for text in (cell, *below))
 
 
 def _fast(
@@ -233,6 +274,13 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
     return Table(name, header, values, texts, np.array(numbers, np.int64), short)
 
 
+def twice(table: Table, columns: Sequence[int]) -> str:
+    """Return a sentence about columns that are read although another has their name; empty if there is none."""
+    header = table.header or []
+    named = [header[c] for c in columns if 0 <= c < len(header) and header.count(header[c]) > 1]
+    return f"several columns are called {named[0][:40]!r}: one of them is read" if named else ""
+
+
 # --- moments in text
 # -------------------------------------------------------------------------------------------------
 
@@ -244,19 +292,26 @@ _TIME_FORMATS = (
     "%d-%b-%Y %H:%M:%S", "%d-%m-%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S:%f",
 )  # fmt: skip
 _CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?)(?::(\d{3}))?")
+_HALF_DAY = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d(?:\.\d{1,9})?))? ?([AaPp])\.?[Mm]\.?")
+_SPAN = re.compile(r"(\d{1,15}(?:\.\d{1,12})?) ?(s|sec|ms|us|ns)")
+_SPAN_S = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_MEASURE = re.compile(r"[+-]?\d+(\.\d+)? ?[A-Za-z][A-Za-z/]{0,12}")
 
 
 def parse_time(text: str, known: str = "") -> tuple[float, str] | None:
     """Return the seconds since 1970 (or since midnight, for a mere clock) that `text` names, and its format.
 
     Args:
-        text: ISO 8601, a date and time in a usual order, or ``H:MM:SS.fff``. Without a zone, UTC is taken.
+        text: ISO 8601, a date and time in a usual order, ``H:MM:SS.fff``, ``1:02 PM`` or ``0.5s``. Without
+            a zone, UTC is taken.
         known: the format of the field above, tried first.
 
     Returns:
         ``None`` when it is no time.
     """
     text = text.strip().strip('"')
+    if known in ("", "span") and (span := _SPAN.fullmatch(text)):
+        return float(span[1]) * _SPAN_S[span[2]], "span"
     if not 4 <= len(text) <= 40 or not any(c in text for c in ":.-_") or not text[-1:].strip():
         return None
     if is_number(text):
@@ -273,7 +328,12 @@ def parse_time(text: str, known: str = "") -> tuple[float, str] | None:
             return None
         whole = int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
         return whole + int(thousandths or 0) / 1000.0, "clock"
-    for format in (known,) if known and known not in ("iso", "clock") else _TIME_FORMATS:
+    if known in ("", "half day") and (match := _HALF_DAY.fullmatch(text)):
+        hours, minutes, seconds, half = match.groups()
+        if not 1 <= int(hours) <= 12:
+            return None
+        return (int(hours) % 12 + 12 * (half in "pP")) * 3600.0 + int(minutes) * 60 + float(seconds or 0), "half day"
+    for format in (known,) if known and known not in ("iso", "clock", "span", "half day") else _TIME_FORMATS:
         try:
             return datetime.strptime(text, format).replace(tzinfo=UTC).timestamp(), format
         except (ValueError, OverflowError):

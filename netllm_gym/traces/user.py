@@ -119,6 +119,18 @@ def imported() -> dict[str, str]:
     return found
 
 
+def check_place(name: str, split: str) -> None:
+    """Refuse a name or a split that no set may have, before anything is read.
+
+    Raises:
+        ConfigError: naming what may not be.
+    """
+    if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum() and len(name) <= 100):
+        raise ConfigError(f"a set's name may hold letters, digits, '-' and '_', got {name!r}")
+    if split not in SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+
+
 def keep(found: Reading, name: str, split: str = "test", source: str = "") -> TraceSet[Any]:
     """Keep what was read as one split of ``user/NAME`` on this machine; its other splits stay.
 
@@ -126,8 +138,7 @@ def keep(found: Reading, name: str, split: str = "test", source: str = "") -> Tr
         ConfigError: a bad name or split, a set of another kind, or a trace that also stands in another split.
         StorageError: it cannot be written.
     """
-    if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum() and len(name) <= 100):
-        raise ConfigError(f"a set's name may hold letters, digits, '-' and '_', got {name!r}")
+    check_place(name, split)
     allowed = SPLITS if found.kind == "head" else SPLITS[:3]
     if split not in allowed:
         raise ConfigError(f"split must be one of {', '.join(allowed)}, got {split!r}")
@@ -165,6 +176,7 @@ def import_set(path: str | Path, name: str, split: str = "test", options: Import
     Raises:
         NetLLMGymError: as for :func:`understand` and :func:`keep`; nothing is kept then.
     """
+    check_place(name, split)
     return keep(understand(path, options), name, split, str(path))
 
 
@@ -210,6 +222,7 @@ def import_heads(path: str | Path, name: str, columns: str | None = None, split:
 
 
 __all__ = [
-    "KINDS", "SPLITS", "HeadOptions", "ImportOptions", "NetLLMGymError", "NetworkOptions", "Reading", "import_heads",
-    "import_set", "import_traces", "imported", "keep", "kind_of", "load_imported", "read_user_path", "understand",
+    "KINDS", "SPLITS", "HeadOptions", "ImportOptions", "NetLLMGymError", "NetworkOptions", "Reading", "check_place",
+    "import_heads", "import_set", "import_traces", "imported", "keep", "kind_of", "load_imported", "read_user_path",
+    "understand",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from netllm_gym.datasets.flat import ActionCode, FlatView
 from netllm_gym.datasets.rollout import rollout
 from netllm_gym.datasets.store import load_experience
 from netllm_gym.envs.leaves import LeafView, modality_of
-from netllm_gym.errors import CheckpointError, ConfigError
+from netllm_gym.errors import CheckpointError, ConfigError, NetLLMGymError
 
 ANY = "netllm_gym_test/AnySpace-v0"
 GRAPH = spaces.Graph(spaces.Box(-1, 1, (3,)), spaces.Discrete(2))
@@ -246,3 +246,53 @@ def test_classes_without_an_address_are_collected_too() -> None:
     name = "netllm_gym/test/local-v0"
     data = collect(CollectConfig("netllm_gym_test/Local-v0", ("any/random",), 18), name, workers=2)
     assert len(data.episodes) == 18 and minari.load_dataset(name).spec.env_spec is None
+
+
+class Careless(gym.Env):
+    """An environment that breaks one of its promises."""
+
+    observation_space = spaces.Box(-1, 1, (2,))
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, broken: str) -> None:
+        self.broken = broken
+
+    def _seen(self):
+        return np.zeros(3 if self.broken == "shape" else 2, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._seen(), {}
+
+    def step(self, action):
+        return self._seen(), np.array([1.0]) if self.broken == "reward" else 1.0, True, False, {}
+
+
+gym.register("netllm_gym_test/Careless-v0", entry_point=Careless, disable_env_checker=True)
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [("shape", r"has shape \(3,\), its space says \(2,\)"), ("reward", r"the reward is array\(\[1.\]\), not a number")],
+)
+def test_an_environment_that_breaks_its_promise_is_named_before_anything_is_written(broken, message):
+    kwargs = {"env": "netllm_gym_test/Careless-v0", "env_kwargs": {"broken": broken}}
+    config = CollectConfig(env="netllm_gym/Dict-v0", agents=("any/random",), episodes=2, env_kwargs=kwargs)
+    with pytest.raises(NetLLMGymError, match=message):
+        collect(config, "netllm_gym_test/careless-v0")
+
+
+def test_more_categories_than_an_encoder_holds_are_refused_before_memory_is_taken():
+    pytest.importorskip("torch")
+    from netllm_gym.agents.llm.encoder import Category
+
+    with pytest.raises(ConfigError, match="1,000,000,000 categories"):
+        Category([10**9], [0], 8)
+
+
+@pytest.mark.parametrize("count", [10**14, 10**30])
+def test_a_number_of_episodes_that_nobody_waits_for(count):
+    with pytest.raises(ConfigError, match="episodes must be at most"):
+        CollectConfig(agents=("any/random",), episodes=count)
+    with pytest.raises(ConfigError, match="episodes must be at most"):
+        evaluate(agents=["abr/bba"], episodes=count, progress=False)

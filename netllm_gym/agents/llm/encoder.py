@@ -56,6 +56,9 @@ class Series(nn.Module):
         return self.linear(nn.functional.gelu(self.conv(x)).flatten(1))
 
 
+MOST_CATEGORIES = 2**20
+
+
 class Category(nn.Module):
     """One or several categories, ``[N]`` or ``[N, k]``: the sum of their embeddings."""
 
@@ -63,6 +66,11 @@ class Category(nn.Module):
 
     def __init__(self, sizes: list[int], starts: list[int], width: int) -> None:
         super().__init__()
+        if sum(sizes) > MOST_CATEGORIES:
+            raise ConfigError(
+                f"an observation of {sum(sizes):,} categories; the encoder holds a row of weights for each of at most "
+                f"{MOST_CATEGORIES:,} (offer it as a Box)"
+            )
         offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]) - np.array(starts)
         self.register_buffer("offsets", torch.tensor(offsets, dtype=torch.long), persistent=False)
         self.table = nn.Embedding(sum(sizes), width)

@@ -17,6 +17,7 @@ from netllm_gym.envs.abr.kernel import download, link_arrays
 from netllm_gym.envs.abr.observation import Memory, observation_space
 from netllm_gym.envs.abr.options import REQUEST, Fetched, Options, Player
 from netllm_gym.envs.abr.qoe import QoE
+from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError
@@ -133,6 +134,7 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], Any]):
         },
     }
 
+    @checked
     def __init__(
         self,
         traces: str | Path | TraceSet = "abr/synthetic",

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
+from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.cluster.model import ClusterModel
 from netllm_gym.envs.cluster.simulator import ClusterSimulator, Tables
 from netllm_gym.envs.cluster.state import COMMON, Job
@@ -112,6 +113,7 @@ class ClusterSchedulingEnv(Rendered, gym.Env):
         "metric": {"name": "mean_jct_s", "aggregate": "last", "better": "lower"},
     }  # fmt: skip
 
+    @checked
     def __init__(
         self,
         traces: Workload | TraceSet | str = "cluster/synthetic",

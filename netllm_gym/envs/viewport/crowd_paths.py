@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces.head.trace import HeadTrace
 
+MAX_CROWD = 10_000
+
 
 class CrowdPaths:
     """Paths of earlier viewers, by video.

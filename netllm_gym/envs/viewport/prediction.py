@@ -10,11 +10,12 @@ import numpy as np
 from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
+from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.envs.viewport import metrics
 from netllm_gym.envs.viewport.crowd import Crowd, FolderMaps
-from netllm_gym.envs.viewport.crowd_paths import CrowdPaths
+from netllm_gym.envs.viewport.crowd_paths import MAX_CROWD, CrowdPaths
 from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import WindowProtocol
 from netllm_gym.errors import ConfigError, NetLLMGymError
@@ -144,6 +145,7 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
         },
     }
 
+    @checked
     def __init__(
         self,
         traces: str | Path | TraceSet = "viewport/synthetic",
@@ -172,8 +174,8 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
             self.crowd = self.maps = crowd_of(self.traces)
         elif image is not None:
             self.maps = FolderMaps(image, image_hz)
-        if crowd < 0:
-            raise ConfigError(f"crowd is a number of viewers, got {crowd}")
+        if not 0 <= crowd <= MAX_CROWD:
+            raise ConfigError(f"crowd is a number of viewers up to {MAX_CROWD}, got {crowd}")
         self.paths = CrowdPaths(other_viewers(self.traces), crowd, crowd_gap_s) if crowd else None
         self.view = TileView() if tiles else None
         space: dict[str, spaces.Space] = {

@@ -13,10 +13,11 @@ from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
 from netllm_gym.envs.abr.kernel import download, link_arrays
+from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.envs.viewport.allocate import inside_outside, knapsack
-from netllm_gym.envs.viewport.crowd_paths import CrowdPaths
+from netllm_gym.envs.viewport.crowd_paths import MAX_CROWD, CrowdPaths
 from netllm_gym.envs.viewport.prediction import load_head_traces, other_viewers
 from netllm_gym.envs.viewport.qoe import ViewQoE, level_utility
 from netllm_gym.envs.viewport.tiles import TileGrid, TileView
@@ -27,6 +28,7 @@ from netllm_gym.traces.head.geometry import unwrap_to_last
 from netllm_gym.traces.video.tiles import TileManifest, read_tile_table, synthetic_tiles
 
 HISTORY = 8
+MAX_HISTORY = 10_000
 MODES = ("tiles", "pair", "view")
 
 
@@ -146,6 +148,7 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         },
     }
 
+    @checked
     def __init__(
         self,
         traces: str | Path | TraceSet = "viewport/synthetic",
@@ -174,11 +177,13 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         if action_mode not in MODES:
             raise ConfigError(f"action_mode must be one of {', '.join(MODES)}, got {action_mode!r}")
         check_render_mode(render_mode)
-        if history < 2 or rtt_s < 0:
-            raise ConfigError("history ≥ 2 and rtt_s ≥ 0 are needed")
+        if not (2 <= history <= MAX_HISTORY and 0 <= rtt_s < np.inf):
+            raise ConfigError(f"history from 2 to {MAX_HISTORY} and a finite rtt_s ≥ 0 are needed")
         if max_chunks is not None and max_chunks < 2:
             raise ConfigError(f"max_chunks must be at least 2, got {max_chunks}")
         self.hz = self.traces[0].hz
+        if not isinstance(tiles, str | Path):
+            raise ConfigError(f"tiles is 'synthetic' or a path, got {tiles!r}")
         self._tables = None if tiles == "synthetic" else read_tile_table(tiles)
         rows, columns = _two("grid", grid)
         if rows % 1 or columns % 1:
@@ -186,6 +191,8 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         self._grid, self._chunk_s = TileGrid(int(rows), int(columns), projection), float(chunk_s)
         if not (np.isfinite(chunk_s) and chunk_s > 0):
             raise ConfigError(f"chunk_s must be positive, got {chunk_s}")
+        if chunk_s * self.hz < 1.0:  # before sizes are drawn for millions of chunks
+            raise ConfigError(f"a chunk of {chunk_s:g} s holds no head sample at {self.hz:g} Hz")
         if self._tables is not None:
             if (rows, columns, chunk_s) != (8, 8, 1.0):
                 raise ConfigError(f"grid and chunk_s are of the embedded model; those of {tiles} stand in the file")
@@ -195,11 +202,13 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         self.max_chunks = max_chunks
         self._videos: dict[str, TileManifest] = {}
         first = self._video(0)
-        if buffer_target_s < first.chunk_s:
-            raise ConfigError(f"buffer_target_s must hold at least one chunk ({first.chunk_s:g} s)")
+        if not first.chunk_s <= buffer_target_s < np.inf:
+            raise ConfigError(f"buffer_target_s must hold at least one chunk ({first.chunk_s:g} s) and be finite")
         if first.chunk_s * self.hz < 1.0:
             raise ConfigError(f"a chunk of {first.chunk_s:g} s holds no head sample at {self.hz:g} Hz")
         self.view = TileView(TileGrid(first.rows, first.columns, projection), _two("fov_deg", fov_deg))
+        if not isinstance(qoe, str | ViewQoE):
+            raise ConfigError(f"qoe is the name of preferences, or a ViewQoE, got {qoe!r}")
         self.qoe = ViewQoE.preset(qoe) if isinstance(qoe, str) else qoe
         self.utility = level_utility(utility, first.ladder_kbps)
         self._utility_or_nan = np.append(self.utility, np.nan)  # index -1: skipped
@@ -226,8 +235,8 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
                 "chunks_left": box(0, np.inf, (1,), np.float32),
             }
         )
-        if crowd < 0:
-            raise ConfigError(f"crowd is a number of viewers, got {crowd}")
+        if not 0 <= crowd <= MAX_CROWD:
+            raise ConfigError(f"crowd is a number of viewers up to {MAX_CROWD}, got {crowd}")
         self.paths = CrowdPaths(other_viewers(self.traces), crowd, crowd_gap_s) if crowd else None
         if self.paths is not None:
             self.observation_space.spaces.update(self.paths.spaces(history + self.protocol.future))

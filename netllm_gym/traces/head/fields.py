@@ -122,12 +122,13 @@ def _lettered(names: list[str]) -> dict[str, dict[str, int]]:
             continue
         prefix, letter = match[1], match[2]
         glued = bool(prefix) and name.strip()[len(prefix)] == letter
-        if glued and not (letter.isupper() or len(prefix) <= 4 or prefix[-1].isdigit()):
+        last = re.split(r"[ ._]", prefix)[-1]  # hmd_qx
+        if glued and not (letter.isupper() or len(last) <= 4 or prefix[-1].isdigit()):
             continue  # a word that happens to end in such a letter
         if (
             glued
             and letter.islower()
-            and prefix.lower() not in ("q", "quat", "rot", "r", "v", "dir", "vec", "h", "head", "p", "pos", "u", "f")
+            and last.lower() not in ("q", "quat", "rot", "r", "v", "dir", "vec", "h", "head", "p", "pos", "u", "f")
         ):
             continue
         groups.setdefault(_plain(prefix), {}).setdefault(letter.lower(), i)
@@ -161,6 +162,8 @@ def by_header(table: Table) -> HeadFields | None:
     video = next((i for i, (n, _) in enumerate(plain) if _VIDEO.fullmatch(n) and i != time), -1)
     base = HeadFields("", (), time, time_unit, user=user, video=video)
     groups = _lettered(names)
+    # three.js writes its private fields: quaternion._x, rotation._order; it is a right-handed world, y up.
+    three = "opengl" if any(re.search(r"(^|[ .])_[wxyz]$|\._order$|^_order$", name.strip()) for name in names) else ""
     fours = [(p, g) for p, g in groups.items() if len(g) == 4]
     quaternions = [(p, g) for p, g in fours if _unit_length(table, [g[c] for c in "xyzw"])] or fours
     threes = [(p, g) for p, g in groups.items() if set(g) == set("xyz")]
@@ -170,7 +173,7 @@ def by_header(table: Table) -> HeadFields | None:
         _, group = max(quaternions, key=lambda item: _rank(item[0]))
         # Other triples beside a quaternion are where the head is, not where it looks.
         beside = tuple(directions[0][1][c] for c in "xyz") if len(directions) == 1 else ()
-        return replace(base, form="quaternion", columns=tuple(group[c] for c in "xyzw"), beside=beside)
+        return replace(base, form="quaternion", columns=tuple(group[c] for c in "xyzw"), beside=beside, axes=three)
     numbered = {n: i for i, (n, _) in enumerate(plain)}
     if {"q0", "q1", "q2", "q3"} <= set(numbered):  # Corbillon2017 counts from the scalar part
         return replace(base, form="quaternion", columns=tuple(numbered[f"q{k}"] for k in (1, 2, 3, 0)))
@@ -182,7 +185,9 @@ def by_header(table: Table) -> HeadFields | None:
         form = "angles"
         if unit == "px" or (words[0].startswith(("lon", "lng")) and _within(table, columns[:2], 0.0, 1.0)):
             form, columns = "position", columns[:2]
-        return replace(base, form=form, columns=columns, unit=unit, polar=words[1] == "phi" and _polar(table, columns))
+        if words == ("theta", "phi"):
+            return _theta_phi(table, replace(base, form=form, columns=columns, unit=unit))
+        return replace(base, form=form, columns=columns, unit=unit)
     if vectors:
         _, group = max(vectors, key=lambda item: _rank(item[0]))
         return replace(base, form="vector", columns=tuple(group[c] for c in "xyz"))
@@ -194,7 +199,8 @@ def by_header(table: Table) -> HeadFields | None:
     if turns:
         _, group = max(turns, key=lambda item: _rank(item[0]))
         # Unity's Euler angles: about y (yaw), x (pitch, down positive) and z.
-        return replace(base, form="angles", columns=(group["y"], group["x"], group["z"]), axes="unity-euler")
+        axes = "three-euler" if three else "unity-euler"
+        return replace(base, form="angles", columns=(group["y"], group["x"], group["z"]), axes=axes)
     pairs = [(p, g) for p, g in groups.items() if {"x", "y"} <= set(g) and "z" not in g]
     if pairs:
         _, group = max(pairs, key=lambda item: _rank(item[0]))
@@ -238,10 +244,30 @@ def _within(table: Table, columns: tuple[int, ...], low: float, high: float) -> 
     return len(values) > 0 and bool(((values >= low - 1e-9) & (values <= high + 1e-9)).all())
 
 
-def _polar(table: Table, columns: tuple[int, ...]) -> bool:
-    values = table.values[:, columns[1]]
-    values = values[np.isfinite(values)]
-    return len(values) > 0 and bool((values >= 0).all()) and float(np.median(values)) > 0.6
+def _theta_phi(table: Table, found: HeadFields) -> HeadFields:
+    """Tell which of theta and phi turns and which tilts: mathematicians and physicists name them the other way round.
+
+    Raises:
+        AmbiguousColumnsError: both readings fit.
+    """
+    values = table.values[:, list(found.columns[:2])]
+    values = values[np.isfinite(values).all(axis=1)]
+    if not len(values):
+        return found
+    if found.unit == "deg" or (not found.unit and np.abs(values).max() > 2 * np.pi + 0.05):
+        values = np.radians(values)
+    theta, phi = values[:, 0], values[:, 1]
+
+    def polar(angles: Array) -> bool:  # an angle from the pole: heads look near the equator
+        return bool((angles >= 0).all() and (angles <= np.pi + 0.05).all() and 0.6 < float(np.median(angles)) < 2.6)
+
+    if polar(phi) and (not polar(theta) or abs(np.median(phi) - np.pi / 2) < abs(np.median(theta) - np.pi / 2)):
+        return replace(found, polar=True, axes="theta-phi")  # TRACK counts both from the frame's top left corner
+    if polar(theta):
+        if np.abs(phi).max() > np.pi / 2 + 0.05 or polar(phi):
+            return replace(found, columns=(found.columns[1], found.columns[0], *found.columns[2:]), axes="phi-theta")
+        raise _ambiguous(table, "theta may be the angle from the pole or the one around it: call them yaw and pitch")
+    return found
 
 
 def by_numbers(table: Table) -> HeadFields:

@@ -145,13 +145,29 @@ def scales(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, no
     unit = options.angle_unit or fields.unit
     if not unit:
         span = sum(float(np.ptp(stamps(t, fields)[0])) for t in tables) * seconds
-        unit = "rad" if _radians(pooled, span, fields.polar) else "deg"
+        unit = "rad" if _radians(pooled, span, fields.polar or fields.axes == "phi-theta") else "deg"
         if fields.axes == "unity-euler" and not options.convention:
             notes.guess("angles about x, y and z are Unity's (--convention opengl: A-Frame's and three.js's)")
+        if unit == "rad" and not fields.polar and fields.axes != "phi-theta" and _shares(pooled):
+            raise TraceFormatError(
+                name, "angles that all lie from 0 to 1 may be radians or shares of the frame; say which: --angle-unit "
+                "rad, or call the columns u and v", 1
+            )  # fmt: skip
         if unit == "rad":
             notes.guess("angles in radians: none exceeds a turn of 2π (--angle-unit deg says otherwise)")
-    euler = fields.axes == "unity-euler"
-    if not euler and not fields.polar and _full_turns(np.degrees(pooled[:, 1]) if unit == "rad" else pooled[:, 1]):
+    euler = fields.axes in ("unity-euler", "three-euler")
+    if fields.axes == "three-euler":
+        notes.guess("angles about x, y and z are three.js's: their names tell")
+    if fields.axes == "theta-phi":
+        notes.guess("theta and phi from the frame's top left corner: theta turns, phi tilts")
+    if fields.axes == "phi-theta":
+        notes.guess("phi turns from the frame's centre, theta is the angle from the pole above")
+    if (
+        not euler
+        and not fields.polar
+        and fields.axes != "phi-theta"
+        and _full_turns(np.degrees(pooled[:, 1]) if unit == "rad" else pooled[:, 1])
+    ):
         euler = True
         notes.guess("pitch counts from 0 to 360 as Unity's Euler angles do: 350 looks up by 10")
     return HeadScales(seconds, angle_unit=unit, euler=euler)
@@ -211,6 +227,12 @@ def _radians(pooled: Array, span_s: float, polar: bool) -> bool:
     return moved > 0.5 or (moved > 0.02 and span_s >= 5.0)
 
 
+def _shares(pooled: Array) -> bool:
+    """Tell whether angles are shares of a frame more likely than radians: around 0.5, never outside 0 to 1."""
+    turns = pooled[:, :2]
+    return bool((turns >= 0.0).all() and (turns <= 1.0).all() and 0.25 < float(np.median(turns[:, 1])) < 0.75)
+
+
 def _quaternion_scales(
     tables: Sequence[Table], pooled: Array, fields: HeadFields, options: HeadOptions, notes: HeadNotes, seconds: float
 ) -> HeadScales:
@@ -231,6 +253,8 @@ def _quaternion_scales(
         )
         return HeadScales(seconds, convention=convention, inverse=inverse, order=order)
     convention = options.convention or fields.axes
+    if fields.axes == "opengl" and not options.convention:
+        notes.guess("quaternion convention opengl: the names of the columns are three.js's")
     if not convention and len(turns):
         from scipy.spatial.transform import Rotation
 
@@ -304,8 +328,11 @@ def angles_deg(values: Array, table: Table, fields: HeadFields, how: HeadScales,
         if columns.shape[1] == 2:
             columns = np.column_stack([columns, np.zeros(len(columns))])
         if how.euler:
-            signs = [-1.0, 1.0, -1.0] if options.convention == "opengl" else [1.0, -1.0, -1.0]
+            right_handed = (options.convention or ("opengl" if fields.axes == "three-euler" else "")) == "opengl"
+            signs = [-1.0, 1.0, -1.0] if right_handed else [1.0, -1.0, -1.0]
             columns = geometry.wrap_deg(columns) * np.array(signs)
+        if fields.axes == "phi-theta":  # the second from the pole, the first from the frame's centre
+            columns[:, 1] = 90.0 - columns[:, 1]
         if fields.polar:  # both angles from the frame's top left corner
             columns[:, 0] -= 180.0
             columns[:, 1] = 90.0 - columns[:, 1]

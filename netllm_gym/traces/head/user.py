@@ -15,7 +15,7 @@ from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, read_netllm, vi
 from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.head.viewerjson import read_viewer_json
 from netllm_gym.traces.reading import Reading, beginning, content
-from netllm_gym.traces.tables import Table, read_table
+from netllm_gym.traces.tables import Table, read_table, twice
 from netllm_gym.traces.traceset import TraceSet
 
 MAX_LOGS = 200_000
@@ -36,6 +36,8 @@ def holds_head_logs(path: str | Path) -> bool:
             return True
         try:
             return _is_log(member, nested=root.is_dir() and member.parent != root)
+        except AmbiguousColumnsError:
+            return True  # to be refused as what it is
         except NetLLMGymError:
             continue
     return False
@@ -63,10 +65,7 @@ def _is_log(path: Path, nested: bool) -> bool:
         return understand(table).form != ""
     if table.width < 3:
         return False
-    try:
-        fields = by_numbers(table)
-    except AmbiguousColumnsError:
-        return True  # to be refused as what it is
+    fields = by_numbers(table)
     if fields.form in ("quaternion", "vector") or fields.axes:
         return True
     return fields.form == "position" or (nested and table.width >= 4)
@@ -182,7 +181,10 @@ def _tables(
         for log_user, log_video, table in inside:
             if table.short:
                 notes.repairs["rows cut off at the end of a file left out"] += table.short
-            logs.append((log_user, log_video, table, understand(table, columns)))
+            fields = understand(table, columns)
+            if said := twice(table, (fields.time, *fields.columns)):
+                notes.guess(said)
+            logs.append((log_user, log_video, table, fields))
     if form == "table":
         notes.guess(f"viewers and videos from the paths, as {layout}")
     traces: list[HeadTrace] = []

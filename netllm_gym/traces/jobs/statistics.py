@@ -53,8 +53,12 @@ def mean_work_s(workload: Workload) -> float:
 
 
 def offered_load(workload: Workload, executors: int = 50) -> float:
-    """Return the mean work of a job over what `executors` do between two arrivals (1: nothing is left idle)."""
-    return mean_work_s(workload) / (executors * mean_gap_s(workload))
+    """Return the mean work of a job over what `executors` do between two arrivals (1: nothing is left idle).
+
+    Infinite where all jobs arrive at once.
+    """
+    gap = mean_gap_s(workload)
+    return mean_work_s(workload) / (executors * gap) if gap > 0 else float("inf")
 
 
 def summary(workload: Workload) -> dict[str, Any]:

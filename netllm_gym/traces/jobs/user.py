@@ -12,6 +12,7 @@ from netllm_gym.traces.jobs.readers.graphs import guess_graph, read_graph
 from netllm_gym.traces.jobs.readers.spark import is_spark, read_spark
 from netllm_gym.traces.jobs.readers.swf import is_swf, read_swf
 from netllm_gym.traces.jobs.readers.taskgraph import is_task_table, read_task_table
+from netllm_gym.traces.jobs.readers.tpch import is_profile, read_profile_folder
 from netllm_gym.traces.jobs.readers.wfcommons import is_wfcommons, read_wfcommons
 from netllm_gym.traces.jobs.statistics import summary
 from netllm_gym.traces.jobs.trace import JobTrace, job_traces
@@ -22,11 +23,13 @@ from netllm_gym.traces.traceset import TraceSet
 
 SEQUENCES = 100  # that are drawn from jobs without arrivals
 GRAPHS = ("dax", "dot", "graphml", "node-link", "stg")
-FORMATS = ("alibaba", "borg", *GRAPHS, "spark", "swf", "table", "wfcommons")
+FORMATS = ("alibaba", "borg", "decima", *GRAPHS, "spark", "swf", "table", "wfcommons")
 
 
 def guess_workload(path: Path) -> str | None:
     """Return the format of a workload file, or ``None`` when it looks like none."""
+    if is_profile(path):
+        return "decima"
     try:
         start = beginning(path)
     except TraceFormatError:
@@ -87,6 +90,13 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
         if year is None:
             raise TraceFormatError(files[0], "neither instance events of 2019 nor task events of 2011", 1)
         workload = read_borg(files, year, name, repairs)
+    elif kind == "decima":
+        pairs = [file for file in files if is_profile(file)]
+        if len(pairs) < len(files):
+            notes.append(f"skipped: {len(files) - len(pairs)} files that are no profiles")
+        if not pairs:
+            raise TraceFormatError(files[0], "no adj_mat_<query>.npy beside its task_duration_<query>.npy")
+        workload = read_profile_folder(pairs, name)
     elif kind == "table":
         workload = read_task_table(content(files[0]), name, repairs)
     elif kind in GRAPHS:

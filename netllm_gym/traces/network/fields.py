@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from netllm_gym.errors import TraceFormatError
-from netllm_gym.traces.network.units import cell_rate, rate_unit, time_unit
+from netllm_gym.traces.network.units import cell_rate, is_unit, loose_unit, rate_unit, time_unit
 from netllm_gym.traces.tables import Table, seconds_of
 
 
@@ -21,12 +21,14 @@ class LinkFields:
         rate: throughput, or bytes.
         time_unit, rate_unit: as their names say, or empty.
         unit_column: a column that names the unit of the rate, row by row.
-        counts: ``rate`` holds bytes: since the row before (``bytes``) or since the start (``total``); else empty.
+        counts: ``rate`` holds bytes (bits where `rate_unit` is ``b``): since the row before (``bytes``) or since the
+            start (``total``); else empty.
         span: a column with the milliseconds that the bytes took.
         sessions: columns that tell recordings apart.
         clock_column: a second column that completes the first (a time of day beside a date).
         holds: a value holds ``after`` its stamp, until the next row's (tables with a header), or ``before`` it, since
             the row above (Pensieve's files and others without one).
+        unread_unit: what the name of the rate's column gives as its unit, where that is none of those known.
     """
 
     time: int
@@ -39,6 +41,7 @@ class LinkFields:
     sessions: tuple[int, ...] = ()
     clock_column: int = -1
     holds: str = "after"
+    unread_unit: str = ""
 
 
 # Public tables whose columns name no unit but whose papers do.
@@ -58,8 +61,15 @@ _RATE = re.compile(
     r"download|downlink|down|rx|bps|mbps|kbps|gbps|mbits?|kbits?)(_|$)"
 )
 _BYTES = re.compile(r"(^|_)(bytes?|octets?)(_|$)|bytes_(rec\w*|rx|total|sec)|num_?bytes")
-_DOWN = re.compile(r"(^|_)(dl|down|downlink|download|rx|recv\w*|received|receiver|ingress)")
-_UP = re.compile(r"(^|_)(ul|up|uplink|upload|tx|send\w*|sent|egress)(_|$)|uplink|upload")
+_BITS = re.compile(r"(^|_)bits$")
+# Words that make a rate of whatever stands beside them: "throughput_bytes" is no count.
+_PER_TIME = re.compile(
+    r"through_?put|band_?width|good_?put|rate|capacity|speed|tput|(^|_)(bw|thr|thrpt|[kmg]?bps)(_|$)"
+)
+_DOWN = re.compile(r"(^|_)(dl|down|downlink|download|rx|recv\w*|received|receiver|ingress|in)(?![a-z0-9])")
+_UP = re.compile(r"(^|_)(ul|up|uplink|upload|tx|send\w*|sent|egress|out)(_|$)|uplink|upload")
+# What was not measured, or is no middle of it: read only where nothing else is there.
+_SECOND = re.compile(r"predict|forecast|(^|_)(min|std|stdev|stddev|var|variance|sd|p\d\d|q\d\d)(_|$)")
 _NOT = re.compile(
     r"moving|gps|vehicle|compass|heading|wind|fan|clock|frame|cpu|sampl|error|loss|drop|heart|refresh|state|status|latency|"
     r"_time$|duration|rtt|ping|jitter|signal|rsr[pq]|sinr|snr|bler|cqi|mcs|retrans|max|target|available_?bitrate|link_?speed"
@@ -72,7 +82,7 @@ _UNIT = re.compile(r"(rate_|throughput_|bandwidth_|bitrate_)?units?")
 
 
 def _plain(name: str) -> str:
-    name = re.sub(r"([a-z0-9])([A-Z][a-z])", r"\1_\2", name.strip())
+    name = re.sub(r"([a-z0-9])([A-Z][a-z]|(?:UL|DL|RX|TX)(?![a-z]))", r"\1_\2", name.strip())
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
@@ -81,6 +91,8 @@ def _named_unit(name: str, words: re.Pattern[str] | None = None) -> tuple[str, s
     match = re.search(r"[(\[]([^)\]]{1,20})[)\]]\s*$", name)
     if match:
         return _plain(name[: match.start()]), match[1]
+    if glued := re.search(r"[a-z]([KMG][bB]ps|[kmg]bps)$", name.strip()):  # MeanThroughputMbps
+        return _plain(name.strip()[: -len(glued[1])]), glued[1]
     pieces = re.split(r"[ _.\-]+", name.strip())
     for size in (3, 2, 1):
         if len(pieces) > size and rate_unit("/".join(pieces[-size:]) if size == 2 else "_".join(pieces[-size:])):
@@ -98,6 +110,8 @@ def by_header(table: Table) -> LinkFields | None:
         base, unit_text = _named_unit(name)
         whole = _plain(name)
         unit = rate_unit(unit_text) or rate_unit(name) or ""
+        if not unit and _BYTES.search(whole) and re.search(r"/ ?s(ec)?$|_per_s", name.strip().lower()):
+            unit = "B/s"  # bytes_in/s
         if _NOT.search(whole) or not _numbers(table, i):
             continue
         score = 0
@@ -110,19 +124,29 @@ def by_header(table: Table) -> LinkFields | None:
         if not score:
             continue
         score += 2 if _DOWN.search(whole) else -8 if _UP.search(whole) else 0
-        rates.append((score, -i, unit, "bytes" if not unit and _BYTES.search(whole) and score < 9 else ""))
+        score -= 8 if _SECOND.search(whole) else 0
+        counts = ""
+        if not unit and not _PER_TIME.search(whole):
+            counts = "bytes" if _BYTES.search(whole) else "bits" if _BITS.search(whole) else ""
+        rates.append((score, -i, unit, counts))
     if not rates:
         return None
     score, minus, unit, counts = max(rates)
     rate = -minus
-    if counts and _RATE.search(_plain(names[rate])) and not re.search(r"bytes", _plain(names[rate])):
-        counts = ""
     if {"packet loss", "jitter", "latency", "download bytes"} <= {n.strip().lower() for n in names} and not unit:
         unit = "B/s"  # the command-line client of Ookla exports bytes a second
     plain_names = {_plain(n) for n in names}
     if {"download_bandwidth", "download_elapsed"} <= plain_names and not unit:
         unit = "B/s"  # and so does its JSON
     unit = unit or next((u for needed, u in _DOCUMENTED if needed <= plain_names), "")
+    unread = ""
+    if not unit and not counts:
+        match = re.search(r"[(\[]([^)\]]{1,20})[)\]]\s*$", names[rate])
+        word = match[1] if match else re.split(r"[ _.\-]+", names[rate].strip())[-1]
+        unit = loose_unit(word) or ""
+        unread = word if not unit and is_unit(word) and not _RATE.fullmatch(_plain(names[rate])) else ""
+    if counts == "bits":
+        counts, unit = "bytes", "b"
     if counts and _total(table, rate):
         counts = "total"
     time, clock_unit, second = _time(names, table, rate)
@@ -132,7 +156,7 @@ def by_header(table: Table) -> LinkFields | None:
         for i, n in enumerate(names)
         if i not in (time, rate, second) and _SESSIONS.fullmatch(_plain(n)) and _repeats(table, i)
     )
-    return LinkFields(time, rate, clock_unit, unit, unit_column, counts, -1, sessions, second)
+    return LinkFields(time, rate, clock_unit, unit, unit_column, counts, -1, sessions, second, unread_unit=unread)
 
 
 def _time(names: list[str], table: Table, rate: int) -> tuple[int, str, int]:
@@ -152,7 +176,8 @@ def _time(names: list[str], table: Table, rate: int) -> tuple[int, str, int]:
                     best = rank, i, unit
                 break
         else:
-            if not base and unit and best is None:
+            # "elapsed_realtime_ns", or a mere "ms"
+            if unit and (not base or re.search(r"time|clock|elapsed", base)) and best is None and _clock_like(table, i):
                 best = 9, i, unit
     if best is None:
         return -1, "", -1

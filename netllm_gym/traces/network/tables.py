@@ -199,8 +199,11 @@ def _moments(table: Table, found: LinkFields, options: NetworkOptions) -> tuple[
         return np.arange(len(table), dtype=np.float64) * options.step_s, True
     if found.time in table.texts and np.isfinite(table.values[:, found.time]).mean() < 0.9:
         cells = table.texts[found.time]
-        if found.clock_column >= 0:
-            cells = [f"{a} {b}" for a, b in zip(cells, table.texts[found.clock_column], strict=True)]
+        beside = table.texts[found.clock_column] if found.clock_column >= 0 else []
+        if beside and "-" in beside[0] and seconds_of(beside) is not None:
+            cells = beside  # a whole moment beside its date
+        elif beside:
+            cells = [f"{a} {b}" for a, b in zip(cells, beside, strict=True)]
         moments = seconds_of(cells)
         if moments is None:
             raise TraceFormatError(table.name, f"{cells[0][:40]!r} is not a time", int(table.lines[0]))
@@ -254,6 +257,10 @@ def _factor(members: list[Session], found: LinkFields, in_ms: bool, notes: LinkN
         return 1.0
     if found.rate_unit:
         return units.MEGABITS[found.rate_unit]
+    if found.unread_unit:
+        raise TraceFormatError(
+            members[0].name, f"the unit {found.unread_unit!r} is none that is known; say what it is: --rate-unit", 1
+        )
     factor, sentence = units.megabits_per_unit(np.concatenate([s.values for s in members]), in_ms, members[0].name)
     notes.guess(sentence)
     return factor
@@ -285,16 +292,18 @@ def _pieces(
     if len(time) < 2:
         raise TraceFormatError(name, f"needs at least two samples, has {len(time)}", int(lines[0]))
     steps = np.diff(time)
+    megabits = 1e-6 if found.rate_unit == "b" else 8e-6
     if found.counts == "total":
-        rates = np.diff(values) * 8e-6 / steps
+        rates = np.diff(values) * megabits / steps
     elif found.counts == "bytes":
-        rates = values[1:] * 8e-6 / steps
+        rates = values[1:] * megabits / steps
     else:
         rates = values[:-1] if found.holds == "after" else values[1:]
     if (rates < 0).any():
         raise TraceFormatError(name, "a byte counter that falls", int(lines[np.argmax(rates < 0)]))
     total = float(steps.sum())
-    mean = float(np.dot(rates, steps) / total)
+    with np.errstate(over="ignore"):  # infinite is not plausible either
+        mean = float(np.dot(rates, steps) / total)
     if mean > units.FASTEST_MBPS or total > units.LONGEST_S:
         raise TraceFormatError(
             name, f"would be {mean:,.0f} Mbit/s over {total / 3600:,.0f} h, which is not plausible: "

@@ -25,6 +25,8 @@ MEGABITS = {
     "B/s": 8e-6,
     "kB/s": 8e-3,
     "MB/s": 8.0,
+    "KiB/s": 1024 * 8e-6,
+    "MiB/s": 1024**2 * 8e-6,
 }
 # Readings that are not plausible for a link, whatever the unit: refused when a file's own words lead there.
 FASTEST_MBPS = 20_000.0
@@ -45,6 +47,8 @@ _RATE = re.compile(
 def rate_unit(text: str) -> str | None:
     """Return the unit that words such as ``Mbits/sec``, ``kbps``, ``MB/s`` or ``bytes_sec`` name, or ``None``."""
     text = text.strip().strip("()[]")
+    if (binary := re.fullmatch(r"([KkM])i(?:B|[Bb]ytes?)(?:/s(?:ec(?:ond)?)?|ps)", text)) is not None:
+        return f"{binary[1].upper()}iB/s"
     match = _RATE.fullmatch(text)
     if match is None or not text or text.lower() in ("b", "m", "k", "g"):
         return None
@@ -52,11 +56,25 @@ def rate_unit(text: str) -> str | None:
     has_time = bool(re.search(r"(/|ps$|per|_s|sec)", text, re.IGNORECASE))
     if not has_time:
         return None
-    if what.lower().startswith("byte") or (what == "B" and "/" in text):
+    # "KBps" are bytes, as "KB/s" are; "KBPS" shouts and says nothing.
+    if what.lower().startswith("byte") or (what == "B" and ("/" in text or text.endswith("Bps"))):
         return {"": "B/s", "k": "kB/s", "m": "MB/s"}.get(prefix)
     if what == "b" and "/" in text and prefix == "m" and text[0] == "m":
         return None  # mb/s could be either
     return {"": "bps", "k": "kbps", "m": "Mbps", "g": "Gbps"}[prefix]
+
+
+def loose_unit(text: str) -> str | None:
+    """Return the unit that ``Mbit`` or ``kbits`` name where a rate is known to stand, or ``None``."""
+    match = re.fullmatch(r"(k|m|g)bits?", text.strip(), re.IGNORECASE)
+    return {"k": "kbps", "m": "Mbps", "g": "Gbps"}[match[1].lower()] if match else None
+
+
+def is_unit(text: str) -> bool:
+    """Tell whether a word is written as a unit of rates is, whether known or not: ``packets/s``, ``pps``, ``kB``."""
+    return bool(
+        re.fullmatch(r"(?i)[a-z]{1,10} ?(/|per) ?[a-z]{1,10}|[a-z]{1,4}ps|[kmg]i?(b|bits?|bytes?)", text.strip())
+    )
 
 
 def time_unit(text: str) -> str | None:
@@ -70,7 +88,7 @@ _CELL = re.compile(r"([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?)\s*([A-Za-z][A-Za-
 def cell_rate(text: str) -> float | None:
     """Return the Mbit/s of a cell such as ``1.87 Mbits/sec``, or ``None``."""
     match = _CELL.fullmatch(text.strip())
-    unit = rate_unit(match[2]) if match else None
+    unit = (rate_unit(match[2]) or loose_unit(match[2])) if match else None  # "5mbit" is tc's
     return float(match[1]) * MEGABITS[unit] if match and unit else None
 
 

@@ -17,7 +17,7 @@ from netllm_gym.traces.network.readers.linklog import is_link_log, read_link_log
 from netllm_gym.traces.network.tables import LinkNotes, NetworkOptions, Session, link_fields, sessions_of, traces_of
 from netllm_gym.traces.network.trace import NetworkTrace
 from netllm_gym.traces.reading import Reading, beginning, content, data_files
-from netllm_gym.traces.tables import Table, is_number, read_table
+from netllm_gym.traces.tables import Table, is_number, read_table, twice
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.traceset import TraceSet
 
@@ -196,6 +196,7 @@ def _settled(
         if table.header is not None:
             clock = "none" if found.time < 0 else table.header[found.time]
             notes.guess(f"columns: time {clock!r}, throughput {table.header[found.rate]!r}")
+            notes.guess(twice(table, (found.time, found.rate)))
         sets.append((found, sessions_of(table, found, options, notes)))
     return tuple(traces_of(sets, names, options, notes))
 

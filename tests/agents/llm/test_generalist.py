@@ -158,3 +158,12 @@ def test_an_environment_may_bring_its_own_words():
     assert description_of("netllm_gym/ABR-v0", {}) == DESCRIPTIONS["netllm_gym/ABR-v0"]
     assert description_of("netllm_gym/ABR-v0", {"description": "Choose well."}) == "Choose well."
     assert description_of("somebody/Else-v3", {}) == ""
+
+
+def test_it_says_which_spaces_have_another_size_than_it_learnt_in(trained):
+    agent, data = trained[0], _named("toy/Pick-v0", 5, episodes=1)
+    agent.reset(EnvInfo("toy/Pick-v0", data.observation_space, data.action_space, {}, {}, 0))
+    assert agent.notice == ""
+    more = gym.spaces.Discrete(int(data.action_space.n) + 3)
+    agent.reset(EnvInfo("toy/Pick-v0", data.observation_space, more, {}, {}, 0))
+    assert agent.notice == f"action of {more.n} choices in place of {data.action_space.n} choices"

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import struct
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -182,3 +184,32 @@ def read_tpch(files: Mapping[str, bytes], root: str) -> Workload:
                 raise TraceFormatError(missing[0], "not there")
             templates.append(read_profile(files[pair[0]], files[pair[1]], f"tpch-{size}-q{q}", pair[1]))
     return Workload("cluster/tpch", tuple(templates), blocks=len(SIZES))
+
+
+def is_profile(path: Path) -> bool:
+    """Tell whether a file is one of a pair of Decima's profiles, by its name."""
+    return re.fullmatch(r"(adj_mat|task_duration)_\w{1,40}\.npy", path.name) is not None
+
+
+def read_profile_folder(files: Sequence[Path], name: str) -> Workload:
+    """Return a job for each pair ``adj_mat_<query>.npy`` and ``task_duration_<query>.npy`` among `files`.
+
+    Jobs are called by their folder and query.
+
+    Raises:
+        TraceFormatError: a file without its other half, or :func:`read_profile` refuses it.
+    """
+    templates = []
+    for adjacency in sorted({path.with_name(re.sub("^task_duration", "adj_mat", path.name)) for path in files}):
+        pair = adjacency, adjacency.with_name(adjacency.name.replace("adj_mat", "task_duration", 1))
+        data = []
+        for path in pair:
+            try:
+                if path.stat().st_size > MAX_BYTES:
+                    raise TraceFormatError(path, f"larger than {MAX_BYTES // 2**20} MiB")
+                data.append(path.read_bytes())
+            except OSError as error:
+                raise TraceFormatError(path, f"cannot be read ({error.strerror})") from None
+        query = adjacency.stem.removeprefix("adj_mat_")
+        templates.append(read_profile(data[0], data[1], f"{adjacency.parent.name}-q{query}", str(pair[1])))
+    return Workload(name, tuple(templates))
