@@ -48,7 +48,12 @@ def evaluate_command(
         workers=workers, out=out, trace_steps="examples", timeout_s=timeout,
     )  # fmt: skip
     say_notes(result.manifest["traces"]["notes"])
-    emit(result.summary().to_dict("records") if as_json else brief(result.summary()), as_json)
+    summary = result.summary()
+    emit(summary.to_dict("records") if as_json else brief(summary), as_json)
+    if not as_json:
+        undecided = summary[summary["verdict"] == "undecided"]
+        for why in dict.fromkeys(undecided["why"]):
+            remarks.print(f"undecided: {why}", markup=False, soft_wrap=True)
     page = result.report(out)
     if not as_json:
         console.print(f"report: {page}", soft_wrap=True, markup=False)

@@ -73,6 +73,7 @@ def test_what_was_guessed_and_repaired_in_a_user_s_traces_is_said(run, tmp_path)
         code, _, err = run(*command)
         assert code == 0 and all(words in err for words in said), command
     assert said[0] in (tmp_path / "here" / "report.html").read_text()
+    assert "undecided: 1 recording: fewer than 6 say nothing" in run("evaluate", *play, "--out", "here")[2]
     rows = json.loads(run("traces", "info", "mine", "--json")[1])
     assert said[1] in rows[0]["notes"]
 
