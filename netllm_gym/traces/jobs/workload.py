@@ -137,7 +137,10 @@ class Workload:
         """Return `jobs` pairs (arrival in s, template), the first at 0 s for Poisson arrivals."""
         if self.arrivals_s is not None:
             if jobs > len(self.arrivals_s):
-                raise TraceFormatError(self.name, f"{jobs} jobs asked, the trace holds {len(self.arrivals_s)}")
+                held = len(self.arrivals_s)
+                raise TraceFormatError(
+                    self.name, f"{jobs} jobs asked, the trace holds {held}: say jobs={held} (--env-arg jobs={held})"
+                )
             return [(t, self.templates[k % len(self.templates)]) for k, t in enumerate(self.arrivals_s[:jobs])]
         at, drawn, block = 0.0, [], len(self.templates) // self.blocks
         for _ in range(jobs):
