@@ -42,11 +42,9 @@ def test_shipped_weights_err_as_their_card_says(agent, reading) -> None:
     except DownloadError as error:
         pytest.skip(str(error))
     built = make_agent(f"viewport/{agent}")
-    options = {"reading": reading} if agent == "llm" else {}
-    if not options:
-        built.use(reading)
+    built.use(reading)
     windows = cut(tuple(traces.load(_name(reading), "valid")), WindowProtocol())
-    error = mae_published(built.predict(windows.history_deg, 20, **options), windows.future_deg).mean()
+    error = mae_published(built.predict(windows.history_deg, 20), windows.future_deg).mean()
     hold = mae_published(np.repeat(windows.history_deg[:, -1:], 20, axis=1), windows.future_deg).mean()
     card = (ZOO / f"viewport-{agent}" / "README.md").read_text()
     said = re.search(rf"{reading}: (\d+\.\d+)° on valid \(hold-last (\d+\.\d+)°\)", card)

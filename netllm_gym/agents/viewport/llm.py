@@ -132,18 +132,17 @@ class ViewportLLM(BatchAgent, PredictorAgent):
         """Answer for angles of this reading from now on (:meth:`reset` takes the environment's)."""
         self._reading = reading
 
-    def predict(self, history_deg: NDArray[np.float64], future: int, reading: str = "") -> NDArray[np.float64]:
-        """Predict many windows at once.
+    def predict(self, history_deg: NDArray[np.float64], future: int) -> NDArray[np.float64]:
+        """Predict many windows at once, of angles in the reading of the present episode or of :meth:`use`.
 
         Args:
             history_deg: ``[N, h, 3]``, degrees.
             future: samples.
-            reading: of the angles; default: that of the present episode.
 
         Returns:
             ``[N, future, 3]``, degrees.
         """
-        shown = reading or self._reading
+        shown = self._reading
         network = self.networks.get(shown) or next(iter(self.networks.values()))
         path = through(network.predict, history_deg, shown, network.reading)
         return to_horizon(path, future)
