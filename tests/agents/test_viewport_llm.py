@@ -128,5 +128,7 @@ def test_each_reading_is_answered_by_its_own_model(checkpoint, tmp_path) -> None
     agent = make_agent("viewport/llm", checkpoint=str(tmp_path / "both"))
     assert set(agent.networks) == {"canonical", "published"}
     history = np.random.default_rng(0).normal(0, 5, (2, 10, 3)).cumsum(axis=1)
-    alone = make_agent("viewport/llm", checkpoint=checkpoint).predict(history, 12, "canonical")
-    np.testing.assert_array_equal(agent.predict(history, 12, "canonical"), alone)
+    alone = make_agent("viewport/llm", checkpoint=checkpoint)
+    for one in (agent, alone):
+        one.use("canonical")
+    np.testing.assert_array_equal(agent.predict(history, 12), alone.predict(history, 12))
