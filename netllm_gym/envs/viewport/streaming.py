@@ -20,25 +20,15 @@ from netllm_gym.envs.viewport.allocate import inside_outside, knapsack
 from netllm_gym.envs.viewport.crowd_paths import MAX_CROWD, CrowdPaths
 from netllm_gym.envs.viewport.prediction import load_head_traces, other_viewers
 from netllm_gym.envs.viewport.qoe import ViewQoE, level_utility
-from netllm_gym.envs.viewport.tiles import TileGrid, TileView
+from netllm_gym.envs.viewport.tiled_videos import TiledVideos
 from netllm_gym.envs.viewport.windows import WindowProtocol
 from netllm_gym.errors import ConfigError
 from netllm_gym.traces import TraceSet
 from netllm_gym.traces.head.geometry import unwrap_to_last
-from netllm_gym.traces.video.tiles import TileManifest, read_tile_table, synthetic_tiles
 
 HISTORY = 8
 MAX_HISTORY = 10_000
 MODES = ("tiles", "pair", "view")
-
-
-def _two(name: str, value: Any) -> tuple[float, float]:
-    """Return both numbers of an argument."""
-    try:
-        first, second = value
-        return float(first), float(second)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{name} needs two numbers, got {value!r}") from None
 
 
 class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
@@ -182,31 +172,12 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         if max_chunks is not None and max_chunks < 2:
             raise ConfigError(f"max_chunks must be at least 2, got {max_chunks}")
         self.hz = self.traces[0].hz
-        if not isinstance(tiles, str | Path):
-            raise ConfigError(f"tiles is 'synthetic' or a path, got {tiles!r}")
-        self._tables = None if tiles == "synthetic" else read_tile_table(tiles)
-        rows, columns = _two("grid", grid)
-        if rows % 1 or columns % 1:
-            raise ConfigError(f"grid is a number of rows and one of columns, got {grid!r}")
-        self._grid, self._chunk_s = TileGrid(int(rows), int(columns), projection), float(chunk_s)
-        if not (np.isfinite(chunk_s) and chunk_s > 0):
-            raise ConfigError(f"chunk_s must be positive, got {chunk_s}")
-        if chunk_s * self.hz < 1.0:  # before sizes are drawn for millions of chunks
-            raise ConfigError(f"a chunk of {chunk_s:g} s holds no head sample at {self.hz:g} Hz")
-        if self._tables is not None:
-            if (rows, columns, chunk_s) != (8, 8, 1.0):
-                raise ConfigError(f"grid and chunk_s are of the embedded model; those of {tiles} stand in the file")
-            missing = sorted({trace.video for trace in self.traces} - set(self._tables))
-            if missing:
-                raise ConfigError(f"{tiles} has no sizes for video {missing[0]} of {self.traces.name}")
+        self.videos = TiledVideos(self.traces, tiles, grid, chunk_s, projection, fov_deg)
         self.max_chunks = max_chunks
-        self._videos: dict[str, TileManifest] = {}
-        first = self._video(0)
+        first = self.videos.manifest(0)
         if not first.chunk_s <= buffer_target_s < np.inf:
             raise ConfigError(f"buffer_target_s must hold at least one chunk ({first.chunk_s:g} s) and be finite")
-        if first.chunk_s * self.hz < 1.0:
-            raise ConfigError(f"a chunk of {first.chunk_s:g} s holds no head sample at {self.hz:g} Hz")
-        self.view = TileView(TileGrid(first.rows, first.columns, projection), _two("fov_deg", fov_deg))
+        self.view = self.videos.view
         if not isinstance(qoe, str | ViewQoE):
             raise ConfigError(f"qoe is the name of preferences, or a ViewQoE, got {qoe!r}")
         self.qoe = ViewQoE.preset(qoe) if isinstance(qoe, str) else qoe
@@ -217,8 +188,6 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         self.protocol = WindowProtocol(
             history, self.max_horizon(buffer_target_s, first.chunk_s), first=history, margin=10**6
         )
-        self._per_chunk = first.chunk_s * self.hz
-        self._shares: dict[int, np.ndarray] = {}
         self._links: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         levels, count = first.levels, first.tiles
         box = spaces.Box
@@ -263,37 +232,6 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         """Samples from the playhead to the end of a chunk requested with a full buffer."""
         return int(np.ceil((buffer_target_s + chunk_s) * self.hz)) + 1
 
-    def _video(self, index: int) -> TileManifest:
-        trace = self.traces[index]
-        if trace.video not in self._videos:
-            if self._tables is not None:
-                self._videos[trace.video] = self._tables[trace.video]
-            else:
-                # As long as its longest viewer, whoever comes first: an episode must not depend on those before it.
-                longest = max(other.duration_s for other in self.traces if other.video == trace.video)
-                self._videos[trace.video] = synthetic_tiles(
-                    trace.video,
-                    max(2, int(longest / self._chunk_s + 1e-9)),
-                    self._grid.rows,
-                    self._grid.columns,
-                    self._chunk_s,
-                    solid_angle=self._grid.solid_angle if self._grid.projection == "cubemap" else None,
-                )
-        return self._videos[trace.video]
-
-    def _share(self, index: int) -> np.ndarray:
-        """Mean share of the true view per chunk and tile, ``[chunks, T]`` (computed once per viewer)."""
-        if index not in self._shares:
-            if len(self._shares) > 512:
-                self._shares.clear()
-            per_sample = self.view.weights(self.traces[index].angles_deg)
-            # Where a chunk holds no whole number of samples, neighbours hold one more or one less.
-            chunks = int(len(per_sample) / self._per_chunk + 1e-9)
-            edges = [self._first_sample(n) for n in range(chunks + 1)]
-            sums = np.add.reduceat(per_sample[: edges[-1]], edges[:-1], axis=0)
-            self._shares[index] = sums / np.diff(edges)[:, None]
-        return self._shares[index]
-
     def static_info(self) -> dict[str, Any]:
         """Public facts: the manifest, the QoE, the view, the buffer rule and the rates."""
         return {
@@ -332,8 +270,8 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
             if not 0 <= index < len(members):
                 raise ConfigError(f"{what} {index} is out of range: {members.name} has {len(members)}")
         self.trace, link = self.traces[self.trace_index], self.networks[self.network_index]
-        self.manifest = self._video(self.trace_index)
-        self.share = self._share(self.trace_index)
+        self.manifest = self.videos.manifest(self.trace_index)
+        self.share = self.videos.share(self.trace_index)
         self.chunks = min(len(self.share), self.manifest.chunks, self.max_chunks or 10**9)
         if self.chunks < 2:
             raise ConfigError(f"{self.trace.name} is shorter than two chunks")
@@ -370,11 +308,8 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
 
     def horizon(self) -> tuple[int, int]:
         """Samples from the newest head sample to the last and to the first of the next chunk."""
-        return self._first_sample(self.chunk + 1) - 1 - self.playhead, self._first_sample(self.chunk) - self.playhead
-
-    def _first_sample(self, chunk: int) -> int:
-        """First head sample of a chunk."""
-        return int(np.ceil(chunk * self._per_chunk - 1e-9))
+        first = self.videos.first_sample
+        return first(self.chunk + 1) - 1 - self.playhead, first(self.chunk) - self.playhead
 
     def _history(self) -> np.ndarray:
         newest, length = self.playhead, self.protocol.history
