@@ -58,17 +58,13 @@ def network(name: str, reading: str, image: bool = False) -> Any:
     return make_agent(folder)
 
 
-def predictors(reading: str, history: int, future: int) -> dict[str, list[Any]]:
-    """Every agent that sees nothing but the head, by name; several trainings where there are several."""
+def predictors(reading: str, history: int, future: int) -> dict[str, Any]:
+    """Every agent that sees nothing but the head, by name."""
     train = _trained_on(reading)
-    found: dict[str, list[Any]] = {name: [predictor] for name, predictor in UNTRAINED.items()}
-    found["ridge"] = [Ridge().fit(train, history, future)]
-    found["linear-l1"] = [LinearL1().fit(train, history, future)]
-    found["track"] = [network("track", reading)]
-    found["gru"] = [network("gru", reading)]
-    if reading == "published":
-        found["llm"] = [network("llm", reading)]
-    return found
+    found: dict[str, Any] = dict(UNTRAINED)
+    found["ridge"] = Ridge().fit(train, history, future)
+    found["linear-l1"] = LinearL1().fit(train, history, future)
+    return found | {name: network(name, reading) for name in ("track", "gru", "llm")}
 
 
 def windows_of(name: str, reading: str = "published") -> Windows:
@@ -84,17 +80,16 @@ def table() -> None:
     for name, setting in SETTINGS.items():
         windows = windows_of(name)
         errors = {}
-        for agent, trained in predictors("published", setting.protocol.history, setting.protocol.future).items():
-            paths = [one.predict(windows.history_deg, setting.protocol.future) for one in trained]
-            errors[agent] = np.stack([mae_published(path, windows.future_deg).mean(axis=1) for path in paths])
+        for agent, predictor in predictors("published", setting.protocol.history, setting.protocol.future).items():
+            path = predictor.predict(windows.history_deg, setting.protocol.future)
+            errors[agent] = mae_published(path, windows.future_deg).mean(axis=1)
             cells.setdefault(agent, []).append(str(interval(errors[agent], windows.trace)))
-            each = " ".join(f"{row.mean():.3f}" for row in errors[agent])
             skill = 1 - errors[agent].mean() / errors["hold-last"].mean()
-            print(f"{name:8s} {agent:32s} {cells[agent][-1]} skill {skill:+.3f} ({each})", flush=True)
+            print(f"{name:8s} {agent:32s} {cells[agent][-1]} skill {skill:+.3f}", flush=True)
         rows = [(a, b) for b in ("hold-last", "track", "gru") for a in ("linear-l1", "track", "gru", "llm") if a != b]
         for a, b in rows:
             if (b, a) not in pairs:
-                difference = interval(errors[a] - errors[b].mean(axis=0), windows.trace)
+                difference = interval(errors[a] - errors[b], windows.trace)
                 pairs.setdefault((a, b), []).append(str(difference))
     head = " | ".join(SETTINGS)
     print(f"| agent | {head} |\n|---|" + "---|" * len(SETTINGS))
@@ -162,8 +157,8 @@ def canonical() -> None:
     """Great circle and tiles on canonical angles."""
     for name in ("default", "unseen2"):
         windows = windows_of(name, "canonical")
-        for agent, trained in predictors("canonical", 10, 20).items():
-            f = score(trained[0].predict(windows.history_deg, 20), windows, view=TileView())
+        for agent, predictor in predictors("canonical", 10, 20).items():
+            f = score(predictor.predict(windows.history_deg, 20), windows, view=TileView())
             tiles = " ".join(f"{key} {f[key].mean:.3f}" for key in ("hit_rate", "tile_iou", "full_cover"))
             print(f"{name} {agent:32s} great circle {f['great_circle_deg']} {tiles}", flush=True)
 

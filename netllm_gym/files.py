@@ -126,11 +126,12 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _share(path: Path) -> None:
-    """Give a path the rights that any new one gets: what mkstemp and safetensors make is private."""
+def _share(*paths: Path) -> None:
+    """Give paths the rights that any new ones get: what mkstemp and safetensors make is private."""
     mask = os.umask(0)  # the only way to read it
     os.umask(mask)
-    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+    for path in paths:
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 @contextmanager
@@ -152,8 +153,7 @@ def atomic_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
         old = target.parent / f"{_TEMPORARY}{target.name}.old"
         try:
             yield temporary
-            for made in (temporary, *temporary.rglob("*")):
-                _share(made)
+            _share(temporary, *temporary.rglob("*"))
             boundary("written", target)
             if target.exists():
                 os.replace(target, old)

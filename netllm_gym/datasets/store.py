@@ -179,6 +179,7 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
 
     env = make_env(config.env, config.env_kwargs)
     inner: Any = env.unwrapped
+    played: Any = getattr(inner, "traces", None)
     view = LeafView(env.observation_space, bounds=_bounds(records))
     metadata = inner.metadata or {}
     # A class that was registered as an object is stored by its address; one that has none is left out of the dataset.
@@ -194,11 +195,8 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
         "config": asdict(config),
         "episodes": [{"agent": r.agent, "trace": r.trace, "group": r.group, "steps": len(r.rewards)} for r in records],
         "trace_set": {
-            **{
-                key: getattr(getattr(inner, "traces", None), key, "")
-                for key in ("name", "split", "digest", "licence", "citation")
-            },
-            "notes": list(getattr(getattr(inner, "traces", None), "notes", ())),
+            **{key: getattr(played, key, "") for key in ("name", "split", "digest", "licence", "citation")},
+            "notes": list(getattr(played, "notes", ())),
         },
         "modalities": view.described(metadata.get("modalities", {}), view.modalities),
         "scales": view.described(metadata.get("scales", {}), {}),

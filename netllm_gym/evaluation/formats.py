@@ -49,13 +49,11 @@ def interval(low: float, high: float, signed: bool = False) -> str:
 
 def _ends(low: float, high: float, digits: int, sign: str, unit: str) -> str:
     """Write both ends. One that rounds to zero, in an interval that leaves zero out, still says on which side it is."""
-    side = ">0" if low > 0 else "<0" if high < 0 else ""
-    if max(abs(low), abs(high)) < 0.5 * 10**-digits:  # what rounding leaves of nothing
-        side = ""
+    zeros = [abs(end) < 0.5 * 10**-digits for end in (low, high)]
+    side = "" if all(zeros) else ">0" if low > 0 else "<0" if high < 0 else ""
     ends = []
-    for end in (low, high):
-        nothing = abs(end) < 0.5 * 10**-digits
-        text = side if nothing and side else f"{0.0 if nothing else float(end):{sign}.{digits}f}"
+    for end, zero in zip((low, high), zeros, strict=True):
+        text = side if zero and side else f"{0.0 if zero else float(end):{sign}.{digits}f}"
         ends.append(text + unit)
     return f"[{', '.join(ends)}]".replace("-", "−").replace("inf", "∞")
 

@@ -158,7 +158,7 @@ class AgentSpec:
     @property
     def _parts(self) -> dict[str, str]:
         """Digests of the weights behind arguments: a forecast by name, a folder with a checkpoint."""
-        named = {key: zoo.content(str(v)) for key, v in self.kwargs.items() if isinstance(v, str | Path)}
+        named = {key: zoo.content(str(v)) for key, v in self.kwargs.items() if v and isinstance(v, str | Path)}
         return {key: content for key, content in named.items() if content}
 
     @property

@@ -123,26 +123,23 @@ def zoo_agents(task: str, profile: str) -> tuple[list[Learned], dict[str, str]]:
     """Return the trained agents of `task` made for `profile` that can be built here, and those left out with the
     reason (a missing extra, say): the zoo's, then what the table builds of them.
     """
-    found, left_out = [], {}
+    wanted = []
     for entry in zoo.entries():
-        if task not in entry.plays or profile not in entry.profiles:
-            continue
-        name = entry.agent if registry.factory(entry.agent) else str(entry.folder)
-        agent = {"name": name, "label": entry.label, "training_seed": entry.training_seed}
-        try:
-            make_agent(name)
-        except NetLLMGymError as error:
-            left_out[entry.label] = str(error)
-            continue
-        found.append(Learned(entry.label, agent, entry.title, entry.settings, entry.episodes))
+        if task in entry.plays and profile in entry.profiles:
+            name = entry.agent if registry.factory(entry.agent) else str(entry.folder)
+            agent = {"name": name, "label": entry.label, "training_seed": entry.training_seed}
+            wanted.append(Learned(entry.label, agent, entry.title, entry.settings, entry.episodes))
     for item in tasks()[task].learned if task in tasks() else ():
         agent = {key: value for key, value in item.items() if key != "title"}
+        wanted.append(Learned(item["label"], agent, item.get("title", "")))
+    found, left_out = [], {}
+    for learned in wanted:
         try:
-            AgentSpec.of(agent).build()
+            AgentSpec.of(learned.agent).build()
         except NetLLMGymError as error:
-            left_out[item["label"]] = str(error)
-            continue
-        found.append(Learned(item["label"], agent, item.get("title", "")))
+            left_out[learned.label] = str(error)
+        else:
+            found.append(learned)
     return found, left_out
 
 

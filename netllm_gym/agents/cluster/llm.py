@@ -20,7 +20,7 @@ from netllm_gym.envs.cluster.view import ScheduleView
 from netllm_gym.errors import CheckpointError, ConfigError
 
 ZOO = zoo.ROOT / "cluster-llm"
-MARGIN = 2.0  # of the model in the package, chosen on valid
+MARGIN = 2.0  # of the model in the package; the only one tried, on valid
 ENV = "netllm_gym/ClusterScheduling-v0"
 
 

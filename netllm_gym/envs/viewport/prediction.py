@@ -61,6 +61,17 @@ def other_viewers(traces: TraceSet[HeadTrace]) -> tuple[HeadTrace, ...]:
         raise ConfigError(f"{traces.name} has no training users who watched the same videos") from None
 
 
+def earlier_viewers(traces: TraceSet[HeadTrace], crowd: int, gap_s: float) -> CrowdPaths | None:
+    """Return the paths of up to `crowd` earlier viewers, ``None`` where nobody is to be shown.
+
+    Raises:
+        ConfigError: a number that is no size, or a set that knows no other viewers of its videos.
+    """
+    if not 0 <= crowd <= MAX_CROWD:
+        raise ConfigError(f"crowd is a number of viewers up to {MAX_CROWD}, got {crowd}")
+    return CrowdPaths(other_viewers(traces), crowd, gap_s) if crowd else None
+
+
 def crowd_of(traces: TraceSet[HeadTrace]) -> Crowd:
     """Return the heatmaps of :func:`other_viewers`."""
     return Crowd(other_viewers(traces))
@@ -174,9 +185,7 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
             self.crowd = self.maps = crowd_of(self.traces)
         elif image is not None:
             self.maps = FolderMaps(image, image_hz)
-        if not 0 <= crowd <= MAX_CROWD:
-            raise ConfigError(f"crowd is a number of viewers up to {MAX_CROWD}, got {crowd}")
-        self.paths = CrowdPaths(other_viewers(self.traces), crowd, crowd_gap_s) if crowd else None
+        self.paths = earlier_viewers(self.traces, crowd, crowd_gap_s)
         self.view = TileView() if tiles else None
         space: dict[str, spaces.Space] = {
             "history_deg": spaces.Box(-np.inf, np.inf, (history, 3), np.float32),

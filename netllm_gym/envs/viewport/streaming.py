@@ -17,8 +17,7 @@ from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.envs.viewport.allocate import inside_outside, knapsack
-from netllm_gym.envs.viewport.crowd_paths import MAX_CROWD, CrowdPaths
-from netllm_gym.envs.viewport.prediction import load_head_traces, other_viewers
+from netllm_gym.envs.viewport.prediction import earlier_viewers, load_head_traces
 from netllm_gym.envs.viewport.qoe import ViewQoE, level_utility
 from netllm_gym.envs.viewport.tiled_videos import TiledVideos
 from netllm_gym.envs.viewport.windows import WindowProtocol
@@ -204,9 +203,7 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
                 "chunks_left": box(0, np.inf, (1,), np.float32),
             }
         )
-        if not 0 <= crowd <= MAX_CROWD:
-            raise ConfigError(f"crowd is a number of viewers up to {MAX_CROWD}, got {crowd}")
-        self.paths = CrowdPaths(other_viewers(self.traces), crowd, crowd_gap_s) if crowd else None
+        self.paths = earlier_viewers(self.traces, crowd, crowd_gap_s)
         if self.paths is not None:
             self.observation_space.spaces.update(self.paths.spaces(history + self.protocol.future))
             self.observation_space = spaces.Dict(self.observation_space.spaces)

@@ -27,6 +27,11 @@ def _two(name: str, value: Any) -> tuple[float, float]:
         raise ConfigError(f"{name} needs two numbers, got {value!r}") from None
 
 
+def _check_chunk(chunk_s: float, hz: float) -> None:
+    if chunk_s * hz < 1.0:
+        raise ConfigError(f"a chunk of {chunk_s:g} s holds no head sample at {hz:g} Hz")
+
+
 class TiledVideos:
     """Sizes and views of every viewer's video.
 
@@ -65,8 +70,7 @@ class TiledVideos:
         self._grid, self._chunk_s = TileGrid(int(rows), int(columns), projection), float(chunk_s)
         if not (np.isfinite(chunk_s) and chunk_s > 0):
             raise ConfigError(f"chunk_s must be positive, got {chunk_s}")
-        if chunk_s * hz < 1.0:  # before sizes are drawn for millions of chunks
-            raise ConfigError(f"a chunk of {chunk_s:g} s holds no head sample at {hz:g} Hz")
+        _check_chunk(chunk_s, hz)  # before sizes are drawn for millions of chunks
         if self._tables is not None:
             if ((rows, columns), chunk_s) != EMBEDDED:
                 raise ConfigError(f"grid and chunk_s are of the embedded model; those of {tiles} stand in the file")
@@ -76,8 +80,7 @@ class TiledVideos:
         self._videos: dict[str, TileManifest] = {}
         self._shares: dict[int, NDArray[np.float64]] = {}
         first = self.manifest(0)
-        if first.chunk_s * hz < 1.0:
-            raise ConfigError(f"a chunk of {first.chunk_s:g} s holds no head sample at {hz:g} Hz")
+        _check_chunk(first.chunk_s, hz)
         self.view = TileView(TileGrid(first.rows, first.columns, projection), _two("fov_deg", fov_deg))
         self.chunk_s, self._per_chunk = first.chunk_s, first.chunk_s * hz
 
@@ -90,14 +93,9 @@ class TiledVideos:
             else:
                 # As long as its longest viewer, whoever comes first: an episode must not depend on those before it.
                 longest = max(other.duration_s for other in self._traces if other.video == video)
-                grid = self._grid
+                chunks, grid = max(2, int(longest / self._chunk_s + 1e-9)), self._grid
                 self._videos[video] = synthetic_tiles(
-                    video,
-                    max(2, int(longest / self._chunk_s + 1e-9)),
-                    grid.rows,
-                    grid.columns,
-                    self._chunk_s,
-                    solid_angle=grid.solid_angle if grid.projection == "cubemap" else None,
+                    video, chunks, grid.rows, grid.columns, self._chunk_s, solid_angle=grid.solid_angle
                 )
         return self._videos[video]
 

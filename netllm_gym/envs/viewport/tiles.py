@@ -34,6 +34,11 @@ _FACES = np.array(
 )
 
 
+def _solid_angle_to(x: Any, y: Any) -> Any:
+    """Solid angle of the rectangle in the plane z = 1 between its middle and (x, y), steradians."""
+    return np.arctan(x * y / np.sqrt(x**2 + y**2 + 1.0))
+
+
 @dataclass(frozen=True)
 class TileGrid:
     """A frame of the whole sphere cut into equal rectangles.
@@ -80,11 +85,9 @@ class TileGrid:
     def solid_angle(self) -> NDArray[np.float64]:
         """Share of the sphere each tile covers, shape ``[tiles]``, sums to 1."""
         if self.projection == "cubemap":
-            # The solid angle of a rectangle of the plane z = 1 between the origin and (x, y) is atan(x y / r).
             x = np.linspace(-1.0, 1.0, self.columns // 3 + 1)
             y = np.linspace(1.0, -1.0, self.rows // 2 + 1)[:, None]
-            corner = np.arctan(x * y / np.sqrt(x**2 + y**2 + 1.0))
-            face = np.abs(np.diff(np.diff(corner, axis=0), axis=1)) / (4.0 * np.pi)
+            face = np.abs(np.diff(np.diff(_solid_angle_to(x, y), axis=0), axis=1)) / (4.0 * np.pi)
             return np.tile(face, (2, 3)).ravel()
         edges = np.sin(np.radians(90.0 - 180.0 * np.arange(self.rows + 1) / self.rows))
         return np.repeat((edges[:-1] - edges[1:]) / 2.0 / self.columns, self.columns)
@@ -180,7 +183,7 @@ class TileView:
     def share_of_sphere(self) -> float:
         """Share of the whole sphere that the view covers."""
         x, y = np.tan(np.radians(np.array(self.fov_deg) / 2.0))
-        return float(np.arctan(x * y / np.sqrt(x * x + y * y + 1.0)) / np.pi)
+        return float(4.0 * _solid_angle_to(x, y) / (4.0 * np.pi))
 
     @cached_property
     def _bundle(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
