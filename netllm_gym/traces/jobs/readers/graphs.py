@@ -18,7 +18,7 @@ from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.readers.wfcommons import LONGEST_S, MAX_EDGES, MAX_NAME, MAX_TASKS, job_of
 from netllm_gym.traces.jobs.workload import JobTemplate
 from netllm_gym.traces.jsontext import number, read_json
-from netllm_gym.traces.tables import is_number
+from netllm_gym.traces.moments import is_number
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.xmltext import read_xml
 

@@ -14,7 +14,8 @@ import numpy as np
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.readers.wfcommons import LONGEST_S, MAX_EDGES, MAX_NAME, job_of
 from netllm_gym.traces.jobs.workload import JobTemplate, Workload
-from netllm_gym.traces.tables import Table, read_table, seconds_of
+from netllm_gym.traces.moments import seconds_of
+from netllm_gym.traces.tables import Table, read_table
 
 MAX_JOBS = 20_000
 _COLUMNS = {
