@@ -79,7 +79,7 @@ def _abr(split: str, say: Callable[[str], None]) -> Experience:
 def _streaming(split: str, say: Callable[[str], None]) -> Experience:
     kwargs = {"traces": "viewport/jin2022", "split": split}
     episodes = 192 if split == "train" else 24
-    config = CollectConfig("netllm_gym/ViewportStreaming-v0", ("streaming/gru",), episodes, env_kwargs=kwargs)
+    config = CollectConfig("netllm_gym/ViewportStreaming-v0", ("streaming/predictive",), episodes, env_kwargs=kwargs)
     return _collected(config, f"netllm_gym/generalist/streaming-{split}-{config.key}-v0", say)
 
 
