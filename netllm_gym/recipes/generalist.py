@@ -26,7 +26,7 @@ from netllm_gym.recipes.cluster_data import AGENTS
 
 TASKS = ("abr", "viewport", "streaming", "cluster")
 LESSONS = 4  # parts of 64 worlds
-BOUNDS = {"max_stages": 256, "max_jobs": 64, "max_edges": 512}
+BOUNDS = {"max_stages": 512, "max_jobs": 64, "max_edges": 1024}
 CLUSTERS = (("cluster/tpch-unseen-queries", 50), ("cluster/tpch-unseen-queries", 30), ("cluster/random", 50))
 
 
@@ -88,7 +88,7 @@ def _cluster(split: str, say: Callable[[str], None]) -> Experience:
     sequences, count = (2, 4500) if split == "train" else (1, 400)
     parts = []
     for number, (traces, executors) in enumerate(CLUSTERS):
-        kwargs = {"traces": traces, "split": split, "jobs": 30, "executors": executors, "load": 0.7, **BOUNDS}
+        kwargs = {"traces": traces, "split": split, "jobs": 20, "executors": executors, "load": 0.7, **BOUNDS}
         config = CollectConfig(
             "netllm_gym/ClusterScheduling-v0", AGENTS, sequences * len(AGENTS), env_kwargs=kwargs,
             teacher="cluster/adaptive",
