@@ -20,8 +20,8 @@ KWARGS = {"traces": "abr/synthetic", "split": "train"}
 @pytest.fixture
 def raw(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    collect(CollectConfig("netllm_gym/ABR-v0", ("abr/bba",), 2, 0.3, hindsight=True, env_kwargs=KWARGS), "test/levels-v0")
-    return load_experience("test/levels-v0")
+    config = CollectConfig("netllm_gym/ABR-v0", ("abr/bba",), 2, 0.3, hindsight=True, env_kwargs=KWARGS)
+    return load_experience(collect(config, "test/levels-v0"))
 
 
 def test_states_are_those_of_the_view_and_values_count_ranges(raw):
