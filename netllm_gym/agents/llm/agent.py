@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from netllm_gym.agents.base import BatchAgent, EnvInfo
-from netllm_gym.agents.llm.backbone import device_of
+from netllm_gym.agents.llm.backbone import device_of, dtype_of
 from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.agents.llm.decode import Decoder, Memory
 from netllm_gym.agents.llm.graph import Nodes
 from netllm_gym.agents.llm.model import DecisionModel
 from netllm_gym.deprecation import renamed
@@ -96,6 +97,8 @@ class LLMAgent(BatchAgent):
         self.decisions = 0
         self._cache: Any = None
         self._prefix: list[tuple[torch.Tensor, torch.Tensor]] | None = None  # its keys and values, read once
+        self._decoder: Decoder | None = None
+        self._compiled = False
 
     @property
     def config(self) -> LLMConfig:
@@ -122,6 +125,7 @@ class LLMAgent(BatchAgent):
         """Compile the backbone by ``torch.compile``: slow first decisions (minutes for 30 layers), faster later."""
         backbone: Any = self.model.backbone
         backbone.compile(backend=backend, dynamic=True)
+        self._compiled, self._prefix = True, None
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Begin episodes.
@@ -155,6 +159,10 @@ class LLMAgent(BatchAgent):
 
         if self._prefix is None:
             self._prefix = [(layer.keys, layer.values) for layer in self.model.primed(1).layers]
+            lean = not self._compiled and dtype_of(self.config) == torch.float32
+            self._decoder = Decoder.of(self.model.backbone) if lean else None
+        if self._decoder is not None:
+            return Memory(self._decoder, rows, self._prefix)
         cache = DynamicCache()
         for number, (keys, values) in enumerate(self._prefix):
             shape = (rows, -1, -1, -1)
@@ -170,7 +178,11 @@ class LLMAgent(BatchAgent):
         self._window = [*self._window, tokens][-context:]
         if not slides:
             return self.model.read(tokens, self._cache)[:, -1]
-        return self.model.read(torch.cat(self._window, dim=1), self._begin(len(tokens)))[:, -1]
+        window = torch.cat(self._window, dim=1)
+        if isinstance(self._cache, Memory):
+            self._cache.length = self.model.prefix_length
+            return self.model.read(window, self._cache)[:, -1]
+        return self.model.read(window, self._begin(len(tokens)))[:, -1]
 
     @torch.inference_mode()
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:

@@ -25,6 +25,7 @@ from netllm_gym.agents.llm.backbone import (
     width,
 )
 from netllm_gym.agents.llm.config import LLMConfig
+from netllm_gym.agents.llm.decode import Memory
 from netllm_gym.agents.llm.encoder import Encoder
 from netllm_gym.agents.llm.fingerprint import Fingerprint
 from netllm_gym.agents.llm.graph import Nodes
@@ -246,6 +247,8 @@ class DecisionModel(nn.Module):
 
     def _pass(self, tokens: Tensor, cache: Any = None) -> Tensor:
         """Hidden states of the backbone, ``[B, tokens, width]``."""
+        if isinstance(cache, Memory):
+            return cache.decoder(tokens, cache)
         self.activate()
         backbone: Any = self.backbone
         mixed = self.llm_config.tuning == "full" and dtype_of(self.llm_config) == torch.bfloat16
