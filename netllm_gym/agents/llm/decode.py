@@ -47,7 +47,7 @@ def products(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
 
 def _weights(*modules: Any) -> list[Tensor] | None:
     """The matrices of linear layers, adapters folded in; ``None`` where that is not all there is to them."""
-    found = []
+    found: list[Tensor] = []
     for module in modules:
         plain = module.base_layer if getattr(module, "merged", False) else module
         if type(plain) is not nn.Linear or plain.bias is not None:

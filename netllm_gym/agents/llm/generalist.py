@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -28,7 +27,7 @@ from netllm_gym.agents.llm.descriptions import description_of
 from netllm_gym.agents.llm.model import DecisionModel, with_lora
 from netllm_gym.agents.llm.shared import Bank
 from netllm_gym.agents.llm.trainer import agent_metadata, check, fit, fit_statistics, same_run
-from netllm_gym.agents.llm.views import VIEWS, View
+from netllm_gym.agents.llm.views import View, view_of
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import CheckpointError, ConfigError, DatasetError
 
@@ -149,13 +148,14 @@ def _collate(rows: Sequence[Any]) -> dict[str, Any]:
 
 
 def task_models(
-    tasks: Mapping[str, tuple[LLMConfig, dict[str, Any], str]], backbone: nn.Module, bank: Bank
+    tasks: Mapping[str, tuple[LLMConfig, dict[str, Any], str]], backbone: nn.Module, bank: Bank, own_mixers: bool = True
 ) -> dict[str, DecisionModel]:
     """One model per task; `tasks` holds its options, what is known of it, and its words."""
     found = {}
     for env_id, (own, known, words) in tasks.items():
         parts = (known["observation_space"], known["action_space"], known["modalities"], known["scales"])
-        found[env_id] = DecisionModel(own, *parts, backbone=backbone, description=words, bank=bank)
+        task = env_id if own_mixers else ""
+        found[env_id] = DecisionModel(own, *parts, backbone=backbone, description=words, bank=bank, task=task)
     return found
 
 
@@ -207,7 +207,8 @@ def train_generalist(
     else:
         start_from.merge(False)
         backbone, bank = start_from.backbone, start_from.bank
-    models = task_models(tasks, backbone, bank)
+    own_mixers = start_from is None or start_from.own_mixers
+    models = task_models(tasks, backbone, bank, own_mixers)
     for name, lesson in zip(names, lessons, strict=True):
         fit_statistics(models[name], lesson.experience, config.target_quantile)
     together = Together(models, bank)
@@ -222,7 +223,7 @@ def train_generalist(
     )  # fmt: skip
     specs = {n: {**agent_metadata(le.experience), "words": le.words()} for n, le in zip(names, lessons, strict=True)}
     configs = {n: le.config(config) for n, le in zip(names, lessons, strict=True)}
-    agent = Generalist(config, specs, configs, backbone, bank, models, results)
+    agent = Generalist(config, specs, configs, backbone, bank, models, results, own_mixers)
     agent.scale = together.scale.cpu()
     return agent
 
@@ -236,24 +237,6 @@ def _set_scales(together: Together, groups: Mapping[str, Sequence[Episode]]) -> 
         together.scale[number] = torch.tensor([max(float(found[key]), 1e-6) for key in ("loss", "score")])
 
 
-def _news(view: View, trained: Mapping[str, Any]) -> str:
-    """Say which spaces have another size than those it was trained in; empty if none has."""
-    known = {**trained["observation_space"].spaces, "action": trained["action_space"]}
-    here = {**getattr(view.observation_space, "spaces", {}), "action": view.action_space}
-    found = [
-        f"{key} of {_size(space)} in place of {_size(known[key])}"
-        for key, space in here.items()
-        if key in known and _size(space) != _size(known[key])
-    ]
-    return ", ".join(found)
-
-
-def _size(space: Any) -> str:
-    if isinstance(space, gym.spaces.Discrete):
-        return f"{space.n} choices"
-    return " × ".join(map(str, space.shape or (1,)))
-
-
 class Generalist(BatchAgent):
     """One model that plays every task it was trained on, and environments of other sizes of those tasks.
 
@@ -261,6 +244,7 @@ class Generalist(BatchAgent):
         specs: env id → what is known of the task: spaces, modalities, scales, ``words``.
         results: measured at training; losses and scores relative to the untrained model.
         scale: what the untrained model lost and scored in each task, ``[tasks, 2]`` (after a training).
+        own_mixers: whether each task has a mixer of its own; the first generalists had one for all.
     """
 
     scale: Tensor
@@ -274,7 +258,9 @@ class Generalist(BatchAgent):
         bank: Bank,
         models: dict[str, DecisionModel],
         results: dict[str, Any],
+        own_mixers: bool = True,
     ) -> None:
+        self.own_mixers = own_mixers
         self.config, self.specs, self.configs, self.results = config, specs, configs, results
         self.backbone, self.bank, self.models = backbone, bank, models
         self.serves = tuple(specs)
@@ -304,8 +290,9 @@ class Generalist(BatchAgent):
             spec, trained = self.specs[env_id], self.models[env_id]
             parts = (view.observation_space, view.action_space, spec["modalities"], spec["scales"])
             model = DecisionModel(
-                self.configs[env_id], *parts, backbone=self.backbone, description=spec["words"], bank=self.bank
-            )
+                self.configs[env_id], *parts, backbone=self.backbone, description=spec["words"], bank=self.bank,
+                task=env_id if self.own_mixers else "",
+            )  # fmt: skip
             own, kept = model.state_dict(), trained.state_dict()
             if odd := [n for n in STATISTICS if n in own and own[n].shape != kept[n].shape]:
                 raise CheckpointError(
@@ -328,10 +315,9 @@ class Generalist(BatchAgent):
                 f"agent {self.name} does not know {env_id}; it was trained on {known} "
                 "(train_generalist(start_from=…) teaches it another task)"
             )
-        kind = VIEWS.get(env_id, View)
-        self._views = [kind(info, self.specs[env_id]) for info in env_infos]
+        self._views = [view_of(env_id, info, self.specs[env_id]) for info in env_infos]
         self._active = self._agent(env_id, self._views[0])
-        self.notice = _news(self._views[0], self.specs[env_id]) if kind is View else ""
+        self.notice = self._views[0].notice
         spaces: Any = {
             "observation_space": self._views[0].observation_space, "action_space": self._views[0].action_space
         }  # fmt: skip
