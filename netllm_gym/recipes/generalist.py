@@ -43,8 +43,8 @@ class GeneralistOptions(LLMConfig):
     lora_rank: int = 8
     lora_alpha: float = 16.0
     warmup: int = 30
-    steps: int = 500
-    eval_every: int = 125
+    steps: int = 1500
+    eval_every: int = 500
     patience: int = 99
     tasks: tuple[str, ...] = TASKS
     words: bool = True
@@ -144,10 +144,10 @@ def train(training: Training) -> Agent:
     options: GeneralistOptions = training.config
     makers = {"abr": _abr, "viewport": _viewport, "streaming": _streaming, "cluster": _cluster}
     ways = {
-        "abr": ("regret", 10, 0),
-        "viewport": ("regression", 512, 1),
-        "streaming": ("cloning", 4, 0),
-        "cluster": ("cloning", 96, 1),
+        "abr": ("regret", 4, 0),
+        "viewport": ("regression", 256, 1),
+        "streaming": ("cloning", 2, 0),
+        "cluster": ("cloning", 16, 1),
     }
     lessons = []
     for name in options.tasks:

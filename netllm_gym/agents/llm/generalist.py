@@ -148,14 +148,13 @@ def _collate(rows: Sequence[Any]) -> dict[str, Any]:
 
 
 def task_models(
-    tasks: Mapping[str, tuple[LLMConfig, dict[str, Any], str]], backbone: nn.Module, bank: Bank, own_mixers: bool = True
+    tasks: Mapping[str, tuple[LLMConfig, dict[str, Any], str]], backbone: nn.Module, bank: Bank
 ) -> dict[str, DecisionModel]:
     """One model per task; `tasks` holds its options, what is known of it, and its words."""
     found = {}
     for env_id, (own, known, words) in tasks.items():
         parts = (known["observation_space"], known["action_space"], known["modalities"], known["scales"])
-        task = env_id if own_mixers else ""
-        found[env_id] = DecisionModel(own, *parts, backbone=backbone, description=words, bank=bank, task=task)
+        found[env_id] = DecisionModel(own, *parts, backbone=backbone, description=words, bank=bank)
     return found
 
 
@@ -207,8 +206,7 @@ def train_generalist(
     else:
         start_from.merge(False)
         backbone, bank = start_from.backbone, start_from.bank
-    own_mixers = start_from is None or start_from.own_mixers
-    models = task_models(tasks, backbone, bank, own_mixers)
+    models = task_models(tasks, backbone, bank)
     for name, lesson in zip(names, lessons, strict=True):
         fit_statistics(models[name], lesson.experience, config.target_quantile)
     together = Together(models, bank)
@@ -223,7 +221,7 @@ def train_generalist(
     )  # fmt: skip
     specs = {n: {**agent_metadata(le.experience), "words": le.words()} for n, le in zip(names, lessons, strict=True)}
     configs = {n: le.config(config) for n, le in zip(names, lessons, strict=True)}
-    agent = Generalist(config, specs, configs, backbone, bank, models, results, own_mixers)
+    agent = Generalist(config, specs, configs, backbone, bank, models, results)
     agent.scale = together.scale.cpu()
     return agent
 
@@ -244,7 +242,6 @@ class Generalist(BatchAgent):
         specs: env id → what is known of the task: spaces, modalities, scales, ``words``.
         results: measured at training; losses and scores relative to the untrained model.
         scale: what the untrained model lost and scored in each task, ``[tasks, 2]`` (after a training).
-        own_mixers: whether each task has a mixer of its own; the first generalists had one for all.
     """
 
     scale: Tensor
@@ -258,9 +255,7 @@ class Generalist(BatchAgent):
         bank: Bank,
         models: dict[str, DecisionModel],
         results: dict[str, Any],
-        own_mixers: bool = True,
     ) -> None:
-        self.own_mixers = own_mixers
         self.config, self.specs, self.configs, self.results = config, specs, configs, results
         self.backbone, self.bank, self.models = backbone, bank, models
         self.serves = tuple(specs)
@@ -290,9 +285,8 @@ class Generalist(BatchAgent):
             spec, trained = self.specs[env_id], self.models[env_id]
             parts = (view.observation_space, view.action_space, spec["modalities"], spec["scales"])
             model = DecisionModel(
-                self.configs[env_id], *parts, backbone=self.backbone, description=spec["words"], bank=self.bank,
-                task=env_id if self.own_mixers else "",
-            )  # fmt: skip
+                self.configs[env_id], *parts, backbone=self.backbone, description=spec["words"], bank=self.bank
+            )
             own, kept = model.state_dict(), trained.state_dict()
             if odd := [n for n in STATISTICS if n in own and own[n].shape != kept[n].shape]:
                 raise CheckpointError(

@@ -50,7 +50,6 @@ def save_generalist(agent: Generalist, folder: str | Path) -> Path:
         "env_id": "any",
         "config": agent.config.to_json(),
         "tasks": tasks,
-        "own_mixers": agent.own_mixers,
         "backbone_fingerprint": str(first.fingerprint),
         "results": agent.results,
     }
@@ -92,16 +91,14 @@ def load_generalist(folder: Path, description: dict[str, Any], device: str = "au
         plain = load_backbone(config)
         mark: Any = plain.fingerprint
         backbone, bank = with_lora(plain, config), Bank()
-        own_mixers = bool(description.get("own_mixers", False))  # the first generalists had one for all
-        tasks = {n: (configs[n], spec, spec["words"]) for n, spec in specs.items()}
-        models = task_models(tasks, backbone, bank, own_mixers)
+        models = task_models({n: (configs[n], spec, spec["words"]) for n, spec in specs.items()}, backbone, bank)
     except (LookupError, TypeError, ValueError, AssertionError, AttributeError, RuntimeError) as error:
         if isinstance(error, NetLLMGymError):
             raise CheckpointError(f"{source}: {error}") from None
         raise CheckpointError(f"{source}: not a valid description ({type(error).__name__}: {error})") from None
     if not mark.fits(description.get("backbone_fingerprint")):
         raise CheckpointError(f"{source}: backbone {config.backbone} here is not the one the agent was trained on")
-    agent = Generalist(config, specs, configs, backbone, bank, models, description.get("results", {}), own_mixers)
+    agent = Generalist(config, specs, configs, backbone, bank, models, description.get("results", {}))
     _copy(_shared(agent), read_tensors(folder / _SHARED), folder / _SHARED)
     adapters: dict[str, torch.Tensor] = {name: p for name, p in backbone.named_parameters() if "lora_" in name}
     _copy(adapters, adapter_tensors(folder / ADAPTER, "default"), folder / ADAPTER)

@@ -77,7 +77,6 @@ class DecisionModel(nn.Module):
         adapter: name of this model's adapter in it.
         description: the task in words, read by the backbone before the first step.
         bank: encoders and heads shared with the models of other tasks.
-        task: whose mixer it is; the models of one bank that name no task share one.
 
     Raises:
         ConfigError: a space, backbone or objective that do not fit together.
@@ -98,7 +97,6 @@ class DecisionModel(nn.Module):
         adapter: str = "default",
         description: str = "",
         bank: Bank | None = None,
-        task: str = "",
     ) -> None:
         super().__init__()
         continuous = isinstance(action_space, gym.spaces.Box)
@@ -138,7 +136,7 @@ class DecisionModel(nn.Module):
                 self.start_token = nn.Parameter(drawn)
                 first = None
             if bank is not None:
-                self._share(bank, type(action_space).__name__, task)
+                self._share(bank, type(action_space).__name__)
         if config.final_norm == "learnt":
             norm = final_norm(self.backbone)
             if norm is None:
@@ -164,12 +162,12 @@ class DecisionModel(nn.Module):
                 f"backbone {config.backbone} holds {self.longest}"
             )
 
-    def _share(self, bank: Bank, kind: str, task: str) -> None:
+    def _share(self, bank: Bank, kind: str) -> None:
         """Take what other tasks' models have of the same kind and shape."""
         named = {"norm": self.norm, f"head {kind}": getattr(self.head, "pointer" if self.head.points else "linear")}
-        named |= {name: getattr(self, name) for name in ("return_token", "action_token") if hasattr(self, name)}
-        if hasattr(self, "mixer"):  # each task mixes its own keys: one mixer for all held head motion 4 % back
-            named[f"mixer {task}".strip()] = self.mixer
+        named |= {
+            name: getattr(self, name) for name in ("mixer", "return_token", "action_token") if hasattr(self, name)
+        }
         for name, module in named.items():
             bank.tie(module, name)
         if hasattr(self, "start_token"):
