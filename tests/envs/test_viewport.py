@@ -475,6 +475,24 @@ def test_same_seed_same_numbers_and_any_abr_rule_sets_the_budget() -> None:
         make_agent("streaming/predictive", predictor="abr/bba")
 
 
+def test_a_rule_that_sets_the_budget_is_shown_the_chunk_that_comes_next() -> None:
+    from netllm_gym.agents.viewport.streaming import _AbrBudget
+
+    class Lowest(netllm_gym.Agent):
+        def act(self, observation, info):
+            self.sizes = observation["next_chunk_bytes"]
+            return 0
+
+    env, rule = gym.make(STREAM, max_chunks=12), Lowest()
+    observation, _ = env.reset(seed=0)
+    budget = _AbrBudget(EnvInfo.of(env), rule)
+    for _ in range(3):
+        budget(observation)
+        tiles = observation["tile_bytes"].sum(axis=1)
+        assert rule.sizes[0] == pytest.approx(tiles[0], rel=1e-5), "all tiles at the lowest level"
+        observation = env.step(np.ones(64, np.int64))[0]
+
+
 def test_view_mode_scores_a_pure_predictor_and_renders() -> None:
     env = gym.make(STREAM, action_mode="view", max_chunks=6, render_mode="rgb_array").unwrapped
     env.reset(seed=0, options={"trace": 0})

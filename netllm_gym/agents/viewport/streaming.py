@@ -112,7 +112,7 @@ class _AbrBudget:
         sizes = view * full + (1.0 - view) * full[:, :1]
         video = VideoManifest(manifest.name, manifest.ladder_kbps, manifest.chunk_s, sizes)
         self._agent, self._sizes = agent, sizes
-        self._last = 0
+        self._last, self._chunks = 0, 0
         static = {
             "video": video,
             "qoe": QoE.preset("lin", video, None, None),
@@ -122,7 +122,9 @@ class _AbrBudget:
         agent.reset(replace(env_info, static=static))
 
     def __call__(self, observation: dict[str, Any]) -> float:
-        n = len(self._sizes) - int(observation["chunks_left"][0])
+        left = int(observation["chunks_left"][0])
+        self._chunks = max(self._chunks, left)  # an episode may be shorter than the video
+        n = self._chunks - left
         view = {
             "throughput_mbps": observation["throughput_mbps"],
             "download_time_s": observation["download_time_s"],
