@@ -57,7 +57,7 @@ def content(path: Path) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise _unreadable(path, error) from None
     _refuse_binary(path, data)
-    return data
+    return utf8(data)
 
 
 def _bounded(path: Path) -> Iterator[bytes]:
@@ -110,6 +110,27 @@ def _refuse_binary(path: Path, data: bytes) -> None:
             raise TraceFormatError(path, f"not text but {what}")
 
 
+def utf8(data: bytes) -> bytes:
+    """Return text of two other encodings as UTF-8, and everything else as it is.
+
+    UTF-16 tells itself by its first bytes (PowerShell and Excel's "Unicode text" write it). A header of one byte a
+    character (``Yaw [°]``) is taken for Windows' where nothing below it is beyond ASCII.
+    """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") and len(data) % 2 == 0:
+        try:
+            return data.decode("utf-16").encode()
+        except UnicodeDecodeError:
+            return data
+    head, newline, rows = data.partition(b"\n")
+    if head.isascii() or not rows.strip() or not rows.isascii() or b"\0" in data:
+        return data
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError:
+        return head.decode("cp1252", "replace").encode() + newline + rows
+    return data
+
+
 def beginning(path: Path, size: int = 65_536) -> bytes:
     """Return whole lines from the start of a file, for a look at what it is."""
     try:
@@ -118,9 +139,8 @@ def beginning(path: Path, size: int = 65_536) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise _unreadable(path, error) from None
     _refuse_binary(path, data)
-    if len(data) < size:
-        return data
-    return data[: data.rfind(b"\n") + 1] or data
+    whole, data = len(data) < size, utf8(data)
+    return data if whole else data[: data.rfind(b"\n") + 1] or data
 
 
 def data_files(root: Path, notes: list[str]) -> list[Path]:

@@ -14,12 +14,12 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.moments import is_number, parse_time
 from netllm_gym.traces.text import decode
 
 # More cells than any trace file has; what lies above is refused before it is stored.
@@ -27,7 +27,7 @@ MAX_CELLS = 60_000_000
 MAX_COLUMNS = 2_000
 SNIFF_LINES = 40
 _COMMENT = ("#", "%", "//")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?")
+_MEASURE = re.compile(r"[+-]?\d+(\.\d+)? ?[A-Za-z][A-Za-z/]{0,12}")
 
 
 @dataclass
@@ -65,17 +65,13 @@ class Table:
         return Table(self.name, self.header, self.values[at], texts, self.lines[at])
 
 
-def is_number(text: str) -> bool:
-    """Tell whether `text` is a plain number (``nan`` and ``inf`` are not)."""
-    return len(text) < 400 and _NUMBER.fullmatch(text) is not None
-
-
 def _delimiter(lines: list[str]) -> str:
     """Return what separates the fields: the first candidate that cuts nearly all lines into equally many.
 
     A semicolon or a tab that cuts the first line like the others goes before a comma, which may be a decimal one.
     """
-    for candidate in (";", "\t"):
+    lines = [re.sub(r'"[^"]*"', '"', line) for line in lines]  # what is quoted separates nothing
+    for candidate in (";", "\t", "|"):
         number, times = Counter(line.count(candidate) for line in lines).most_common(1)[0]
         if number and times >= 0.9 * len(lines) and lines[0].count(candidate) == number:
             return candidate
@@ -105,6 +101,8 @@ def read_table(data: bytes, name: str) -> Table:
     content: list[str] = []
     begin, comment = 0, ""
     lines = _tuples(_arff(text.splitlines()))
+    if lines and re.fullmatch(r"(?i)sep=.", lines[0].strip("\ufeff ")):
+        lines[0] = ""  # what Excel is told
     for number, line in enumerate(lines):
         stripped = line.strip()
         if not stripped or (stripped.startswith(_COMMENT) and not content):
@@ -117,9 +115,17 @@ def read_table(data: bytes, name: str) -> Table:
     if not content:
         raise TraceFormatError(name, "holds no rows")
     delimiter = _delimiter(content)
+    above_rows = _preamble(content, delimiter)
+    if above_rows:
+        content = content[above_rows:]
+        begin = next(i for i in range(begin, len(lines)) if lines[i].strip() == content[0])
     first = _fields(content[0], delimiter)
-    header = _header(first, [_fields(line, delimiter) for line in content[1:3]])
+    following = [_fields(line, delimiter) for line in content[1:3]]
+    header = _header(first, following)
     start = begin + (header is not None)
+    if header is not None and len(content) > 2 and (second := _second_header(header, *following)) is not None:
+        header = second
+        start = next(i for i in range(start, len(lines)) if lines[i].strip() == content[1]) + 1
     if header is None and comment:  # the names may stand in a comment above the rows
         above = _fields(comment, delimiter)
         header = _header(above, [first]) if len(above) == len(first) > 1 else None
@@ -129,6 +135,38 @@ def read_table(data: bytes, name: str) -> Table:
         raise TraceFormatError(name, f"more than {MAX_CELLS} fields")
     fast = _fast(lines, start, delimiter, len(header or first))
     return _slow(lines, start, delimiter, header, name) if fast is None else Table(name, header, *fast)
+
+
+def _preamble(content: list[str], delimiter: str) -> int:
+    """Return how many of the first lines stand above a table of equally many fields a row (``Device: Pixel 5``)."""
+    widths = [len(_fields(line, delimiter)) for line in content]
+    usual, times = Counter(widths).most_common(1)[0]
+    heads = (usual, usual - 1) if usual > 2 else (usual,)  # a header may leave out the row numbers in front
+    if usual < 2 or times < 4 or widths[0] in heads:
+        return 0
+    above = next(i for i, width in enumerate(widths) if width in heads)
+    return above if above <= 20 and all(width == usual for width in widths[above + 1 :]) else 0
+
+
+def _second_header(header: list[str], second: list[str], third: list[str]) -> list[str] | None:
+    """Return the names with the row of units, or of inner names, that stands between them and the numbers."""
+    if not len(header) == len(second) == len(third):
+        return None
+    below = [c for c, cell in enumerate(third) if is_number(cell)]
+    blank = ("", "-", "--", "nan", "na", "n/a", "null", "none", "inf")
+    if not below or any(is_number(x) or parse_time(x) is not None for x in second):
+        return None
+    if any(second[c].lower() in blank or not second[c].strip("()[]")[:1].isalpha() for c in below):
+        return None
+    if all(header) and len(set(header)) == len(header):
+        return [f"{name} [{unit.strip('()[] ')}]" if unit.strip("()[] ") else name
+                for name, unit in zip(header, second, strict=True)]  # fmt: skip
+    outer = ""
+    joined = []
+    for name, inner in zip(header, second, strict=True):
+        outer = name or outer
+        joined.append(f"{outer} {inner}".strip())
+    return joined
 
 
 def _arff(lines: list[str]) -> list[str]:
@@ -239,7 +277,9 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
             cells = _fields(stripped if delimiter == " " else line, delimiter)
             if len(cells) > width and width and all(not cell for cell in cells[width:]):
                 cells = cells[:width]  # a delimiter at the end of every line
-            width = width or len(cells)
+            if not width:
+                width = len(cells) - (header is None and len(cells) > 1 and not cells[-1] and delimiter != " ")
+                cells = cells[:width]
             if len(cells) != width:
                 if number == len(lines) and len(cells) < width and len(rows) > 1:
                     short += 1  # cut off while it was written
@@ -258,7 +298,9 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
     if width > MAX_COLUMNS:
         raise TraceFormatError(name, f"more than {MAX_COLUMNS} columns", numbers[0])
     comma = (
-        delimiter in (";", "\t") and not any("." in cell for cell in rows[0]) and any("," in cell for cell in rows[0])
+        delimiter in (";", "\t", "|")
+        and not any("." in cell for cell in rows[0])
+        and any("," in cell for cell in rows[0])
     )
     values = np.full((len(rows), width), np.nan)
     texts: dict[int, list[str]] = {}
@@ -266,6 +308,8 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
         column = [row[c] for row in rows]
         if comma:
             column = [cell.replace(",", ".") for cell in column]
+        elif any("," in cell for cell in column[:200]):
+            column = _plain_numbers(column)
         parsed = [float(cell) if is_number(cell) else math.nan for cell in column]
         values[:, c] = parsed
         if not np.isfinite(values[:, c]).all():
@@ -274,83 +318,27 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
     return Table(name, header, values, texts, np.array(numbers, np.int64), short)
 
 
+_GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_DECIMAL = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d{1,4})?")
+
+
+def _plain_numbers(column: list[str]) -> list[str]:
+    """Return cells with a comma in them as numbers, where only one meaning fits the whole column.
+
+    ``1,234,567`` groups thousands, ``2,35`` is a decimal comma; ``2,350`` could be both and stays text.
+    """
+    cells = [cell for cell in column if "," in cell]
+    grouped = all(_GROUPED.fullmatch(cell) for cell in cells)
+    decimal = all(_DECIMAL.fullmatch(cell) for cell in column if cell)
+    if grouped and (not decimal or any(cell.count(",") > 1 or "." in cell for cell in cells)):
+        return [cell.replace(",", "") for cell in column]
+    if decimal and not grouped:
+        return [cell.replace(",", ".") for cell in column]
+    return column
+
+
 def twice(table: Table, columns: Sequence[int]) -> str:
     """Return a sentence about columns that are read although another has their name; empty if there is none."""
     header = table.header or []
     named = [header[c] for c in columns if 0 <= c < len(header) and header.count(header[c]) > 1]
     return f"several columns are called {named[0][:40]!r}: one of them is read" if named else ""
-
-
-# --- moments in text
-# -------------------------------------------------------------------------------------------------
-
-_TIME_FORMATS = (
-    "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%S", "%Y.%m.%d_%H.%M.%S",
-    "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M",
-    "%Y-%m-%d %H:%M", "%Y%m%d%H%M%S", "%Y%m%d_%H%M%S", "%Y-%m-%dT%H:%M:%S:%f", "%Y/%m/%d-%H:%M:%S.%f",
-    "%Y-%m-%d_%H-%M-%S", "%a %b %d %H:%M:%S %Y", "%Y-%m-%d-%H-%M-%S.%f",
-    "%d-%b-%Y %H:%M:%S", "%d-%m-%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S:%f",
-)  # fmt: skip
-_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?)(?::(\d{3}))?")
-_HALF_DAY = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d(?:\.\d{1,9})?))? ?([AaPp])\.?[Mm]\.?")
-_SPAN = re.compile(r"(\d{1,15}(?:\.\d{1,12})?) ?(s|sec|ms|us|ns)")
-_SPAN_S = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-_MEASURE = re.compile(r"[+-]?\d+(\.\d+)? ?[A-Za-z][A-Za-z/]{0,12}")
-
-
-def parse_time(text: str, known: str = "") -> tuple[float, str] | None:
-    """Return the seconds since 1970 (or since midnight, for a mere clock) that `text` names, and its format.
-
-    Args:
-        text: ISO 8601, a date and time in a usual order, ``H:MM:SS.fff``, ``1:02 PM`` or ``0.5s``. Without
-            a zone, UTC is taken.
-        known: the format of the field above, tried first.
-
-    Returns:
-        ``None`` when it is no time.
-    """
-    text = text.strip().strip('"')
-    if known in ("", "span") and (span := _SPAN.fullmatch(text)):
-        return float(span[1]) * _SPAN_S[span[2]], "span"
-    if not 4 <= len(text) <= 40 or not any(c in text for c in ":.-_") or not text[-1:].strip():
-        return None
-    if is_number(text):
-        return None
-    if known in ("", "iso"):
-        try:
-            moment = datetime.fromisoformat(text.replace("UTC", "+00:00").replace(" +", "+"))
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), "iso"
-        except (ValueError, OverflowError):
-            pass
-    if known in ("", "clock") and (match := _CLOCK.fullmatch(text)):
-        hours, minutes, seconds, thousandths = match.groups()
-        if thousandths is not None and hours is None:  # 08:22:123: nobody can tell which part is missing
-            return None
-        whole = int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
-        return whole + int(thousandths or 0) / 1000.0, "clock"
-    if known in ("", "half day") and (match := _HALF_DAY.fullmatch(text)):
-        hours, minutes, seconds, half = match.groups()
-        if not 1 <= int(hours) <= 12:
-            return None
-        return (int(hours) % 12 + 12 * (half in "pP")) * 3600.0 + int(minutes) * 60 + float(seconds or 0), "half day"
-    for format in (known,) if known and known not in ("iso", "clock", "span", "half day") else _TIME_FORMATS:
-        try:
-            return datetime.strptime(text, format).replace(tzinfo=UTC).timestamp(), format
-        except (ValueError, OverflowError):
-            continue
-    return None
-
-
-def seconds_of(column: list[str]) -> NDArray[np.float64] | None:
-    """Return the moments that a column of text names, in seconds; NaN where one is none; ``None`` if most are none."""
-    out = np.full(len(column), np.nan)
-    known, misses = "", 0
-    for i, cell in enumerate(column):
-        found = parse_time(cell, known) or (parse_time(cell) if known else None)
-        if found is None:
-            misses += 1
-            if misses > 5 and misses > 0.5 * (i + 1):
-                return None
-            continue
-        out[i], known = found
-    return out if misses < 0.5 * len(column) else None

@@ -20,7 +20,8 @@ from netllm_gym.traces.head.readers import read_head_csv
 from netllm_gym.traces.head.viewerjson import read_viewer_json
 from netllm_gym.traces.jobs.readers.alibaba import read_alibaba
 from netllm_gym.traces.jobs.readers.graphs import read_graph
-from netllm_gym.traces.jobs.readers.taskgraph import read_task_table
+from netllm_gym.traces.jobs.readers.taskgraph import read_task_table, workload_of
+from netllm_gym.traces.jobs.readers.taskjson import rows_of_json
 from netllm_gym.traces.jobs.readers.tpch import read_profile
 from netllm_gym.traces.jobs.readers.wfcommons import read_wfcommons
 from netllm_gym.traces.network.user import FORMATS, guess_format
@@ -160,6 +161,11 @@ GRAPHS = [
     b'{"nodes": [{"id": "a", "runtime": 1}, {"id": "b", "duration_ms": 2}], "links": [{"source": "a", "target": "b"}]}',
 ]
 TASKS = b"workflow_id,task_id,runtime_s,parents,submit_time\nw,1,13.5,,5\nw,2,13.8,[],6\nw,3,3.5,1;2,7\n"
+TASK_JSON = [
+    b'{"jobs": [{"id": 1, "arrival_time": 5, "tasks": [{"id": "a", "duration": "5s", "children": ["b"]},'
+    b' {"id": "b", "start_time": 1, "end_time": "2020-01-01T00:00:09Z", "children": [], "num_tasks": 3}]}]}',
+    b'{"a": {"duration_ms": 9, "dependencies": []}, "b": {"duration_ms": 8, "dependencies": [{"id": "a"}]}}',
+]
 BORG = [
     b"\n".join(
         json.dumps({"time": str(t), "type": str(k), "collection_id": "9", "instance_index": "0"}).encode()
@@ -236,6 +242,7 @@ TARGETS: dict[str, tuple[Target, list[bytes] | Callable[[], list[bytes]]]] = {
     },
     "any-job": (through_a_file(_FOLDER / "e/j.csv", lambda p: understand(p)), [*GRAPHS, TASKS, *BORG, BATCH]),
     "task-table": (lambda data: read_task_table(data, "f", {}), [TASKS]),
+    "task-json": (lambda data: workload_of(rows_of_json(data, "f"), "f", {}), TASK_JSON),
     "borg": (through_a_file(_FOLDER / "f/j.json", lambda p: understand(p, ImportOptions("workload", "borg"))), BORG),
     "packed": (through_a_file(_FOLDER / "g/v_u.csv.gz", lambda p: understand(p)), [gzip.compress(x, mtime=0) for x in (HEAD[0], NETWORK[0])]),
     "swf": (through_a_file(_FOLDER / "l.swf", lambda p: understand(p, ImportOptions("workload", "swf"))), [SWF]),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.moments import seconds_of
 from netllm_gym.traces.tables import Table
 
 Array = NDArray[np.float64]
@@ -68,11 +69,23 @@ _UNITS = {
     "ns": "ns", "nsec": "ns", "nanoseconds": "ns", "nanos": "ns",
 }  # fmt: skip
 _TIME_NAMES = (
-    r"(playback|media|video|content|movie)_?(time|timestamp|position|pts|clock)", r"pts", r"session_?time",
-    r"(rel|relative|elapsed)_?(time|timestamp)?", r"(start_)?time_?(stamp)?", r"ts?", r"date_?time", r"seconds?|secs?",
-    r"m?secs?|milliseconds?|ms", r"(unix|epoch|system|local|utc|recording|device)_?(time)?_?(stamp)?",
-    r"timestamp_?(date|time|utc)?", r"capture_?time", r"clock",
-)  # fmt: skip
+    r"(playback|media|video|content|movie)_?(time|timestamp|position|pts|clock)",
+    r"pts",
+    r"session_?time",
+    r"(rel|relative|elapsed)_?(time|timestamp)?",
+    r"(start_)?time_?(stamp)?",
+    r"ts?",
+    r"date_?time",
+    r"seconds?|secs?",
+    r"m?secs?|milliseconds?|ms",
+    r"(unix|epoch|system|local|utc|recording|device)_?(time)?_?(stamp)?",
+    r"timestamp_?(date|time|utc)?",
+    r"capture_?time",
+    r"clock",
+    r"timer|time_?line|play_?head|\w+_time_?(stamp)?",
+)
+_TIME_ONLY = {"min": "min", "minutes": "min", "mins": "min", "h": "h", "hours": "h"}  # "pitch_min" is no pitch
+_PIXELS = re.compile(r"[ _.]*[(\[]?(px|pix|pixels?)[)\]]?$", re.I)  # fmt: skip
 _COUNT = re.compile(r"(no_)?(frame|frames|frame_?(id|no|idx|index|number)|no|idx|index|sample|row|i|n|id)")
 _USER = re.compile(r"(user|viewer|subject|participant|person|uid|observer|player)(_?(id|name|no|number|index))?")
 _VIDEO = re.compile(
@@ -113,7 +126,8 @@ def _rank(prefix: str) -> int:
 def _lettered(names: list[str]) -> dict[str, dict[str, int]]:
     """Group columns that end in w, x, y or z by what stands before: ``qx`` → q, ``Rot.x`` → rot."""
     groups: dict[str, dict[str, int]] = {}
-    for i, name in enumerate(names):
+    for i, given in enumerate(names):
+        name = _PIXELS.sub("", given.strip())
         match = re.fullmatch(r"(.*?)[ ._\-\[(]*([wxyzWXYZ])[)\]]?", name.strip())
         if leading := _LEADING.fullmatch(name.strip()):
             groups.setdefault(_plain(leading[2]), {}).setdefault(leading[1].lower(), i)
@@ -141,6 +155,9 @@ def _time_column(names: list[str], table: Table) -> tuple[int, str]:
     for i, name in enumerate(names):
         plain, unit = _unit(_plain(name))
         unit = unit if unit in ("s", "ms", "us", "ns") else ""
+        head, _, tail = plain.rpartition("_")
+        if head and tail in _TIME_ONLY:
+            plain, unit = head, _TIME_ONLY[tail]
         if not unit and (given := _UNITS.get(plain)) and plain not in ("s",):
             unit = given
         for rank, pattern in enumerate(_TIME_NAMES):
@@ -150,6 +167,10 @@ def _time_column(names: list[str], table: Table) -> tuple[int, str]:
                 if best is None or rank < best[0]:
                     best = rank, i, unit
                 break
+    if best is None:  # a column of moments by any name
+        for i, cells in sorted(table.texts.items()):
+            if not np.isfinite(table.values[:, i]).any() and seconds_of(cells[:50]) is not None:
+                return i, ""
     return (best[1], best[2]) if best else (-1, "")
 
 
@@ -204,7 +225,8 @@ def by_header(table: Table) -> HeadFields | None:
     pairs = [(p, g) for p, g in groups.items() if {"x", "y"} <= set(g) and "z" not in g]
     if pairs:
         _, group = max(pairs, key=lambda item: _rank(item[0]))
-        return replace(base, form="position", columns=(group["x"], group["y"]))
+        unit = "px" if _PIXELS.search(names[group["x"]].strip()) else ""
+        return replace(base, form="position", columns=(group["x"], group["y"]), unit=unit)
     uv = {n: i for i, (n, _) in enumerate(plain)}
     if "u" in uv and "v" in uv:
         return replace(base, form="position", columns=(uv["u"], uv["v"]))
@@ -230,6 +252,20 @@ def _angles(plain: list[tuple[str, str]], time: int) -> tuple[tuple[int, ...], s
         return None
     columns = (yaw[0], pitch[0]) + ((roll[0],) if roll else ())
     return columns, yaw[3] or pitch[3], (yaw[2], pitch[2])
+
+
+def rivals(table: Table, fields: HeadFields) -> str:
+    """Return a sentence on other columns that name a yaw as well as the one that is read; empty if there is none."""
+    if table.header is None or fields.form != "angles" or fields.axes:
+        return ""
+    matches = {i: m for i, n in enumerate(table.header) if (m := _YAW.fullmatch(_unit(_plain(n))[0]))}
+    chosen = matches.get(fields.columns[0])
+    if chosen is None:
+        return ""
+    alike = [
+        table.header[i] for i, m in matches.items() if m[1] != chosen[1] and _rank(m[1] or "") == _rank(chosen[1] or "")
+    ]
+    return f"read {table.header[fields.columns[0]]!r}, not {', '.join(map(repr, alike[:5]))}" if alike else ""
 
 
 def _unit_length(table: Table, columns: list[int], tolerance: float = 0.02) -> bool:
@@ -263,59 +299,17 @@ def _theta_phi(table: Table, found: HeadFields) -> HeadFields:
 
     if polar(phi) and (not polar(theta) or abs(np.median(phi) - np.pi / 2) < abs(np.median(theta) - np.pi / 2)):
         return replace(found, polar=True, axes="theta-phi")  # TRACK counts both from the frame's top left corner
+    upright = [bool((np.abs(angle) <= np.pi / 2 + 0.01).all()) for angle in (theta, phi)]
+    if any(upright) and not polar(theta):  # an elevation never exceeds a quarter turn
+        if all(upright):
+            raise _ambiguous(table, "either of theta and phi may turn: call them yaw and pitch")
+        turned = (found.columns[1], found.columns[0], *found.columns[2:])
+        return replace(found, columns=turned) if upright[0] else found
     if polar(theta):
         if np.abs(phi).max() > np.pi / 2 + 0.05 or polar(phi):
             return replace(found, columns=(found.columns[1], found.columns[0], *found.columns[2:]), axes="phi-theta")
         raise _ambiguous(table, "theta may be the angle from the pole or the one around it: call them yaw and pitch")
     return found
-
-
-def by_numbers(table: Table) -> HeadFields:
-    """Return what a table without a header shows.
-
-    Raises:
-        TraceFormatError: two readings fit, or none.
-    """
-    if (marked := _marked(table)) is not None:
-        return marked
-    numeric = [c for c in range(table.width) if c not in table.texts]
-    clocks = [c for c in numeric if _rises(table.values[:, c])]
-    clocks.sort(key=lambda c: (_counts(table.values[:, c]), c))
-    if not clocks and len(table) == 1 and numeric:
-        clocks = numeric[:1]
-    if not clocks:
-        raise TraceFormatError(
-            table.name, "no column rises like a clock; name the columns in a header", int(table.lines[0])
-        )
-    time = clocks[0]
-    indices = [c for c in clocks[1:] if _counts(table.values[:, c])]
-    rest = [c for c in numeric if c != time and c not in indices]
-    base = HeadFields("", (), time, by="numbers")
-    if len(rest) == 7 and _unit_length(table, rest[:4]) and _unit_length(table, rest[4:]):
-        return replace(base, form="quaternion", columns=tuple(rest[:4]), beside=tuple(rest[4:]))
-    if len(rest) == 7 and _unit_length(table, rest[:3]) and _unit_length(table, rest[3:]):
-        return replace(base, form="quaternion", columns=tuple(rest[3:]), beside=tuple(rest[:3]))
-    if len(rest) == 4 and _unit_length(table, rest):
-        if indices:  # Corbillon2017: time, frame, w, x, y, z
-            w, x, y, z = rest
-            return replace(base, form="quaternion", columns=(x, y, z, w), axes="hamilton")
-        raise _ambiguous(table, "four numbers after the time are a quaternion whose order nothing tells")
-    if len(rest) == 3:
-        if _unit_length(table, rest):
-            return replace(base, form="vector", columns=tuple(rest))
-        turn, roll = table.values[:, rest[0]], table.values[:, rest[2]]
-        if float(np.nanpercentile(np.abs(roll), 99)) > 75.0 and np.ptp(roll) > 2.0 * np.ptp(turn):
-            raise _ambiguous(table, "the third angle turns further than a head can roll: not yaw, pitch, roll")
-        return replace(base, form="angles", columns=tuple(rest))
-    if len(rest) == 2:
-        across, down = (table.values[:, c] for c in rest)
-        if _within(table, tuple(rest), 0.0, 1.0) or np.nanmax(np.abs(down)) > 180.0 or np.nanmax(across) > 720.0:
-            return replace(base, form="position", columns=tuple(rest))
-        return replace(base, form="angles", columns=tuple(rest))
-    raise TraceFormatError(
-        table.name, f"cannot tell the columns ({len(rest)} beside the time); say which: {', '.join(EXPLICIT)}",
-        int(table.lines[0]),
-    )  # fmt: skip
 
 
 class AmbiguousColumnsError(TraceFormatError):
@@ -327,67 +321,3 @@ def _ambiguous(table: Table, why: str) -> AmbiguousColumnsError:
     return AmbiguousColumnsError(
         table.name, f"cannot tell the columns ({why}); say which: {known}", int(table.lines[0])
     )
-
-
-def _marked(table: Table) -> HeadFields | None:
-    """Return the fields of rows that mark them with words: ``frame,1,forward,x,y,eye,x,y`` (Xu et al., CVPR 2018)."""
-    first = {c: column[0].lower() for c, column in table.texts.items()}
-    forward = next((c for c, word in first.items() if word == "forward"), None)
-    frame = next((c for c, word in first.items() if word == "frame"), None)
-    if forward is None or frame is None or max(forward + 2, frame + 1) >= table.width:
-        return None
-    return HeadFields("position", (forward + 1, forward + 2), frame + 1, "frame", by="numbers", axes="bottom-left")
-
-
-def _rises(column: Array) -> bool:
-    column = column[np.isfinite(column)]
-    if len(column) < 2:
-        return False
-    steps = np.diff(column)
-    return float((steps >= 0).mean()) > 0.99 and float((steps > 0).mean()) > 0.5
-
-
-def _counts(column: Array) -> bool:
-    """Tell whether a column is a row or frame number: whole numbers that grow by one, now and then by more."""
-    column = column[np.isfinite(column)]
-    steps = np.diff(column)
-    return bool((column == np.round(column)).all()) and len(steps) > 0 and float(np.median(steps)) in (0.0, 1.0)
-
-
-def explicit(table: Table, columns: str) -> HeadFields:
-    """Return the fields of a table whose columns a user named: a key of :data:`EXPLICIT`, time first.
-
-    Raises:
-        TraceFormatError: the table has another number of columns.
-    """
-    form, letters = EXPLICIT[columns]
-    expected = 1 + len(letters)
-    if table.width != expected:
-        raise TraceFormatError(table.name, f"expected {expected} columns, found {table.width}", int(table.lines[0]))
-    order = {"quaternion": "xyzw", "vector": "xyz", "position": "xy"}.get(form, "")
-    wanted = list(order) if order else [n for n in ("yaw", "pitch", "roll") if n in letters]
-    return HeadFields(form, tuple(1 + letters.index(letter) for letter in wanted), 0)
-
-
-def understand(table: Table, columns: str | None = None) -> HeadFields:
-    """Return what the columns of a head log mean.
-
-    Raises:
-        TraceFormatError: it cannot be told.
-    """
-    if columns is not None:
-        return explicit(table, columns)
-    if table.header is None:
-        return by_numbers(table)
-    found = by_header(table)
-    if found is None:
-        names = ", ".join(repr(name[:30]) for name in table.header[:12])
-        raise TraceFormatError(table.name, f"no column names an orientation; the header has: {names}", 1)
-    if found.time < 0:
-        counted = next(
-            (i for i, n in enumerate(table.header) if "frame" in _plain(n) and _COUNT.fullmatch(_plain(n))), -1
-        )
-        if counted < 0:
-            raise TraceFormatError(table.name, "no column names a time", 1)
-        return replace(found, time=counted, time_unit="frame")
-    return found

@@ -11,6 +11,10 @@ SUFFIXES = {".csv", ".txt", ".json", ".jsonl", ".tsv", ".dat", ".log", ".arff", 
 _USER_PART = re.compile(r"(?:user|uid|viewer|subject|subj|participant|person)[-_ ]?([a-zA-Z]*\d+)", re.I)
 _VIDEO_PART = re.compile(r"(?:video|vid|clip|content|scene|movie)[-_ ]?(\w*\d+)", re.I)
 _PERSON = re.compile(r"(?:uid|user|subject|participant|viewer)[-_ ]?(?=\w)", re.I)
+# A folder that is a person's: user01, uid-3, p001.
+_PERSONAL = re.compile(
+    r"(?:uid|user|subject|subj|sub|participant|viewer|person|observer)[-_ ]?\w*\d\w*|[ps]\d{2,3}", re.I
+)
 _NOISE = re.compile(
     r"[-_ ]?(orientation|head(motion)?(logs?)?|hmd|gaze|log|fixations?|scanpaths?|\d+hz|raw|trace|data)$", re.I
 )
@@ -102,6 +106,8 @@ def _place(path: PurePosixPath, flat: bool) -> tuple[str, str, str]:
         return user[1], _label(stem[user.end() :].lstrip("-_ "), _VIDEO_PART), "user<user>_<video>"
     if video and not user and parent and not flat and not _VIDEO_PART.search(parent):
         return _label(parent, _USER_PART), video[1], "<user>/video<video>"
+    if not flat and _PERSONAL.fullmatch(parent) and not _PERSONAL.fullmatch(stem):
+        return _label(parent, _USER_PART), stem, "<user>/<video>"
     if flat:
         halves = re.split(r"[_-]", stem, maxsplit=1)
         if len(halves) == 2 and halves[1]:

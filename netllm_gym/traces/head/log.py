@@ -18,11 +18,12 @@ from netllm_gym.traces.head import geometry, orient
 from netllm_gym.traces.head.fields import HeadFields
 from netllm_gym.traces.head.resample import HZ, MAX_GAP_S, resample
 from netllm_gym.traces.head.trace import HeadTrace
-from netllm_gym.traces.tables import Table, seconds_of
+from netllm_gym.traces.moments import seconds_of
+from netllm_gym.traces.tables import Table
 
 Array = NDArray[np.float64]
 
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
 # Repairs: what is left out or clipped, and counted. Beyond these a log is refused.
 BACK_S = 0.1  # a stamp that goes back by no more
 SHARE = 0.01  # of the rows of a log
@@ -40,7 +41,7 @@ class HeadOptions:
     """What a user says about his logs; empty means: guess and say so.
 
     Attributes:
-        time_unit: ``s``, ``ms``, ``us`` or ``ns``.
+        time_unit: a key of :data:`SECONDS`.
         angle_unit: ``deg`` or ``rad``.
         convention: of quaternions and vectors, a key of :data:`netllm_gym.traces.head.orient.AXES`.
         frame: width and height of the frame that pixel positions are on.
@@ -431,8 +432,8 @@ def _forward(
     """Leave out rows whose stamp goes back by a little; refuse a clock that goes back by more."""
     before = np.maximum.accumulate(np.concatenate([[time[0]], time[:-1]]))
     behind = before - time
-    if (behind > BACK_S).any():
-        row = int(np.argmax(behind > BACK_S))
+    if (behind > BACK_S + 1e-9).any():
+        row = int(np.argmax(behind > BACK_S + 1e-9))
         raise TraceFormatError(
             table.name, f"time {time[row]:g} s does not come after {before[row]:g} s", int(lines[row])
         )

@@ -12,7 +12,8 @@ import numpy as np
 
 from netllm_gym.errors import TraceFormatError, UnknownNameError
 from netllm_gym.traces.head import geometry
-from netllm_gym.traces.head.fields import EXPLICIT, HeadFields, understand
+from netllm_gym.traces.head.columns import understand
+from netllm_gym.traces.head.fields import EXPLICIT, HeadFields
 from netllm_gym.traces.head.log import HeadNotes, HeadOptions, HeadScales, scales, sessions, stamps, to_trace
 from netllm_gym.traces.head.resample import HZ, MAX_GAP_S, resample
 from netllm_gym.traces.head.trace import HeadTrace

@@ -8,7 +8,8 @@ from typing import Any
 
 from netllm_gym.errors import NetLLMGymError, TraceFormatError, UnknownNameError
 from netllm_gym.traces import catalog
-from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, by_numbers, understand
+from netllm_gym.traces.head.columns import by_numbers, understand
+from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, rivals
 from netllm_gym.traces.head.layout import SUFFIXES, head_files, places
 from netllm_gym.traces.head.log import HeadNotes, HeadOptions, scales, sessions, stamps, to_trace
 from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, read_netllm, viewer_rows
@@ -183,6 +184,8 @@ def _tables(
                 notes.repairs["rows cut off at the end of a file left out"] += table.short
             fields = understand(table, columns)
             if said := twice(table, (fields.time, *fields.columns)):
+                notes.guess(said)
+            if said := rivals(table, fields):
                 notes.guess(said)
             logs.append((log_user, log_video, table, fields))
     if form == "table":

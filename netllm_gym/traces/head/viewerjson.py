@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from netllm_gym.errors import TraceFormatError
-from netllm_gym.traces.head.fields import _USER, _VIDEO, _plain, by_header, by_numbers
+from netllm_gym.traces.head.columns import by_numbers
+from netllm_gym.traces.head.fields import _USER, _VIDEO, _plain, by_header
 from netllm_gym.traces.jsontext import read_json
 from netllm_gym.traces.tables import Table
 from netllm_gym.traces.text import decode
@@ -47,12 +48,12 @@ def read_viewer_json(data: bytes, name: str) -> list[tuple[str, str, Table]]:
     return logs
 
 
-def _flat(sample: dict[str, Any]) -> dict[str, Any]:
+def _flat(sample: dict[str, Any], depth: int = 0) -> dict[str, Any]:
     """Return a sample with its inner objects and triples unfolded: ``{"q": {"x": 1}}`` → ``{"q.x": 1}``."""
     out: dict[str, Any] = {}
     for key, value in sample.items():
-        if isinstance(value, dict):
-            out.update({f"{key}.{k}": v for k, v in value.items()})
+        if isinstance(value, dict) and depth < 3:
+            out.update({f"{key}.{k}": v for k, v in _flat(value, depth + 1).items()})
         elif isinstance(value, list) and 2 <= len(value) <= 4 and all(isinstance(v, int | float) for v in value):
             letters = "xyzw" if len(value) == 4 else "xyz"
             out.update({f"{key}.{c}": v for c, v in zip(letters, value, strict=False)})

@@ -11,7 +11,8 @@ from netllm_gym.traces.jobs.readers.borg import guess_borg, read_borg
 from netllm_gym.traces.jobs.readers.graphs import guess_graph, read_graph
 from netllm_gym.traces.jobs.readers.spark import is_spark, read_spark
 from netllm_gym.traces.jobs.readers.swf import is_swf, read_swf
-from netllm_gym.traces.jobs.readers.taskgraph import is_task_table, read_task_table
+from netllm_gym.traces.jobs.readers.taskgraph import apart, is_task_table, read_task_tables, workload_of
+from netllm_gym.traces.jobs.readers.taskjson import is_task_json, rows_of_json
 from netllm_gym.traces.jobs.readers.tpch import is_profile, read_profile_folder
 from netllm_gym.traces.jobs.readers.wfcommons import is_wfcommons, read_wfcommons
 from netllm_gym.traces.jobs.statistics import summary
@@ -23,7 +24,7 @@ from netllm_gym.traces.traceset import TraceSet
 
 SEQUENCES = 100  # that are drawn from jobs without arrivals
 GRAPHS = ("dax", "dot", "graphml", "node-link", "stg")
-FORMATS = ("alibaba", "borg", "decima", *GRAPHS, "spark", "swf", "table", "wfcommons")
+FORMATS = ("alibaba", "borg", "decima", *GRAPHS, "json", "spark", "swf", "table", "wfcommons")
 
 
 def guess_workload(path: Path) -> str | None:
@@ -39,8 +40,10 @@ def guess_workload(path: Path) -> str | None:
         return "spark"
     if guess_borg(text) is not None:
         return "borg"
-    if text.lstrip().startswith("{"):
-        return "wfcommons" if is_wfcommons(path, text) else guess_graph(text)
+    if text.lstrip()[:1] in ("{", "["):
+        if text.lstrip().startswith("{") and (is_wfcommons(path, text) or guess_graph(text)):
+            return "wfcommons" if is_wfcommons(path, text) else guess_graph(text)
+        return "json" if is_task_json(text) else None
     if is_alibaba(text):
         return "alibaba"
     if (graph := guess_graph(text)) is not None:
@@ -79,6 +82,8 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
         raise TraceFormatError(files[0], f"looks like no workload ({', '.join(FORMATS)})", 1)
     repairs: dict[str, int] = {}
     name = Path(path).name
+    if kind in ("alibaba", "swf") and len(files) > 1:
+        notes.append(f"read {files[0].name}; skipped: {', '.join(file.name for file in files[1:6])}")
     if kind == "alibaba":
         workload = read_alibaba_file(files[0], name, repairs)
     elif kind == "swf":
@@ -98,7 +103,10 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
             raise TraceFormatError(files[0], "no adj_mat_<query>.npy beside its task_duration_<query>.npy")
         workload = read_profile_folder(pairs, name)
     elif kind == "table":
-        workload = read_task_table(content(files[0]), name, repairs)
+        workload = read_task_tables(((content(file), str(file)) for file in files), name, repairs)
+    elif kind == "json":
+        parts = [(file.stem, list(rows_of_json(content(file), str(file)))) for file in files]
+        workload = workload_of(apart(parts), name, repairs)
     elif kind in GRAPHS:
         workload = Workload(name, tuple(read_graph(content(file), file.name, kind) for file in files))
     else:

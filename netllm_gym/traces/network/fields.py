@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.moments import seconds_of
 from netllm_gym.traces.network.units import cell_rate, is_unit, loose_unit, rate_unit, time_unit
-from netllm_gym.traces.tables import Table, seconds_of
+from netllm_gym.traces.tables import Table
 
 
 @dataclass(frozen=True)
@@ -67,17 +68,26 @@ _PER_TIME = re.compile(
     r"through_?put|band_?width|good_?put|rate|capacity|speed|tput|(^|_)(bw|thr|thrpt|[kmg]?bps)(_|$)"
 )
 _DOWN = re.compile(r"(^|_)(dl|down|downlink|download|rx|recv\w*|received|receiver|ingress|in)(?![a-z0-9])")
+_DIRECTION_ONLY = r"(\w+_)?(dl|down|downlink|download|rx|recv|received|in)"
 _UP = re.compile(r"(^|_)(ul|up|uplink|upload|tx|send\w*|sent|egress|out)(_|$)|uplink|upload")
 # What was not measured, or is no middle of it: read only where nothing else is there.
 _SECOND = re.compile(r"predict|forecast|(^|_)(min|std|stdev|stddev|var|variance|sd|p\d\d|q\d\d)(_|$)")
 _NOT = re.compile(
-    r"moving|gps|vehicle|compass|heading|wind|fan|clock|frame|cpu|sampl|error|loss|drop|heart|refresh|state|status|latency|"
+    r"moving|gps|vehicle|compass|heading|wind|fan|clock|frame|cpu|sampl|error|loss|drop|heart|refresh|(state|status)$|latency|"
     r"_time$|duration|rtt|ping|jitter|signal|rsr[pq]|sinr|snr|bler|cqi|mcs|retrans|max|target|available_?bitrate|link_?speed"
 )
 _SESSIONS = re.compile(
     r"(session|run|trip|trace|test|experiment|measurement|ride|drive|flow|connection|unit|stream|iteration|trajectory)"
     r"_?(id|num|no|number|name|uuid|index)?|uuid|target|file_?name"
 )
+# Series that are logged side by side, a row each at every stamp.
+_BESIDE = re.compile(
+    r"(interface|iface|if|nic|device|dev|adapter|ue|imsi|rnti|client|host|ip|node|cell|operator|carrier|provider|network|"
+    r"modem|sim|phone|user|subscriber|bearer)_?(id|name|no|num|number|addr|address)?"
+)
+_WAY = re.compile(r"direction|dir|link|way|(test_?)?type|link_?direction")
+_DOWNWARD = {"dl", "down", "downlink", "download", "rx", "in", "ingress", "receive", "received", "downstream"}
+_UPWARD = {"ul", "up", "uplink", "upload", "tx", "out", "egress", "send", "sent", "upstream"}
 _UNIT = re.compile(r"(rate_|throughput_|bandwidth_|bitrate_)?units?")
 
 
@@ -129,6 +139,10 @@ def by_header(table: Table) -> LinkFields | None:
         if not unit and not _PER_TIME.search(whole):
             counts = "bytes" if _BYTES.search(whole) else "bits" if _BITS.search(whole) else ""
         rates.append((score, -i, unit, counts))
+    if not rates:  # the cells say what their names do not: "2.0 Mb/s"
+        rates = [
+            (0, -i, "", "") for i, cells in table.texts.items() if all(cell_rate(x) is not None for x in cells[:20])
+        ]
     if not rates:
         return None
     score, minus, unit, counts = max(rates)
@@ -156,7 +170,57 @@ def by_header(table: Table) -> LinkFields | None:
         for i, n in enumerate(names)
         if i not in (time, rate, second) and _SESSIONS.fullmatch(_plain(n)) and _repeats(table, i)
     )
+    if not sessions and time >= 0 and (beside := _beside(names, table, time, rate)) >= 0:
+        sessions = (beside,)
+        if counts and not _total(table, rate):  # a counter each
+            ids = table.texts.get(beside) or table.values[:, beside].tolist()
+            each = [table.values[np.array(ids) == x, rate] for x in dict.fromkeys(ids)]
+            rise = all((np.diff(v[np.isfinite(v)]) >= 0).all() for v in each) and any(np.ptp(v) > 0 for v in each)
+            counts = "total" if rise else counts
     return LinkFields(time, rate, clock_unit, unit, unit_column, counts, -1, sessions, second, unread_unit=unread)
+
+
+def refuse_counter(table: Table, found: LinkFields) -> None:
+    """Refuse a column that only names a direction and never falls: bytes so far, or a rate?
+
+    Raises:
+        TraceFormatError: nothing tells which.
+    """
+    if table.header is None or found.counts or found.rate_unit or found.unit_column >= 0:
+        return
+    name = table.header[found.rate]
+    if re.fullmatch(_DIRECTION_ONLY, _plain(name)) and _total(table, found.rate):
+        raise TraceFormatError(
+            table.name, f"{name[:40]!r} never falls; where it counts bytes, call it {name[:40]}_bytes, where it is a "
+            "rate, say its unit with --rate-unit", 1
+        )  # fmt: skip
+
+
+def _beside(names: list[str], table: Table, time: int, rate: int) -> int:
+    """Return the column that tells apart rows of one stamp (two interfaces, say), or -1."""
+    stamps: list[str] | list[float] = table.texts.get(time) or table.values[:, time].tolist()
+    if len(set(stamps)) > 0.75 * len(stamps):
+        return -1
+    for i, name in enumerate(names):
+        if i in (time, rate) or not _BESIDE.fullmatch(_plain(name)) or not _repeats(table, i):
+            continue
+        cells: list[str] | list[float] = table.texts.get(i) or table.values[:, i].tolist()
+        if len(set(zip(stamps, cells, strict=True))) > 0.95 * len(stamps):
+            return i
+    return -1
+
+
+def downward(table: Table) -> tuple[Table, str]:
+    """Return the rows of the downlink where a column says each row's direction, and a sentence about the others."""
+    for i, cells in table.texts.items():
+        if table.header is None or not _WAY.fullmatch(_plain(table.header[i])):
+            continue
+        words = [cell.strip().lower() for cell in cells]
+        kinds = set(words)
+        if kinds & _DOWNWARD and kinds & _UPWARD and kinds <= _DOWNWARD | _UPWARD:
+            keep = np.array([word in _DOWNWARD for word in words])
+            return table.rows(keep), f"rows of the uplink left out, as column {table.header[i][:40]!r} tells them"
+    return table, ""
 
 
 def _time(names: list[str], table: Table, rate: int) -> tuple[int, str, int]:
@@ -179,6 +243,7 @@ def _time(names: list[str], table: Table, rate: int) -> tuple[int, str, int]:
             # "elapsed_realtime_ns", or a mere "ms"
             if unit and (not base or re.search(r"time|clock|elapsed", base)) and best is None and _clock_like(table, i):
                 best = 9, i, unit
+    best = best or _unnamed_clock(names, table, rate)
     if best is None:
         return -1, "", -1
     second = -1
@@ -193,6 +258,20 @@ def _time(names: list[str], table: Table, rate: int) -> tuple[int, str, int]:
             -1,
         )
     return best[1], best[2], second
+
+
+def _unnamed_clock(names: list[str], table: Table, rate: int) -> tuple[int, int, str] | None:
+    """Return a column of moments in text, or the first column if it rises and counts no rows: a clock by any name."""
+    for i, cells in sorted(table.texts.items()):
+        if i != rate and np.isfinite(table.values[:, i]).mean() < 0.1 and seconds_of(cells[:50]) is not None:
+            return 10, i, ""
+    values, (base, unit_text) = table.values[:, 0], _named_unit(names[0])
+    if rate == 0 or not np.isfinite(values).all() or len(values) < 3 or not (np.diff(values) > 0).all():
+        return None
+    words = re.search(r"start|begin|time|timer|clock|stamp|epoch|zeit|temps|tiempo|tempo|hora|(^|_)ts(_|$)", base)
+    if words or not base or time_unit(unit_text):  # a name of other letters has no plain form
+        return 10, 0, time_unit(unit_text) or ""
+    return None
 
 
 def _numbers(table: Table, column: int) -> bool:
@@ -229,6 +308,21 @@ def by_numbers(table: Table) -> LinkFields | None:
     """Return what a table without a header shows: a clock that rises and a throughput beside it, or ``None``."""
     found = _by_numbers(table)
     return None if found is None else replace(found, holds="before")
+
+
+def plain_name(name: str) -> str:
+    """Return a column's name in lower case, its words joined by underscores."""
+    return _plain(name)
+
+
+def is_rate_table(table: Table) -> bool:
+    """Tell whether the header names a throughput."""
+    return by_header(table) is not None
+
+
+def clock_column(table: Table, rate: int) -> int:
+    """Return the column of the clock beside a column of values, or -1."""
+    return _time(table.header or [], table, rate)[0]
 
 
 def duration_column(table: Table) -> int:

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
+from netllm_gym.traces.moments import seconds_of
 from netllm_gym.traces.network import fields as reading
 from netllm_gym.traces.network import units
 from netllm_gym.traces.network.fields import LinkFields
 from netllm_gym.traces.network.trace import NetworkTrace
-from netllm_gym.traces.tables import Table, seconds_of
+from netllm_gym.traces.tables import Table
 
 Array = NDArray[np.float64]
 
@@ -160,6 +161,9 @@ def sessions_of(table: Table, found: LinkFields, options: NetworkOptions, notes:
         cut = restarts(moments[rows])
         for number, part in enumerate(np.split(rows, cut)):
             name = label if not len(cut) else "/".join(x for x in (label, str(number + 1)) if x)
+            if found.counts and found.sessions and len(pieces) > 1 and not (np.diff(values[part]) != 0).any():
+                notes.guess("series whose counter stands still left out")
+                continue
             group = _cell(table, group_at, int(part[0])) if group_at >= 0 else label
             out.append(
                 Session(table.name, name, group, moments[part], values[part], table.lines[part], text,
@@ -325,7 +329,9 @@ def _once(time: Array, values: Array, notes: LinkNotes) -> tuple[Array, Array]:
         return time, values
     counts = Counter(time.tolist())
     inner = list(counts.values())[1:-1]
-    if inner and all(count == 2 for count in inner) and len(inner) > 1:
+    second = np.flatnonzero(same) + 1  # the value after each corner is the one before the next
+    held = values[second[:-1]] == values[second[1:] - 1]
+    if inner and all(count == 2 for count in inner) and len(inner) > 1 and held.mean() > 0.9:
         # Each corner is written with the value before it and the one after: the first is the one up to its stamp.
         keep = np.concatenate([[True], ~same])
         return time[keep], values[keep]

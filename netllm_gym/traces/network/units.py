@@ -16,7 +16,7 @@ from netllm_gym.errors import TraceFormatError
 
 Array = NDArray[np.float64]
 
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0, "days": 86_400.0}
 MEGABITS = {
     "bps": 1e-6,
     "kbps": 1e-3,
@@ -36,6 +36,8 @@ _TIME_SUFFIX = {
     "s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s", "ms": "ms", "msec": "ms", "msecs": "ms",
     "millis": "ms", "milliseconds": "ms", "millisecond": "ms", "us": "us", "usec": "us", "micros": "us",
     "microseconds": "us", "ns": "ns", "nsec": "ns", "nanos": "ns", "nanoseconds": "ns",
+    "min": "min", "mins": "min", "minute": "min", "minutes": "min", "h": "h", "hr": "h", "hrs": "h", "hour": "h",
+    "hours": "h", "day": "days", "days": "days",
 }  # fmt: skip
 _RATE = re.compile(
     r"(?P<prefix>g|giga|m|mega|k|kilo|)[ _-]?(?P<what>bits?|b|bytes?)[ _-]?(?:/|p|per|_)?[ _-]?"
@@ -109,6 +111,10 @@ def seconds_per_tick(moments: list[Array], name: str) -> tuple[float, str]:
     steps = np.concatenate([np.diff(m) for m in moments]) if moments else np.empty(0)
     steps = steps[steps > 0]
     median = float(np.median(steps)) if len(steps) else 1.0
+    if 25_000.0 < first < 80_000.0 and median < 3e-3 and first % 1.0:
+        return 86_400.0, "time: days since 1900, as spreadsheets count (--time-unit says otherwise)"
+    if median < 1e-4:
+        raise TraceFormatError(name, f"time steps of {median:g} s are not plausible; say the unit: --time-unit")
     if median <= 20.0:
         return 1.0, f"time: seconds (assumed: steps of {median:g}; --time-unit says otherwise)"
     if median < 100.0 and median % 30.0:

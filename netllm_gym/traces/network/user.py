@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
+from netllm_gym.traces.moments import is_number
 from netllm_gym.traces.network import readers, units
-from netllm_gym.traces.network.fields import LinkFields, with_clock
+from netllm_gym.traces.network.fields import LinkFields, downward, refuse_counter, with_clock
+from netllm_gym.traces.network.packets import summed
 from netllm_gym.traces.network.readers.columns import guess_columns
 from netllm_gym.traces.network.readers.iperf import is_iperf_text, read_iperf
 from netllm_gym.traces.network.readers.jsonlink import read_json_links
@@ -17,7 +20,7 @@ from netllm_gym.traces.network.readers.linklog import is_link_log, read_link_log
 from netllm_gym.traces.network.tables import LinkNotes, NetworkOptions, Session, link_fields, sessions_of, traces_of
 from netllm_gym.traces.network.trace import NetworkTrace
 from netllm_gym.traces.reading import Reading, beginning, content, data_files
-from netllm_gym.traces.tables import Table, is_number, read_table, twice
+from netllm_gym.traces.tables import Table, read_table, twice
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.traceset import TraceSet
 
@@ -63,7 +66,8 @@ def guess_format(data: bytes, name: str) -> str:
         TraceFormatError: empty or binary, or nothing that suggests one of them.
     """
     text = decode(data, name)
-    first = text.lstrip().split("\n", 1)[0].strip()
+    lines = (line.strip() for line in text.splitlines())
+    first = next((line for line in lines if line and not line.startswith("#")), text.strip().split("\n", 1)[0])
     inside = first[1:].lstrip()
     if first[:1] == "{" or (
         first[:1] == "[" and (inside[:1] in ("{", "[", "]", "") or is_number(inside.split(",")[0].strip()))
@@ -80,7 +84,7 @@ def guess_format(data: bytes, name: str) -> str:
     if is_link_log(text):
         return "mm-link"
     if len(first.split()) == 1 and "," not in first and ";" not in first and is_number(first):
-        cells = text.split(None, 200)[:200]
+        cells = re.sub(r"(?m)^#.*$", "", text[:4096]).split(None, 200)[:200]
         if any("." in cell for cell in cells):
             raise TraceFormatError(
                 name, "one column of throughputs and no clock: give the seconds between rows: --step", 1
@@ -88,7 +92,7 @@ def guess_format(data: bytes, name: str) -> str:
         return "mahimahi"
     try:
         table = read_table(text[:65_536].rsplit("\n", 1)[0].encode() if len(text) > 65_536 else data, name)
-        found = link_fields(table, NetworkOptions())
+        found = link_fields(summed(table)[0], NetworkOptions())
     except TraceFormatError as error:
         if len(first.split()) == 2 and "," not in first and all(is_number(x) for x in first.split()):
             return "cooked"
@@ -162,7 +166,9 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
         formats[chosen] = formats.get(chosen, 0) + 1
         if chosen in POOLED:
             found: Any = read_json_links(data, name) if chosen == "json" else read_table(data, name)
-            found = with_clock(found) if isinstance(found, Table) and not named else found
+            if isinstance(found, Table) and not named:
+                found, said = summed(with_clock(found))
+                notes.guess(said)
         else:
             found = FORMATS[chosen](data, name)
         if isinstance(found, Table):
@@ -186,17 +192,22 @@ def _settled(
     tables: list[tuple[str, Table]], options: NetworkOptions, notes: LinkNotes, names: dict[str, str]
 ) -> tuple[NetworkTrace, ...]:
     sets: list[tuple[LinkFields, list[Session]]] = []
-    for name, table in tables:
+    for name, given in tables:
+        table, left_out = downward(given) if options.time is None else (given, "")
+        notes.guess(left_out)
         found = link_fields(table, options)
         if found is None:
             shown = ", ".join(repr(n[:30]) for n in (table.header or [])[:12]) or f"{table.width} columns without names"
             raise TraceFormatError(
                 name, f"no column of throughput is known among {shown}; name them: --time, --throughput", 1
             )
+        refuse_counter(table, found)
         if table.header is not None:
             clock = "none" if found.time < 0 else table.header[found.time]
             notes.guess(f"columns: time {clock!r}, throughput {table.header[found.rate]!r}")
             notes.guess(twice(table, (found.time, found.rate)))
+            what = {"bytes": "what came since the row above", "total": "all that came so far"}.get(found.counts, "")
+            notes.guess(f"{table.header[found.rate]!r} counts {what}" if what else "")
         sets.append((found, sessions_of(table, found, options, notes)))
     return tuple(traces_of(sets, names, options, notes))
 

@@ -18,7 +18,7 @@ from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.readers.wfcommons import LONGEST_S, MAX_EDGES, MAX_NAME, MAX_TASKS, job_of
 from netllm_gym.traces.jobs.workload import JobTemplate
 from netllm_gym.traces.jsontext import number, read_json
-from netllm_gym.traces.tables import is_number
+from netllm_gym.traces.moments import is_number
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.xmltext import read_xml
 
@@ -60,7 +60,7 @@ def read_graph(data: bytes, source: str, kind: str) -> JobTemplate:
     tasks = {"node-link": _node_link, "dax": _dax, "graphml": _graphml, "dot": _dot, "stg": _stg}[kind](text, source)
     if not tasks:
         raise TraceFormatError(source, "no task in this graph")
-    return job_of(tasks, source)
+    return job_of(tasks, source=source)
 
 
 def _seconds(text: str | None, task: str, source: str, scale: float = 1.0) -> float:
@@ -157,7 +157,11 @@ def _node_link(text: str, source: str) -> Tasks:
         _add(tasks, key, program, seconds, source)
     if not all(isinstance(link, dict) for link in links):
         raise TraceFormatError(source, "a link is an object with a source and a target")
-    pairs = [(str(link.get("source"))[:MAX_NAME], str(link.get("target"))[:MAX_NAME]) for link in links]
+    ends = (("source", "from", "src", "parent"), ("target", "to", "dst", "child"))
+    pairs = []
+    for link in links:
+        parent, child = (next((link[k] for k in names if k in link), None) for names in ends)
+        pairs.append((str(parent)[:MAX_NAME], str(child)[:MAX_NAME]))
     return _join(tasks, pairs, source)
 
 

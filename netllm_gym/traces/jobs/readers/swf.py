@@ -10,7 +10,7 @@ from pathlib import Path
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile, Workload
-from netllm_gym.traces.tables import is_number
+from netllm_gym.traces.moments import is_number
 
 FIELDS = 18
 MAX_JOBS = 20_000

@@ -1,47 +1,138 @@
-"""Tables with a row per task and its parents: ``job_id,task_id,runtime,parents`` in any order, with a header.
+"""Tables with a row per task: ``job_id,task_id,runtime,parents`` in any order and under usual names, with a header.
 
-The Workflow Trace Archive exported as CSV is of this kind. Parents stand in one cell, between blanks, semicolons, bars
-or commas in quotes or brackets; an empty cell, ``-`` or ``[]`` is none.
+The Workflow Trace Archive exported as CSV is of this kind. Parents (or children) stand in one cell, between blanks,
+semicolons, bars or commas in quotes or brackets; an empty cell, ``-`` or ``[]`` is none. A run time may be given as a
+start and an end; a number of equal instances makes a stage of that many tasks.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 import numpy as np
 
 from netllm_gym.errors import TraceFormatError
-from netllm_gym.traces.jobs.readers.wfcommons import LONGEST_S, MAX_EDGES, MAX_NAME, job_of
-from netllm_gym.traces.jobs.workload import JobTemplate, Workload
-from netllm_gym.traces.tables import Table, read_table, seconds_of
+from netllm_gym.traces.jobs.readers.wfcommons import LONGEST_S, MAX_EDGES, MAX_NAME, MAX_TASKS, job_of
+from netllm_gym.traces.jobs.workload import Workload
+from netllm_gym.traces.moments import seconds_of
+from netllm_gym.traces.tables import Table, read_table
 
 MAX_JOBS = 20_000
+MAX_INSTANCES = 100_000
+UNITS = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "minutes": 60.0, "h": 3600.0, "hours": 3600.0}
+_LISTED = r"(_?(task_?)?(ids?|tasks?|names?|list))?"
+_TIMED = r"(_?(in_?)?(s|sec|secs|seconds|ms|us|ns|min|minutes|h|hours))?"
 _COLUMNS = {
     "job": r"(job|workflow|dag|application|app|query)_?(id|name|no|number)?",
-    "task": r"(task|stage|node|operator|vertex|id)_?(id|name|no|number)?",
-    "seconds": r"(run_?time|duration|exec(ution)?_?time|processing_?time|elapsed)(_?(in_?)?(s|sec|seconds|ms|us))?",
-    "parents": r"(parents?|dependenc(y|ies)|depends_?on|deps?|predecessors?|upstream|parent_?ids?|parent_?tasks?)",
-    "arrival": r"(arrival|submit|submission|ts_submit|start)(_?(time|timestamp|ts))?(_?(s|sec|seconds|ms|us))?",
+    "task": r"(task|stage|node|operator|vertex|id|name)_?(id|name|no|number)?",
+    "seconds": r"((avg|mean)_?)?((task|stage)_?)?(run_?time|duration|exec(ution)?_?time|processing_?time|elapsed)"
+    + _TIMED,
+    "parents": r"(parents?|dependenc(y|ies)|depends_?on|deps?|predecessors?|upstream)" + _LISTED,
+    "children": r"(child(ren)?|successors?|dependents|downstream)" + _LISTED,
+    "end": r"(end|finish|completion|stop)(ed|_?at|_?time|_?ts|_?timestamp|_?date)?" + _TIMED,
+    "start": r"(start|begin|launch)(ed|_?at|_?time|_?ts|_?timestamp|_?date)?" + _TIMED,
+    "arrival": r"(arrival|submit|submission|ts_submit|submitted|release)(_?(time|timestamp|ts|at))?" + _TIMED,
     "program": r"(type|program|task_?type|category|operation|op)",
+    "instances": r"(num|n|number_of|no_of)_?(tasks|instances|partitions)|instances?_?(num|count)?|task_?count|inst_num",
 }
 
 
-def columns_of(header: list[str]) -> dict[str, int] | None:
-    """Return which column holds what, or ``None`` where a header names no task, run time and parents."""
-    plain = [re.sub(r"[^a-z0-9]+", "_", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", n).lower()).strip("_") for n in header]
+@dataclass(frozen=True)
+class TaskRow:
+    """One task as its file has it; `arrival` and `start` in seconds, NaN where nothing tells."""
+
+    job: str
+    task: str
+    program: str
+    parents: Sequence[str]
+    children: Sequence[str]
+    seconds: float
+    where: str
+    instances: int = 1
+    arrival: float = float("nan")
+    start: float = float("nan")
+
+
+def plain(name: str) -> str:
+    """Return a name in lower case, its words joined by underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()).strip("_")
+
+
+def columns_of(header: Sequence[str]) -> dict[str, int] | None:
+    """Return which column holds what, or ``None`` where a header names no task, run time and parents or children."""
+    names = [plain(name) for name in header]
     found: dict[str, int] = {}
     for what, pattern in _COLUMNS.items():
-        at = next((i for i, n in enumerate(plain) if i not in found.values() and re.fullmatch(pattern, n)), -1)
+        at = next((i for i, n in enumerate(names) if i not in found.values() and re.fullmatch(pattern, n)), -1)
         if at >= 0:
             found[what] = at
-    return found if {"task", "seconds", "parents"} <= set(found) else None
+    timed = "seconds" in found or {"start", "end"} <= set(found)
+    return found if "task" in found and timed and {"parents", "children"} & set(found) else None
+
+
+def scale_of(name: str) -> float:
+    """Return the seconds of one unit that a column's name gives; 1 where it gives none."""
+    return next((factor for unit, factor in UNITS.items() if re.search(rf"(_|^){unit}$", plain(name))), 1.0)
 
 
 def is_task_table(text: str) -> bool:
     """Tell whether the first line of a file is such a header."""
     first = next((line for line in text.splitlines()[:20] if line.strip() and not line.startswith("#")), "")
-    return any(columns_of([c.strip().strip('"') for c in first.split(mark)]) is not None for mark in (",", ";", "\t"))
+    return any(
+        columns_of([c.strip().strip('"') for c in first.split(mark)]) is not None for mark in (",", ";", "\t", "|")
+    )
+
+
+def read_task_table(data: bytes, source: str, repairs: dict[str, int]) -> Workload:
+    """Return the jobs of a table, with their arrivals where it tells them (:func:`read_task_tables`)."""
+    return read_task_tables([(data, source)], source, repairs)
+
+
+def read_task_tables(files: Iterable[tuple[bytes, str]], source: str, repairs: dict[str, int]) -> Workload:
+    """Return the jobs of tables, with their arrivals where they tell them.
+
+    Raises:
+        TraceFormatError: no such table, a run time that is none, a parent that is not there, or a cycle.
+    """
+    parts = [(PurePath(name).stem, list(_rows(read_table(data, name), PurePath(name).stem))) for data, name in files]
+    return workload_of(apart(parts), source, repairs)
+
+
+def apart(parts: Sequence[tuple[str, Sequence[TaskRow]]]) -> Iterator[TaskRow]:
+    """Yield the rows of several files; where two of them name the same task of the same job, a file's jobs are its own.
+
+    Args:
+        parts: a file's name and its rows.
+    """
+    pairs = [{(row.job, row.task) for row in rows} for _, rows in parts]
+    own = len(set().union(*pairs)) < sum(map(len, pairs))
+    for label, rows in parts:
+        for row in rows:
+            yield replace(row, job=f"{label}/{row.job}"[: MAX_NAME + 1]) if own else row
+
+
+def _rows(table: Table, job: str) -> Iterator[TaskRow]:
+    header = table.header or []
+    at = columns_of(header)
+    if at is None:
+        raise TraceFormatError(table.name, "no header that names a task, its run time and its parents", 1)
+    archive = {"ts_submit", "runtime", "workflow_id"} <= set(header)  # milliseconds, its documents say
+    arrival, start, end = (_moments(table, at.get(what, -1), archive) for what in ("arrival", "start", "end"))
+    if "seconds" in at:
+        seconds = _spans(table, at["seconds"]) * (1e-3 if archive else scale_of(header[at["seconds"]]))
+    else:
+        seconds = end - start
+    for row in range(len(table)):
+        yield TaskRow(
+            _cell(table, at.get("job", -1), row) or job, _cell(table, at["task"], row),
+            _cell(table, at.get("program", -1), row), _names(_cell(table, at.get("parents", -1), row)),
+            _names(_cell(table, at.get("children", -1), row)), float(seconds[row]),
+            f"{table.name}:{table.lines[row]}", _count(_cell(table, at.get("instances", -1), row)),
+            float(arrival[row]), float(start[row]),
+        )  # fmt: skip
 
 
 def _cell(table: Table, column: int, row: int) -> str:
@@ -50,66 +141,88 @@ def _cell(table: Table, column: int, row: int) -> str:
     return table.texts[column][row].strip() if column in table.texts else f"{table.values[row, column]:.15g}"
 
 
-def read_task_table(data: bytes, source: str, repairs: dict[str, int]) -> Workload:
-    """Return the jobs of a table, with their arrivals where it tells them.
+def _names(cell: str) -> list[str]:
+    found = [name for name in re.split(r"[\s;|,\[\](){}'\"]+", cell) if name not in ("", "-")]
+    return [name for name in dict.fromkeys(found) if name.lower() not in ("nan", "none", "null", "-1")]
+
+
+def _count(cell: str) -> int:
+    return int(float(cell)) if re.fullmatch(r"\d{1,6}(\.0*)?", cell) else 1
+
+
+def _spans(table: Table, column: int) -> np.ndarray:
+    """Return the numbers of a column, or the seconds of cells such as ``5s`` and ``00:01:30``."""
+    if column in table.texts and not np.isfinite(table.values[:, column]).any():
+        spans = seconds_of(table.texts[column])
+        return table.values[:, column] if spans is None else spans
+    return table.values[:, column]
+
+
+def _moments(table: Table, column: int, archive: bool) -> np.ndarray:
+    if column < 0:
+        return np.full(len(table), np.nan)
+    if column in table.texts and not np.isfinite(table.values[:, column]).any():
+        moments = seconds_of(table.texts[column])
+        return np.full(len(table), np.nan) if moments is None else moments
+    values = table.values[:, column]
+    scale = 1e-3 if archive else scale_of((table.header or [])[column])
+    largest = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
+    return values * (1e-3 if scale == 1.0 and largest > 1e11 else scale)  # since 1970
+
+
+def workload_of(rows: Iterable[TaskRow], source: str, repairs: dict[str, int]) -> Workload:
+    """Return rows of tasks as jobs, in the order of their arrivals where every job tells one.
+
+    A job comes when its first task was submitted, else, where all rows tell it, when its first task started.
 
     Raises:
-        TraceFormatError: no such table, a run time that is none, a parent that is not there, or a cycle.
+        TraceFormatError: a run time that is none, two tasks of one name, an unknown parent, or a cycle.
     """
-    table = read_table(data, source)
-    at = columns_of(table.header or [])
-    if at is None:
-        raise TraceFormatError(source, "no header that names a task, its run time and its parents", 1)
-    name = (table.header or [])[at["seconds"]].lower()
-    archive = {"ts_submit", "runtime", "workflow_id"} <= set(table.header or [])  # milliseconds, its documents say
-    scale = 1e-3 if name.endswith("ms") or archive else 1e-6 if name.endswith("us") else 1.0
-    seconds = table.values[:, at["seconds"]] * scale
-    bad = ~((seconds >= 0) & (seconds <= LONGEST_S))
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise TraceFormatError(
-            source, f"a run time of {_cell(table, at['seconds'], row)[:40]!r}", int(table.lines[row])
-        )
-    jobs: dict[str, dict[str, tuple[str, list[str], float]]] = {}
-    when: dict[str, float] = {}
-    moments, tick = _moments(table, at.get("arrival", -1))
-    tick = 1e-3 if archive else tick
-    edges = 0
-    for row in range(len(table)):
-        job, task = _cell(table, at.get("job", -1), row) or source, _cell(table, at["task"], row)
-        if not 0 < len(task) <= MAX_NAME or len(job) > MAX_NAME:
-            raise TraceFormatError(source, f"a task's name has 1 to {MAX_NAME} characters", int(table.lines[row]))
-        parents = [p for p in re.split(r"[\s;|,\[\](){}'\"]+", _cell(table, at["parents"], row)) if p not in ("", "-")]
-        parents = [p for p in dict.fromkeys(parents) if p.lower() not in ("nan", "none", "null", "-1")]
-        edges += len(parents)
-        if edges > MAX_EDGES:
-            raise TraceFormatError(source, f"more than {MAX_EDGES} dependencies", int(table.lines[row]))
-        members = jobs.setdefault(job, {})
-        if task in members:
-            raise TraceFormatError(
-                source, f"two tasks of job {job[:40]!r} are called {task[:40]!r}", int(table.lines[row])
-            )
-        program = _cell(table, at.get("program", -1), row) or task.rstrip("0123456789").rstrip("_") or "task"
-        members[task] = (program, parents, float(seconds[row]))
-        if moments is not None and np.isfinite(moments[row]):
-            when[job] = min(float(moments[row]) * tick, when.get(job, np.inf))
+    jobs: dict[str, dict[str, TaskRow]] = {}
+    when: dict[str, list[float]] = {}
+    edges = tasks = 0
+    for row in rows:
+        if not 0 < len(row.task) <= MAX_NAME or len(row.job) > MAX_NAME:
+            raise TraceFormatError(row.where, f"a task's name has 1 to {MAX_NAME} characters")
+        if not 0 <= row.seconds <= LONGEST_S:
+            raise TraceFormatError(row.where, f"a run time of '{row.seconds:g}' s")
+        if not 1 <= row.instances <= MAX_INSTANCES:
+            raise TraceFormatError(row.where, f"{row.instances} instances of a task")
+        edges, tasks = edges + len(row.parents) + len(row.children), tasks + 1
+        if edges > MAX_EDGES or tasks > 10 * MAX_TASKS:
+            raise TraceFormatError(row.where, f"more than {MAX_EDGES} dependencies or {10 * MAX_TASKS} tasks")
+        members = jobs.setdefault(row.job, {})
+        if row.task in members:
+            raise TraceFormatError(row.where, f"two tasks of job {row.job[:40]!r} are called {row.task[:40]!r}")
+        members[row.task] = row
+        came = when.setdefault(row.job, [np.inf, np.inf])
+        came[:] = float(np.fmin(came[0], row.arrival)), float(np.fmin(came[1], row.start))
+    if not jobs:
+        raise TraceFormatError(source, "holds no task")
     names = list(jobs)
-    if len(when) == len(jobs):
-        names.sort(key=lambda job: (when[job], job))
+    which = next((k for k in (0, 1) if all(np.isfinite(came[k]) for came in when.values())), -1)
+    if which >= 0:
+        names.sort(key=lambda job: (when[job][which], job))
     if len(names) > MAX_JOBS:
         repairs[f"jobs after the first {MAX_JOBS} left out"] = len(names) - MAX_JOBS
         names = names[:MAX_JOBS]
-    templates: tuple[JobTemplate, ...] = tuple(job_of(jobs[job], job) for job in names)
-    arrivals: Any = tuple(when[job] - when[names[0]] for job in names) if len(when) == len(jobs) else None
-    return Workload(source, templates, arrivals_s=arrivals)
+    templates = tuple(job_of(*_linked(jobs[job], source), job) for job in names)
+    first = when[names[0]][which]
+    return Workload(
+        source, templates, arrivals_s=None if which < 0 else tuple(when[job][which] - first for job in names)
+    )
 
 
-def _moments(table: Table, column: int) -> tuple[np.ndarray | None, float]:
-    if column < 0:
-        return None, 1.0
-    if column in table.texts:
-        return seconds_of(table.texts[column]), 1.0
-    name = (table.header or [])[column].lower()
-    values = table.values[:, column]
-    since_1970 = float(np.nanmax(values)) > 1e11 if np.isfinite(values).any() else False
-    return values, 1e-6 if name.endswith("us") else 1e-3 if name.endswith("ms") or since_1970 else 1.0
+def _linked(members: dict[str, TaskRow], source: str) -> tuple[dict[str, tuple[str, list[str], float]], dict[str, int]]:
+    """Return the tasks of a job with all their parents, and how many instances each has."""
+    tasks: dict[str, tuple[str, list[str], float]] = {}
+    for key, row in members.items():
+        program = row.program or key.rstrip("0123456789").rstrip("_") or "task"
+        tasks[key] = (program[:MAX_NAME], list(dict.fromkeys(row.parents)), row.seconds)
+    for key, row in members.items():
+        for child in row.children:
+            if child not in tasks:
+                raise TraceFormatError(row.where, f"task {key[:40]!r} leads to {child[:40]!r}, which is not there")
+            if key not in tasks[child][1]:
+                tasks[child][1].append(key)
+    return tasks, {key: row.instances for key, row in members.items()}

@@ -46,10 +46,7 @@ def _tasks(document: Any, source: str) -> dict[str, tuple[str, list[str], float]
         listed = flow["specification"]["tasks"]
     else:
         listed = flow.get("tasks", flow.get("jobs"))
-        runs = {
-            _label(t.get("id", t["name"]), source): t.get("runtimeInSeconds", t.get("runtime", t.get("avgCPU")))
-            for t in listed
-        }
+        runs = {_label(t.get("id", t["name"]), source): t.get("runtimeInSeconds", t.get("runtime")) for t in listed}
     if len(listed) > MAX_TASKS:
         raise TraceFormatError(source, f"more than {MAX_TASKS} tasks")
     found: dict[str, tuple[str, list[str], float]] = {}
@@ -93,14 +90,17 @@ def read_wfcommons(data: bytes, source: str) -> JobTemplate:
         raise TraceFormatError(
             source, f"not a WfCommons instance ({type(error).__name__}: {str(error)[:80]})"
         ) from None
-    return job_of(tasks, source)
+    return job_of(tasks, source=source)
 
 
-def job_of(tasks: dict[str, tuple[str, list[str], float]], source: str) -> JobTemplate:
+def job_of(
+    tasks: dict[str, tuple[str, list[str], float]], instances: dict[str, int] | None = None, source: str = ""
+) -> JobTemplate:
     """Return tasks as a job: those of one program with the same parents and children make one stage.
 
     Args:
         tasks: id → (program, ids of the parents, seconds).
+        instances: id → how many equal instances a task has; one where it is not given.
         source: name of the job.
 
     Raises:
@@ -117,8 +117,10 @@ def job_of(tasks: dict[str, tuple[str, list[str], float]], source: str) -> JobTe
     for key, (program, parents, _) in tasks.items():
         groups.setdefault((program, frozenset(parents), frozenset(children[key])), []).append(key)
     stage_of = {key: i for i, members in enumerate(groups.values()) for key in members}
+    counts = instances or {}
     stages = tuple(
-        StageProfile(len(members), {}, {5: [tasks[key][2] for key in members]}, {}) for members in groups.values()
+        StageProfile(sum(counts.get(key, 1) for key in members), {}, {5: [tasks[key][2] for key in members]}, {})
+        for members in groups.values()
     )
     edges = {(stage_of[parent], stage_of[key]) for key, (_, parents, _) in tasks.items() for parent in parents}
     return JobTemplate(source, stages, tuple(sorted(edges)))

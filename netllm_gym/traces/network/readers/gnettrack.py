@@ -18,6 +18,7 @@ from netllm_gym.traces.network.trace import NetworkTrace
 from netllm_gym.traces.text import decode, parse_float
 
 TIME_COLUMN, RATE_COLUMN = "Timestamp", "DL_bitrate"
+MISSING = 0.02  # share of rows without a value ("-") that are left out
 TIME_FORMAT = "%Y.%m.%d_%H.%M.%S"
 
 
@@ -33,6 +34,7 @@ def read_gnettrack(data: bytes, name: str, group: str = "") -> NetworkTrace:
     seconds: list[float] = []
     sums: list[float] = []
     counts: list[int] = []
+    missing: list[int] = []
     before, second = "", 0.0
     for number, row in rows:
         field = row[time_at].strip()
@@ -43,6 +45,9 @@ def read_gnettrack(data: bytes, name: str, group: str = "") -> NetworkTrace:
                 raise TraceFormatError(name, f"{field[:40]!r} is not a time like 2019.12.16_13.40.04", number) from None
             # Local time without zone, whatever this machine's zone.
             before, second = field, (time - datetime(1970, 1, 1)).total_seconds()
+        if row[rate_at].strip() in ("", "-"):
+            missing.append(number)
+            continue
         rate = parse_float(row[rate_at], name, number)
         if rate < 0:
             raise TraceFormatError(name, f"negative throughput {rate:g}", number)
@@ -55,6 +60,8 @@ def read_gnettrack(data: bytes, name: str, group: str = "") -> NetworkTrace:
             seconds.append(second)
             sums.append(rate)
             counts.append(1)
+    if len(missing) > MISSING * (sum(counts) + len(missing)):
+        raise TraceFormatError(name, "'-' is not a number, nor is '': no throughput", missing[0])
     if len(seconds) < 2:
         raise TraceFormatError(name, f"needs at least two seconds, has {len(seconds)}")
     rates = np.array(sums) / np.array(counts) / 1000.0

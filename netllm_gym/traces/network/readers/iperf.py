@@ -22,9 +22,16 @@ _LINE = re.compile(
 )
 
 
+# iperf 2 with -y C: stamp, both ends, stream, interval, bytes, bit/s
+_REPORT = re.compile(
+    r"\d{14}(?:\.\d+)?,[^,]*,\d*,[^,]*,\d*,(?P<id>-?\d+),(?P<begin>\d+(?:\.\d+)?)-(?P<end>\d+(?:\.\d+)?),"
+    r"\d+,(?P<rate>\d+)(?P<rest>,.*)?"
+)
+
+
 def is_iperf_text(text: str) -> bool:
     """Tell whether lines look like iperf's intervals."""
-    return any(_LINE.search(line) for line in text.splitlines()[:200])
+    return any(_LINE.search(line) or _REPORT.fullmatch(line.strip()) for line in text.splitlines()[:200])
 
 
 def read_iperf(data: bytes, name: str, group: str = "") -> NetworkTrace:
@@ -73,6 +80,12 @@ def _json(document: Any, name: str, group: str) -> NetworkTrace:
 def _text(text: str, name: str, group: str) -> NetworkTrace:
     rows: dict[str, list[tuple[float, float, float]]] = {}
     for line in text.splitlines():
+        if report := _REPORT.fullmatch(line.strip()):
+            stream = "SUM" if report["id"] == "-1" else report["id"]
+            rows.setdefault(stream, []).append(
+                (float(report["begin"]), float(report["end"]), float(report["rate"]) * 1e-6)
+            )
+            continue
         match = _LINE.search(line)
         if match is None or "omitted" in match["rest"]:
             continue

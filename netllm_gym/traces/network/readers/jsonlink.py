@@ -116,11 +116,21 @@ def _table(document: Any, name: str, depth: int = 0) -> Table | None:
             return _rows(list(lists), [{k: v[i] for k, v in lists.items()} for i in range(count)], name)
         if (stepped := _stepped(document, lists)) is not None:
             return _rows(["time_s", stepped[0]], stepped[1], name)
-        if depth < 4:
-            for value in document.values():
-                if isinstance(value, dict | list) and (found := _table(value, name, depth + 1)) is not None:
-                    return found
-        return None
+        if depth >= 4:
+            return None
+        inner = {
+            str(key)[:80]: found for key, value in document.items()
+            if isinstance(value, dict | list) and (found := _table(value, name, depth + 1)) is not None
+        }  # fmt: skip
+        first = next(iter(inner.values()), None)
+        if first is None or len(inner) == 1 or first.header is None:
+            return first
+        # Several traces of one kind, by their names; what has other columns is something else.
+        alike = {key: found for key, found in inner.items() if found.header == first.header}
+        same_texts = all(found.texts.keys() == first.texts.keys() for found in alike.values())
+        if len(alike) == 1 or "trace" in first.header or not same_texts:
+            return first
+        return _joined(alike, name)
     if isinstance(document, list) and document and all(isinstance(item, dict) for item in document[:50]):
         samples = [_flat(item) for item in document if isinstance(item, dict)]
         keys = list(dict.fromkeys(k for s in samples[:20] for k in s))[:MAX_KEYS]
@@ -137,6 +147,17 @@ def _table(document: Any, name: str, depth: int = 0) -> Table | None:
             )
             return Table(name, None, table.values, table.texts, table.lines)
     return None
+
+
+def _joined(tables: dict[str, Table], name: str) -> Table:
+    """Return tables of the same columns as one, with a column ``trace`` that tells them apart."""
+    parts = list(tables.values())
+    header = [*(parts[0].header or []), "trace"]
+    labels = [key for key, part in tables.items() for _ in range(len(part))]
+    values = np.concatenate([part.values for part in parts])
+    values = np.column_stack([values, np.full(len(values), np.nan)])
+    texts = {c: [cell for part in parts for cell in part.texts[c]] for c in parts[0].texts}
+    return Table(name, header, values, {**texts, len(header) - 1: labels}, np.arange(1, len(values) + 1))
 
 
 def _stepped(document: dict[str, Any], lists: dict[str, list[Any]]) -> tuple[str, list[dict[str, Any]]] | None:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.moments import is_number
 from netllm_gym.traces.network import units
 from netllm_gym.traces.network.trace import NetworkTrace
-from netllm_gym.traces.tables import is_number
 
 FROM_BYTES = 32 * 2**20
 ROWS = 250_000

@@ -27,7 +27,7 @@ def read_mahimahi(data: bytes, name: str, group: str = "") -> NetworkTrace:
     times: list[int] = []
     for number, line in enumerate(decode(data, name).splitlines(), start=1):
         field = line.strip()
-        if not field:
+        if not field or field.startswith("#"):
             continue
         value = parse_float(field, name, number)
         if value < 0 or value != int(value):
@@ -37,6 +37,8 @@ def read_mahimahi(data: bytes, name: str, group: str = "") -> NetworkTrace:
         if value > MAX_CYCLE_MS:
             raise TraceFormatError(name, f"time {value:g} ms is more than a week", number)
         times.append(int(value))
+    if not times:
+        raise TraceFormatError(name, "no delivery opportunity")
     if times[-1] == 0:
         raise TraceFormatError(name, "the cycle has no length: every opportunity is at 0 ms")
     cycle = times[-1]

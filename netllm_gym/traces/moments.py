@@ -1,0 +1,120 @@
+"""Moments and numbers in text: dates in usual orders, clocks, spans, and what a plain number is."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?")
+
+
+def is_number(text: str) -> bool:
+    """Tell whether `text` is a plain number (``nan`` and ``inf`` are not)."""
+    return len(text) < 400 and _NUMBER.fullmatch(text) is not None
+
+
+_TIME_FORMATS = (
+    "%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%Y/%m/%d %H:%M:%S.%f", "%Y/%m/%d %H:%M:%S", "%Y.%m.%d_%H.%M.%S",
+    "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M",
+    "%Y-%m-%d %H:%M", "%Y%m%d%H%M%S", "%Y%m%d_%H%M%S", "%Y-%m-%dT%H:%M:%S:%f", "%Y/%m/%d-%H:%M:%S.%f",
+    "%Y-%m-%d_%H-%M-%S", "%a %b %d %H:%M:%S %Y", "%Y-%m-%d-%H-%M-%S.%f",
+    "%d-%b-%Y %H:%M:%S", "%d-%m-%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S:%f", "%d/%m/%Y %H:%M", "%m/%d/%Y %I:%M %p",
+    "%d/%m/%Y %H:%M:%S.%f", "%m/%d/%Y %H:%M:%S.%f", "%d.%m.%Y %H:%M:%S.%f", "%d.%m.%Y %H:%M", "%a %d %b %Y %H:%M:%S",
+)  # fmt: skip
+_CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?)(?::(\d{3}))?")
+_DAYS = re.compile(r"(\d{1,4}) days?,? (.+)")  # pandas' and Python's spans
+# A zone by its letters, at the end or before the year that date(1) writes last; a log keeps one, so steps are true.
+_ZONE = re.compile(r" \(?(?!AM$|PM$)[A-Z]{2,5}\)?(?=$| \d{4}$)")
+_HALF_DAY = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d(?:\.\d{1,9})?))? ?([AaPp])\.?[Mm]\.?")
+_SPAN = re.compile(r"(\d{1,15}(?:\.\d{1,12})?) ?(s|sec|ms|us|ns)")
+_SPAN_S = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+def parse_time(text: str, known: str = "") -> tuple[float, str] | None:
+    """Return the seconds since 1970 (or since midnight, for a mere clock) that `text` names, and its format.
+
+    Args:
+        text: ISO 8601, a date and time in a usual order, ``H:MM:SS.fff``, ``1:02 PM`` or ``0.5s``. Without
+            a zone, UTC is taken.
+        known: the format of the field above, tried first.
+
+    Returns:
+        ``None`` when it is no time.
+    """
+    text = text.strip().strip('"')
+    if known in ("", "span") and (span := _SPAN.fullmatch(text)):
+        return float(span[1]) * _SPAN_S[span[2]], "span"
+    if (days := _DAYS.fullmatch(text)) and (rest := parse_time(days[2], "clock")):
+        return int(days[1]) * 86_400.0 + rest[0], "days"
+    if not 4 <= len(text) <= 40 or not any(c in text for c in ":.-_") or not text[-1:].strip():
+        return None
+    if is_number(text):
+        return None
+    text = _ZONE.sub("", text).replace(", ", " ")
+    if known in ("", "iso"):
+        try:
+            moment = datetime.fromisoformat(text.replace("UTC", "+00:00").replace(" +", "+"))
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), "iso"
+        except (ValueError, OverflowError):
+            pass
+    if known in ("", "clock") and (match := _CLOCK.fullmatch(text)):
+        hours, minutes, seconds, thousandths = match.groups()
+        if thousandths is not None and hours is None:  # 08:22:123: nobody can tell which part is missing
+            return None
+        whole = int(hours or 0) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
+        return whole + int(thousandths or 0) / 1000.0, "clock"
+    if known in ("", "half day") and (match := _HALF_DAY.fullmatch(text)):
+        hours, minutes, seconds, half = match.groups()
+        if not 1 <= int(hours) <= 12:
+            return None
+        return (int(hours) % 12 + 12 * (half in "pP")) * 3600.0 + int(minutes) * 60 + float(seconds or 0), "half day"
+    for format in (known,) if known and known not in ("iso", "clock", "span", "half day", "days") else _TIME_FORMATS:
+        try:
+            return datetime.strptime(text, format).replace(tzinfo=UTC).timestamp(), format
+        except (ValueError, OverflowError):
+            continue
+    return None
+
+
+def seconds_of(column: list[str]) -> NDArray[np.float64] | None:
+    """Return the moments that a column of text names, in seconds; NaN where one is none; ``None`` if most are none.
+
+    Days and months that could be swapped (``03/02/2021``) are read in the order that fits all cells; where both do, in
+    the one that makes the log shorter. A clock that passes midnight goes on.
+    """
+    first = next((cell for cell in column if cell.strip()), "")
+    orders = [f for f in ("%d/%m", "%m/%d") if re.match(r"\d{1,2}/\d{1,2}/\d{4}", first.strip().strip('"'))]
+    readings = [found for order in orders or [""] if (found := _seconds_of(column, order)) is not None]
+    if not readings:
+        return None
+    missing = [int(np.isnan(found).sum()) for found in readings]
+    best = [found for found, lost in zip(readings, missing, strict=True) if lost == min(missing)]
+    return min(best, key=lambda found: float(np.nanmax(found) - np.nanmin(found)))
+
+
+def _seconds_of(column: list[str], order: str) -> NDArray[np.float64] | None:
+    out = np.full(len(column), np.nan)
+    known, misses = "", 0
+    days, before = 0.0, math.nan
+    for i, cell in enumerate(column):
+        found = parse_time(cell, known) if known or not order else None
+        if found is None and known and not order:
+            found = parse_time(cell)
+        if found is None and order:
+            found = next((f for k in _TIME_FORMATS if k.startswith(order) and (f := parse_time(cell, k))), None)
+        if found is None:
+            misses += 1
+            if misses > 5 and misses > 0.5 * (i + 1):
+                return None
+            continue
+        moment, known = found
+        if known in ("clock", "half day"):
+            days += 86_400.0 * (moment + days < before - 43_200.0)
+            moment += days
+            before = moment
+        out[i] = moment
+    return out if misses < 0.5 * len(column) else None
