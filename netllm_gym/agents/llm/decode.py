@@ -76,8 +76,8 @@ class Decoder:
         self.heads, self.size = model.config.num_key_value_heads, model.layers[0].self_attn.head_dim
         self.eps = model.config.rms_norm_eps
         self.arrays = [
-            tuple(tuple(w.numpy() for w in part) if isinstance(part, list) else part.numpy() for part in block)
-            for block in blocks
+            ((norm.numpy(), norm2.numpy()), tuple(weight.numpy() for group in groups for weight in group))
+            for norm, norm2, *groups in blocks
         ]
         self.cos = self.sin = torch.zeros(0, self.size)
         self(torch.zeros(1, 1, len(self.last)), Memory(self, 1, []))  # compiles before the first decision
@@ -148,5 +148,5 @@ class Decoder:
     def _one(self, token: Tensor, memory: Memory, at: int, cos: Tensor, sin: Tensor) -> Tensor:
         x, angles, eps = token.reshape(-1).numpy(), (cos[0].numpy(), sin[0].numpy()), np.float32(self.eps)
         for block, (keys, values) in zip(self.arrays, memory.layers, strict=True):
-            x = one_row.pass_block(x, block, keys[0].numpy(), values[0].numpy(), *angles, at, eps)
+            x = one_row.pass_block(x, *block, keys[0].numpy(), values[0].numpy(), *angles, at, eps)
         return torch.from_numpy(one_row.normed(x, self.last.numpy(), eps)).view_as(token)
