@@ -169,6 +169,10 @@ class LLMAgent(BatchAgent):
             cache.update(keys.expand(*shape), values.expand(*shape), number)
         return cache
 
+    def read_alone(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Hidden state after `tokens` of a step that nothing went before, ``[B, width]``; episodes are not touched."""
+        return self.model.read(tokens, self._begin(len(tokens)))[:, -1]
+
     def _read(self, tokens: torch.Tensor) -> torch.Tensor:
         """Hidden state after this step's `tokens`, ``[B, width]``, having seen the steps of the context."""
         context = self.config.context
