@@ -90,6 +90,14 @@ def make_folder(folder: Path) -> None:
         raise StorageError(f"{folder}: cannot be written ({reason}); choose another folder") from None
 
 
+def on_disk(path: str | os.PathLike[str]) -> bool:
+    """Tell whether something lies at a path; what can be no path (a name too long, a NUL) has nothing."""
+    try:
+        return os.path.exists(path)
+    except (OSError, ValueError):
+        return False
+
+
 def cache_dir() -> Path:
     """Folder for downloads and derived files: ``$NETLLM_GYM_CACHE`` or the user's cache folder.
 
@@ -293,10 +301,17 @@ def lock(folder: str | os.PathLike[str], what: str) -> Iterator[None]:
     folder = Path(os.path.abspath(folder))  # "." has no name to put the lock beside
     path = folder.parent / f".{folder.name}.lock"
     made = [parent for parent in path.parents if not parent.exists()]
+    tries = 0
     while True:
         make_folder(path.parent)
-        with storage(path):
-            handle = path.open("a+")
+        try:
+            with storage(path):
+                handle = path.open("a+")
+        except FileNotFoundError as error:  # its last holder removed the folder meanwhile; or files cannot be made here
+            tries += 1
+            if tries > 50:
+                raise StorageError(f"{path}: cannot be written ({error.strerror}); choose another folder") from None
+            continue
         with handle:
             if not _try_lock(handle.fileno()):
                 raise ConfigError(f"{what} is being written by another process; wait for it, or choose another name")

@@ -200,3 +200,24 @@ def test_a_checkpoint_can_be_read_by_everybody(tmp_path: Path) -> None:
         os.umask(before)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o644}
+
+
+def test_a_folder_that_vanishes_before_the_lock_is_made_anew(tmp_path, monkeypatch):
+    folder, made = tmp_path / "runs" / "a", []
+    true = files.make_folder
+
+    def vanishing(path):
+        true(path)
+        made.append(path)
+        if len(made) == 1:
+            path.rmdir()  # another process cleans up what it had made
+
+    monkeypatch.setattr(files, "make_folder", vanishing)
+    with files.lock(folder, "a"):
+        assert len(made) == 2
+
+
+def test_where_no_file_can_be_made_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "make_folder", lambda path: None)
+    with pytest.raises(StorageError, match="cannot be written"), files.lock(tmp_path / "no" / "a", "a"):
+        pass

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from netllm_gym.datasets.experience import Episode, Experience
+from netllm_gym.envs.cluster.cluster_view import ClusterView
 from netllm_gym.envs.cluster.padded import PaddedView
 from netllm_gym.envs.cluster.view import ScheduleView
 from netllm_gym.errors import ConfigError, DatasetError
@@ -73,14 +74,40 @@ def viewed(experience: Experience, executors: int = 0) -> Experience:
     own, max_stages, max_jobs, max_edges = bounds_of(experience)
     if executors and executors < own:
         raise ConfigError(f"dataset {experience.name} is of {own} executors, more than {executors}")
-    view = ScheduleView(executors or own, max_stages, max_jobs, max_edges)
+    return _through(ScheduleView(executors or own, max_stages, max_jobs, max_edges), experience)
+
+
+def advised(experience: Experience, moving_s: float) -> Experience:
+    """Show a dataset of ``ClusterScheduling-v0`` through :class:`ClusterView`: without units, with a rule's advice.
+
+    Counts become the nearest of the view's choices; datasets of clusters of any size can be merged.
+
+    Args:
+        experience: as collected.
+        moving_s: the environment's moving delay, in seconds.
+
+    Raises:
+        DatasetError: another environment, or a dataset without action masks.
+    """
+    view = ClusterView(moving_s, *bounds_of(experience)[1:])
+    shown = _through(view, experience)
+    pairs = zip(shown.episodes, experience.episodes, strict=True)
+    coded = [
+        replace(one, actions=np.array([view.encode(a, row) for a, row in zip(raw.actions, _rows(raw), strict=True)]))
+        for one, raw in pairs
+    ]
+    return replace(shown, episodes=coded)
+
+
+def _through(view: ScheduleView, experience: Experience) -> Experience:
+    """Show every state and mask by `view`."""
     episodes = []
     for episode in experience.episodes:
         if episode.action_mask is None:
             raise DatasetError(f"dataset {experience.name} has no action masks; collect it again")
         observed = [view(row) for row in _rows(episode)]
         stacked = {key: np.stack([one[key] for one in observed]) for key in observed[0]}
-        mask = np.stack([view.mask(legal, max_stages) for legal in episode.action_mask])
+        mask = np.stack([view.mask(legal, view.max_stages) for legal in episode.action_mask])
         episodes.append(replace(episode, observations=stacked, action_mask=mask))
     return replace(
         experience,

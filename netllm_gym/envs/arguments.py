@@ -6,7 +6,9 @@ import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import numpy as np
@@ -14,32 +16,96 @@ import numpy as np
 from netllm_gym.errors import ConfigError
 
 P = ParamSpec("P")
+# Beyond it, sums of seconds or bytes lose whole units, and arrays their integers.
+LARGEST = 10**15
+LONGEST = 4096  # characters of a text
 
 
 def _whole(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and abs(int(value)) <= LARGEST
 
 
 def _real(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and not math.isnan(value)
+    number: Any = value
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    return bool(abs(number) <= LARGEST or number in (math.inf, -math.inf))  # NaN is neither
 
 
 def _switch(value: Any) -> bool:
-    return isinstance(value, bool | np.bool_) or value in (0, 1)
+    return isinstance(value, bool | np.bool_) or (isinstance(value, numbers.Real) and value in (0, 1))
 
 
-# Annotation, without "| None" -> what it allows, in words.
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST
+
+
+def _path(value: Any) -> bool:
+    return isinstance(value, Path) and len(str(value)) <= LONGEST
+
+
+def _several(each: Callable[[Any], bool], count: int | None = None) -> Callable[[Any], bool]:
+    def allows(value: Any) -> bool:
+        if not isinstance(value, list | tuple | range) and (
+            count is not None or not isinstance(value, np.ndarray) or value.ndim != 1
+        ):
+            return False
+        return (count is None or len(value) == count) and all(each(item) for item in value)
+
+    return allows
+
+
+def _named(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+
+
+# Part of an annotation -> what it allows, in words.
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "int": (_whole, "a whole number"),
     "float": (_real, "a number"),
     "bool": (_switch, "true or false"),
+    "str": (_text, "text"),
+    "Path": (_path, "a path"),
+    "None": (lambda value: value is None, "nothing"),
+    "tuple[int, int]": (_several(_whole, 2), "two whole numbers"),
+    "tuple[float, float]": (_several(_real, 2), "two numbers"),
+    "Sequence[float]": (_several(_real), "a list of numbers"),
+    "Sequence[str]": (_several(_text), "a list of texts"),
+    "dict[str, str]": (_named, "a dict by names"),
+    "dict[str, Any]": (_named, "a dict by names"),
 }
 
 
-def checked(init: Callable[P, None]) -> Callable[P, None]:
-    """Check the ``int``, ``float`` and ``bool`` arguments of an environment before its constructor runs.
+def _kind(part: str) -> tuple[Callable[[Any], bool], str] | None:
+    """Return what a part of an annotation allows; a class is known by its name, which its subclasses inherit."""
+    if part in _KINDS:
+        return _KINDS[part]
+    if not re.fullmatch(r"[A-Za-z_.]+", part) or part in ("Any", "object"):
+        return None
+    name = part.rpartition(".")[2]
+    return (lambda value: any(base.__name__ == name for base in type(value).__mro__)), f"a {name}"
 
-    The constructor raises :class:`~netllm_gym.errors.ConfigError` for a value of another type, or NaN.
+
+def check(name: str, value: Any, annotation: str) -> None:
+    """Refuse a value that an annotation does not allow; annotations of other kinds allow everything.
+
+    Raises:
+        ConfigError: the argument, what it takes, and what was given.
+    """
+    kinds = [_kind(part) for part in annotation.split(" | ")]
+    known = [kind for kind in kinds if kind is not None]
+    if len(known) < len(kinds) or any(allows(value) for allows, _ in known):
+        return
+    words = [word for _, word in known if word != "nothing"]
+    shown = re.sub(r" at 0x[0-9a-f]+", "", repr(value))[:60]
+    raise ConfigError(f"{name} is {' or '.join(words)}, got {shown}")
+
+
+def checked(init: Callable[P, None]) -> Callable[P, None]:
+    """Check the arguments of an environment by their annotations before its constructor runs.
+
+    The constructor raises :class:`~netllm_gym.errors.ConfigError` for a value of another type, for NaN and for numbers
+    beyond :data:`LARGEST`.
     """
     signature = inspect.signature(init)
 
@@ -51,12 +117,9 @@ def checked(init: Callable[P, None]) -> Callable[P, None]:
             init(*args, **kwargs)  # an argument too many or too few: Python's own words
             return
         for name, value in given.items():
-            kind, _, rest = str(signature.parameters[name].annotation).partition(" | ")
-            if kind not in _KINDS or rest not in ("", "None") or (rest and value is None):
-                continue
-            allows, words = _KINDS[kind]
-            if not allows(value):
-                raise ConfigError(f"{name} is {words}, got {repr(value)[:60]}")
+            parameter = signature.parameters[name]
+            if name != "self" and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                check(name, value, str(parameter.annotation))
         init(*args, **kwargs)
 
     return wrapper

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.leaves import WHOLE, LeafView
 from netllm_gym.envs.reset_options import reset_options as checked_options
 from netllm_gym.errors import ConfigError
@@ -47,6 +48,7 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         ConfigError: an id Gymnasium does not know or cannot make, or a modality for a key that is not there.
     """
 
+    @checked
     def __init__(
         self,
         env: str | gym.Env,
@@ -61,8 +63,9 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
             kwargs = {**(env_kwargs or {}), **({"render_mode": render_mode} if render_mode else {})}
             try:
                 env = gym.make(env, **kwargs)
-            except (gym.error.Error, ImportError, TypeError, ValueError) as error:
-                raise ConfigError(f"cannot make environment {env!r}: {str(error).splitlines()[0]}") from None
+            except (gym.error.Error, ImportError, TypeError, ValueError, AssertionError) as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise ConfigError(f"cannot make environment {env!r}: {reason}") from None
         self.inner, self.key, self.reset_options = env, key, tuple(reset_options)
         self.plain = not isinstance(env.observation_space, spaces.Dict)
         inside: Any = env.observation_space

@@ -68,14 +68,21 @@ def part_of(
     return lessons(worlds, teacher, options.chunks, key, 0.1, options.futures, options.horizon)
 
 
+def lessons_on(options: LessonOptions, split: str, say: Callable[[str], None]) -> Experience:
+    """Return lessons on the links of a split: all parts on ``train``, a tenth as many, at least one, on ``valid``."""
+    teacher = teacher_of(options)
+    families: Mapping[str, Sequence[NetworkTrace]] = training_families(options.without)
+    first, count = 0, options.parts
+    if split != "train":
+        families = {name: list(traces.load(name, split)) for name in families}
+        first, count = VALID_SEED, max(options.parts // 10, 1)
+    parts = []
+    for number in range(count):
+        parts.append(part_of(options, teacher, families, first + number))
+        say(f"lessons on {split} links: part {number + 1}/{count}")
+    return merge(parts)
+
+
 def taught(options: LessonOptions, say: Callable[[str], None]) -> tuple[Experience, Experience]:
     """Return lessons on train links and on valid links."""
-    teacher = teacher_of(options)
-    families = training_families(options.without)
-    parts = []
-    for number in range(options.parts):
-        parts.append(part_of(options, teacher, families, number))
-        say(f"lessons: part {number + 1}/{options.parts}")
-    held_out = {name: list(traces.load(name, "valid")) for name in families}
-    valid = [part_of(options, teacher, held_out, VALID_SEED + number) for number in range(max(options.parts // 10, 1))]
-    return merge(parts), merge(valid)
+    return lessons_on(options, "train", say), lessons_on(options, "valid", say)

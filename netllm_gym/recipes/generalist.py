@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,16 +12,22 @@ from netllm_gym.agents.base import Agent
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.viewport.llm import for_language_model
 from netllm_gym.datasets.collect import CollectConfig, collect
-from netllm_gym.datasets.experience import Experience, as_taught, merge
-from netllm_gym.datasets.schedules import viewed
+from netllm_gym.datasets.experience import Experience, as_taught
+from netllm_gym.datasets.schedules import advised
 from netllm_gym.datasets.store import load_experience
 from netllm_gym.datasets.viewport_windows import window_experience
+from netllm_gym.envs.lookup import make_env
 from netllm_gym.errors import UnknownNameError
 from netllm_gym.files import digest
+from netllm_gym.recipes.abr_episodes import played
+from netllm_gym.recipes.abr_lessons import LessonOptions, lessons_on
 from netllm_gym.recipes.base import Training, narrowed, register_recipe
 from netllm_gym.recipes.cluster_data import AGENTS
 
 TASKS = ("abr", "viewport", "streaming", "cluster")
+LESSONS = 4  # parts of 64 worlds
+BOUNDS = {"max_stages": 512, "max_jobs": 64, "max_edges": 1024}
+CLUSTERS = (("cluster/tpch-unseen-queries", 50), ("cluster/tpch-unseen-queries", 30), ("cluster/random", 50))
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,8 @@ class GeneralistOptions(LLMConfig):
     lora_rank: int = 8
     lora_alpha: float = 16.0
     warmup: int = 30
-    steps: int = 500
-    eval_every: int = 125
+    steps: int = 1500
+    eval_every: int = 500
     patience: int = 99
     tasks: tuple[str, ...] = TASKS
     words: bool = True
@@ -55,67 +62,65 @@ def _collected(config: CollectConfig, name: str, say: Callable[[str], None]) -> 
     return load_experience(name)
 
 
+def _facts(env_id: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Public facts of an environment's episodes."""
+    env: Any = make_env(env_id, kwargs).unwrapped
+    found: dict[str, Any] = env.static_info()
+    return found
+
+
 def _abr(split: str, say: Callable[[str], None]) -> Experience:
-    kwargs = {"split": split, "random_start": True, "traces": "abr/fcc-hsdpa", "video": "envivio-dash3"}
-    mixes: tuple[tuple[tuple[str, ...], int, float, int], ...] = (
-        (("abr/actor-critic",), 486, 0.1, 0),
-        (("abr/robust-mpc", "abr/bba"), 324, 0.15, 1),
-    )
-    if split == "valid":
-        mixes = ((("abr/actor-critic", "abr/robust-mpc"), 176, 0.05, 2),)
-    parts = []
-    for agents, episodes, epsilon, seed in mixes:
-        config = CollectConfig(
-            "netllm_gym/ABR-v0", agents, episodes, epsilon, seed, env_kwargs=kwargs, values_of="abr/actor-critic"
-        )
-        parts.append(_collected(config, f"netllm_gym/generalist/abr-{split}-{config.key}-v0", say))
-    return merge(parts)
+    """What each level earns: in episodes on one video and many families of links, and in worlds of any ladder."""
+    one, any_ladder = played(split, say), lessons_on(LessonOptions(parts=LESSONS), split, say)
+    both = one.episodes + any_ladder.episodes
+    return replace(one, episodes=both, digest=digest([one.digest.encode(), str(LESSONS).encode()]))
 
 
 def _streaming(split: str, say: Callable[[str], None]) -> Experience:
     kwargs = {"traces": "viewport/jin2022", "split": split}
-    episodes = 64 if split == "train" else 24
+    episodes = 192 if split == "train" else 24
     config = CollectConfig("netllm_gym/ViewportStreaming-v0", ("streaming/predictive",), episodes, env_kwargs=kwargs)
     return _collected(config, f"netllm_gym/generalist/streaming-{split}-{config.key}-v0", say)
 
 
 def _cluster(split: str, say: Callable[[str], None]) -> Experience:
-    """Some decisions of four rules' episodes (all would fill memory), as the teacher would have taken them."""
-    bounds = {"max_stages": 256, "max_jobs": 64, "max_edges": 512}
-    sequences, count = (3, 14000) if split == "train" else (1, 800)
+    """Some decisions of four rules' episodes, as the teacher would have taken them: queries and random shapes."""
+    sequences, count = (2, 4500) if split == "train" else (1, 400)
     parts = []
-    for executors in (50, 30):
-        kwargs = {"traces": "cluster/tpch", "split": split, "jobs": 50, "executors": executors, **bounds}
+    for number, (traces, executors) in enumerate(CLUSTERS):
+        kwargs = {"traces": traces, "split": split, "jobs": 20, "executors": executors, "load": 0.7, **BOUNDS}
         config = CollectConfig(
-            "netllm_gym/ClusterScheduling-v0",
-            AGENTS,
-            sequences * len(AGENTS),
-            env_kwargs=kwargs,
-            teacher="cluster/tuned",
-        )
-        parts.append(_collected(config, f"netllm_gym/generalist/cluster-{split}-{config.key}-v0", say))
-    whole = merge([viewed(as_taught(part), 50) for part in parts])
+            "netllm_gym/ClusterScheduling-v0", AGENTS, sequences * len(AGENTS), env_kwargs=kwargs,
+            teacher="cluster/adaptive",
+        )  # fmt: skip
+        whole = as_taught(_collected(config, f"netllm_gym/generalist/cluster-{split}-{config.key}-v0", say))
+        moving_s = float(_facts("netllm_gym/ClusterScheduling-v0", kwargs)["moving_s"])
+        parts.append(advised(_some(whole, count, number), moving_s))
+    episodes = [episode for part in parts for episode in part.episodes]
+    return replace(parts[0], episodes=episodes, digest=digest([part.digest.encode() for part in parts]))
+
+
+def _some(whole: Experience, count: int, seed: int) -> Experience:
+    """Draw single decisions."""
     rows = [(i, t) for i, episode in enumerate(whole.episodes) for t in range(len(episode))]
     by_episode: dict[int, list[int]] = {}
-    for number in sorted(np.random.default_rng(0).permutation(len(rows))[:count]):
+    for number in sorted(np.random.default_rng(seed).permutation(len(rows))[:count]):
         by_episode.setdefault(rows[number][0], []).append(rows[number][1])
     episodes = []
     for i, steps in by_episode.items():
         one = whole.episodes[i]
         mask = None if one.action_mask is None else one.action_mask[steps]
         observed = {key: value[steps] for key, value in one.observations.items()}
-        rewards = np.zeros(len(steps))  # single decisions: what an episode earned tells nothing of them
+        rewards = np.zeros(len(steps))  # what an episode earned tells nothing of single decisions
         episodes.append(
-            replace(
-                one, observations=observed, actions=one.actions[steps], rewards=rewards, action_mask=mask, taught=None
-            )
+            replace(one, observations=observed, actions=one.actions[steps], rewards=rewards, action_mask=mask)
         )
     return replace(whole, episodes=episodes, digest=digest([whole.digest.encode(), str(count).encode()]))
 
 
 def _viewport(split: str, say: Callable[[str], None]) -> Experience:
     """Windows; turned and mirrored to learn from, or the model learns where the training videos' objects are."""
-    stride, turns = (8, 1) if split == "train" else (15, 0)
+    stride, turns = (4, 2) if split == "train" else (15, 0)
     say(f"cutting {split} windows")
     return for_language_model(
         window_experience(
@@ -139,10 +144,10 @@ def train(training: Training) -> Agent:
     options: GeneralistOptions = training.config
     makers = {"abr": _abr, "viewport": _viewport, "streaming": _streaming, "cluster": _cluster}
     ways = {
-        "abr": ("regret", 10, 0),
-        "viewport": ("regression", 512, 1),
-        "streaming": ("cloning", 4, 0),
-        "cluster": ("cloning", 96, 1),
+        "abr": ("regret", 4, 0),
+        "viewport": ("regression", 256, 1),
+        "streaming": ("cloning", 2, 0),
+        "cluster": ("cloning", 16, 1),
     }
     lessons = []
     for name in options.tasks:

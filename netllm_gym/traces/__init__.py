@@ -8,6 +8,7 @@ from typing import Any
 
 import netllm_gym.traces.jobs.sets  # noqa: F401 (registers the kinds of job sets)
 from netllm_gym.errors import ConfigError
+from netllm_gym.files import on_disk
 from netllm_gym.traces import catalog
 from netllm_gym.traces.head.readers import read_head_csv
 from netllm_gym.traces.head.trace import HeadTrace
@@ -84,10 +85,12 @@ def load(name: str | Path | TraceSet, split: str = "test") -> TraceSet:
     text = str(name)
     if not text or (isinstance(name, Path) and text == "."):
         raise ConfigError("an empty name of traces: a catalog name or a path is needed ('./' is this folder)")
+    if len(text) > 4096 or "\0" in text:
+        raise ConfigError(f"no name of traces and no path: {text[:40]!r}…")
     if text.startswith("user/"):
         check_opening(split)
         return load_imported(text, split)
-    if text not in catalog.entries() and Path(text).exists():
+    if text not in catalog.entries() and on_disk(text):
         return read_user_path(text)
     base, _ = catalog.split_name(text)
     if base not in catalog.entries() and _is_path(text):

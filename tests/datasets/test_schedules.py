@@ -10,8 +10,9 @@ import pytest
 from netllm_gym.datasets.collect import CollectConfig, collect
 from netllm_gym.datasets.experience import as_taught, merge
 from netllm_gym.datasets.flat import FlatView
-from netllm_gym.datasets.schedules import ENV, advantages, padded, viewed
+from netllm_gym.datasets.schedules import ENV, advantages, advised, bounds_of, padded, viewed
 from netllm_gym.datasets.store import load_experience
+from netllm_gym.envs.cluster.cluster_view import ClusterView
 from netllm_gym.errors import ConfigError, DatasetError
 
 AGENTS = ("cluster/fair", "cluster/fifo")
@@ -60,6 +61,21 @@ def test_clusters_of_several_sizes_can_be_seen_as_one(raw):
     assert (both.episodes[-1].observations["cluster"][:, 2] == 5).all()
     with pytest.raises(ConfigError, match="8 executors, more than 5"):
         viewed(raw, executors=5)
+
+
+def test_an_advised_view_has_no_units_and_names_the_same_decisions(raw):
+    shown = advised(raw, 2.0)
+    view = ClusterView(2.0, *bounds_of(raw)[1:])
+    assert shown.observation_space == view.observation_space and shown.action_space == view.action_space
+    before, after = raw.episodes[0], shown.episodes[0]
+    for t in range(0, len(before), 5):
+        row = {key: values[t] for key, values in before.observations.items()}
+        assert np.array_equal(after.observations["stages"][t], view(row)["stages"])
+        played, given = before.actions[t], view.decode(after.actions[t], row)
+        assert played[0] == given[0], "the stage is the same"
+        choices = view.counts(row, int(played[0])) if played[0] < view.max_stages else np.array([1])
+        assert abs(given[1] - played[1]) == np.abs(choices - 1 - played[1]).min(), "the count is the nearest choice"
+        assert after.action_mask[t][after.actions[t][0]], "and is legal"
 
 
 def test_returns_are_seconds_saved_against_fair(raw):

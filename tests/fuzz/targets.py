@@ -59,6 +59,12 @@ NETWORK = [
     _rows("Timestamp;DL Throughput [Mbit/s];session_id", *(f"2023-05-01T10:00:{i:02};{i % 3};{i // 6}" for i in T)),
     _rows("", *(f"{1.68e12 + i * 1000:.0f},{1500 + i}" for i in T)),
     _rows("", *(f"{i},1.87 Mbits/sec" for i in T)),
+    _rows("Device: X\n\ntime,direction,ue_id,rate", "[ms],,,[kB/s]", *(f'{i // 2},dl,{i % 2},"{i},5"' for i in T)),
+    _rows(
+        "sep=;\nDate;rx_bytes;interface", *(f'"01/0{1 + i // 4}/2021, 4:0{i // 2} PM";{i * 999};eth{i % 2}' for i in T)
+    ),
+    _rows("No.,Time,Source,Protocol,Length", *(f'{i},{i * 0.1:.1f},"10.0.0.{i % 2}",TCP,1500' for i in T)),
+    _rows("time,throughput_mbps", *(f"23:59:{i + 50},{i}" for i in range(10))).decode().encode("utf-16"),
     _rows("", *(f"{1600000000 + i} {i * 1000} 59.9 10.7 {125000 * (i % 3)} 1000" for i in T)),
     _rows("", *(str(i * 3) for i in range(40))),
     _rows("Timestamp,DL_bitrate", *(f"2019.12.16_13.40.{i:02},{i * 100}" for i in T)),

@@ -102,6 +102,15 @@ def test_rows_of_the_uplink_are_no_capacity(tmp_path):
     assert any("uplink left out" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("other", "wanted"),
+    [("rx_brate uplink [Mbps]", "tx_brate downlink [Mbps]"), ("pacing_rate_mbps", "delivery_rate_mbps")],
+)
+def test_the_link_that_is_named_and_what_was_measured_go_first(tmp_path, other, wanted):
+    (trace,) = read(tmp_path / "a.csv", rows(f"time,{other},{wanted}", AT, RATES / 7, RATES)).traces
+    assert trace.throughput_mbps == pytest.approx(RATES[:5])
+
+
 def test_packets_are_summed_of_the_sender_of_most_bytes(tmp_path):
     lines = ['"No.","Time","Source","Destination","Protocol","Length","Info"']
     for k in range(500):

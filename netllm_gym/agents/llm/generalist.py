@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -28,7 +27,7 @@ from netllm_gym.agents.llm.descriptions import description_of
 from netllm_gym.agents.llm.model import DecisionModel, with_lora
 from netllm_gym.agents.llm.shared import Bank
 from netllm_gym.agents.llm.trainer import agent_metadata, check, fit, fit_statistics, same_run
-from netllm_gym.agents.llm.views import VIEWS, View
+from netllm_gym.agents.llm.views import View, view_of
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import CheckpointError, ConfigError, DatasetError
 
@@ -236,24 +235,6 @@ def _set_scales(together: Together, groups: Mapping[str, Sequence[Episode]]) -> 
         together.scale[number] = torch.tensor([max(float(found[key]), 1e-6) for key in ("loss", "score")])
 
 
-def _news(view: View, trained: Mapping[str, Any]) -> str:
-    """Say which spaces have another size than those it was trained in; empty if none has."""
-    known = {**trained["observation_space"].spaces, "action": trained["action_space"]}
-    here = {**getattr(view.observation_space, "spaces", {}), "action": view.action_space}
-    found = [
-        f"{key} of {_size(space)} in place of {_size(known[key])}"
-        for key, space in here.items()
-        if key in known and _size(space) != _size(known[key])
-    ]
-    return ", ".join(found)
-
-
-def _size(space: Any) -> str:
-    if isinstance(space, gym.spaces.Discrete):
-        return f"{space.n} choices"
-    return " × ".join(map(str, space.shape or (1,)))
-
-
 class Generalist(BatchAgent):
     """One model that plays every task it was trained on, and environments of other sizes of those tasks.
 
@@ -328,10 +309,9 @@ class Generalist(BatchAgent):
                 f"agent {self.name} does not know {env_id}; it was trained on {known} "
                 "(train_generalist(start_from=…) teaches it another task)"
             )
-        kind = VIEWS.get(env_id, View)
-        self._views = [kind(info, self.specs[env_id]) for info in env_infos]
+        self._views = [view_of(env_id, info, self.specs[env_id]) for info in env_infos]
         self._active = self._agent(env_id, self._views[0])
-        self.notice = _news(self._views[0], self.specs[env_id]) if kind is View else ""
+        self.notice = self._views[0].notice
         spaces: Any = {
             "observation_space": self._views[0].observation_space, "action_space": self._views[0].action_space
         }  # fmt: skip

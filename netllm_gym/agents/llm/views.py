@@ -1,19 +1,23 @@
 """How a generalist sees a task and answers it: the environment's own way, or the one its teachers' data were given in.
 
 A view turns an environment's observation into what the model reads and the model's answer into an action. Most tasks
-need none; head motion is read as motion and answered as corrections to the damped velocity, a cluster is read as its
-runnable graph.
+need none. Head motion is read as motion and answered as corrections to the damped velocity; a ladder is read by rows, a
+cluster as its runnable graph. The spaces that a model was trained in say which view it learnt by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from netllm_gym.agents.base import EnvInfo
+from netllm_gym.envs.abr.ranges import Ranges
+from netllm_gym.envs.abr.view import ABRView, Episode
+from netllm_gym.envs.cluster.adaptive import waits
+from netllm_gym.envs.cluster.cluster_view import ClusterView as AdvisedCluster
+from netllm_gym.envs.cluster.view import CLUSTER_SCALES, ScheduleView
 
 
 class View:
@@ -24,9 +28,24 @@ class View:
         trained: the spaces it was trained in, by name.
     """
 
+    notice = ""  # what of the episode lies outside of what was trained on
+
     def __init__(self, info: EnvInfo, trained: dict[str, Any]) -> None:
         self.observation_space: gym.Space = info.observation_space
         self.action_space: gym.Space = info.action_space
+        if type(self) is View:
+            self.notice = self._news(trained)
+
+    def _news(self, trained: dict[str, Any]) -> str:
+        """Say which spaces have another size than those it was trained in; empty if none has."""
+        known = {**trained["observation_space"].spaces, "action": trained["action_space"]}
+        here = {**getattr(self.observation_space, "spaces", {}), "action": self.action_space}
+        found = [
+            f"{key} of {_size(space)} in place of {_size(known[key])}"
+            for key, space in here.items()
+            if key in known and _size(space) != _size(known[key])
+        ]
+        return ", ".join(found)
 
     def observe(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """What the model reads, and what it is told beside (the mask)."""
@@ -74,14 +93,25 @@ class MotionView(View):
         return (path - shown[:, -1:])[0].astype(np.float32)
 
 
-class ClusterView(View):
-    """A cluster of any size, as `cluster/llm` reads it."""
+class LevelsView(View):
+    """A ladder of any size, as `abr/llm-any` reads it: a row per level, without units."""
 
     def __init__(self, info: EnvInfo, trained: dict[str, Any]) -> None:
-        from netllm_gym.envs.cluster.view import ScheduleView
+        self._facts = Episode(info.static)
+        self._view = ABRView(max(self._facts.levels, 2))
+        self.observation_space, self.action_space = self._view.observation_space, self._view.action_space
+        self.notice = Ranges().outside(info.static)
 
-        shapes: Any = info.observation_space
-        sizes = [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
+    def observe(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Rows, and which of them are levels."""
+        return self._view(self._facts, observation), {"action_mask": self._view.mask(self._facts.levels)}
+
+
+class ClusterView(View):
+    """A cluster of any size, as the first generalists read it."""
+
+    def __init__(self, info: EnvInfo, trained: dict[str, Any]) -> None:
+        sizes = _sizes(info)
         self._view = ScheduleView(int(trained["action_space"].nvec[1]), *sizes)
         self.observation_space, self.action_space = self._view.observation_space, self._view.action_space
 
@@ -91,7 +121,46 @@ class ClusterView(View):
         return self._view(observation), {"action_mask": mask}
 
 
-VIEWS: dict[str, Callable[[EnvInfo, dict[str, Any]], View]] = {
-    "netllm_gym/ViewportPrediction-v0": MotionView,
-    "netllm_gym/ClusterScheduling-v0": ClusterView,
-}
+class AdvisedView(ClusterView):
+    """A cluster of any size and pace, as `cluster/llm` reads it: without units, with a rule's advice; waits with it."""
+
+    def __init__(self, info: EnvInfo, trained: dict[str, Any]) -> None:
+        self._view: Any = AdvisedCluster(float(info.static["moving_s"]), *_sizes(info))
+        self.observation_space, self.action_space = self._view.observation_space, self._view.action_space
+        self._waits = False
+
+    def observe(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The graph in units of its own, and what is legal."""
+        self._waits = waits(self._view.advice(observation), info)
+        return super().observe(observation, info)
+
+    def answer(self, action: Any, observation: Any) -> Any:
+        """The environment's stage and count."""
+        if self._waits:
+            return np.array([self._view.max_stages, 0])
+        return self._view.decode(action, observation)
+
+
+def _size(space: Any) -> str:
+    if isinstance(space, gym.spaces.Discrete):
+        return f"{space.n} choices"
+    return " × ".join(map(str, space.shape or (1,)))
+
+
+def _sizes(info: EnvInfo) -> list[int]:
+    """Rows of stages, jobs and edges."""
+    shapes: Any = info.observation_space
+    return [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
+
+
+def view_of(env_id: str, info: EnvInfo, trained: dict[str, Any]) -> View:
+    """Return the view of an episode that a model trained in the spaces `trained` learnt by."""
+    spaces: Any = trained["observation_space"]
+    if env_id == "netllm_gym/ViewportPrediction-v0":
+        return MotionView(info, trained)
+    if env_id == "netllm_gym/ABR-v0" and "levels" in spaces.spaces:
+        return LevelsView(info, trained)
+    if env_id == "netllm_gym/ClusterScheduling-v0":
+        advised = spaces["cluster"].shape[0] > len(CLUSTER_SCALES)  # without units the cluster's row is longer
+        return (AdvisedView if advised else ClusterView)(info, trained)
+    return View(info, trained)

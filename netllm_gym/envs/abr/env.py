@@ -168,6 +168,9 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], Any]):
         if not isinstance(self.traces[0], NetworkTrace):
             raise ConfigError(f"{self.traces.name} holds {type(self.traces[0]).__name__}s, ABR needs network traces")
         self.video = trace_room.load_video(video) if isinstance(video, str | Path) else video
+        weights = (stall_weight, switch_weight, startup_weight, latency_weight, falling_weight)
+        if any(weight is not None and np.isinf(weight) for weight in weights):
+            raise ConfigError("QoE weights must be finite")
         self.qoe = QoE.preset(qoe, self.video, stall_weight, switch_weight, falling_weight)
         levels = self.video.levels
         if first_quality is not None and not 0 <= first_quality < levels:
@@ -178,8 +181,8 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], Any]):
             raise ConfigError(
                 "0 < payload ≤ 1, sleep_quantum_s > 0 and buffer_cap_s ≥ one chunk and the start-up buffer are needed"
             )
-        if live_latency_s is not None and live_latency_s < self.video.chunk_s:
-            raise ConfigError(f"live_latency_s must be at least one chunk ({self.video.chunk_s:g} s)")
+        if live_latency_s is not None and not self.video.chunk_s <= live_latency_s < np.inf:
+            raise ConfigError(f"live_latency_s must be at least one chunk ({self.video.chunk_s:g} s), and finite")
         if latency_weight < 0 or (startup_weight is not None and startup_weight < 0):
             raise ConfigError("QoE weights must not be negative")
         self.options = Options(

@@ -33,6 +33,7 @@ from netllm_gym.envs.abr.vector_arrays import (
     flat_links,
 )
 from netllm_gym.envs.abr.vector_infos import Teller
+from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError
 
@@ -119,6 +120,7 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
 
     metadata: dict[str, Any] = _metadata("next_step")
 
+    @checked
     def __init__(
         self,
         num_envs: int = 1,

@@ -19,6 +19,7 @@ from netllm_gym.envs.viewport.crowd_paths import MAX_CROWD, CrowdPaths
 from netllm_gym.envs.viewport.tiles import TileView
 from netllm_gym.envs.viewport.windows import WindowProtocol
 from netllm_gym.errors import ConfigError, NetLLMGymError
+from netllm_gym.files import on_disk
 from netllm_gym.traces import HeadTrace, TraceSet
 from netllm_gym.traces.head.geometry import (
     published_to_quaternion,
@@ -34,7 +35,7 @@ MAX_MOTION_DEG = 3600.0  # extrapolations may turn several times
 def load_head_traces(traces: str | Path | TraceSet, split: str) -> TraceSet[HeadTrace]:
     """Load a head-motion set by name, by path (``<video>/<user>.csv``, time and yaw, pitch, roll) or as it
     is."""
-    if not isinstance(traces, TraceSet) and "/" in str(traces) and Path(traces).exists():
+    if not isinstance(traces, TraceSet) and "/" in str(traces) and on_disk(str(traces)):
         return read_heads(traces)
     found = trace_room.load(traces, split)
     if not isinstance(found[0], HeadTrace):

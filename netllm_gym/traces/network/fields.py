@@ -69,9 +69,10 @@ _PER_TIME = re.compile(
 )
 _DOWN = re.compile(r"(^|_)(dl|down|downlink|download|rx|recv\w*|received|receiver|ingress|in)(?![a-z0-9])")
 _DIRECTION_ONLY = r"(\w+_)?(dl|down|downlink|download|rx|recv|received|in)"
+_LINKWARD = r"(^|_)({})(link|load|stream)?(?![a-z0-9])"
 _UP = re.compile(r"(^|_)(ul|up|uplink|upload|tx|send\w*|sent|egress|out)(_|$)|uplink|upload")
 # What was not measured, or is no middle of it: read only where nothing else is there.
-_SECOND = re.compile(r"predict|forecast|(^|_)(min|std|stdev|stddev|var|variance|sd|p\d\d|q\d\d)(_|$)")
+_SECOND = re.compile(r"predict|forecast|pacing|(^|_)(min|std|stdev|stddev|var|variance|sd|p\d\d|q\d\d)(_|$)")
 _NOT = re.compile(
     r"moving|gps|vehicle|compass|heading|wind|fan|clock|frame|cpu|sampl|error|loss|drop|heart|refresh|(state|status)$|latency|"
     r"_time$|duration|rtt|ping|jitter|signal|rsr[pq]|sinr|snr|bler|cqi|mcs|retrans|max|target|available_?bitrate|link_?speed"
@@ -112,6 +113,14 @@ def _named_unit(name: str, words: re.Pattern[str] | None = None) -> tuple[str, s
     return _plain(name), ""
 
 
+def _direction(name: str) -> int:
+    """Return what a name's direction adds: a base station's ``rx … uplink`` is no downlink."""
+    down, up = re.search(_LINKWARD.format("dl|down"), name), re.search(_LINKWARD.format("ul|up"), name)
+    if (down is None) == (up is None):
+        down, up = _DOWN.search(name), _UP.search(name)
+    return 2 if down else -8 if up else 0
+
+
 def by_header(table: Table) -> LinkFields | None:
     """Return what the header says, or ``None`` where it names no throughput."""
     names = table.header or []
@@ -133,7 +142,7 @@ def by_header(table: Table) -> LinkFields | None:
             score = 4
         if not score:
             continue
-        score += 2 if _DOWN.search(whole) else -8 if _UP.search(whole) else 0
+        score += _direction(whole)
         score -= 8 if _SECOND.search(whole) else 0
         counts = ""
         if not unit and not _PER_TIME.search(whole):

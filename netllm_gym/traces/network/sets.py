@@ -14,7 +14,7 @@ import numpy as np
 
 from netllm_gym.arrays import load_arrays, save_arrays
 from netllm_gym.errors import ConfigError, DownloadError, TraceFormatError
-from netllm_gym.files import cache_dir
+from netllm_gym.files import cache_dir, on_disk
 from netllm_gym.traces import catalog
 from netllm_gym.traces.fetch import MAX_MEMBER_BYTES, MAX_MEMBERS, MAX_TOTAL_BYTES, Source, fetch_files
 from netllm_gym.traces.network import readers
@@ -157,7 +157,7 @@ def load_video(name: str | Path) -> VideoManifest:
     """
     if isinstance(name, str) and name in EMBEDDED_VIDEOS:
         return synthetic_video(**EMBEDDED_VIDEOS[name], name=name)
-    if f"video/{name}" not in catalog.entries() and Path(name).exists():
+    if f"video/{name}" not in catalog.entries() and on_disk(name):
         return read_manifest(Path(name))
     entry = catalog.describe(f"video/{name}")
     stored = _cached_video(str(name), entry)

@@ -167,3 +167,35 @@ def test_it_says_which_spaces_have_another_size_than_it_learnt_in(trained):
     more = gym.spaces.Discrete(int(data.action_space.n) + 3)
     agent.reset(EnvInfo("toy/Pick-v0", data.observation_space, more, {}, {}, 0))
     assert agent.notice == f"action of {more.n} choices in place of {data.action_space.n} choices"
+
+
+def _taught(env_id: str, kwargs: dict, agents: tuple[str, ...], tmp_path, monkeypatch, **more):
+    from netllm_gym import CollectConfig, collect
+    from netllm_gym.datasets.store import load_experience
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    name = f"test/{env_id.split('/')[1].lower()}"
+    return load_experience(collect(CollectConfig(env_id, agents, 3, env_kwargs=kwargs, **more), name))
+
+
+def test_a_generalist_taught_by_rows_and_advice_plays_any_ladder_and_cluster(tmp_path, monkeypatch):
+    from netllm_gym.datasets.levels import by_levels
+    from netllm_gym.datasets.schedules import advised
+
+    abr, cluster = "netllm_gym/ABR-v0", "netllm_gym/ClusterScheduling-v0"
+    links = {"traces": "abr/synthetic", "split": "train"}
+    raw = _taught(abr, links, ("abr/bba",), tmp_path, monkeypatch, hindsight=True)
+    rows = by_levels(raw, gym.make(abr, **links).unwrapped.static_info(), 10, 2.0)
+    jobs = {"split": "train", "jobs": 4, "executors": 8, "max_stages": 96, "max_jobs": 16, "max_edges": 256}
+    graphs = advised(_taught(cluster, jobs, ("cluster/adaptive",), tmp_path, monkeypatch), 2.0)
+    short = dataclasses.replace(CONFIG, steps=4, eval_every=2)
+    lessons = [Lesson(rows, rows, "regret", 4), Lesson(graphs, graphs, "cloning", 4, context=1)]
+    agent = train_generalist(short, lessons, tmp_path / "run")
+    save_generalist(agent, tmp_path / "agent")
+    ladder = {"traces": "abr/synthetic", "split": "valid", "video": "synthetic"}
+    wider = {**jobs, "split": "valid", "executors": 20, "max_stages": 128}
+    for env_id, setting in ((abr, ladder), (cluster, wider)):
+        found = netllm_gym.evaluate(
+            env=env_id, agents=[str(tmp_path / "agent")], setting=setting, episodes=2, progress=False
+        )
+        assert len(found.frame) == 2 and not found.frame["failed"].any() and set(found.frame["notice"]) == {""}

@@ -1,0 +1,57 @@
+"""Streaming episodes on one video, played by agents, with what each level earns when an actor-critic goes on from it.
+
+Lessons (:mod:`netllm_gym.recipes.abr_lessons`) average over futures that could have come; these values are of the one
+that came. What holds of every link of a family, such as a slow minute before two fast ones, is in these alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from netllm_gym.agents.abr.lessons import UNIT
+from netllm_gym.agents.abr.worlds import MAX_LEVELS
+from netllm_gym.datasets.collect import CollectConfig, collect
+from netllm_gym.datasets.experience import Experience, merge
+from netllm_gym.datasets.levels import ENV, by_levels
+from netllm_gym.datasets.store import load_experience
+from netllm_gym.envs.lookup import make_env
+
+TEACHER, VIDEO = "abr/actor-critic", "envivio-dash3"
+HOME = "abr/fcc-hsdpa"
+FAMILIES = (
+    "abr/synthetic", "abr/fcc-sd", "abr/fcc-hd", "abr/ghent-4g", "abr/irish-5g", "abr/mahimahi-cellular",
+)  # fmt: skip
+# Agents, episodes, share of random levels and seed, by split.
+AT_HOME = {
+    "train": (((TEACHER,), 486, 0.1, 0), (("abr/robust-mpc", "abr/bba"), 324, 0.15, 1)),
+    "valid": (((TEACHER, "abr/robust-mpc"), 176, 0.05, 2),),
+}
+ELSEWHERE = {"train": (("abr/robust-mpc", TEACHER), 100, 0.1, 3), "valid": (("abr/robust-mpc", TEACHER), 24, 0.05, 4)}
+
+
+def played(split: str, say: Callable[[str], None], without: Iterable[str] = ()) -> Experience:
+    """Return episodes on the links of :data:`HOME` and of each of :data:`FAMILIES`, shown by rows.
+
+    They are collected into Minari datasets, once.
+
+    Args:
+        split: ``train`` or ``valid``.
+        say: receives lines of progress.
+        without: families to leave out.
+
+    Raises:
+        DownloadError: a set has not been fetched (``netllm-gym traces fetch NAME``).
+    """
+    left_out = set(without)
+    wanted = [] if HOME in left_out else [(HOME, mix) for mix in AT_HOME[split]]
+    wanted += [(name, ELSEWHERE[split]) for name in FAMILIES if name not in left_out]
+    parts = []
+    for traces, (agents, episodes, epsilon, seed) in wanted:
+        kwargs: dict[str, Any] = {"split": split, "random_start": True, "traces": traces, "video": VIDEO}
+        config = CollectConfig(ENV, agents, episodes, epsilon, seed, env_kwargs=kwargs, values_of=TEACHER)
+        name = f"netllm_gym/played/{traces.split('/')[1]}-{split}-{config.key}-v0"
+        collect(config, name, progress=lambda done, total, name=name: say(f"{name}: {done}/{total}"))  # type: ignore[misc]
+        env: Any = make_env(ENV, kwargs).unwrapped
+        parts.append(by_levels(load_experience(name), env.static_info(), MAX_LEVELS, UNIT))
+    return merge(parts)
