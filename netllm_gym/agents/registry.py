@@ -28,6 +28,7 @@ _BUILTIN_MODULES = (
     "netllm_gym.agents.museum.cluster",
     "netllm_gym.agents.viewport.rules",
     "netllm_gym.agents.viewport.streaming",
+    "netllm_gym.agents.viewport.two_tier",
     "netllm_gym.agents.viewport.recurrent",
     "netllm_gym.agents.viewport.llm",
     "netllm_gym.agents.viewport.crowd",

@@ -305,21 +305,24 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
     values = np.full((len(rows), width), np.nan)
     texts: dict[int, list[str]] = {}
     for c in range(width):
-        column = [row[c] for row in rows]
+        column = written = [row[c] for row in rows]
         if comma:
-            column = [cell.replace(",", ".") for cell in column]
+            column = [cell.replace(",", ".") if _DECIMAL.fullmatch(cell) else cell for cell in column]
         elif any("," in cell for cell in column[:200]):
             column = _plain_numbers(column)
         parsed = [float(cell) if is_number(cell) else math.nan for cell in column]
         values[:, c] = parsed
         if not np.isfinite(values[:, c]).all():
             values[~np.isfinite(values[:, c]), c] = np.nan
-            texts[c] = column
+            texts[c] = [_UNIT_COMMA.sub(r"\1.\2", cell) for cell in written] if comma else written
+        if column is not written and not comma:
+            texts[c] = written  # to whom "1,2" is a list, it stays one
     return Table(name, header, values, texts, np.array(numbers, np.int64), short)
 
 
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
-_DECIMAL = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d{1,4})?")
+_UNIT_COMMA = re.compile(r"^([+-]?\d+),(\d+)(?= ?[A-Za-z])")  # 1,87 Mbit/s
+_DECIMAL = re.compile(r"[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d{1,4})?")
 
 
 def _plain_numbers(column: list[str]) -> list[str]:

@@ -43,6 +43,7 @@ PLAIN = rows("time,throughput (Mbit/s)", AT, RATES)
         rows("time,throughput_mbps", AT, (f'"{str(x).replace(".", ",")}"' for x in RATES)),
         rows("time,throughput_bps", AT, (f'"{int(x * 1e6):,}"' for x in RATES)),
         rows("Zeit [s];Download [Mbit/s]", AT, (str(x).replace(".", ",") for x in RATES), mark=";"),
+        rows("time;throughput", AT, (f"{str(x).replace('.', ',')} Mbit/s" for x in RATES), mark=";"),
         rows("时间,下行速率(Mbps)", AT, RATES),
         rows("ts_gps,datarate_bps", (f"2021-01-01 00:00:0{i}+00:00" for i in AT), RATES * 1e6),
         rows("Time,eth0 in", (f"2021-01-01 00:00:0{i}" for i in AT), (f"{x} Mb/s" for x in RATES)),

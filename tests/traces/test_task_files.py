@@ -44,17 +44,24 @@ def test_a_diamond_in_json(tmp_path, content):
     assert job.mean_s == pytest.approx((10, 20, 30, 40)) and job.edges == EDGES
 
 
+def test_parents_by_number_in_quotes_are_a_list_and_no_decimal(tmp_path):
+    (tmp_path / "w.csv").write_text('job,task,runtime,parents\nj,1,10,""\nj,2,20,"1"\nj,3,30,"1,2"\n')
+    (job,) = understand_jobs(tmp_path).traces[0].workload.templates
+    assert job.edges == ((0, 1), (0, 2), (1, 2))
+
+
 @pytest.mark.parametrize(
     ("header", "cells"),
     [
         ("job,task,start_time,end_time,parents", lambda t, s, b: ("j", t, 100, 100 + s, " ".join(b))),
         ("job,task,runtime (min),parents", lambda t, s, b: ("j", t, s / 60, " ".join(b))),
+        ("JobID;Duration(s);Successors", lambda t, s, b: (t, s, ",".join(CHILDREN[t]))),
         ("job,task,runtime,children", lambda t, s, b: ("j", t, s, " ".join(CHILDREN[t]))),
         ("JobID|TaskID|Elapsed|Dependency", lambda t, s, b: ("j", t, f"00:00:{s}", ",".join(b))),
     ],
 )
 def test_a_diamond_in_a_table(tmp_path, header, cells):
-    mark = "|" if "|" in header else ","
+    mark = next(mark for mark in "|;," if mark in header)
     rows = [header, *(mark.join(map(str, cells(*task))) for task in DIAMOND)]
     (tmp_path / "w.csv").write_text("\n".join(rows) + "\n")
     (job,) = understand_jobs(tmp_path).traces[0].workload.templates

@@ -19,10 +19,55 @@ from netllm_gym.traces.head.geometry import lonlat_to_vector
 ALLOCATORS = ("region", "knapsack", "in-out")
 
 
-def _require_tiles(env_info: EnvInfo) -> None:
-    mode = env_info.static["action_mode"]
-    if mode != "tiles":
-        raise ConfigError(f"this streaming agent chooses tiles; the environment has action_mode={mode!r}")
+class TilesAgent(Agent):
+    """An agent that chooses a level for every tile of a chunk.
+
+    Where requests are of tiles (``requests="tiles"``), it asks once for each chunk: for the first of which nothing is
+    there, as soon as it may be asked for. It never comes back to a chunk, so it upgrades nothing.
+    """
+
+    def reset(self, env_info: EnvInfo) -> None:
+        """Begin an episode."""
+        mode = env_info.static["action_mode"]
+        if mode != "tiles":
+            raise ConfigError(f"this streaming agent chooses tiles; the environment has action_mode={mode!r}")
+        self._slots = env_info.static["requests"] == "tiles"
+
+    def levels(self, observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.int64]:
+        """Return a level per tile of a chunk, 0 = skip, ``[T]``."""
+        raise NotImplementedError
+
+    def act(self, observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.int64]:
+        """Return the levels; before them the chunk, where requests are of tiles."""
+        if not self._slots:
+            return self.levels(observation, info)
+        held = observation["held_levels"]
+        empty = np.flatnonzero((held < 0).all(axis=1) & self._may_ask(observation, info))
+        if not len(empty):
+            return np.zeros(1 + held.shape[1], np.int64)
+        return np.append(empty[0], self.levels(chunk_view(observation, int(empty[0])), info))
+
+    @staticmethod
+    def _may_ask(observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.bool_]:
+        return np.asarray(info["action_mask"][: len(observation["deadline_s"])]) > 0
+
+
+def chunk_view(observation: dict[str, Any], ahead: int) -> dict[str, Any]:
+    """Return an observation of ``requests="tiles"`` as if the chunk `ahead` chunks ahead were the only one to fetch."""
+    return {
+        **observation,
+        "horizon_steps": observation["horizon_steps"][ahead],
+        "tile_bytes": observation["tile_bytes"][ahead],
+        "buffer_s": observation["deadline_s"][ahead : ahead + 1],
+        "chunks_left": observation["chunks_left"] - ahead,
+    }
+
+
+def rate_forecast(observation: dict[str, Any]) -> float | None:
+    """Return the harmonic mean of the last five throughputs in bytes per second; ``None`` before the first."""
+    past = observation["throughput_mbps"][-5:]
+    past = past[past > 0].astype(np.float64)
+    return len(past) / float(np.sum(1.0 / past)) * 125_000.0 if len(past) else None
 
 
 class _Budget:
@@ -38,11 +83,10 @@ class _Budget:
 
     def __call__(self, observation: dict[str, Any]) -> float:
         static = self._static
-        past = observation["throughput_mbps"][-5:]
-        past = past[past > 0].astype(np.float64)
-        if not len(past):  # nothing measured: the lowest quality everywhere
+        forecast = rate_forecast(observation)
+        if forecast is None:  # nothing measured: the lowest quality everywhere
             return float(observation["tile_bytes"][0].sum())
-        rate = self._safety * len(past) / float(np.sum(1.0 / past)) * 125_000.0
+        rate = self._safety * forecast
         chunk_s = static["manifest"].chunk_s
         spare = float(observation["buffer_s"][0]) - 0.5 * static["buffer_target_s"]
         time = max(chunk_s + spare / 3.0, 0.5 * chunk_s) - static["rtt_s"]
@@ -92,7 +136,7 @@ class _AbrBudget:
 
 
 @register_agent("streaming/whole-sphere")
-class WholeSphere(Agent):
+class WholeSphere(TilesAgent):
     """Every tile at one quality, the highest the budget pays: no prediction needed, none used.
 
     Args:
@@ -106,10 +150,10 @@ class WholeSphere(Agent):
 
     def reset(self, env_info: EnvInfo) -> None:
         """Begin an episode."""
-        _require_tiles(env_info)
+        super().reset(env_info)
         self._budget = _Budget(env_info.static, self.safety)
 
-    def act(self, observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.int64]:
+    def levels(self, observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.int64]:
         """Return one level for all tiles."""
         totals = observation["tile_bytes"].sum(axis=1)
         level = max(int(np.searchsorted(totals, self._budget(observation), side="right")) - 1, 0)
@@ -117,7 +161,7 @@ class WholeSphere(Agent):
 
 
 @register_agent("streaming/predictive")
-class Predictive(Agent):
+class Predictive(TilesAgent):
     """Predict the view, then spend the budget where it will be.
 
     Args:
@@ -155,7 +199,7 @@ class Predictive(Agent):
 
     def reset(self, env_info: EnvInfo) -> None:
         """Begin an episode, with the predictor and the budget rule."""
-        _require_tiles(env_info)
+        super().reset(env_info)
         static = env_info.static
         self.predictor.reset(env_info)
         weights = static["qoe"]
@@ -187,7 +231,7 @@ class Predictive(Agent):
         views = picked[None] + shifts[:, None, None] * np.array([spread, 0.0, 0.0])
         return np.tensordot(chance / chance.sum(), self._view.weights(views).mean(axis=1), axes=1)
 
-    def act(self, observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.int64]:
+    def levels(self, observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.int64]:
         """Return a level per tile (0 = skip)."""
         angles = self.angles(observation, info)
         budget = self._budget(observation)
@@ -235,10 +279,10 @@ class CrowdStreaming(Predictive):
         super().__init__(predictor, "region", budget, safety, blur_deg)
         self.neighbours, self.share, self.kernel_deg = neighbours, share, kernel_deg
 
-    def act(self, observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.int64]:
+    def levels(self, observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.int64]:
         """Return a level per tile (0 = skip)."""
         self._crowd = self._views(observation)
-        return super().act(observation, info)
+        return super().levels(observation, info)
 
     def _views(self, observation: dict[str, Any]) -> NDArray[np.float64] | None:
         """Share of the view per tile of the nearest earlier viewers while the chunk plays, ``[T]``."""
@@ -288,5 +332,10 @@ class Oracle(Predictive):
         super().reset(env_info)
         self._simulator = env_info.simulator
 
+    def levels(self, observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.int64]:
+        """Return a level per tile (0 = skip)."""
+        self._chunk = self._simulator.chunks - int(observation["chunks_left"][0])
+        return super().levels(observation, info)
+
     def _interest(self, angles: NDArray[np.float64], horizon: int) -> NDArray[np.float64]:
-        return self._simulator.share[self._simulator.chunk]
+        return self._simulator.share[self._chunk]

@@ -117,3 +117,51 @@ def region(
     chosen = np.zeros(len(interest), np.int64)
     chosen[order[:count]] = level
     return chosen
+
+
+def upgrade(
+    interest: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    utility: NDArray[np.float64],
+    held: NDArray[np.int64],
+    budget: float,
+    variation: float,
+) -> NDArray[np.int64]:
+    """Choose what to fetch again of a chunk whose tiles are held: one level, for the tiles of most interest.
+
+    For each level the region is a prefix of tiles by falling interest, as in :func:`region`. Tiles held at that level
+    or a higher one cost nothing, the others all their bytes. The view is valued with everything that will then be held:
+    ``quality - variation * deviation``, both over the expected view. Nothing is fetched that does not raise it.
+
+    Args:
+        interest: expected share of the view per tile, ``[T]``, sums to 1.
+        sizes: bytes, ``[L, T]``.
+        utility: of each level, ``[L]``.
+        held: level of each tile, -1 = a hole, which counts as minus the highest utility, ``[T]``.
+        budget: bytes.
+        variation: the QoE's weight of variation over that of quality.
+
+    Returns:
+        Level to fetch of each tile, -1 = leave it, ``[T]``.
+    """
+    order = np.argsort(-interest, kind="stable")
+    weight, now = interest[order], held[order]
+    worth = np.where(now >= 0, utility[np.maximum(now, 0)], -utility[-1])
+    prefix = np.tri(len(order), dtype=bool)  # row n: the first n + 1 tiles
+    chosen = np.full(len(order), -1, np.int64)
+
+    def value(shown: NDArray[np.float64]) -> NDArray[np.float64]:
+        quality = shown @ weight
+        return quality - variation * (np.abs(shown - quality[..., None]) @ weight)
+
+    best = float(value(worth[None])[0])
+    for level in range(len(utility)):
+        raised = now < level
+        fits = np.cumsum(np.where(raised, sizes[level, order], 0.0)) <= budget
+        values = np.where(fits, value(np.where(prefix & raised, utility[level], worth)), -np.inf)
+        count = int(np.argmax(values))
+        if values[count] > best + 1e-9:
+            best = float(values[count])
+            chosen[:] = -1
+            chosen[order[: count + 1][raised[: count + 1]]] = level
+    return chosen

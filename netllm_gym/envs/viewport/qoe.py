@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -102,3 +103,52 @@ class ViewQoE:
         quality = float(share @ shown)
         spatial = float(share @ np.abs(shown - quality))
         return quality, spatial, 0.0 if before is None else abs(quality - before), float(share @ empty)
+
+
+class PlayedChunks:
+    """Scores chunks in their order, once they have been played.
+
+    Args:
+        qoe: the weights.
+        utility: of each level, ``[L]``.
+        share: mean share of the true view per chunk and tile, ``[chunks, T]``.
+        sizes: bytes, ``[chunks, L, T]``.
+    """
+
+    def __init__(
+        self, qoe: ViewQoE, utility: NDArray[np.float64], share: NDArray[np.float64], sizes: NDArray[np.float64]
+    ) -> None:
+        self._qoe, self._share, self._sizes = qoe, share, sizes
+        self._utility_or_nan = np.append(utility, np.nan)  # index -1: skipped
+        self._played = 0
+        self._before: float | None = None
+
+    def until(self, end: int, levels: NDArray[np.int64]) -> dict[str, Any]:
+        """Score the chunks before `end` that have not been scored; return the sums of their terms.
+
+        Args:
+            end: how many chunks have been played to their end.
+            levels: of every tile when its chunk began to play, -1 = a hole, ``[chunks, T]``.
+        """
+        quality = spatial = change = blank = wasted = 0.0
+        first = self._played
+        while self._played < end:
+            n = self._played
+            share, shown = self._share[n], levels[n]
+            terms = self._qoe.terms(share, self._utility_or_nan[shown], self._before)
+            self._before = terms[0]
+            quality, spatial = quality + terms[0], spatial + terms[1]
+            change, blank = change + terms[2], blank + terms[3]
+            unseen = np.flatnonzero((share <= 0) & (shown >= 0))
+            wasted += float(self._sizes[n][shown[unseen], unseen].sum())
+            self._played += 1
+        played = self._played - first
+        return {
+            "quality": quality,
+            "spatial": spatial,
+            "change": change,
+            "blank": blank,
+            "wasted_bytes": wasted,
+            "played": played,
+            "hit_rate": 1.0 - blank / played if played else 1.0,
+        }

@@ -18,7 +18,8 @@ from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.envs.viewport.allocate import inside_outside, knapsack
 from netllm_gym.envs.viewport.prediction import earlier_viewers, load_head_traces
-from netllm_gym.envs.viewport.qoe import ViewQoE, level_utility
+from netllm_gym.envs.viewport.qoe import PlayedChunks, ViewQoE, level_utility
+from netllm_gym.envs.viewport.tile_requests import TilePlayer, open_window, slot_spaces
 from netllm_gym.envs.viewport.tiled_videos import TiledVideos
 from netllm_gym.envs.viewport.windows import WindowProtocol
 from netllm_gym.errors import ConfigError
@@ -28,6 +29,7 @@ from netllm_gym.traces.head.geometry import unwrap_to_last
 HISTORY = 8
 MAX_HISTORY = 10_000
 MODES = ("tiles", "pair", "view")
+REQUESTS = ("chunk", "tiles")
 
 
 class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
@@ -36,6 +38,9 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
     ## Description
     Each step downloads the next chunk, a quality per tile, over a network trace while earlier chunks play.
     The head log stops at the *playhead*: the fuller the buffer, the further ahead the view must be predicted.
+    With ``requests="tiles"`` a step is a slot of downloading instead: it asks for tiles of any chunk that has not begun
+    to play, so that a chunk in the buffer is upgraded when its view is known better
+    (:class:`~netllm_gym.envs.viewport.tile_requests.TilePlayer`).
     A large buffer protects from stalls and costs accuracy; ``buffer_s`` sets the target above which the
     player waits. During a stall the video and the head stand still. Tiles that were skipped show as holes.
 
@@ -50,27 +55,40 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
       of the expected view at that level and of the rest at the lowest; the environment spends it tile by
       tile. A pure viewport predictor can so be scored in QoE.
 
+    With ``requests="tiles"``: `MultiDiscrete([W] + [L + 1] * T)`: which of the next W chunks (0 plays next), then for
+    each tile 0 = nothing, q + 1 = level q, ignored unless above the level held. Asking for nothing, or for a chunk
+    that the mask forbids (counted as `illegal_actions`), waits ``slot_s``. A tile that is not complete when its chunk
+    begins to play is dropped; playback does not wait for it. It waits where nothing at all of a chunk is there, until
+    the step after has ended.
+
     ## Observation Space
     `Dict`: `history_deg` [h, 3] and `motion_deg` [h, 3] (head up to the playhead, newest last, see
     `ViewportPrediction-v0`), `throughput_mbps` [8], `download_time_s` [8], `buffer_s` [1], `horizon_steps`
     [2] (samples from the newest head sample to the chunk's end and beginning), `tile_bytes` [L, T] of
     the next chunk, `last_levels` [T] (-1 = skipped or none), `chunks_left` [1].
+    With ``requests="tiles"``: `horizon_steps` [W, 2] and `tile_bytes` [W, L, T] of the next W chunks (zeros beyond the
+    last), `held_levels` [W, T] (-1 = none) and `deadline_s` [W], seconds until they begin to play (the first is 0
+    where playback waits); `buffer_s` ends at the first chunk of which nothing is there, `last_levels` are on the
+    screen, and `throughput_mbps` counts from the first byte to the last.
 
     ## Rewards
     QoE (:class:`ViewQoE`, MANSY's form) of the chunks whose playback *ended* in the step, from the true view,
-    minus the stall during the step. The last step also plays out the buffer.
+    minus the stall during the step. The last step also plays out the buffer. A hole is worth the same whether its tile
+    was late or never asked for.
 
     ## Starting State
     Buffer empty, playhead at 0, the network trace at its start (or at `start_s`); the head has been still before.
 
     ## Episode End
-    Termination: all chunks fetched and played. Never truncated.
+    Termination: all chunks fetched and played (``requests="tiles"``: the last has begun). Never truncated.
 
     ## Information
     Reward terms, summed over the chunks played in the step: `quality`, `spatial`, `change`, `blank`,
         `stall_s`; also
     `played` (how many), `bytes`, `wasted_bytes` (fetched tiles never in view, of played chunks), `hit_rate`
     (share of the view that was fetched), `buffer_s`, `download_time_s`, `reward`, `wall_time_s`.
+    With ``requests="tiles"`` also `action_mask` (int8, flat), `replaced_bytes` (fetched again at a higher level) and
+        `late_bytes` (of tiles that came too late), both part of `wasted_bytes`, `late_tiles`, `illegal_actions`.
     `reset`: `trace`, `trace_group`, `groups`, `user`, `video`, `network`.
 
     ## Arguments
@@ -89,6 +107,8 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
     | `history` | 10 | head samples shown |
     | `rtt_s` | 0.05 | latency of a request |
     | `max_chunks` | None | play only the first so many chunks |
+    | `requests` | `"chunk"` | a step fetches the next chunk; `"tiles"`: it asks for tiles of any open chunk |
+    | `slot_s` | 0.1 | seconds of a step of `"tiles"` that asks for nothing |
     | `crowd`, `crowd_gap_s` | 0, 0.0 | show earlier viewers, as `ViewportPrediction-v0` does |
 
     `reset(options={"trace": i, "network": j, "start_s": t})` picks viewer, network trace and its start.
@@ -109,6 +129,8 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
             "horizon_steps": "scalar",
             "tile_bytes": "image",
             "last_levels": "series",
+            "held_levels": "image",
+            "deadline_s": "series",
             "chunks_left": "scalar",
             "crowd_deg": "series",
             "crowd_mask": "image",
@@ -122,6 +144,8 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
             "horizon_steps": 20.0,
             "tile_bytes": 5e4,
             "last_levels": 5.0,
+            "held_levels": 5.0,
+            "deadline_s": 3.0,
             "chunks_left": 60.0,
             "crowd_deg": 90.0,
             "crowd_mask": 1.0,
@@ -157,6 +181,8 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         max_chunks: int | None = None,
         crowd: int = 0,
         crowd_gap_s: float = 0.0,
+        requests: str = "chunk",
+        slot_s: float = 0.1,
         render_mode: str | None = None,
     ) -> None:
         self.traces = load_head_traces(traces, split)
@@ -165,6 +191,12 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         self.networks = trace_room.load(network, split)
         if action_mode not in MODES:
             raise ConfigError(f"action_mode must be one of {', '.join(MODES)}, got {action_mode!r}")
+        if requests not in REQUESTS:
+            raise ConfigError(f"requests must be one of {', '.join(REQUESTS)}, got {requests!r}")
+        if requests == "tiles" and action_mode != "tiles":
+            raise ConfigError(f"requests of tiles need action_mode='tiles', got {action_mode!r}")
+        if not 0 < slot_s < np.inf:
+            raise ConfigError(f"slot_s must be positive and finite, got {slot_s}")
         check_render_mode(render_mode)
         if not (2 <= history <= MAX_HISTORY and 0 <= rtt_s < np.inf):
             raise ConfigError(f"history from 2 to {MAX_HISTORY} and a finite rtt_s ≥ 0 are needed")
@@ -181,9 +213,8 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
             raise ConfigError(f"qoe is the name of preferences, or a ViewQoE, got {qoe!r}")
         self.qoe = ViewQoE.preset(qoe) if isinstance(qoe, str) else qoe
         self.utility = level_utility(utility, first.ladder_kbps)
-        self._utility_or_nan = np.append(self.utility, np.nan)  # index -1: skipped
-        self.action_mode, self.render_mode = action_mode, render_mode
-        self.buffer_target_s, self.rtt_s = float(buffer_target_s), float(rtt_s)
+        self.action_mode, self.requests, self.render_mode = action_mode, requests, render_mode
+        self.buffer_target_s, self.rtt_s, self.slot_s = float(buffer_target_s), float(rtt_s), float(slot_s)
         self.protocol = WindowProtocol(
             history, self.max_horizon(buffer_target_s, first.chunk_s), first=history, margin=10**6
         )
@@ -203,10 +234,14 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
                 "chunks_left": box(0, np.inf, (1,), np.float32),
             }
         )
+        self.player: TilePlayer | None = None
+        self.window = open_window(buffer_target_s, first.chunk_s)
+        if requests == "tiles":
+            self.observation_space.spaces.update(slot_spaces(self.window, levels, count))
         self.paths = earlier_viewers(self.traces, crowd, crowd_gap_s)
         if self.paths is not None:
             self.observation_space.spaces.update(self.paths.spaces(history + self.protocol.future))
-            self.observation_space = spaces.Dict(self.observation_space.spaces)
+        self.observation_space = spaces.Dict(self.observation_space.spaces)
         self.metadata = {
             **self.metadata,
             "modalities": {key: self.metadata["modalities"][key] for key in self.observation_space.spaces},
@@ -222,6 +257,8 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
                 }
             ),
         }[action_mode]
+        if requests == "tiles":
+            self.action_space = spaces.MultiDiscrete(np.append(self.window, np.full(count, levels + 1)))
         self.trace_index = self.network_index = 0
         self._predicted: np.ndarray | None = None
 
@@ -246,6 +283,8 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
             "buffer_target_s": self.buffer_target_s,
             "rtt_s": self.rtt_s,
             "action_mode": self.action_mode,
+            "requests": self.requests,
+            "slot_s": self.slot_s,
         }
 
     def reset(
@@ -278,9 +317,15 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         if self.network_index not in self._links:
             self._links[self.network_index] = link_arrays(link, 1.0)
         self.offset_s, self.buffer_s, self.wall_time_s = start, 0.0, 0.0
-        self.chunk = self.played = 0
+        self.chunk = 0
+        sizes = self.manifest.tile_bytes[: self.chunks]
         self.levels = np.full((self.chunks, self.manifest.tiles), -1, np.int64)
-        self._before: float | None = None
+        self._screen = PlayedChunks(self.qoe, self.utility, self.share, sizes)
+        if self.requests == "tiles":
+            chunk_s, link_now = self.manifest.chunk_s, self._links[self.network_index]
+            self.player = TilePlayer(sizes, chunk_s, link_now, start, self.rtt_s, self.slot_s, self.buffer_target_s)
+            self.levels = self.player.levels
+            self._illegal = 0
         self._throughputs = np.zeros(HISTORY, np.float32)
         self._delays = np.zeros(HISTORY, np.float32)
         self._predicted = None
@@ -293,6 +338,7 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
             "network": link.name,
             "time_s": 0.0,
             "wall_time_s": 0.0,
+            **self._mask(),
         }
         self.show()
         return self._observe(), info
@@ -300,13 +346,25 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
     @property
     def playhead(self) -> int:
         """Newest head sample the player knows: the one at the playhead."""
-        at = (self.chunk * self.manifest.chunk_s - self.buffer_s) * self.hz
-        return min(int(at + 1e-6), len(self.trace) - 1)
+        played_s = self.chunk * self.manifest.chunk_s - self.buffer_s
+        if self.player is not None:
+            played_s = self.player.position_s
+        return min(int(played_s * self.hz + 1e-6), len(self.trace) - 1)
 
-    def horizon(self) -> tuple[int, int]:
-        """Samples from the newest head sample to the last and to the first of the next chunk."""
-        first = self.videos.first_sample
-        return first(self.chunk + 1) - 1 - self.playhead, first(self.chunk) - self.playhead
+    def horizon(self, ahead: int = 0) -> tuple[int, int]:
+        """Samples from the newest head sample to the last and to the first of the next chunk, or one further ahead."""
+        first, chunk = self.videos.first_sample, self.chunk + ahead
+        return first(chunk + 1) - 1 - self.playhead, first(chunk) - self.playhead
+
+    def action_masks(self) -> np.ndarray:
+        """Return what is legal, all factors one after the other, as sb3-contrib's MaskablePPO wants it."""
+        legal = np.ones(spaces.flatdim(self.action_space), bool)
+        if self.player is not None:
+            legal[: self.window] = self.player.mask()
+        return legal
+
+    def _mask(self) -> dict[str, Any]:
+        return {} if self.player is None else {"action_mask": self.action_masks().astype(np.int8)}
 
     def _history(self) -> np.ndarray:
         newest, length = self.playhead, self.protocol.history
@@ -333,6 +391,7 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
             "last_levels": last.astype(np.float32),
             "chunks_left": np.array([self.chunks - self.chunk], np.float32),
             **crowd,
+            **({} if self.player is None else self.player.observe(self.horizon)),
         }
 
     def _tile_levels(self, action: Any) -> np.ndarray:
@@ -361,10 +420,29 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         return knapsack(weight, sizes, self.utility, budget, 0)
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Fetch the next chunk and play meanwhile."""
+        """Fetch the next chunk, or tiles of any open one, and play meanwhile."""
         if self.chunk >= self.chunks:
             raise ConfigError("the video is over; call reset")
-        chosen = self._tile_levels(action)
+        info = self._fetch_chunk(self._tile_levels(action)) if self.player is None else self._fetch_tiles(action)
+        q = self.qoe
+        reward = (
+            q.quality * info["quality"]
+            - q.stall * info["stall_s"]
+            - q.variation * (info["spatial"] + info["change"])
+            - q.blank * info["blank"]
+        )
+        info |= {
+            "reward": reward,
+            "buffer_s": self.buffer_s,
+            "wall_time_s": self.wall_time_s,
+            "time_s": self.playhead / self.hz,
+            **self._mask(),
+        }
+        self.show()
+        return self._observe(), reward, self.chunk >= self.chunks, False, info
+
+    def _fetch_chunk(self, chosen: np.ndarray) -> dict[str, Any]:
+        """Fetch the next chunk; return the terms of what has been played meanwhile."""
         sizes = self.manifest.tile_bytes[self.chunk]
         fetched = np.flatnonzero(chosen >= 0)
         size = float(sizes[chosen[fetched], fetched].sum())
@@ -384,59 +462,46 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         self.wall_time_s += delay + sleep
         self.chunk += 1
         rate = size * 8e-6 / delay if size else (float(self._throughputs[-1]))
-        self._throughputs = np.append(self._throughputs[1:], np.float32(rate))
-        self._delays = np.append(self._delays[1:], np.float32(delay))
+        self._note(rate, delay)
         over = self.chunk >= self.chunks
         until = self.chunks if over else int((self.chunk * chunk_s - self.buffer_s) / chunk_s + 1e-9)
-        info = self._play(until)
+        info = self._screen.until(until, self.levels)
         if over:
             self.wall_time_s += self.buffer_s
             self.buffer_s = 0.0
-        q = self.qoe
-        reward = (
-            q.quality * info["quality"]
-            - q.stall * stall
-            - q.variation * (info["spatial"] + info["change"])
-            - q.blank * info["blank"]
-        )
-        info |= {
-            "reward": reward,
-            "stall_s": stall,
-            "bytes": size,
-            "buffer_s": self.buffer_s,
-            "download_time_s": delay,
-            "throughput_mbps": rate,
-            "wall_time_s": self.wall_time_s,
-            "time_s": self.playhead / self.hz,
-            "chunk": self.chunk - 1,
-        }
-        self.show()
-        return self._observe(), reward, over, False, info
+        last = {"stall_s": stall, "bytes": size, "download_time_s": delay, "throughput_mbps": rate}
+        return info | last | {"chunk": self.chunk - 1}
 
-    def _play(self, until: int) -> dict[str, Any]:
-        """Score the chunks whose playback has ended; return the sums of their terms."""
-        quality = spatial = change = blank = wasted = 0.0
-        first = self.played
-        while self.played < until:
-            n = self.played
-            share, levels = self.share[n], self.levels[n]
-            terms = self.qoe.terms(share, self._utility_or_nan[levels], self._before)
-            self._before = terms[0]
-            quality, spatial = quality + terms[0], spatial + terms[1]
-            change, blank = change + terms[2], blank + terms[3]
-            unseen = np.flatnonzero((share <= 0) & (levels >= 0))
-            wasted += float(self.manifest.tile_bytes[n][levels[unseen], unseen].sum())
-            self.played += 1
-        played = self.played - first
-        return {
-            "quality": quality,
-            "spatial": spatial,
-            "change": change,
-            "blank": blank,
-            "wasted_bytes": wasted,
-            "played": played,
-            "hit_rate": 1.0 - blank / played if played else 1.0,
-        }
+    def _fetch_tiles(self, action: Any) -> dict[str, Any]:
+        """Play one slot; return the terms of what has been played meanwhile."""
+        player, numbers = self.player, np.asarray(action, dtype=np.int64)
+        assert player is not None
+        if numbers.shape != self.action_space.shape or not 0 <= numbers[0] < self.window:
+            raise ConfigError(f"the action must be a chunk, 0 to {self.window - 1}, and {self.manifest.tiles} numbers")
+        chosen, chunk = self._tile_levels(numbers[1:]), self.chunk + int(numbers[0])
+        if not player.may_ask(chunk):
+            self._illegal += 1
+            chosen, chunk = np.full_like(chosen, -1), self.chunk
+        slot = player.slot(chunk, chosen)
+        rate = float(self._throughputs[-1])
+        if slot.received:
+            rate = slot.received * 8e-6 / slot.transfer_s
+            self._note(rate, slot.seconds)
+        self.chunk = player.open
+        self.wall_time_s += slot.seconds
+        self.buffer_s = max(player.first_empty() * self.manifest.chunk_s - player.position_s, 0.0)
+        if player.over:
+            self.wall_time_s += self.buffer_s
+            self.buffer_s = 0.0
+        info = self._screen.until(self.chunks if player.over else player.ended, player.levels)
+        info["wasted_bytes"] += slot.replaced + slot.late
+        last = {"illegal_actions": self._illegal, "throughput_mbps": rate, "chunk": chunk}
+        return info | slot.info() | last
+
+    def _note(self, rate_mbps: float, seconds: float) -> None:
+        """Keep what a download took."""
+        self._throughputs = np.append(self._throughputs[1:], np.float32(rate_mbps))
+        self._delays = np.append(self._delays[1:], np.float32(seconds))
 
     def frame(self) -> np.ndarray:
         """Draw the chunk on the screen: tiles by quality, the true view (red) and what was predicted next (yellow)."""

@@ -69,6 +69,8 @@ def columns_of(header: Sequence[str]) -> dict[str, int] | None:
         at = next((i for i, n in enumerate(names) if i not in found.values() and re.fullmatch(pattern, n)), -1)
         if at >= 0:
             found[what] = at
+    if "task" not in found and "job" in found:  # one graph, whose tasks are called jobs
+        found["task"] = found.pop("job")
     timed = "seconds" in found or {"start", "end"} <= set(found)
     return found if "task" in found and timed and {"parents", "children"} & set(found) else None
 
