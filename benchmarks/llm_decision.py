@@ -95,9 +95,10 @@ def measure(name: str, case: tuple[str, dict[str, Any]], batch: int, repeats: in
         for repeat in range(2 * repeats):
             lean = repeat % 2 == 0
             Decoder.of = own if lean else lambda backbone: None  # type: ignore[assignment]
-            for model in (agent, *getattr(agent, "_played", {}).values(), getattr(agent, "_network", None)):
+            networks = [network.agent for network in getattr(agent, "networks", {}).values()]
+            for model in (agent, *getattr(agent, "_played", {}).values(), getattr(agent, "_network", None), *networks):
                 if hasattr(model, "_prefix"):
-                    model._prefix = None
+                    model._prefix = None  # the next reset chooses who passes
             whole, inside = clock.play(agent, envs)
             (ours if lean else theirs).append(whole)
             if lean:

@@ -12,6 +12,7 @@ from netllm_gym.traces.head.user import understand_heads
 from netllm_gym.traces.moments import parse_time, seconds_of
 from netllm_gym.traces.network.tables import NetworkOptions
 from netllm_gym.traces.network.user import understand_links
+from netllm_gym.traces.user import kind_of
 
 RATES = np.array([2.0, 4.0, 3.5, 8.0, 1.25, 6.0])
 AT = range(6)
@@ -105,11 +106,34 @@ def test_rows_of_the_uplink_are_no_capacity(tmp_path):
 
 @pytest.mark.parametrize(
     ("other", "wanted"),
-    [("rx_brate uplink [Mbps]", "tx_brate downlink [Mbps]"), ("pacing_rate_mbps", "delivery_rate_mbps")],
+    [
+        ("linkDownKbps", "mobileRx_diff_Mbps"),
+        ("rx_brate uplink [Mbps]", "tx_brate downlink [Mbps]"),
+        ("pacing_rate_mbps", "delivery_rate_mbps"),
+    ],
 )
 def test_the_link_that_is_named_and_what_was_measured_go_first(tmp_path, other, wanted):
     (trace,) = read(tmp_path / "a.csv", rows(f"time,{other},{wanted}", AT, RATES / 7, RATES)).traces
     assert trace.throughput_mbps == pytest.approx(RATES[:5])
+
+
+def test_when_a_measurement_began_is_no_clock(tmp_path):
+    began = ["2021-01-15 21:51:44 CST"] * 6
+    text = rows("timestamp,time,throughput_mbps", began, (f"21:51:4{i}" for i in AT), RATES)
+    (trace,) = read(tmp_path / "a.csv", text).traces
+    assert trace.throughput_mbps == pytest.approx(RATES[:5])
+
+
+def test_three_columns_of_numbers_may_still_be_a_link(tmp_path):
+    text = rows("", np.arange(60) * 1.0, np.resize(RATES, 60), np.linspace(20, 200, 60), mark=" ").lstrip()
+    (trace,) = understand_both(tmp_path / "a.txt", text)
+    assert trace.throughput_mbps == pytest.approx(np.resize(RATES, 60)[1:])
+
+
+def understand_both(path, text):
+    path.write_text(text)
+    assert kind_of(path) == "network"
+    return understand_links(path).traces
 
 
 def test_packets_are_summed_of_the_sender_of_most_bytes(tmp_path):

@@ -44,8 +44,8 @@ def differences(wanted: gym.Space, got: gym.Space, what: str) -> str | None:
 
 
 def to_device(arrays: dict[str, np.ndarray], device: torch.device) -> dict[str, torch.Tensor]:
-    """Send arrays to `device` in one piece, each beginning at a multiple of 8 bytes."""
-    host = {key: torch.from_numpy(np.array(array, order="C")) for key, array in arrays.items()}
+    """Send arrays to `device` in one piece, each beginning at a multiple of 8 bytes; on the CPU they stay in place."""
+    host = {key: torch.from_numpy(array) for key, array in arrays.items()}
     if device.type == "cpu":
         return host
     sizes = {key: -(-array.nbytes // 8) * 8 for key, array in arrays.items()}
@@ -168,6 +168,10 @@ class LLMAgent(BatchAgent):
             shape = (rows, -1, -1, -1)
             cache.update(keys.expand(*shape), values.expand(*shape), number)
         return cache
+
+    def read_alone(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Hidden state after `tokens` of a step that nothing went before, ``[B, width]``; episodes are not touched."""
+        return self.model.read(tokens, self._begin(len(tokens)))[:, -1]
 
     def _read(self, tokens: torch.Tensor) -> torch.Tensor:
         """Hidden state after this step's `tokens`, ``[B, width]``, having seen the steps of the context."""

@@ -1,8 +1,9 @@
 """Deciding with a Llama on a CPU: its forward pass with a KV cache, and little beside the matrix products.
 
 `transformers` spends a quarter of a one-token pass outside the products, and MKL multiplies one row three times as
-slowly as the matrix is read. Here a compiled loop multiplies one row, at the speed of memory, and oneDNN several; the
-cache grows in place. The weights are the model's own: nothing is copied.
+slowly as the matrix is read. Here one row goes through compiled blocks at the speed of memory
+(:mod:`netllm_gym.agents.llm.one_row`), several rows through oneDNN; the cache grows in place. The weights are the
+model's own: nothing is copied.
 """
 
 from __future__ import annotations
@@ -10,34 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad, scaled_dot_product_attention, silu
 
-from netllm_gym.compiled import COMPILED, njit
+from netllm_gym.agents.llm import one_row
+from netllm_gym.compiled import COMPILED
 
 ROPES = ("default", "linear", "llama3")  # angles that depend on nothing but the position
 
 
-@njit(cache=True, fastmath=True, nogil=True)
-def _times(weights: Any, x: Any, out: Any) -> None:
-    place = 0
-    for weight in weights:
-        for o in range(len(weight)):
-            total = out[place]
-            for i in range(len(x)):
-                total += weight[o, i] * x[i]
-            out[place] = total
-            place += 1
-
-
 def products(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
     """``x @ weight.T`` of each weight, side by side, for a contiguous float32 `x` ``[rows, in]`` on a CPU."""
-    if len(x) == 1 and COMPILED and torch.get_num_threads() == 1:
-        out = torch.zeros(1, sum(map(len, weights)))
-        _times(tuple(weight.numpy() for weight in weights), x[0].numpy(), out[0].numpy())
-        return out
-    found: list[Tensor]
     if torch.backends.mkldnn.is_available():
         found = [torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "") for weight in weights]
     else:
@@ -89,6 +75,10 @@ class Decoder:
         self.blocks, self.last, self.rotary = blocks, model.norm.weight.detach(), model.rotary_emb
         self.heads, self.size = model.config.num_key_value_heads, model.layers[0].self_attn.head_dim
         self.eps = model.config.rms_norm_eps
+        self.arrays = [
+            ((norm.numpy(), norm2.numpy()), tuple(weight.numpy() for group in groups for weight in group))
+            for norm, norm2, *groups in blocks
+        ]
         self.cos = self.sin = torch.zeros(0, self.size)
         self(torch.zeros(1, 1, len(self.last)), Memory(self, 1, []))  # compiles before the first decision
 
@@ -135,6 +125,8 @@ class Decoder:
         rows, count, width = tokens.shape
         here = memory.add(count)
         past, (cos, sin) = slice(here.stop), self._angles(here)
+        if rows * count == 1 and COMPILED and torch.get_num_threads() == 1:
+            return self._one(tokens, memory, here.start, cos, sin)
         x, mask = tokens.reshape(-1, width), None
         for (norm, norm2, qkv, out, gate_up, down), (keys, values) in zip(self.blocks, memory.layers, strict=True):
             mixed = products(self._norm(x, norm), qkv).view(rows, count, -1, self.size).transpose(1, 2)
@@ -152,3 +144,9 @@ class Decoder:
             gate, up = products(self._norm(x, norm2), gate_up).chunk(2, dim=-1)
             x = x + products(silu(gate) * up, down)
         return self._norm(x, self.last).view(rows, count, width)
+
+    def _one(self, token: Tensor, memory: Memory, at: int, cos: Tensor, sin: Tensor) -> Tensor:
+        x, angles, eps = token.reshape(-1).numpy(), (cos[0].numpy(), sin[0].numpy()), np.float32(self.eps)
+        for block, (keys, values) in zip(self.arrays, memory.layers, strict=True):
+            x = one_row.pass_block(x, *block, keys[0].numpy(), values[0].numpy(), *angles, at, eps)
+        return torch.from_numpy(one_row.normed(x, self.last.numpy(), eps)).view_as(token)

@@ -78,7 +78,7 @@ class Graph(nn.Module):
     Each round adds to a node what its sources and its targets say (with separate weights), and where nodes have groups
     the mean of its group, so after two rounds a stage knows its neighbours' neighbours on both sides and its job.
 
-    Padding costs nothing: each batch is cut to the rows that some graph of it uses.
+    Padding costs nothing: each batch is cut to the rows that some graph of it uses, of groups too.
 
     Raises:
         ConfigError: keys that do not make up a graph.
@@ -117,13 +117,14 @@ class Graph(nn.Module):
         linked = (parts["edges"] >= 0).all(-1)
         if "edge_mask" in parts:
             linked = linked & parts["edge_mask"].bool()
-        count, wires = _used(exists), _used(linked)
+        count, wires = used_rows(exists), used_rows(linked)
         table, exists = parts["nodes"][:, :count].float(), exists[:, :count]
         edges, linked = parts["edges"][:, :wires].long(), linked[:, :wires]
         present, carried = exists[..., None].float(), linked[..., None].float()
         if self.grouped:
-            groups = self.group(_features(parts["groups"], self.group_scale))
-            row = table[..., -1:].long().clamp(0, groups.shape[1] - 1).expand(-1, -1, NODE_WIDTH)
+            row = table[..., -1:].long().clamp(0, parts["groups"].shape[1] - 1)
+            groups = self.group(_features(parts["groups"][:, : int(row.max()) + 1], self.group_scale))
+            row = row.expand(-1, -1, NODE_WIDTH)
             h = self.inward(_features(table[..., :-1], self.node_scale)) + groups.gather(1, row)
             sizes = torch.zeros_like(groups).scatter_add(1, row, present.expand_as(row)).clamp_min(1.0)
         else:
@@ -147,7 +148,7 @@ class Graph(nn.Module):
         return token, Nodes(nn.functional.pad(h, (0, 0, 0, unused)), nn.functional.pad(exists, (0, unused)))
 
 
-def _used(present: Tensor) -> int:
+def used_rows(present: Tensor) -> int:
     """How many leading rows of ``[M, rows]`` some graph uses; at least one."""
     rows = present.any(0).nonzero()
     return int(rows[-1]) + 1 if len(rows) else 1

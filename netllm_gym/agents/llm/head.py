@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from netllm_gym.agents.llm.graph import NODE_WIDTH, Nodes
+from netllm_gym.agents.llm.graph import NODE_WIDTH, Nodes, used_rows
 from netllm_gym.agents.llm.parts import HEADS
 from netllm_gym.errors import ConfigError
 
@@ -20,6 +21,12 @@ MOST_OUTPUTS = 2**20  # actions of one head: each is a row of weights
 def to_host(values: Tensor) -> np.ndarray:
     """Bring values from their device, float32."""
     return values.float().cpu().numpy()
+
+
+def _split(values: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """Cut the last axis into pieces of these sizes."""
+    ends = list(accumulate(sizes))
+    return [values[..., end - size : end] for size, end in zip(sizes, ends, strict=True)]
 
 
 class Pointer(nn.Module):
@@ -187,7 +194,7 @@ class Head(nn.Module):
             parts = [np.asarray(part, bool) for part in mask]
         else:
             flat = np.asarray(mask, bool).ravel()
-            parts = np.split(flat, np.cumsum(self.sizes)[:-1]) if flat.size == sum(self.sizes) else [flat]
+            parts = _split(flat, self.sizes) if flat.size == sum(self.sizes) else [flat]
         for i, size in enumerate(self.sizes):
             tables = ((size,), (self.sizes[0], size)) if self.points and i else ((size,),)
             if len(parts) != len(self.sizes) or parts[i].shape not in tables:
@@ -228,37 +235,49 @@ class Head(nn.Module):
         count = len(hidden)
         legal = [self._legal(mask) for mask in (masks or [None] * count)]
         draws = list(rngs or [None] * count)
+        chosen: list[Any] = []
 
-        def choose(scores: np.ndarray, row: int, allowed: np.ndarray | None) -> int:
+        def choose(scores: np.ndarray, row: int, allowed: np.ndarray | None) -> Any:
             found = scores.astype(np.float64)
             rng = draws[row]
             if temperature > 0 and rng is not None:
                 found = found / temperature + rng.gumbel(size=found.shape)  # the Gumbel-max trick: a softmax draw
-            return int((found if allowed is None else np.where(allowed, found, -np.inf)).argmax())
+            return (found if allowed is None else np.where(allowed, found, -np.inf)).argmax(-1)
 
         if self.points:
             assert nodes is not None
-            nodes = self.pointer.candidates(nodes)
-            scores = to_host(self.pointer.scores(hidden, nodes).masked_fill(~nodes.mask, -torch.inf))
-            self.scores = scores
+            used = used_rows(nodes.mask)  # the others are padding
+            nodes = self.pointer.candidates(Nodes(nodes.embedding[:, :used], nodes.mask[:, :used]))
+            found = to_host(self.pointer.scores(hidden, nodes).masked_fill(~nodes.mask, -torch.inf))
+            self.scores = scores = np.full((count, self.sizes[0]), -np.inf, np.float32)
+            scores[:, :used], scores[:, self.sizes[0] - found.shape[1] + used :] = found[:, :used], found[:, used:]
             first = []
             for row in range(count):
                 allowed = np.isfinite(scores[row])
                 mask = legal[row][0]
                 if mask is not None and (mask & allowed).any():
                     allowed = mask & allowed
-                first.append(choose(scores[row], row, allowed))
+                first.append(int(choose(scores[row], row, allowed)))
             chosen = [[place] for place in first]
             if self.pointer.others:
-                rest = to_host(self.pointer.rest(hidden, nodes, torch.tensor(first, device=hidden.device)))
-                parts = np.split(rest, np.cumsum(self.sizes[1:])[:-1], axis=-1)
+                # The choice of none of the nodes follows those that are used.
+                chosen_rows = torch.tensor(first, device=hidden.device).clamp_max(nodes.mask.shape[1] - 1)
+                rest = to_host(self.pointer.rest(hidden, nodes, chosen_rows))
+                parts = _split(rest, self.sizes[1:])
                 for row, place in enumerate(first):
                     masks_ = [m[place] if m is not None and m.ndim == 2 else m for m in legal[row][1:]]
                     chosen[row] += [choose(p[row], row, m) for p, m in zip(parts, masks_, strict=True)]
         else:
-            parts = np.split(to_host(self.linear(hidden)), np.cumsum(self.sizes)[:-1], axis=-1)
+            values = to_host(self.linear(hidden))
+            parts = _split(values, self.sizes)
             self.scores = parts[0]
-            chosen = [[choose(p[row], row, m) for p, m in zip(parts, legal[row], strict=True)] for row in range(count)]
+            for row in range(count):
+                if len(set(self.sizes)) == 1:  # all factors at once
+                    given = [mask for mask in legal[row] if mask is not None]
+                    table = values[row].reshape(len(parts), -1)
+                    chosen.append(choose(table, row, np.stack(given) if given else None))
+                else:
+                    chosen.append([choose(p[row], row, m) for p, m in zip(parts, legal[row], strict=True)])
         if isinstance(self.space, gym.spaces.Discrete):
-            return [one[0] + int(self.starts[0]) for one in chosen]
+            return [int(one[0]) + int(self.starts[0]) for one in chosen]
         return list((np.array(chosen) + self.starts).reshape(-1, *space.shape).astype(space.dtype))

@@ -69,7 +69,7 @@ class _Network:
         metadata = getattr(trained, "metadata", {})
         if list(metadata.get("observation_space", ())) != [KEY] or trained.config.objective != "regression":
             raise CheckpointError(f"{folder} was not trained to predict viewports")
-        self.model = trained.model
+        self.agent, self.model = trained, trained.model
         self.reach = int(metadata["observation_space"][KEY].shape[0])
         self.learnt = metadata["dataset"]["name"].rpartition("/")[0]
         self.reading = "published" if self.learnt.endswith("/as-published") else "canonical"
@@ -85,7 +85,7 @@ class _Network:
                 rows = history[begin : begin + 1024]
                 seen = torch.from_numpy(motion_and_place(rows)).to(self.model.device)
                 tokens, _ = self.model.embed({KEY: seen[:, None]}, None, None)
-                values = head(self.model.read(tokens)[:, -1]) * head.std + head.mean
+                values = head(self.agent.read_alone(tokens)) * head.std + head.mean
                 answer = values.cpu().numpy().astype(np.float64).reshape(len(rows), -1, 3)
                 motion.append(answer + _base(rows, answer.shape[1]))
         return history[:, -1:] + np.concatenate(motion)

@@ -77,7 +77,11 @@ def _turns_first(table: Table, columns: list[int]) -> None:
     """Refuse a yaw that hardly moves beside a pitch that does: heads turn further than they nod."""
     yaw, pitch = (np.ptp(table.values[np.isfinite(table.values[:, c]), c]) for c in columns[:2])
     if pitch > max(60.0, 2.0 * yaw):
-        raise _ambiguous(table, "the second angle turns further than the first: not yaw, pitch")
+        # No ambiguous log: what no angles are is to be read as another kind of table.
+        raise TraceFormatError(
+            table.name, "the second angle turns further than the first: not yaw, pitch; say which: "
+            + ", ".join(EXPLICIT), int(table.lines[0])
+        )  # fmt: skip
 
 
 def _marked(table: Table) -> HeadFields | None:

@@ -160,6 +160,9 @@ def _time_column(names: list[str], table: Table) -> tuple[int, str]:
             plain, unit = head, _TIME_ONLY[tail]
         if not unit and (given := _UNITS.get(plain)) and plain not in ("s",):
             unit = given
+        cells: list[str] | list[float] = table.texts.get(i) or table.values[:, i].tolist()
+        if len(cells) > 2 and len(set(cells)) == 1:
+            continue  # when the session began, in every row
         for rank, pattern in enumerate(_TIME_NAMES):
             if re.fullmatch(pattern, plain):
                 if i in table.texts and "date" in plain and any("time" in _plain(n) for n in names if n != name):

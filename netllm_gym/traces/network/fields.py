@@ -75,7 +75,8 @@ _UP = re.compile(r"(^|_)(ul|up|uplink|upload|tx|send\w*|sent|egress|out)(_|$)|up
 _SECOND = re.compile(r"predict|forecast|pacing|(^|_)(min|std|stdev|stddev|var|variance|sd|p\d\d|q\d\d)(_|$)")
 _NOT = re.compile(
     r"moving|gps|vehicle|compass|heading|wind|fan|clock|frame|cpu|sampl|error|loss|drop|heart|refresh|(state|status)$|latency|"
-    r"_time$|duration|rtt|ping|jitter|signal|rsr[pq]|sinr|snr|bler|cqi|mcs|retrans|max|target|available_?bitrate|link_?speed"
+    r"_time$|duration|rtt|ping|jitter|signal|rsr[pq]|sinr|snr|bler|cqi|mcs|retrans|max|target|available_?bitrate|link_?speed|"
+    r"^link_(up|down)_?(stream|kbps)"
 )
 _SESSIONS = re.compile(
     r"(session|run|trip|trace|test|experiment|measurement|ride|drive|flow|connection|unit|stream|iteration|trajectory)"
@@ -292,6 +293,8 @@ def _numbers(table: Table, column: int) -> bool:
 
 
 def _clock_like(table: Table, column: int) -> bool:
+    if len(table) > 2 and not _moves(table, column):
+        return False  # when the measurement began, in every row
     if column not in table.texts:
         return True
     if np.isfinite(table.values[:, column]).mean() > 0.9:
@@ -300,6 +303,11 @@ def _clock_like(table: Table, column: int) -> bool:
     return seconds_of(cells) is not None or all(
         re.fullmatch(r"\d{4}-\d\d-\d\d|\d{1,2}[./]\d{1,2}[./]\d{2,4}", c) for c in cells
     )
+
+
+def _moves(table: Table, column: int) -> bool:
+    cells: list[str] | list[float] = table.texts.get(column) or table.values[:, column].tolist()
+    return any(cell != cells[0] for cell in cells)
 
 
 def _repeats(table: Table, column: int) -> bool:
