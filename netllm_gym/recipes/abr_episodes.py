@@ -6,7 +6,7 @@ that came. What holds of every link of a family, such as a slow minute before tw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from netllm_gym.agents.abr.lessons import UNIT
@@ -19,7 +19,7 @@ from netllm_gym.envs.lookup import make_env
 
 TEACHER, VIDEO = "abr/actor-critic", "envivio-dash3"
 HOME = "abr/fcc-hsdpa"
-FAMILIES = (
+ELSEWHERE = (
     "abr/synthetic", "abr/fcc-sd", "abr/fcc-hd", "abr/ghent-4g", "abr/irish-5g", "abr/mahimahi-cellular",
 )  # fmt: skip
 # Agents, episodes, share of random levels and seed, by split.
@@ -27,25 +27,22 @@ AT_HOME = {
     "train": (((TEACHER,), 486, 0.1, 0), (("abr/robust-mpc", "abr/bba"), 324, 0.15, 1)),
     "valid": (((TEACHER, "abr/robust-mpc"), 176, 0.05, 2),),
 }
-ELSEWHERE = {"train": (("abr/robust-mpc", TEACHER), 100, 0.1, 3), "valid": (("abr/robust-mpc", TEACHER), 24, 0.05, 4)}
+AWAY = {"train": (("abr/robust-mpc", TEACHER), 100, 0.1, 3), "valid": (("abr/robust-mpc", TEACHER), 24, 0.05, 4)}
 
 
-def played(split: str, say: Callable[[str], None], without: Iterable[str] = ()) -> Experience:
-    """Return episodes on the links of :data:`HOME` and of each of :data:`FAMILIES`, shown by rows.
+def played(split: str, say: Callable[[str], None]) -> Experience:
+    """Return episodes on the links of :data:`HOME` and of each of :data:`ELSEWHERE`, shown by rows.
 
     They are collected into Minari datasets, once.
 
     Args:
         split: ``train`` or ``valid``.
         say: receives lines of progress.
-        without: families to leave out.
 
     Raises:
         DownloadError: a set has not been fetched (``netllm-gym traces fetch NAME``).
     """
-    left_out = set(without)
-    wanted = [] if HOME in left_out else [(HOME, mix) for mix in AT_HOME[split]]
-    wanted += [(name, ELSEWHERE[split]) for name in FAMILIES if name not in left_out]
+    wanted = [*((HOME, mix) for mix in AT_HOME[split]), *((name, AWAY[split]) for name in ELSEWHERE)]
     parts = []
     for traces, (agents, episodes, epsilon, seed) in wanted:
         kwargs: dict[str, Any] = {"split": split, "random_start": True, "traces": traces, "video": VIDEO}

@@ -18,6 +18,7 @@ from netllm_gym.agents.abr.families import FAMILIES, training_families
 from netllm_gym.agents.checkpoint import read_description
 from netllm_gym.agents.museum import exhibit
 from netllm_gym.errors import CheckpointError, ConfigError, DownloadError, UnknownNameError
+from netllm_gym.recipes.abr_episodes import ELSEWHERE, HOME
 from netllm_gym.settings import Setting
 from netllm_gym.traces.catalog import describe, fetcher
 
@@ -25,7 +26,9 @@ RECORDED = "recorded by its recipe"
 _FETCHED = re.compile(r"traces fetch (\S+)")
 _GIVEN = re.compile(r"traces=(\S+)")
 # Recipes that draw links from all public families, without those that any valid or test split shares.
-_FAMILIES = re.compile(r"train abr-(actor-critic|llm|regret-mlp)\b")
+_FAMILIES = re.compile(r"train (abr-(actor-critic|llm|regret-mlp)|generalist)\b")
+# Recipes that collect episodes on whole train splits besides.
+_PLAYED = re.compile(r"train generalist\b")
 
 
 @dataclass(frozen=True)
@@ -76,15 +79,18 @@ def training_sets(agent: str) -> tuple[TrainingSet, ...]:
     # An agent that plays the policy for any ladder away from home has learned from what that learned from, too.
     for entry in [*zoo.find(agent), *zoo.find(f"{agent}-any")]:
         commands = "\n".join(entry.commands)
+        fetched = _FETCHED.findall(commands)
         if _FAMILIES.search(commands):
             name = "all public families, less what a valid or test split shares"
             found[name] = TrainingSet(name, RECORDED, _families)
-            continue
+            fetched = [name for name in fetched if name not in FAMILIES]
+        if _PLAYED.search(commands):
+            fetched += [HOME, *ELSEWHERE]
         try:
             recipe = read_description(entry.folder).get("recipe") or {}
         except CheckpointError:  # several checkpoints in one folder
             recipe = {}
-        for name in (*_FETCHED.findall(commands), *_GIVEN.findall(commands), *(recipe.get("train") or ())):
+        for name in (*fetched, *_GIVEN.findall(commands), *(recipe.get("train") or ())):
             found[name] = TrainingSet(name, RECORDED)
     return tuple(found.values())
 
