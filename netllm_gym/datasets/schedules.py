@@ -16,7 +16,7 @@ import numpy as np
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.envs.cluster.cluster_view import ClusterView
 from netllm_gym.envs.cluster.padded import PaddedView
-from netllm_gym.envs.cluster.view import ScheduleView
+from netllm_gym.envs.cluster.view import ScheduleView, rows_of
 from netllm_gym.errors import ConfigError, DatasetError
 
 ENV = "netllm_gym/ClusterScheduling-v0"
@@ -31,8 +31,7 @@ def bounds_of(experience: Experience) -> tuple[int, int, int, int]:
     if experience.env_id.rpartition(":")[2] != ENV:
         raise DatasetError(f"dataset {experience.name} is of {experience.env_id}, not of {ENV}")
     actions: Any = experience.action_space
-    shapes: Any = {key: space.shape for key, space in experience.observation_space.spaces.items()}  # type: ignore[attr-defined]
-    return int(actions.nvec[1]), int(actions.nvec[0]) - 1, shapes["jobs"][0], shapes["edges"][0]
+    return int(actions.nvec[1]), *rows_of(experience.observation_space)
 
 
 def advantages(experience: Experience, fair: Experience) -> Experience:

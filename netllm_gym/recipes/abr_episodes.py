@@ -11,11 +11,12 @@ from typing import Any
 
 from netllm_gym.agents.abr.lessons import UNIT
 from netllm_gym.agents.abr.worlds import MAX_LEVELS
-from netllm_gym.datasets.collect import CollectConfig, collect
+from netllm_gym.agents.base import EnvInfo
+from netllm_gym.datasets.collect import CollectConfig
 from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.datasets.levels import ENV, by_levels
-from netllm_gym.datasets.store import load_experience
 from netllm_gym.envs.lookup import make_env
+from netllm_gym.recipes.data import collected
 
 TEACHER, VIDEO = "abr/actor-critic", "envivio-dash3"
 HOME = "abr/fcc-hsdpa"
@@ -48,7 +49,6 @@ def played(split: str, say: Callable[[str], None]) -> Experience:
         kwargs: dict[str, Any] = {"split": split, "random_start": True, "traces": traces, "video": VIDEO}
         config = CollectConfig(ENV, agents, episodes, epsilon, seed, env_kwargs=kwargs, values_of=TEACHER)
         name = f"netllm_gym/played/{traces.split('/')[1]}-{split}-{config.key}-v0"
-        collect(config, name, progress=lambda done, total, name=name: say(f"{name}: {done}/{total}"))  # type: ignore[misc]
-        env: Any = make_env(ENV, kwargs).unwrapped
-        parts.append(by_levels(load_experience(name), env.static_info(), MAX_LEVELS, UNIT))
+        static = EnvInfo.of(make_env(ENV, kwargs)).static
+        parts.append(by_levels(collected(config, name, say), static, MAX_LEVELS, UNIT))
     return merge(parts)

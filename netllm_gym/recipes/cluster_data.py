@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from netllm_gym.datasets.collect import CollectConfig, collect
+from netllm_gym.datasets.collect import CollectConfig
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.datasets.schedules import ENV
-from netllm_gym.datasets.store import load_experience
 from netllm_gym.files import digest
+from netllm_gym.recipes.data import collected as dataset
 
 AGENTS = ("cluster/fair", "cluster/strict-fair", "cluster/tuned", "cluster/weighted-fair")
 BOUNDS = {"max_stages": 512, "max_jobs": 128, "max_edges": 1024}
@@ -23,6 +23,4 @@ def collected(
     config = CollectConfig(ENV, agents, sequences * len(agents), env_kwargs=kwargs, teacher=teacher)
     who = digest([repr((agents, teacher, weights)).encode()])[:6]
     name = f"netllm_gym/{traces.replace('/', '-')}/{split}-{sequences}x{jobs}-on-{executors}-{who}-v0"
-    line = f"{name} by {', '.join(agents)}"
-    collect(config, name, progress=lambda done, total: say(f"{line}: {done}/{total}"))
-    return load_experience(name)
+    return dataset(config, name, say, f" by {', '.join(agents)}")

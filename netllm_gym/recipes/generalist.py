@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
-from netllm_gym.agents.base import Agent
+from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.viewport.llm import for_language_model
-from netllm_gym.datasets.collect import CollectConfig, collect
+from netllm_gym.datasets.collect import CollectConfig
 from netllm_gym.datasets.experience import Experience, as_taught
 from netllm_gym.datasets.schedules import advised
-from netllm_gym.datasets.store import load_experience
 from netllm_gym.datasets.viewport_windows import window_experience
 from netllm_gym.envs.lookup import make_env
 from netllm_gym.errors import UnknownNameError
@@ -23,6 +21,7 @@ from netllm_gym.recipes.abr_episodes import played
 from netllm_gym.recipes.abr_lessons import LessonOptions, lessons_on
 from netllm_gym.recipes.base import Training, narrowed, register_recipe
 from netllm_gym.recipes.cluster_data import AGENTS
+from netllm_gym.recipes.data import collected
 
 TASKS = ("abr", "viewport", "streaming", "cluster")
 LESSONS = 4  # parts of 64 worlds
@@ -57,18 +56,6 @@ class GeneralistOptions(LLMConfig):
                 raise UnknownNameError("task of the generalist", name, TASKS)
 
 
-def _collected(config: CollectConfig, name: str, say: Callable[[str], None]) -> Experience:
-    collect(config, name, progress=lambda done, total: say(f"{name}: {done}/{total}"))
-    return load_experience(name)
-
-
-def _facts(env_id: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Public facts of an environment's episodes."""
-    env: Any = make_env(env_id, kwargs).unwrapped
-    found: dict[str, Any] = env.static_info()
-    return found
-
-
 def _abr(split: str, say: Callable[[str], None]) -> Experience:
     """What each level earns: in episodes on one video and many families of links, and in worlds of any ladder."""
     one, any_ladder = played(split, say), lessons_on(LessonOptions(parts=LESSONS), split, say)
@@ -80,7 +67,7 @@ def _streaming(split: str, say: Callable[[str], None]) -> Experience:
     kwargs = {"traces": "viewport/jin2022", "split": split}
     episodes = 192 if split == "train" else 24
     config = CollectConfig("netllm_gym/ViewportStreaming-v0", ("streaming/predictive",), episodes, env_kwargs=kwargs)
-    return _collected(config, f"netllm_gym/generalist/streaming-{split}-{config.key}-v0", say)
+    return collected(config, f"netllm_gym/generalist/streaming-{split}-{config.key}-v0", say)
 
 
 def _cluster(split: str, say: Callable[[str], None]) -> Experience:
@@ -93,8 +80,8 @@ def _cluster(split: str, say: Callable[[str], None]) -> Experience:
             "netllm_gym/ClusterScheduling-v0", AGENTS, sequences * len(AGENTS), env_kwargs=kwargs,
             teacher="cluster/adaptive",
         )  # fmt: skip
-        whole = as_taught(_collected(config, f"netllm_gym/generalist/cluster-{split}-{config.key}-v0", say))
-        moving_s = float(_facts("netllm_gym/ClusterScheduling-v0", kwargs)["moving_s"])
+        whole = as_taught(collected(config, f"netllm_gym/generalist/cluster-{split}-{config.key}-v0", say))
+        moving_s = float(EnvInfo.of(make_env(config.env, kwargs)).static["moving_s"])
         parts.append(advised(_some(whole, count, number), moving_s))
     episodes = [episode for part in parts for episode in part.episodes]
     return replace(parts[0], episodes=episodes, digest=digest([part.digest.encode() for part in parts]))

@@ -10,6 +10,7 @@ from typing import Any
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.registry import make_agent, register_agent
 from netllm_gym.envs.cluster.padded import PaddedView
+from netllm_gym.envs.cluster.view import rows_of
 from netllm_gym.errors import CheckpointError, ConfigError
 
 ENV = "netllm_gym/ClusterScheduling-v0"
@@ -34,11 +35,10 @@ class ClusterCQL(BatchAgent):
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Begin episodes (on clusters of one size)."""
-        shapes: Any = env_infos[0].observation_space
         actions: Any = env_infos[0].action_space
-        stages, jobs, edges = (shapes[key].shape[0] for key in ("stages", "jobs", "edges"))
+        sizes = rows_of(env_infos[0].observation_space)
         rows = self.model.view.space["candidates"].shape[0]
-        self._view = PaddedView(rows, int(actions.nvec[1]), stages, jobs, edges, oldest_only=True)
+        self._view = PaddedView(rows, int(actions.nvec[1]), *sizes, oldest_only=True)
         spaces: Any = {"observation_space": self._view.observation_space, "action_space": self._view.action_space}
         self.model.reset_batch([replace(info, **spaces) for info in env_infos])
 

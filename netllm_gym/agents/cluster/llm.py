@@ -16,7 +16,7 @@ from netllm_gym.agents.registry import register_agent
 from netllm_gym.deprecation import renamed
 from netllm_gym.envs.cluster.adaptive import waits
 from netllm_gym.envs.cluster.cluster_view import ClusterView
-from netllm_gym.envs.cluster.view import ScheduleView
+from netllm_gym.envs.cluster.view import ScheduleView, rows_of
 from netllm_gym.errors import CheckpointError, ConfigError
 
 ZOO = zoo.ROOT / "cluster-llm"
@@ -82,8 +82,7 @@ class ClusterLLM(BatchAgent):
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Begin episodes (on clusters of one size)."""
         counts = int(self.metadata["action_space"]["nvec"][1])
-        shapes: Any = env_infos[0].observation_space
-        sizes = [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
+        sizes = rows_of(env_infos[0].observation_space)
         # What it was shown in training tells the views apart: without units the cluster's row is longer.
         relative = ClusterView(float(env_infos[0].static["moving_s"]), *sizes)
         learned = self.metadata["observation_space"]["subspaces"]["cluster"]["shape"]

@@ -17,7 +17,7 @@ from netllm_gym.envs.abr.ranges import Ranges
 from netllm_gym.envs.abr.view import ABRView, Episode
 from netllm_gym.envs.cluster.adaptive import waits
 from netllm_gym.envs.cluster.cluster_view import ClusterView as AdvisedCluster
-from netllm_gym.envs.cluster.view import CLUSTER_SCALES, ScheduleView
+from netllm_gym.envs.cluster.view import CLUSTER_SCALES, ScheduleView, rows_of
 
 
 class View:
@@ -33,8 +33,7 @@ class View:
     def __init__(self, info: EnvInfo, trained: dict[str, Any]) -> None:
         self.observation_space: gym.Space = info.observation_space
         self.action_space: gym.Space = info.action_space
-        if type(self) is View:
-            self.notice = self._news(trained)
+        self.notice = self._news(trained)
 
     def _news(self, trained: dict[str, Any]) -> str:
         """Say which spaces have another size than those it was trained in; empty if none has."""
@@ -111,8 +110,7 @@ class ClusterView(View):
     """A cluster of any size, as the first generalists read it."""
 
     def __init__(self, info: EnvInfo, trained: dict[str, Any]) -> None:
-        sizes = _sizes(info)
-        self._view = ScheduleView(int(trained["action_space"].nvec[1]), *sizes)
+        self._view = ScheduleView(int(trained["action_space"].nvec[1]), *rows_of(info.observation_space))
         self.observation_space, self.action_space = self._view.observation_space, self._view.action_space
 
     def observe(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -125,7 +123,7 @@ class AdvisedView(ClusterView):
     """A cluster of any size and pace, as `cluster/llm` reads it: without units, with a rule's advice; waits with it."""
 
     def __init__(self, info: EnvInfo, trained: dict[str, Any]) -> None:
-        self._view: Any = AdvisedCluster(float(info.static["moving_s"]), *_sizes(info))
+        self._view: Any = AdvisedCluster(float(info.static["moving_s"]), *rows_of(info.observation_space))
         self.observation_space, self.action_space = self._view.observation_space, self._view.action_space
         self._waits = False
 
@@ -145,12 +143,6 @@ def _size(space: Any) -> str:
     if isinstance(space, gym.spaces.Discrete):
         return f"{space.n} choices"
     return " × ".join(map(str, space.shape or (1,)))
-
-
-def _sizes(info: EnvInfo) -> list[int]:
-    """Rows of stages, jobs and edges."""
-    shapes: Any = info.observation_space
-    return [shapes[key].shape[0] for key in ("stages", "jobs", "edges")]
 
 
 def view_of(env_id: str, info: EnvInfo, trained: dict[str, Any]) -> View:

@@ -41,15 +41,24 @@ class TilesAgent(Agent):
         """Return the levels; before them the chunk, where requests are of tiles."""
         if not self._slots:
             return self.levels(observation, info)
-        held = observation["held_levels"]
-        empty = np.flatnonzero((held < 0).all(axis=1) & self._may_ask(observation, info))
+        empty = self._empty(observation, info)
         if not len(empty):
-            return np.zeros(1 + held.shape[1], np.int64)
+            return nothing(observation)
         return np.append(empty[0], self.levels(chunk_view(observation, int(empty[0])), info))
+
+    @classmethod
+    def _empty(cls, observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.int64]:
+        """Return how many chunks ahead those are that may be asked for and of which nothing is there."""
+        return np.flatnonzero((observation["held_levels"] < 0).all(axis=1) & cls._may_ask(observation, info))
 
     @staticmethod
     def _may_ask(observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.bool_]:
         return np.asarray(info["action_mask"][: len(observation["deadline_s"])]) > 0
+
+
+def nothing(observation: dict[str, Any]) -> NDArray[np.int64]:
+    """Return the action that asks for nothing, where requests are of tiles."""
+    return np.zeros(1 + observation["held_levels"].shape[1], np.int64)
 
 
 def chunk_view(observation: dict[str, Any], ahead: int) -> dict[str, Any]:

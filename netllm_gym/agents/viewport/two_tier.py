@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.agents.viewport.rules import PredictorAgent
-from netllm_gym.agents.viewport.streaming import Predictive, chunk_view, rate_forecast
+from netllm_gym.agents.viewport.streaming import Predictive, chunk_view, nothing, rate_forecast
 from netllm_gym.envs.viewport.allocate import upgrade
 from netllm_gym.errors import ConfigError
 
@@ -57,15 +57,15 @@ class TwoTier(Predictive):
 
     def act(self, observation: dict[str, Any], info: dict[str, Any]) -> NDArray[np.int64]:
         """Return the chunk and, for every tile, the level to fetch (0 = nothing)."""
-        held, may_ask = observation["held_levels"], self._may_ask(observation, info)
-        empty = np.flatnonzero((held < 0).all(axis=1) & may_ask)
+        empty = self._empty(observation, info)
         if len(empty):
-            return np.append(empty[0], np.ones(held.shape[1], np.int64))
-        for ahead in np.flatnonzero(may_ask & (observation["deadline_s"] <= self.window_s)):
+            return np.append(empty[0], np.ones(observation["held_levels"].shape[1], np.int64))
+        soon = observation["deadline_s"] <= self.window_s
+        for ahead in np.flatnonzero(self._may_ask(observation, info) & soon):
             levels = self.upgrade(observation, info, int(ahead))
             if levels.any():
                 return np.append(ahead, levels)
-        return np.zeros(1 + held.shape[1], np.int64)
+        return nothing(observation)
 
     def upgrade(self, observation: dict[str, Any], info: dict[str, Any], ahead: int) -> NDArray[np.int64]:
         """Return the levels of the tiles to fetch of a chunk before its deadline, 0 = leave, ``[T]``."""

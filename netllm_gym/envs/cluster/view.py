@@ -53,6 +53,12 @@ def used(observation: Mapping[str, Any]) -> tuple[NDArray[np.float32], NDArray[n
     return stages[: filled(stages[:, 4])], jobs[: filled(jobs[:, 0])], edges[: filled(edges[:, 0])]
 
 
+def rows_of(observation_space: Any) -> tuple[int, int, int]:
+    """Return how many stages, jobs and edges the observations of a space have room for."""
+    stages, jobs, edges = (observation_space[key].shape[0] for key in ("stages", "jobs", "edges"))
+    return stages, jobs, edges
+
+
 def filled(column: NDArray) -> int:
     """Return how many entries of a column come before the padding, which is negative."""
     low, high, entry = 0, len(column), column.item

@@ -128,6 +128,8 @@ class TilePlayer:
         self._sizes, self._link, self._offset_s = sizes, link, offset_s
         self._chunk_s, self._rtt_s, self._slot_s, self._target_s = chunk_s, rtt_s, slot_s, target_s
         self._window = open_window(target_s, chunk_s)
+        shown = slot_spaces(self._window, *sizes.shape[1:])
+        self._shapes = {key: space.shape or () for key, space in shown.items()}
         self.levels = np.full((len(sizes), sizes.shape[2]), -1, np.int64)
         self.position_s, self.open, self.stalled = 0.0, 0, True
 
@@ -167,11 +169,7 @@ class TilePlayer:
         Args:
             horizon: head samples to the last and to the first of a chunk, by how many chunks it lies ahead.
         """
-        _, levels, tiles = self._sizes.shape
-        shown = {
-            key: np.zeros(space.shape or (), np.float32)
-            for key, space in slot_spaces(self._window, levels, tiles).items()
-        }
+        shown = {key: np.zeros(shape, np.float32) for key, shape in self._shapes.items()}
         shown["held_levels"] -= 1
         for ahead, chunk in enumerate(range(self.open, min(self.open + self._window, len(self.levels)))):
             shown["horizon_steps"][ahead] = horizon(ahead)

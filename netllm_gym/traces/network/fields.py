@@ -93,7 +93,8 @@ _UPWARD = {"ul", "up", "uplink", "upload", "tx", "out", "egress", "send", "sent"
 _UNIT = re.compile(r"(rate_|throughput_|bandwidth_|bitrate_)?units?")
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """Return a column's name in lower case, its words joined by underscores."""
     name = re.sub(r"([a-z0-9])([A-Z][a-z]|(?:UL|DL|RX|TX)(?![a-z]))", r"\1_\2", name.strip())
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
@@ -102,16 +103,17 @@ def _named_unit(name: str, words: re.Pattern[str] | None = None) -> tuple[str, s
     """Return the plain name without its unit, and the unit's text (``DL Throughput [Mbps]`` → dl_throughput, Mbps)."""
     match = re.search(r"[(\[]([^)\]]{1,20})[)\]]\s*$", name)
     if match:
-        return _plain(name[: match.start()]), match[1]
+        return plain_name(name[: match.start()]), match[1]
     if glued := re.search(r"[a-z]([KMG][bB]ps|[kmg]bps)$", name.strip()):  # MeanThroughputMbps
-        return _plain(name.strip()[: -len(glued[1])]), glued[1]
+        return plain_name(name.strip()[: -len(glued[1])]), glued[1]
     pieces = re.split(r"[ _.\-]+", name.strip())
     for size in (3, 2, 1):
-        if len(pieces) > size and rate_unit("/".join(pieces[-size:]) if size == 2 else "_".join(pieces[-size:])):
-            return _plain("_".join(pieces[:-size])), "/".join(pieces[-size:]) if size == 2 else "_".join(pieces[-size:])
+        unit = ("/" if size == 2 else "_").join(pieces[-size:])
+        if len(pieces) > size and rate_unit(unit):
+            return plain_name("_".join(pieces[:-size])), unit
     if len(pieces) > 1 and (time_unit(pieces[-1]) or rate_unit(pieces[-1])):
-        return _plain("_".join(pieces[:-1])), pieces[-1]
-    return _plain(name), ""
+        return plain_name("_".join(pieces[:-1])), pieces[-1]
+    return plain_name(name), ""
 
 
 def _direction(name: str) -> int:
@@ -128,7 +130,7 @@ def by_header(table: Table) -> LinkFields | None:
     rates: list[tuple[int, int, str, str]] = []
     for i, name in enumerate(names):
         base, unit_text = _named_unit(name)
-        whole = _plain(name)
+        whole = plain_name(name)
         unit = rate_unit(unit_text) or rate_unit(name) or ""
         if not unit and _BYTES.search(whole) and re.search(r"/ ?s(ec)?$|_per_s", name.strip().lower()):
             unit = "B/s"  # bytes_in/s
@@ -159,7 +161,7 @@ def by_header(table: Table) -> LinkFields | None:
     rate = -minus
     if {"packet loss", "jitter", "latency", "download bytes"} <= {n.strip().lower() for n in names} and not unit:
         unit = "B/s"  # the command-line client of Ookla exports bytes a second
-    plain_names = {_plain(n) for n in names}
+    plain_names = {plain_name(n) for n in names}
     if {"download_bandwidth", "download_elapsed"} <= plain_names and not unit:
         unit = "B/s"  # and so does its JSON
     unit = unit or next((u for needed, u in _DOCUMENTED if needed <= plain_names), "")
@@ -168,17 +170,17 @@ def by_header(table: Table) -> LinkFields | None:
         match = re.search(r"[(\[]([^)\]]{1,20})[)\]]\s*$", names[rate])
         word = match[1] if match else re.split(r"[ _.\-]+", names[rate].strip())[-1]
         unit = loose_unit(word) or ""
-        unread = word if not unit and is_unit(word) and not _RATE.fullmatch(_plain(names[rate])) else ""
+        unread = word if not unit and is_unit(word) and not _RATE.fullmatch(plain_name(names[rate])) else ""
     if counts == "bits":
         counts, unit = "bytes", "b"
     if counts and _total(table, rate):
         counts = "total"
     time, clock_unit, second = _time(names, table, rate)
-    unit_column = next((i for i, n in enumerate(names) if _UNIT.fullmatch(_plain(n)) and i in table.texts), -1)
+    unit_column = next((i for i, n in enumerate(names) if _UNIT.fullmatch(plain_name(n)) and i in table.texts), -1)
     sessions = tuple(
         i
         for i, n in enumerate(names)
-        if i not in (time, rate, second) and _SESSIONS.fullmatch(_plain(n)) and _repeats(table, i)
+        if i not in (time, rate, second) and _SESSIONS.fullmatch(plain_name(n)) and _repeats(table, i)
     )
     if not sessions and time >= 0 and (beside := _beside(names, table, time, rate)) >= 0:
         sessions = (beside,)
@@ -199,7 +201,7 @@ def refuse_counter(table: Table, found: LinkFields) -> None:
     if table.header is None or found.counts or found.rate_unit or found.unit_column >= 0:
         return
     name = table.header[found.rate]
-    if re.fullmatch(_DIRECTION_ONLY, _plain(name)) and _total(table, found.rate):
+    if re.fullmatch(_DIRECTION_ONLY, plain_name(name)) and _total(table, found.rate):
         raise TraceFormatError(
             table.name, f"{name[:40]!r} never falls; where it counts bytes, call it {name[:40]}_bytes, where it is a "
             "rate, say its unit with --rate-unit", 1
@@ -212,7 +214,7 @@ def _beside(names: list[str], table: Table, time: int, rate: int) -> int:
     if len(set(stamps)) > 0.75 * len(stamps):
         return -1
     for i, name in enumerate(names):
-        if i in (time, rate) or not _BESIDE.fullmatch(_plain(name)) or not _repeats(table, i):
+        if i in (time, rate) or not _BESIDE.fullmatch(plain_name(name)) or not _repeats(table, i):
             continue
         cells: list[str] | list[float] = table.texts.get(i) or table.values[:, i].tolist()
         if len(set(zip(stamps, cells, strict=True))) > 0.95 * len(stamps):
@@ -223,7 +225,7 @@ def _beside(names: list[str], table: Table, time: int, rate: int) -> int:
 def downward(table: Table) -> tuple[Table, str]:
     """Return the rows of the downlink where a column says each row's direction, and a sentence about the others."""
     for i, cells in table.texts.items():
-        if table.header is None or not _WAY.fullmatch(_plain(table.header[i])):
+        if table.header is None or not _WAY.fullmatch(plain_name(table.header[i])):
             continue
         words = [cell.strip().lower() for cell in cells]
         kinds = set(words)
@@ -263,7 +265,7 @@ def _time(names: list[str], table: Table, rate: int) -> tuple[int, str, int]:
             (
                 i
                 for i, n in enumerate(names)
-                if i != best[1] and i in table.texts and "time" in _plain(n) and ":" in table.texts[i][0]
+                if i != best[1] and i in table.texts and "time" in plain_name(n) and ":" in table.texts[i][0]
             ),
             -1,
         )
@@ -325,11 +327,6 @@ def by_numbers(table: Table) -> LinkFields | None:
     """Return what a table without a header shows: a clock that rises and a throughput beside it, or ``None``."""
     found = _by_numbers(table)
     return None if found is None else replace(found, holds="before")
-
-
-def plain_name(name: str) -> str:
-    """Return a column's name in lower case, its words joined by underscores."""
-    return _plain(name)
 
 
 def is_rate_table(table: Table) -> bool:
