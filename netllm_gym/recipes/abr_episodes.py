@@ -6,7 +6,8 @@ that came. What holds of every link of a family, such as a slow minute before tw
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from netllm_gym.agents.abr.lessons import UNIT
@@ -31,24 +32,32 @@ AT_HOME = {
 AWAY = {"train": (("abr/robust-mpc", TEACHER), 100, 0.1, 3), "valid": (("abr/robust-mpc", TEACHER), 24, 0.05, 4)}
 
 
-def played(split: str, say: Callable[[str], None]) -> Experience:
-    """Return episodes on the links of :data:`HOME` and of each of :data:`ELSEWHERE`, shown by rows.
+def played(
+    split: str, say: Callable[[str], None], links: Mapping[str, Collection[str]] | None = None
+) -> Experience:
+    """Return episodes on the links of several families, shown by rows.
 
     They are collected into Minari datasets, once.
 
     Args:
         split: ``train`` or ``valid``.
         say: receives lines of progress.
+        links: family → names of the train links whose episodes are wanted; default: all of :data:`HOME` and of each
+            of :data:`ELSEWHERE`.
 
     Raises:
         DownloadError: a set has not been fetched (``netllm-gym traces fetch NAME``).
     """
-    wanted = [*((HOME, mix) for mix in AT_HOME[split]), *((name, AWAY[split]) for name in ELSEWHERE)]
+    families = (HOME, *ELSEWHERE) if links is None else tuple(links)
+    wanted = [(name, mix) for name in families for mix in (AT_HOME[split] if name == HOME else (AWAY[split],))]
     parts = []
     for traces, (agents, episodes, epsilon, seed) in wanted:
         kwargs: dict[str, Any] = {"split": split, "random_start": True, "traces": traces, "video": VIDEO}
         config = CollectConfig(ENV, agents, episodes, epsilon, seed, env_kwargs=kwargs, values_of=TEACHER)
         name = f"netllm_gym/played/{traces.split('/')[1]}-{split}-{config.key}-v0"
+        whole = collected(config, name, say)
+        if links is not None and split == "train":
+            whole = replace(whole, episodes=[one for one in whole.episodes if one.trace in links[traces]])
         static = EnvInfo.of(make_env(ENV, kwargs)).static
-        parts.append(by_levels(collected(config, name, say), static, MAX_LEVELS, UNIT))
+        parts.append(by_levels(whole, static, MAX_LEVELS, UNIT))
     return merge(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from netllm_gym import traces, zoo
@@ -14,7 +14,9 @@ from netllm_gym.agents.abr.worlds import Worlds
 from netllm_gym.agents.checkpoint import load_checkpoint
 from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.errors import ConfigError
+from netllm_gym.files import digest
 from netllm_gym.recipes.abr_actor_critic import VIDEOS, home_of
+from netllm_gym.recipes.abr_episodes import played
 from netllm_gym.traces import NetworkTrace
 
 # Lessons are made in parts of so many worlds: memory stays small, and parts can be made anywhere.
@@ -32,15 +34,18 @@ class LessonOptions:
         parts: of 64 worlds each, to learn from; a tenth as many, at least one, on valid links to choose by.
         chunks: played in each world.
         futures, horizon: over which a level is valued: futures drawn, chunks played before the critic is asked.
+        episodes: whether episodes on one video are added, with what each level earns in the future that came
+            (:mod:`netllm_gym.recipes.abr_episodes`).
         without: trace families that take no part.
         lesson_seed: of worlds and draws; the seed of a training is another, so that several can share their lessons.
     """
 
     teacher: str = ""
-    parts: int = 10
+    parts: int = 12
     chunks: int = 64
     futures: int = 4
     horizon: int = 6
+    episodes: bool = True
     without: tuple[str, ...] = ()
     lesson_seed: int = 0
 
@@ -84,5 +89,16 @@ def lessons_on(options: LessonOptions, split: str, say: Callable[[str], None]) -
 
 
 def taught(options: LessonOptions, say: Callable[[str], None]) -> tuple[Experience, Experience]:
-    """Return lessons on train links and on valid links."""
-    return lessons_on(options, "train", say), lessons_on(options, "valid", say)
+    """Return what is learnt on train links and what is chosen by on valid links."""
+    splits = ("train", "valid")
+    lessons = [lessons_on(options, split, say) for split in splits]
+    if options.episodes:
+        links = {name: {link.name for link in own} for name, own in training_families(options.without).items()}
+        lessons = [_beside(part, played(split, say, links)) for part, split in zip(lessons, splits, strict=True)]
+    return lessons[0], lessons[1]
+
+
+def _beside(lessons: Experience, episodes: Experience) -> Experience:
+    """Return both; the drawn worlds say what was trained on, since no episode lies outside of them."""
+    both = digest([lessons.digest.encode(), episodes.digest.encode()])
+    return replace(lessons, episodes=lessons.episodes + episodes.episodes, digest=both)
