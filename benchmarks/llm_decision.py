@@ -31,7 +31,7 @@ VIEWPORT = ("netllm_gym/ViewportPrediction-v0", {"traces": "viewport/synthetic"}
 TILES = ("netllm_gym/ViewportStreaming-v0", {"traces": "viewport/synthetic"})
 CLUSTER = ("netllm_gym/ClusterScheduling-v0", {"traces": "cluster/synthetic", "executors": 50, "jobs": 20})
 CASES = {
-    "abr/llm-any": (ABR,),
+    "abr/llm": (ABR,),
     "cluster/llm": (CLUSTER,),
     "viewport/llm": (VIEWPORT,),
     "any/generalist": (ABR, VIEWPORT, TILES, CLUSTER),

@@ -78,7 +78,7 @@ def code_digest() -> str:
     for path in sorted(sources):
         if path.suffix in (".py", ".toml") and path.is_file():
             sha.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
-    # Agents ask each other: abr/llm a second policy, streaming/crowd a forecast. So all weights of the zoo count.
+    # Agents ask each other (abr/actor-critic a second policy, streaming/crowd a forecast), so all weights count.
     for entry in zoo.entries():
         sha.update(entry.agent.encode() + b"\0" + entry.digest.encode() + b"\0")
     return sha.hexdigest()

@@ -32,9 +32,7 @@ AT_HOME = {
 AWAY = {"train": (("abr/robust-mpc", TEACHER), 100, 0.1, 3), "valid": (("abr/robust-mpc", TEACHER), 24, 0.05, 4)}
 
 
-def played(
-    split: str, say: Callable[[str], None], links: Mapping[str, Collection[str]] | None = None
-) -> Experience:
+def played(split: str, say: Callable[[str], None], links: Mapping[str, Collection[str]] | None = None) -> Experience:
     """Return episodes on the links of several families, shown by rows.
 
     They are collected into Minari datasets, once.

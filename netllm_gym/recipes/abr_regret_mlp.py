@@ -17,7 +17,7 @@ A network of two layers that predicts what each level of the ladder loses agains
 `abr/actor-critic` goes on from there; it plays the least loss, on any ladder. Lessons: {parts} times 64
 randomised worlds of {chunks} chunks, {futures} futures each; seed {seed}.
 
-Load it with `netllm_gym.make_agent("abr/regret-mlp-any")`; trained by `netllm-gym train abr-regret-mlp`.
+Load it with `netllm_gym.make_agent("abr/regret-mlp")`; trained by `netllm-gym train abr-regret-mlp`.
 """
 
 

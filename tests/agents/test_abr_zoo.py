@@ -7,18 +7,15 @@ import numpy as np
 import pytest
 
 from netllm_gym import evaluate, make_agent, zoo
-from netllm_gym.agents.abr.zoo_agents import HomeOrAny
 from netllm_gym.agents.base import EnvInfo
-from netllm_gym.errors import CheckpointError, ConfigError
+from netllm_gym.errors import CheckpointError
 from netllm_gym.traces import NetworkTrace, TraceSet, synthetic_video
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.llm
 
 
-@pytest.mark.parametrize(
-    "name", [f"abr-{name}{kind}" for name in ("llm", "regret-mlp", "actor-critic") for kind in ("", "-any")]
-)
+@pytest.mark.parametrize("name", ["abr-llm", "abr-regret-mlp", "abr-actor-critic", "abr-actor-critic-any"])
 def test_weights_are_small_and_nothing_executable_ships(name: str) -> None:
     files = [path for path in (zoo.ROOT / name).rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".json", ".md", ".toml", ".safetensors"}
@@ -27,7 +24,7 @@ def test_weights_are_small_and_nothing_executable_ships(name: str) -> None:
 
 def test_both_beat_a_buffer_rule_on_traces_they_never_saw() -> None:
     setting = {"traces": "abr/synthetic", "split": "valid", "random_start": True}
-    agents = ["abr/bba", "abr/llm", "abr/regret-mlp", "abr/llm-any", "abr/regret-mlp-any"]
+    agents = ["abr/bba", "abr/llm", "abr/regret-mlp"]
     table = evaluate(agents=agents, setting=setting, baseline="abr/bba", episodes=12, seed=1).summary()
     means = table.set_index("agent")["mean"]
     assert (table["failed"] == 0).all()
@@ -62,17 +59,11 @@ def test_what_is_played_depends_on_the_episode_alone(name: str) -> None:
     assert _play([make_agent(name)], envs) == _play([make_agent(name) for _ in envs], envs)
 
 
-@pytest.mark.parametrize("name", ["abr/regret-mlp", "abr/actor-critic"])
-def test_the_policy_for_any_ladder_plays_away_and_where_the_link_is_faster_than_the_ladder(name: str) -> None:
+def test_the_policy_for_any_ladder_plays_away_and_where_the_link_is_faster_than_the_ladder() -> None:
     envs = [{"buffer_cap_s": 20.0}, {"traces": FAST, "first_quality": 1}]
-    both, away = _play([make_agent(name)], envs), _play([make_agent(f"{name}-any")], envs)
+    both, away = _play([make_agent("abr/actor-critic")], envs), _play([make_agent("abr/actor-critic-any")], envs)
     assert [row[0] for row in both] == [row[0] for row in away]
     assert [row[1] for row in both[1:]] == [row[1] for row in away[1:]]  # nothing is measured before the first
-
-
-def test_a_share_of_the_other_policy_is_not_negative() -> None:
-    with pytest.raises(ConfigError, match="share"):
-        HomeOrAny(None, None, -1.0)
 
 
 @pytest.mark.parametrize("name", ["abr/llm", "abr/regret-mlp", "abr/actor-critic"])
@@ -91,11 +82,17 @@ def test_they_play_other_ladders(name: str, levels: int) -> None:
     assert total > 0
 
 
-@pytest.mark.parametrize("name", ["abr/llm", "abr/regret-mlp", "abr/actor-critic"])
-def test_another_training_takes_the_place_of_either_policy(name: str) -> None:
-    folder = zoo.ROOT / name.replace("/", "-")
-    same = make_agent(name, home=folder, away=str(folder.with_name(f"{folder.name}-any")))
+@pytest.mark.parametrize(
+    ("name", "folders"),
+    [
+        ("abr/llm", {"checkpoint": "abr-llm"}),
+        ("abr/regret-mlp", {"checkpoint": "abr-regret-mlp"}),
+        ("abr/actor-critic", {"home": "abr-actor-critic", "away": "abr-actor-critic-any"}),
+    ],
+)
+def test_another_training_takes_the_place_of_the_one_that_ships(name: str, folders: dict[str, str]) -> None:
     envs = [{}, {"traces": FAST}]
+    same = make_agent(name, **{key: str(zoo.ROOT / folder) for key, folder in folders.items()})
     assert _play([same], envs) == _play([make_agent(name)], envs)
     with pytest.raises(CheckpointError, match="nowhere"):
-        make_agent(name, home="nowhere")
+        make_agent(name, **dict.fromkeys(folders, "nowhere"))

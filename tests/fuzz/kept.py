@@ -176,7 +176,6 @@ def _recipe(path: Path) -> object:
 
 CHECKPOINTS = (
     "abr-regret-mlp",
-    "abr-regret-mlp-any",
     "abr-actor-critic-any",
     "cluster-decima",
     "crowd-attention/canonical",

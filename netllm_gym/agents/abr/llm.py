@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from netllm_gym import extras
 from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.checkpoint import read_description, rewrite_description, space_to_json
@@ -75,14 +73,6 @@ class ABRLLM(BatchAgent):
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return a level per episode."""
         return self._network.act_batch(*self._shown(observations, infos))
-
-    def gaps(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[NDArray[Any] | None]:
-        """Return the predicted gap of every level, ``[L]``, of each episode still running; ``None`` of the others."""
-        found = self._network.gaps(*self._shown(observations, infos))
-        return [
-            None if scores is None else scores[: episode.levels]
-            for scores, episode in zip(found, self._episodes, strict=True)
-        ]
 
     def _shown(self, observations: Sequence[Any], infos: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         seen: list[Any] = []

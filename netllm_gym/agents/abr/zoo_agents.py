@@ -1,8 +1,8 @@
-"""Trained ABR agents of the zoo: specialists for one ladder, policies for any, and agents that use both.
+"""Trained ABR agents of the zoo: policies for any ladder, and an actor-critic that asks a specialist at home.
 
-``abr/llm``, ``abr/actor-critic`` and ``abr/regret-mlp`` ask the specialist for six levels, 4 s chunks and a 60 s buffer
-where an episode has them and its link is no faster than the ladder, and the policy for any ladder everywhere else.
-``…-any`` is the latter alone.
+``abr/actor-critic`` asks a specialist for six levels, 4 s chunks and a 60 s buffer where an episode has them and its
+link is no faster than the ladder, and the policy for any ladder everywhere else. ``abr/actor-critic-any`` is the latter
+alone.
 """
 
 from __future__ import annotations
@@ -12,26 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from netllm_gym import zoo
-from netllm_gym.agents.abr.lessons import UNIT
 from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
-from netllm_gym.agents.checkpoint import load_checkpoint, read_description
+from netllm_gym.agents.checkpoint import load_checkpoint
 from netllm_gym.agents.registry import register_agent
 from netllm_gym.envs.abr.forecast import harmonic_mean
-from netllm_gym.errors import ConfigError
 
 HOME_LEVELS, HOME_CHUNK_S, HOME_CHUNKS, HOME_CAP_S = 6, (3.5, 4.5), (30, 60), 60.0
-# Range of the ladder (Mbit/s) in whose QoE the specialists' gaps are learned.
-HOME_RANGE = 4.0
-# Weight of the other policy's predicted gaps beside the specialist's. Chosen on valid links of eight families, among 0,
-# 0.25, 0.5, 1 and 2 (docs/abr-baselines.md).
-SHARE = 0.5
 
 
 def at_home(env_info: EnvInfo) -> bool:
-    """Tell whether an episode has the kind of video and buffer that the specialists were trained on."""
+    """Tell whether an episode has the kind of video and buffer that the specialist was trained on."""
     video = env_info.static["video"]
     return bool(
         video.levels == HOME_LEVELS
@@ -45,26 +37,22 @@ def at_home(env_info: EnvInfo) -> bool:
 class HomeOrAny(BatchAgent):
     """Asks `home` in episodes :func:`at_home` while the link is slower than the top level, and `away` otherwise.
 
-    The specialists met links of a few Mbit/s only; on faster ones their scores mean nothing. What is played depends on
+    The specialist met links of a few Mbit/s only; on faster ones its scores mean nothing. What is played depends on
     the episode alone.
 
     Args:
         home: a specialist.
-        away: a policy for any ladder.
-        share: at home, add so much of the gaps that `away` predicts to the specialist's; 0 leaves it alone. Both need
-            a method ``gaps``.
+        away: a policy for any ladder. Neither remembers anything between steps.
     """
 
     serves = ("netllm_gym/ABR-v0",)
+    memoryless = True
 
-    def __init__(self, home: Any, away: Any, share: float = 0.0) -> None:
-        if share < 0:
-            raise ConfigError(f"share must not be negative, got {share:g}")
-        self.home, self.away, self.share = home, away, share
-        self.memoryless = home.memoryless and away.memoryless
+    def __init__(self, home: Any, away: Any) -> None:
+        self.home, self.away = home, away
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
-        """Begin episodes; whoever remembers hears all of an episode."""
+        """Begin episodes."""
         self._home = [i for i, info in enumerate(env_infos) if at_home(info)]
         self._top = [float(info.static["video"].bitrates_kbps[-1]) / 1000.0 for info in env_infos]
         self.away.reset_batch(env_infos)
@@ -82,64 +70,26 @@ class HomeOrAny(BatchAgent):
         # Who remembers nothing may be asked for fewer copies of an episode than were begun.
         here = [i for i in self._home if i < len(observations)]
         slow = {i for i in here if observations[i] is not None and not self._fast(i, observations[i])}
-        alone = self.away.memoryless and not self.share
-        asked = [None if alone and i in slow else observation for i, observation in enumerate(observations)]
+        elsewhere = [None if i in slow else observation for i, observation in enumerate(observations)]
         actions: list[Any] = [0] * len(observations)
-        theirs: list[Any] = []
-        if any(observation is not None for observation in asked):
-            if self.share and slow:
-                theirs = self.away.gaps(asked, infos)
-                actions = [0 if gap is None else int(np.argmax(gap)) for gap in theirs]
-            else:
-                actions = list(self.away.act_batch(asked, infos))
-        if not here or all(observations[i] is None for i in here):
-            return actions
-        own = [observations[i] if not self.home.memoryless or i in slow else None for i in here]
-        if any(observation is not None for observation in own):
-            told = [infos[i] for i in here]
-            gaps = self.home.gaps(own, told) if self.share else []
-            chosen = [] if self.share else self.home.act_batch(own, told)
-            for place, i in enumerate(here):
+        if any(observation is not None for observation in elsewhere):
+            actions = list(self.away.act_batch(elsewhere, infos))
+        if slow:
+            own = [observations[i] if i in slow else None for i in here]
+            for i, action in zip(here, self.home.act_batch(own, [infos[i] for i in here]), strict=True):
                 if i in slow:
-                    actions[i] = int(np.argmax(gaps[place] + self.share * theirs[i])) if self.share else chosen[place]
+                    actions[i] = action
         return actions
 
 
-class InRanges:
-    """An agent whose gaps are divided by `unit`, so that they count ranges of a ladder's quality."""
-
-    def __init__(self, agent: Any, unit: float) -> None:
-        self.agent, self.unit = agent, unit
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.agent, name)
-
-    def gaps(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[NDArray[Any] | None]:
-        """Return the gaps of each episode still running."""
-        return [None if gap is None else gap / self.unit for gap in self.agent.gaps(observations, infos)]
-
-
-def _llm(folder: str | Path, **kwargs: Any) -> Agent:
-    merged = read_description(folder)["config"].get("tuning") == "lora"
-    return load_checkpoint(folder, **{"merge": merged, **kwargs})
-
-
 @register_agent("abr/llm")
-def llm(home: str | Path = zoo.ROOT / "abr-llm", away: str | Path = zoo.ROOT / "abr-llm-any", **kwargs: Any) -> Agent:
-    """Return SmolLM2's first four blocks with adapters, trained on what an actor-critic earns after each action.
+def llm(checkpoint: str | Path = zoo.ROOT / "abr-llm", **kwargs: Any) -> Agent:
+    """Return the language model for any ladder: SmolLM2's first four blocks with adapters, which point at a level.
 
-    `home` and `away` are folders of the specialist and of the model for any ladder; default: those in the package.
-    Other keyword arguments are those of any LLM checkpoint (``temperature``); its adapters are merged, for speed.
+    `checkpoint` is a folder of another training; other keyword arguments are those of any LLM checkpoint
+    (``temperature``). Its adapters are merged, for speed.
     """
-    pair = InRanges(_llm(home, **kwargs), HOME_RANGE), InRanges(_llm(away, **kwargs), UNIT)
-    # Where levels are drawn, each model draws by itself: a sum of gaps is taken at its best only.
-    return HomeOrAny(*pair, 0.0 if kwargs.get("temperature") else SHARE)
-
-
-@register_agent("abr/llm-any")
-def llm_any(**kwargs: Any) -> Agent:
-    """Return the language model for any ladder, which points at a level."""
-    return _llm(zoo.ROOT / "abr-llm-any", **kwargs)
+    return load_checkpoint(checkpoint, **kwargs)
 
 
 @register_agent("abr/actor-critic")
@@ -160,17 +110,9 @@ def actor_critic_any() -> Agent:
 
 
 @register_agent("abr/regret-mlp")
-def regret_mlp(
-    home: str | Path = zoo.ROOT / "abr-regret-mlp", away: str | Path = zoo.ROOT / "abr-regret-mlp-any"
-) -> Agent:
-    """Return small networks trained on the same values as ``abr/llm``.
+def regret_mlp(checkpoint: str | Path = zoo.ROOT / "abr-regret-mlp") -> Agent:
+    """Return a small network regressed on the values that teach ``abr/llm``, for any ladder.
 
-    `home` and `away` are folders of the specialist and of the networks for any ladder.
+    `checkpoint` is a folder of another training.
     """
-    return HomeOrAny(InRanges(load_checkpoint(home), HOME_RANGE), load_checkpoint(away), SHARE)
-
-
-@register_agent("abr/regret-mlp-any")
-def regret_mlp_any() -> Agent:
-    """Return a small network regressed on the values that teach ``abr/llm-any``, for any ladder."""
-    return load_checkpoint(zoo.ROOT / "abr-regret-mlp-any")
+    return load_checkpoint(checkpoint)

@@ -227,14 +227,3 @@ class LLMAgent(BatchAgent):
             self._previous = self.model.head.describe(torch.from_numpy(played)[:, None].to(self.model.device))
         self.decisions += len(alive)
         return actions
-
-    def gaps(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[np.ndarray | None]:
-        """Decide as :meth:`act_batch`, and return the scores of the first factor's choices instead of the actions.
-
-        Trained on the objective `regret`, they are predicted gaps to the best choice.
-        """
-        self.act_batch(observations, infos)
-        scores, found = iter(self.model.head.scores), []
-        for observation in observations:
-            found.append(None if observation is None else next(scores))
-        return found

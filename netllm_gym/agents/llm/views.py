@@ -93,7 +93,7 @@ class MotionView(View):
 
 
 class LevelsView(View):
-    """A ladder of any size, as `abr/llm-any` reads it: a row per level, without units."""
+    """A ladder of any size, as `abr/llm` reads it: a row per level, without units."""
 
     def __init__(self, info: EnvInfo, trained: dict[str, Any]) -> None:
         self._facts = Episode(info.static)

@@ -112,15 +112,6 @@ class RegretMLP(BatchAgent):
             self.view.require(env_info.env_id, env_info.observation_space)
             self.code.require(env_info.env_id, env_info.action_space)
 
-    def gaps(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[np.ndarray | None]:
-        """Return the predicted gap of every action, ``[A]``, of each episode still running; ``None`` of the others."""
-        alive = [i for i, observation in enumerate(observations) if observation is not None]
-        predicted = self.predict(np.stack([self.view.one(observations[i]) for i in alive]))
-        gaps: list[np.ndarray | None] = [None] * len(observations)
-        for i, row in zip(alive, predicted, strict=True):
-            gaps[i] = row
-        return gaps
-
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return the action of the smallest predicted gap for each episode still running."""
         alive = [i for i, observation in enumerate(observations) if observation is not None]
