@@ -19,8 +19,8 @@ class ABRLLMOptions(LessonOptions, LLMConfig):
     lora_rank: int = 8
     lora_alpha: float = 16.0
     lora_dropout: float = 0.0
-    batch_size: int = 32
-    steps: int = 700
+    batch_size: int = 16
+    steps: int = 600
     eval_every: int = 100
     patience: int = 99
     warmup: int = 20

@@ -329,11 +329,14 @@ class DecisionModel(nn.Module):
         elif objective == "regret":
             if action_values is None:
                 raise DatasetError("objective regret needs action values; collect with --hindsight or --values-of")
-            # An action that is not there now has no value.
-            values = action_values[mask].nan_to_num(nan=-torch.inf)
+            # An action that is not there now has no value, and nothing is learnt of it.
+            values = action_values[mask]
+            there = values.isfinite()
+            values = values.masked_fill(~there, -torch.inf)
             gaps = (values - values.max(-1, keepdim=True).values).clamp_min(GAP_FLOOR)
-            loss = nn.functional.mse_loss(outputs, gaps)
-            score = -gaps.gather(-1, outputs.argmax(-1, keepdim=True)).mean()
+            loss = nn.functional.mse_loss(outputs[there], gaps[there])
+            chosen = outputs.masked_fill(~there, -torch.inf).argmax(-1, keepdim=True)
+            score = -gaps.gather(-1, chosen).mean()
         elif self.head.sizes:
             chosen = self.head.choices(actions)[mask]
             parts = list(outputs.split(self.head.sizes, dim=-1))

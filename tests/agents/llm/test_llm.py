@@ -41,6 +41,18 @@ def test_regret_learns_from_random_behaviour(trained):
     assert trained.decisions > 0
 
 
+def test_nothing_is_learnt_of_an_action_that_is_not_there(trained):
+    experience = toy(3)
+    for episode in experience.episodes:
+        episode.action_values[:, 2] = np.nan
+    model = trained.model
+    model.zero_grad()
+    found = model(**{key: value for key, value in collate(experience.episodes[:8]).items() if value is not None})
+    found["loss"].backward()
+    assert float(model.head.linear.bias.grad[2]) == 0.0 != float(model.head.linear.bias.grad[1])
+    assert np.isfinite(float(found["score"]))
+
+
 @pytest.mark.parametrize("objective, best", [("cloning", 1.0), ("return-conditioned", 0.5)])
 def test_imitating_objectives_learn(objective, best, tmp_path):
     config = dataclasses.replace(CONFIG, objective=objective, tokens="per-key", show_actions=True, steps=160)
