@@ -20,7 +20,7 @@ class ABRLLMOptions(LessonOptions, LLMConfig):
     lora_alpha: float = 16.0
     lora_dropout: float = 0.0
     batch_size: int = 16
-    steps: int = 600
+    steps: int = 800
     eval_every: int = 100
     patience: int = 99
     warmup: int = 20
