@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netllm_gym.errors import ConfigError, NetLLMGymError, UnknownNameError
+from netllm_gym.errors import ConfigError, NetLLMGymError, TraceFormatError, UnknownNameError
 from netllm_gym.files import cache_dir, lock, sweep
+from netllm_gym.traces.archives import is_archive, unpacked
 from netllm_gym.traces.head.log import HeadOptions
 from netllm_gym.traces.head.sets import load_heads, save_heads
 from netllm_gym.traces.head.user import holds_head_logs, understand_heads
@@ -54,7 +55,7 @@ def kind_of(path: str | Path) -> str:
 
 
 def understand(path: str | Path, options: ImportOptions | None = None) -> Reading:
-    """Read a path without keeping anything.
+    """Read a path without keeping anything; an archive is read like the folder it holds.
 
     Raises:
         TraceFormatError: a file that cannot be read, as ``file:line: reason``.
@@ -63,12 +64,23 @@ def understand(path: str | Path, options: ImportOptions | None = None) -> Readin
     options = options or ImportOptions()
     if options.kind not in ("", *KINDS):
         raise UnknownNameError("kind of trace", options.kind, KINDS)
+    if is_archive(Path(path)):
+        with unpacked(Path(path)) as folder:
+            try:
+                return understand(folder, options)
+            except TraceFormatError as error:
+                raise TraceFormatError(path, _inside(str(error), folder)) from None
     kind = options.kind or kind_of(path)
     if kind == "head":
         return understand_heads(path, options.format, options.head, options.pattern)
     if kind == "workload":
         return understand_jobs(path, options.format)
     return understand_links(path, options.format, options.network)
+
+
+def _inside(message: str, folder: Path) -> str:
+    """Return a message about a file of an unpacked archive with the names that the archive has."""
+    return message.replace(f"{folder}/", "").replace(f"{folder}: ", "")
 
 
 def read_user_path(path: str | Path, options: ImportOptions | None = None) -> TraceSet[Any]:

@@ -8,6 +8,8 @@ import gzip
 import io
 import json
 import struct
+import tarfile
+import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,7 +18,7 @@ import numpy as np
 
 from netllm_gym.arrays import read_array, read_arrays
 from netllm_gym.traces.head.fields import EXPLICIT
-from netllm_gym.traces.head.readers import read_head_csv
+from netllm_gym.traces.head.readers import read_head_csv, read_viewer_rows
 from netllm_gym.traces.head.viewerjson import read_viewer_json
 from netllm_gym.traces.jobs.readers.alibaba import read_alibaba
 from netllm_gym.traces.jobs.readers.graphs import read_graph
@@ -50,6 +52,20 @@ def _npy(value: object) -> bytes:
 
 def _rows(header: str, *rows: str) -> bytes:
     return "\n".join([header, *rows]).strip().encode() + b"\n"
+
+
+def packed(kind: str, data: bytes) -> bytes:
+    """Return an archive of one file."""
+    out = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("v/u.csv", data)
+    else:
+        with tarfile.open(fileobj=out, mode="w:gz") as archive:
+            member = tarfile.TarInfo("v/u.csv")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
 
 
 T = range(12)
@@ -112,6 +128,19 @@ HEAD = [
     _rows("", *(f"frame,{i},forward,0.5,0.4,eye,0.5,0.5" for i in T)),
     _rows("", " ".join(str(i / 10) for i in range(30)), " ".join(["0.1"] * 30), " ".join(["1.0"] * 30)),
 ]
+VIEWERS = _rows(
+    "", " ".join(str(i / 10) for i in range(30)), *(" ".join([x] * 20) for x in ("0.1", "1.0", "-0.2", "3.0"))
+)
+SACCT = _rows(
+    "JobID|Submit|Start|End|Elapsed|NCPUS|State",
+    *(f"{i}|2024-01-01T00:0{i % 10}:00|2024-01-01T01:00:00|2024-01-01T02:00:00|01:00:00|{i}|COMPLETED" for i in T),
+)
+BATSIM = json.dumps(
+    {
+        "jobs": [{"id": i, "subtime": i, "res": 2, "profile": "p"} for i in T],
+        "profiles": {"p": {"type": "delay", "delay": 5}},
+    }
+).encode()
 HEAD_JSON = [
     json.dumps(
         {
@@ -251,6 +280,10 @@ TARGETS: dict[str, tuple[Target, list[bytes] | Callable[[], list[bytes]]]] = {
     "task-json": (lambda data: workload_of(rows_of_json(data, "f"), "f", {}), TASK_JSON),
     "borg": (through_a_file(_FOLDER / "f/j.json", lambda p: understand(p, ImportOptions("workload", "borg"))), BORG),
     "packed": (through_a_file(_FOLDER / "g/v_u.csv.gz", lambda p: understand(p)), [gzip.compress(x, mtime=0) for x in (HEAD[0], NETWORK[0])]),
+    "job-table": (through_a_file(_FOLDER / "m.csv", lambda p: understand(p, ImportOptions("workload", "job-table"))), [SACCT]),
+    "batsim": (through_a_file(_FOLDER / "n.json", lambda p: understand(p, ImportOptions("workload", "batsim"))), [BATSIM]),
+    "rows-of-viewers": (lambda data: read_viewer_rows(data, "f"), [VIEWERS]),
+    "archives": (through_a_file(_FOLDER / "h/a.zip", lambda p: understand(p)), [packed(kind, HEAD[0]) for kind in ("zip", "tar")]),
     "swf": (through_a_file(_FOLDER / "l.swf", lambda p: understand(p, ImportOptions("workload", "swf"))), [SWF]),
     "tpch": (lambda data: read_profile(_ADJACENCY, data, "q", "f"), [_npy(DURATIONS)]),
     "mpd": (lambda data: read_mpd(data, "f", _FOLDER), MPD),

@@ -27,7 +27,7 @@ from netllm_gym.traces.head.geometry import (
     unwrap_to_last,
     wrap_deg,
 )
-from netllm_gym.traces.head.user import read_heads
+from netllm_gym.traces.user import ImportOptions, read_user_path
 
 MAX_MOTION_DEG = 3600.0  # extrapolations may turn several times
 
@@ -36,7 +36,7 @@ def load_head_traces(traces: str | Path | TraceSet, split: str) -> TraceSet[Head
     """Load a head-motion set by name, by path (``<video>/<user>.csv``, time and yaw, pitch, roll) or as it
     is."""
     if not isinstance(traces, TraceSet) and "/" in str(traces) and on_disk(str(traces)):
-        return read_heads(traces)
+        return read_user_path(traces, ImportOptions("head"))
     found = trace_room.load(traces, split)
     if not isinstance(found[0], HeadTrace):
         raise ConfigError(f"{found.name} holds {type(found[0]).__name__}s, head traces are needed")

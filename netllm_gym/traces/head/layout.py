@@ -11,6 +11,10 @@ SUFFIXES = {".csv", ".txt", ".json", ".jsonl", ".tsv", ".dat", ".log", ".arff", 
 _USER_PART = re.compile(r"(?:user|uid|viewer|subject|subj|participant|person)[-_ ]?([a-zA-Z]*\d+)", re.I)
 _VIDEO_PART = re.compile(r"(?:video|vid|clip|content|scene|movie)[-_ ]?(\w*\d+)", re.I)
 _PERSON = re.compile(r"(?:uid|user|subject|participant|viewer)[-_ ]?(?=\w)", re.I)
+_BOTH_PARTS = re.compile(
+    r".*?(?:video|vid|clip|scene)[-_ ]?(?P<video>[a-zA-Z]*\d+)[-_ ]+(?:user|uid|viewer|subject|subj|participant)[-_ ]?"
+    r"(?P<user>[a-zA-Z]*\d+)", re.I
+)  # fmt: skip
 # A folder that is a person's: user01, uid-3, p001.
 _PERSONAL = re.compile(
     r"(?:uid|user|subject|subj|sub|participant|viewer|person|observer)[-_ ]?\w*\d\w*|[ps]\d{2,3}", re.I
@@ -99,6 +103,8 @@ def _place(path: PurePosixPath, flat: bool) -> tuple[str, str, str]:
     if parent and re.match(rf"{re.escape(parent)}[-_ ]", stem):
         return parent, stem[len(parent) + 1 :], "<user>/<user>_<video>"
     user, video = _USER_PART.search(stem), _VIDEO_PART.search(stem)
+    if not user and not video and (both := _BOTH_PARTS.fullmatch(parent)):  # video_05_user_14/data.csv
+        return both["user"], both["video"], "video_<video>_user_<user>/<file>"
     if user and user.start() > 0:  # <video>_user07
         rest = stem[: user.start()].rstrip("-_ ")
         return user[1], rest if rest else parent, "<video>_user<user>"

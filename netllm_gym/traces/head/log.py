@@ -219,13 +219,26 @@ def _seconds(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, 
 
 def _radians(pooled: Array, span_s: float, polar: bool) -> bool:
     yaw, pitch = pooled[:, 0], pooled[:, 1]
-    limit = np.pi if polar else np.pi / 2
-    if np.abs(yaw).max() > 2 * np.pi + 0.05 or np.abs(pitch).max() > limit + 0.05 or len(pooled) < 10:
+    tilts = np.abs(pitch).max() <= np.pi + 0.05 if polar else _tilts(pitch, np.pi / 2)
+    if np.abs(pooled).max() > 2 * np.pi + 0.05 or len(pooled) < 10:
         return False
-    if pooled.shape[1] > 2 and np.abs(pooled[:, 2]).max() > np.pi + 0.05:
+    if (np.abs(np.abs(np.diff(pooled, axis=0)) - 2 * np.pi) < 0.3).any() and np.ptp(pooled, axis=0).max() > 6.0:
+        return True  # an angle that jumps by a turn of 2π
+    if not tilts:
+        return False
+    if pooled.shape[1] > 2 and not _tilts(pooled[:, 2], np.pi):
         return False
     moved = max(float(np.ptp(yaw)), float(np.ptp(pitch)))
     return moved > 0.5 or (moved > 0.02 and span_s >= 5.0)
+
+
+def _tilts(angles: Array, limit: float) -> bool:
+    """Tell whether angles in radians stay below a limit, or do so as Unity writes them: -0.1 as 6.18."""
+    slack = limit + 0.05
+    if np.abs(angles).max() <= slack:
+        return True
+    turned = np.minimum(angles, 2 * np.pi - angles)
+    return bool(angles.min() >= 0.0 and angles.max() <= 2 * np.pi + 0.05 and turned.max() <= min(slack, np.pi / 2))
 
 
 def _shares(pooled: Array) -> bool:
@@ -400,6 +413,11 @@ def to_trace(
     if bad.any():
         row, axis = np.argwhere(bad)[0]
         label = ("yaw", "pitch", "roll")[axis]
+        if axis == 1 and np.ptp(geometry.wrap_deg(angles[:, 0])) < 180.0 < np.ptp(geometry.wrap_deg(angles[:, 1])):
+            raise TraceFormatError(
+                name, "the pitch turns all around and the yaw does not: their columns are named the other way round",
+                int(lines[row]),
+            )  # fmt: skip
         raise TraceFormatError(name, f"{label} {angles[row, axis]:g}° is out of range", int(lines[row]))
     over = np.abs(angles[:, 1]) > 90.0 + 1e-6
     if over.any():

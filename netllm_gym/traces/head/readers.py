@@ -17,10 +17,12 @@ from netllm_gym.traces.head.fields import EXPLICIT, HeadFields
 from netllm_gym.traces.head.log import HeadNotes, HeadOptions, HeadScales, scales, sessions, stamps, to_trace
 from netllm_gym.traces.head.resample import HZ, MAX_GAP_S, resample
 from netllm_gym.traces.head.trace import HeadTrace
-from netllm_gym.traces.tables import Table, read_table
+from netllm_gym.traces.tables import MAX_CELLS, Table, read_table
 
 # Columns after the time stamp, by name (:func:`netllm_gym.traces.head.fields.explicit`).
 COLUMNS = {key: letters for key, (_, letters) in EXPLICIT.items()}
+# How a file begins whose first row is the clock: 0.0 0.1 0.2
+_CLOCK_ROW = re.compile(r"\s*0(?:\.0*)?(?:[ ,\t]+\d*\.?\d+){19}")
 NETLLM_FILE = re.compile(r"simple_5Hz_user(\d+)\.csv$", re.IGNORECASE)
 
 
@@ -116,6 +118,7 @@ def viewer_rows(table: Table) -> list[tuple[str, Table]] | None:
     """Return the logs of a file whose first row is the clock and whose others are, in turn, a viewer's pitch and yaw.
 
     That is the layout of the aggregated set of Nguyen et al. ("A large dataset of 360 video user behaviour"): radians.
+    A viewer who stopped early has shorter rows: the empty cells at their end are left out.
 
     Returns:
         ``(user, table of time, yaw, pitch)`` each, or ``None`` when the file is not laid out so.
@@ -123,18 +126,51 @@ def viewer_rows(table: Table) -> list[tuple[str, Table]] | None:
     if table.header is not None or table.texts or len(table) < 3 or len(table) % 2 == 0 or table.width < 20:
         return None
     clock = table.values[0]
-    if not (np.diff(clock) > 0).all() or np.abs(table.values[1::2]).max() > np.pi / 2 + 0.05:
+    if not (np.diff(clock) > 0).all() or np.nanmax(np.abs(table.values[1::2])) > np.pi / 2 + 0.05:
         return None
     logs = []
     for i in range(1, len(table), 2):
         values = np.column_stack([clock, table.values[i + 1], table.values[i]])
+        values = values[: int(np.isfinite(values).all(axis=1).sum())]
+        if not len(values):
+            continue
         lines = np.full(len(values), table.lines[i])
         logs.append((str(i // 2 + 1), Table(table.name, ["time", "yaw rad", "pitch rad"], values, {}, lines)))
     return logs
 
 
+def begins_with_clock(data: bytes) -> bool:
+    """Tell whether the first row of a file is a clock: twenty numbers from 0."""
+    return _CLOCK_ROW.match(data[:2000].decode("ascii", "replace")) is not None
+
+
+def read_viewer_rows(data: bytes, name: str) -> list[tuple[str, Table]] | None:
+    """Return :func:`viewer_rows` of a file whose rows differ in length, or ``None`` when it is no such file.
+
+    Raises:
+        TraceFormatError: more fields than a table may have.
+    """
+    if not begins_with_clock(data):
+        return None
+    rows = [line.replace(",", " ").split() for line in data.decode("ascii", "replace").splitlines() if line.strip()]
+    width = len(rows[0])
+    if len(rows) < 3 or len(rows) % 2 == 0 or max(map(len, rows)) > width:
+        return None
+    if any(len(pitch) != len(yaw) for pitch, yaw in zip(rows[1::2], rows[2::2], strict=True)):
+        return None
+    if len(rows) * width > MAX_CELLS:
+        raise TraceFormatError(name, f"more than {MAX_CELLS} fields")
+    values = np.full((len(rows), width), np.nan)
+    try:
+        for i, row in enumerate(rows):
+            values[i, : len(row)] = np.array(row, dtype=np.float64)
+    except ValueError:
+        return None
+    return viewer_rows(Table(name, None, values, {}, np.arange(1, len(rows) + 1, dtype=np.int64)))
+
+
 __all__ = [
     "COLUMNS", "HZ", "MAX_GAP_S", "NETLLM_FILE", "HeadFields", "HeadNotes", "HeadOptions", "HeadScales",
-    "read_head_csv", "read_netllm", "resample", "scales", "sessions", "stamps", "strict_table", "to_trace",
-    "understand", "viewer_rows",
+    "begins_with_clock", "read_head_csv", "read_netllm", "read_viewer_rows", "resample", "scales", "sessions", "stamps",
+    "strict_table", "to_trace", "understand",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from netllm_gym.traces.head.columns import by_numbers, understand
 from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, rivals
 from netllm_gym.traces.head.layout import SUFFIXES, head_files, places
 from netllm_gym.traces.head.log import HeadNotes, HeadOptions, scales, sessions, stamps, to_trace
-from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, read_netllm, viewer_rows
+from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, begins_with_clock, read_netllm, read_viewer_rows
 from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.head.viewerjson import read_viewer_json
 from netllm_gym.traces.reading import Reading, beginning, content
@@ -53,12 +53,9 @@ def _is_log(path: Path, nested: bool) -> bool:
         ):
             return False
         return bool(read_viewer_json(content(path), str(path)))
-    first_line = len(data.split(b"\n", 1)[0])
-    if first_line >= 60_000:  # a row a viewer: long lines
-        return viewer_rows(read_table(content(path), str(path))) is not None
+    if begins_with_clock(data):
+        return read_viewer_rows(content(path), str(path)) is not None
     table = read_table(data, str(path))
-    if viewer_rows(table) is not None:
-        return True
     if table.header is not None:
         names = " ".join(table.header).lower()
         if any(word in names for word in _RATES):
@@ -175,9 +172,8 @@ def _tables(
                 options = replace(options, pitch_down=True)
                 notes.guess("AVTrack360's angles: positive pitch looks down")
         else:
-            table = read_table(data, name)
-            rows = viewer_rows(table) if columns is None else None
-            inside = [(user, video, table)] if rows is None else [(u, file.stem, t) for u, t in rows]
+            rows = read_viewer_rows(data, name) if columns is None else None
+            inside = [(user, video, read_table(data, name))] if rows is None else [(u, file.stem, t) for u, t in rows]
             form = form or ("rows" if rows is not None else "table")
         for log_user, log_video, table in inside:
             if table.short:

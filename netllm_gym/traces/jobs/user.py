@@ -9,6 +9,7 @@ from netllm_gym.errors import TraceFormatError, UnknownNameError
 from netllm_gym.traces.jobs.readers.alibaba import is_alibaba, read_alibaba_file
 from netllm_gym.traces.jobs.readers.borg import guess_borg, read_borg
 from netllm_gym.traces.jobs.readers.graphs import guess_graph, read_graph
+from netllm_gym.traces.jobs.readers.jobtable import is_batsim, is_job_table, read_batsim, read_job_tables
 from netllm_gym.traces.jobs.readers.spark import is_spark, read_spark
 from netllm_gym.traces.jobs.readers.swf import is_swf, read_swf
 from netllm_gym.traces.jobs.readers.taskgraph import apart, is_task_table, read_task_tables, workload_of
@@ -24,7 +25,9 @@ from netllm_gym.traces.traceset import TraceSet
 
 SEQUENCES = 100  # that are drawn from jobs without arrivals
 GRAPHS = ("dax", "dot", "graphml", "node-link", "stg")
-FORMATS = ("alibaba", "borg", "decima", *GRAPHS, "json", "spark", "swf", "table", "wfcommons")
+FORMATS = (
+    "alibaba", "batsim", "borg", "decima", *GRAPHS, "job-table", "json", "spark", "swf", "table", "wfcommons",
+)  # fmt: skip
 
 
 def guess_workload(path: Path) -> str | None:
@@ -43,6 +46,8 @@ def guess_workload(path: Path) -> str | None:
     if text.lstrip()[:1] in ("{", "["):
         if text.lstrip().startswith("{") and (is_wfcommons(path, text) or guess_graph(text)):
             return "wfcommons" if is_wfcommons(path, text) else guess_graph(text)
+        if is_batsim(text):
+            return "batsim"
         return "json" if is_task_json(text) else None
     if is_alibaba(text):
         return "alibaba"
@@ -50,6 +55,8 @@ def guess_workload(path: Path) -> str | None:
         return graph
     if is_task_table(text):
         return "table"
+    if is_job_table(text):
+        return "job-table"
     return "swf" if is_swf(text) else None
 
 
@@ -82,7 +89,7 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
         raise TraceFormatError(files[0], f"looks like no workload ({', '.join(FORMATS)})", 1)
     repairs: dict[str, int] = {}
     name = Path(path).name
-    if kind in ("alibaba", "swf") and len(files) > 1:
+    if kind in ("alibaba", "batsim", "swf") and len(files) > 1:
         notes.append(f"read {files[0].name}; skipped: {', '.join(file.name for file in files[1:6])}")
     if kind == "alibaba":
         workload = read_alibaba_file(files[0], name, repairs)
@@ -104,6 +111,11 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
         workload = read_profile_folder(pairs, name)
     elif kind == "table":
         workload = read_task_tables(((content(file), str(file)) for file in files), name, repairs)
+    elif kind == "job-table":
+        workload = read_job_tables(((content(file), str(file)) for file in files), name, repairs)
+        notes.append("a job is a stage of as many tasks as it held processors")
+    elif kind == "batsim":
+        workload = read_batsim(content(files[0]), str(files[0]), name, repairs)
     elif kind == "json":
         parts = [(file.stem, list(rows_of_json(content(file), str(file)))) for file in files]
         workload = workload_of(apart(parts), name, repairs)

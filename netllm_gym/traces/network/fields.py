@@ -57,6 +57,8 @@ _TIME = (
     r"(start|begin|end|measurement|test|capture|sample|record|log|logging|system|device)_?(date_?)?(time|ts|timestamp)?",
     r"time_.*|.*_time(_?stamp)?|.*_timestamp", r"seq_?(num|no|number)?|second_?(index|number)?",
 )  # fmt: skip
+# How long a download took, a row each: no clock.
+_SPENT = re.compile(r"(\w+_)?(delivery|download|fetch|transfer|transmission|chunk|segment)_?(time|duration|delay)")
 _RATE = re.compile(
     r"through_?put|band_?width|good_?put|bit_?rate|data_?rate|capacity|delivery_?rate|(^|_)(rate|bw|thr|thrpt|tput|dl|speed|"
     r"download|downlink|down|rx|bps|mbps|kbps|gbps|mbits?|kbits?)(_|$)"
@@ -244,6 +246,8 @@ def _time(names: list[str], table: Table, rate: int) -> tuple[int, str, int]:
         unit = time_unit(unit_text) or time_unit(name) or ""
         if unit_text and rate_unit(unit_text):
             continue
+        if _SPENT.fullmatch(base) and i not in table.texts and not _total(table, i):
+            continue
         for rank, pattern in enumerate(_TIME):
             if base and re.fullmatch(pattern, base):
                 if _clock_like(table, i) and (
@@ -349,8 +353,8 @@ def duration_column(table: Table) -> int:
         base, _ = _named_unit(name)
         if (
             re.fullmatch(r"duration|interval(_length)?|delta(_t|_time)?|dt|step|period|length", base)
-            and i != fields.rate
-        ):
+            or _SPENT.fullmatch(base)
+        ) and i != fields.rate:
             return i if i not in table.texts else -1
     return -1
 

@@ -158,7 +158,7 @@ def sessions_of(table: Table, found: LinkFields, options: NetworkOptions, notes:
         group_at = [h.strip() for h in table.header].index(options.group)
     out: list[Session] = []
     for label, rows in pieces:
-        cut = restarts(moments[rows])
+        cut = restarts(moments[rows], calendar=text or bool(len(rows) and moments[rows].min() > 1e9))
         for number, part in enumerate(np.split(rows, cut)):
             name = label if not len(cut) else "/".join(x for x in (label, str(number + 1)) if x)
             if found.counts and found.sessions and len(pieces) > 1 and not (np.diff(values[part]) != 0).any():
@@ -176,15 +176,27 @@ def sessions_of(table: Table, found: LinkFields, options: NetworkOptions, notes:
     return out
 
 
-def restarts(moments: Array) -> NDArray[np.intp]:
-    """Return where a clock starts anew: rows at which it falls by more than half of what it had run."""
+def restarts(moments: Array, calendar: bool = False) -> NDArray[np.intp]:
+    """Return where a clock starts anew: rows at which it falls by more than half of what it had run.
+
+    Args:
+        moments: the clock.
+        calendar: it tells moments of a calendar: there a recording of another day may stand below a later one, and a
+            fall by more than a pause between two runs of ten rows is such a place.
+    """
     steps = np.diff(moments)
     back = np.flatnonzero(steps < 0)
+    if not len(back):
+        return back
+    forward = steps[steps > 0]
+    pause = max(PAUSE_STEPS * float(np.median(forward)), PAUSE_S) if calendar and len(forward) else np.inf
     out: list[int] = []
     start = 0
-    for i in back.tolist():
+    ends = [*back[1:].tolist(), len(steps)]
+    for i, following in zip(back.tolist(), ends, strict=True):
         run = moments[i] - moments[start]
-        if i - start >= 1 and -steps[i] > 0.5 * run > 0 and len(moments) - i > 2:
+        anew = i - start >= 1 and -steps[i] > 0.5 * run > 0 and len(moments) - i > 2
+        if anew or (-steps[i] > pause and min(i - start, following - i) >= 10):
             out.append(i + 1)
             start = i + 1
     return np.array(out, dtype=np.intp)

@@ -10,7 +10,7 @@ from typing import Any
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
 from netllm_gym.traces.moments import is_number
 from netllm_gym.traces.network import readers, units
-from netllm_gym.traces.network.fields import LinkFields, downward, refuse_counter, with_clock
+from netllm_gym.traces.network.fields import LinkFields, downward, duration_column, refuse_counter, with_clock
 from netllm_gym.traces.network.packets import summed
 from netllm_gym.traces.network.readers.columns import guess_columns
 from netllm_gym.traces.network.readers.iperf import is_iperf_text, read_iperf
@@ -167,6 +167,8 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
         if chosen in POOLED:
             found: Any = read_json_links(data, name) if chosen == "json" else read_table(data, name)
             if isinstance(found, Table) and not named:
+                if (lasting := duration_column(found) if found.header else -1) >= 0 and found.header:
+                    notes.guess(f"a row lasts as long as its {found.header[lasting]!r} says, the next follows at once")
                 found, said = summed(with_clock(found))
                 notes.guess(said)
         else:

@@ -6,6 +6,7 @@
 | GraphML | ``<node id="a"><data key="d0">13.4</data>`` | a key called runtime, duration, … | ``<edge source target>`` |
 | DOT | ``a [runtime=13.4];`` | an attribute of such a name | ``a -> b -> {c d};`` |
 | node-link | ``{"nodes": [{"id": "a", "runtime": 9}]`` | a value of such a name | ``"links": [{"source", "target"}]`` |
+| SAGA | ``{"task_graph": {"tasks": [{"name": "a", "cost": 9}]`` | cost | ``"dependencies": [{"source", "target"}]`` |
 | STG | ``3 7 2 1 2`` | the second number | after their count |
 """
 
@@ -38,6 +39,8 @@ def guess_graph(text: str) -> str | None:
         return "dax" if re.search(r"<(\w+:)?adag[\s>]", head) else "graphml" if "<graphml" in head else None
     if start.startswith("{"):
         head = start[:60_000]
+        if '"task_graph"' in head and re.search(r'"dependencies"\s*:', text[:2_000_000]):
+            return "node-link"  # SAGA's
         return "node-link" if '"nodes"' in head and re.search(r'"(links|edges)"\s*:', text[:2_000_000]) else None
     if re.match(r"(//[^\n]*\n|#[^\n]*\n|/\*.*?\*/|\s)*(strict\s+)?digraph\b", start[:20_000], re.S):
         return "dot"
@@ -140,6 +143,8 @@ def _node_link(text: str, source: str) -> Tasks:
     if not isinstance(document, dict):
         raise TraceFormatError(source, "a node-link graph is an object")
     nodes, links = document.get("nodes"), document.get("links", document.get("edges"))
+    if isinstance(document.get("task_graph"), dict):  # SAGA: beside it stands a network with nodes of its own
+        nodes, links = (document["task_graph"].get(k) for k in ("tasks", "dependencies"))
     if not isinstance(nodes, list) or not isinstance(links, list):
         raise TraceFormatError(source, "a node-link graph has lists of nodes and of links")
     tasks: Tasks = {}

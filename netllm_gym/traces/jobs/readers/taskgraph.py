@@ -122,22 +122,23 @@ def _rows(table: Table, job: str) -> Iterator[TaskRow]:
     if at is None:
         raise TraceFormatError(table.name, "no header that names a task, its run time and its parents", 1)
     archive = {"ts_submit", "runtime", "workflow_id"} <= set(header)  # milliseconds, its documents say
-    arrival, start, end = (_moments(table, at.get(what, -1), archive) for what in ("arrival", "start", "end"))
+    arrival, start, end = (moments_of(table, at.get(what, -1), archive) for what in ("arrival", "start", "end"))
     if "seconds" in at:
-        seconds = _spans(table, at["seconds"]) * (1e-3 if archive else scale_of(header[at["seconds"]]))
+        seconds = spans_of(table, at["seconds"]) * (1e-3 if archive else scale_of(header[at["seconds"]]))
     else:
         seconds = end - start
     for row in range(len(table)):
         yield TaskRow(
-            _cell(table, at.get("job", -1), row) or job, _cell(table, at["task"], row),
-            _cell(table, at.get("program", -1), row), _names(_cell(table, at.get("parents", -1), row)),
-            _names(_cell(table, at.get("children", -1), row)), float(seconds[row]),
-            f"{table.name}:{table.lines[row]}", _count(_cell(table, at.get("instances", -1), row)),
+            cell_of(table, at.get("job", -1), row) or job, cell_of(table, at["task"], row),
+            cell_of(table, at.get("program", -1), row), _names(cell_of(table, at.get("parents", -1), row)),
+            _names(cell_of(table, at.get("children", -1), row)), float(seconds[row]),
+            f"{table.name}:{table.lines[row]}", _count(cell_of(table, at.get("instances", -1), row)),
             float(arrival[row]), float(start[row]),
         )  # fmt: skip
 
 
-def _cell(table: Table, column: int, row: int) -> str:
+def cell_of(table: Table, column: int, row: int) -> str:
+    """Return a field as it is written; empty for no column."""
     if column < 0:
         return ""
     return table.texts[column][row].strip() if column in table.texts else f"{table.values[row, column]:.15g}"
@@ -152,7 +153,7 @@ def _count(cell: str) -> int:
     return int(float(cell)) if re.fullmatch(r"\d{1,6}(\.0*)?", cell) else 1
 
 
-def _spans(table: Table, column: int) -> np.ndarray:
+def spans_of(table: Table, column: int) -> np.ndarray:
     """Return the numbers of a column, or the seconds of cells such as ``5s`` and ``00:01:30``."""
     if column in table.texts and not np.isfinite(table.values[:, column]).any():
         spans = seconds_of(table.texts[column])
@@ -160,7 +161,8 @@ def _spans(table: Table, column: int) -> np.ndarray:
     return table.values[:, column]
 
 
-def _moments(table: Table, column: int, archive: bool) -> np.ndarray:
+def moments_of(table: Table, column: int, archive: bool) -> np.ndarray:
+    """Return a column of moments in seconds, NaN where there is none; `archive`: numbers are milliseconds."""
     if column < 0:
         return np.full(len(table), np.nan)
     if column in table.texts and not np.isfinite(table.values[:, column]).any():
