@@ -15,7 +15,7 @@ CARD = """# abr/regret-mlp
 
 A network of two layers that predicts what each level of the ladder loses against the best one when
 `abr/actor-critic` goes on from there; it plays the least loss, on any ladder. Lessons: {parts} times 64
-randomised worlds of {chunks} chunks, {futures} futures each; seed {seed}.
+randomised worlds of {chunks} chunks, {futures} futures each{more}; seed {seed}.
 
 Load it with `netllm_gym.make_agent("abr/regret-mlp")`; trained by `netllm-gym train abr-regret-mlp`.
 """
@@ -33,5 +33,6 @@ def train_abr_regret_mlp(training: Training) -> Agent:
     data, valid = taught(narrowed(LessonOptions, options), training.say)
     network = fit_rows(narrowed(RegressionConfig, options), data, valid, training.say)
     agent = RowAgent(network, Ranges())
-    save(agent, training.out, asdict(options), CARD.format(**asdict(options)))
+    more = ", and played episodes on the links of every family" if options.episodes else ""
+    save(agent, training.out, asdict(options), CARD.format(**asdict(options), more=more))
     return agent
