@@ -10,6 +10,7 @@ import pytest
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.readers.jobtable import job_columns
+from netllm_gym.traces.network.user import NetworkOptions
 from netllm_gym.traces.user import ImportOptions, understand
 
 
@@ -51,6 +52,24 @@ def test_a_row_a_chunk_lasts_as_long_as_its_download(tmp_path: Path) -> None:
     assert _said(found, "delivery_time")
 
 
+def test_drives_without_a_header_ask_for_their_unit(tmp_path: Path) -> None:
+    rows = "".join(f"{1186549400 + 10 * i} -33.9{i} 151.22 {466.9 + i}\n" for i in range(20))
+    (tmp_path / "1.cap").write_text(rows)
+    with pytest.raises(TraceFormatError, match="--rate-unit"):
+        understand(tmp_path)
+    found = understand(tmp_path, ImportOptions(network=NetworkOptions(throughput_unit="kbps")))
+    assert found.traces[0].throughput_mbps[:2] == pytest.approx([0.4679, 0.4689])
+    assert found.traces[0].duration_s[0] == 10
+
+
+def test_a_counter_that_began_before_the_log_is_no_rate(tmp_path: Path) -> None:
+    rows = "".join(f"{i / 10},{439_977.0 if i == 1 else 5.0}\n" for i in range(200))
+    (tmp_path / "a.csv").write_text("timestamp,rx_diff_Mbps\n" + rows)
+    found = understand(tmp_path)
+    assert found.traces[0].throughput_mbps.max() == 5.0
+    assert _said(found, "beyond 20,000 Mbit/s left out: 1")
+
+
 # --- head motion
 # -------------------------------------------------------------------------------------------------
 
@@ -76,6 +95,14 @@ def test_columns_whose_names_are_swapped_are_named(tmp_path: Path) -> None:
     rows = "".join(f"{a} 0 {b} {c} 0.1\n" for a, b, c in zip(t, nods, around, strict=True))
     (tmp_path / "user1_euler.txt").write_text("timestamp viewpoint yaw pitch roll\n" + rows)
     with pytest.raises(TraceFormatError, match="the other way round"):
+        understand(tmp_path)
+
+
+@pytest.mark.parametrize(("names", "why"), [("x,y,z", "places"), ("x,y,z,alpha,beta,gamma", "alpha, beta and gamma")])
+def test_places_are_no_directions(tmp_path: Path, names: str, why: str) -> None:
+    rows = "".join(f"{i / 10},6.4,1.6,{0.1 * i - 17}{',346,20,0' if ',' in names[5:] else ''}\n" for i in range(200))
+    (tmp_path / "a.csv").write_text(f"time,{names}\n{rows}")
+    with pytest.raises(TraceFormatError, match=why):
         understand(tmp_path)
 
 

@@ -212,8 +212,14 @@ def by_header(table: Table) -> HeadFields | None:
         if words == ("theta", "phi"):
             return _theta_phi(table, replace(base, form=form, columns=columns, unit=unit))
         return replace(base, form=form, columns=columns, unit=unit)
+    if {"alpha", "beta", "gamma"} <= set(numbered):
+        raise _ambiguous(
+            table, "alpha, beta and gamma turn about other axes in every program: call them yaw, pitch, roll"
+        )
     if vectors:
         _, group = max(vectors, key=lambda item: _rank(item[0]))
+        if not directions:
+            _same_length(table, [group[c] for c in "xyz"])
         return replace(base, form="vector", columns=tuple(group[c] for c in "xyz"))
     turns = [
         (p, g)
@@ -275,6 +281,21 @@ def _unit_length(table: Table, columns: list[int], tolerance: float = 0.02) -> b
     values = table.values[:, columns]
     lengths = np.linalg.norm(values[np.isfinite(values).all(axis=1)], axis=1)
     return len(lengths) > 0 and float(np.mean(np.abs(lengths - 1.0) < tolerance)) > 0.95
+
+
+def _same_length(table: Table, columns: list[int]) -> None:
+    """Refuse triples whose lengths differ: where a head is, not where it looks.
+
+    Raises:
+        AmbiguousColumnsError: they are no directions.
+    """
+    values = table.values[:, columns]
+    lengths = np.linalg.norm(values[np.isfinite(values).all(axis=1)], axis=1)
+    low, high = np.percentile(lengths, [2, 98]) if len(lengths) else (1.0, 1.0)
+    if high > 1.25 * low + 1e-9:
+        raise _ambiguous(
+            table, f"x, y and z of lengths from {low:.3g} to {high:.3g} are places, not directions of view"
+        )
 
 
 def _within(table: Table, columns: tuple[int, ...], low: float, high: float) -> bool:

@@ -29,7 +29,8 @@ class LinkFields:
         clock_column: a second column that completes the first (a time of day beside a date).
         holds: a value holds ``after`` its stamp, until the next row's (tables with a header), or ``before`` it, since
             the row above (Pensieve's files and others without one).
-        unread_unit: what the name of the rate's column gives as its unit, where that is none of those known.
+        unread_unit: what the name of the rate's column gives as its unit, where that is none of those known; ``-``
+            where two units are plausible and nothing names one.
     """
 
     time: int
@@ -391,6 +392,8 @@ def _by_numbers(table: Table) -> LinkFields | None:
         return LinkFields(numeric[0], rates_in_cells[0])
     if table.width == 6 and len(numeric) == 6 and _is_ride(table.values):
         return LinkFields(1, 4, "ms", "B", counts="bytes", span=5)
+    if table.width == 4 and len(numeric) == 4 and _is_drive(table.values):
+        return LinkFields(0, 3, "s", unread_unit="-")  # published in kbit/s, but nothing in the file says so
     if units and len(numeric) == 1 and table.width == 2:
         return LinkFields(-1, numeric[0], unit_column=units[0])
     if table.width == 1 and len(numeric) == 1:
@@ -398,6 +401,13 @@ def _by_numbers(table: Table) -> LinkFields | None:
     if len(numeric) in (2, 3) and len(numeric) + len(units) == table.width:
         return LinkFields(numeric[0], numeric[1], unit_column=units[0] if units else -1)
     return None
+
+
+def _is_drive(values: np.ndarray) -> bool:
+    """Tell a drive's log (Yao et al., Sydney): epoch, latitude, longitude, throughput."""
+    epoch = (values[:, 0] > 1e9) & (values[:, 0] < 5e9)
+    place = (np.abs(values[:, 1]) <= 90) & (np.abs(values[:, 2]) <= 180) & (values[:, 1] % 1 != 0)
+    return bool(epoch.all() and place.mean() > 0.9 and (values[:, 3] >= 0).all())
 
 
 def _is_ride(values: np.ndarray) -> bool:

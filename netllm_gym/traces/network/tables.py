@@ -273,6 +273,10 @@ def _factor(members: list[Session], found: LinkFields, in_ms: bool, notes: LinkN
         return 1.0
     if found.rate_unit:
         return units.MEGABITS[found.rate_unit]
+    if found.unread_unit == "-":
+        raise TraceFormatError(
+            members[0].name, "nothing names the unit of the throughput; say what it is: --rate-unit", 1
+        )
     if found.unread_unit:
         raise TraceFormatError(
             members[0].name, f"the unit {found.unread_unit!r} is none that is known; say what it is: --rate-unit", 1
@@ -304,6 +308,10 @@ def _pieces(
             raise TraceFormatError(name, f"time {time[row]:g} s does not come after {before[row]:g} s", int(lines[row]))
         notes.repairs[f"rows whose stamp goes back by at most {BACK_S:g} s left out"] += int(back.sum())
         time, values, lines = time[~back], values[~back], lines[~back]
+    beyond = values > units.FASTEST_MBPS
+    if not found.counts and 0 < beyond.sum() <= max(SHARE * len(values), 1) < len(values):
+        notes.repairs[f"rows beyond {units.FASTEST_MBPS:,.0f} Mbit/s left out"] += int(beyond.sum())
+        time, values, lines = time[~beyond], values[~beyond], lines[~beyond]
     time, values = _once(time, values, notes)
     if len(time) < 2:
         raise TraceFormatError(name, f"needs at least two samples, has {len(time)}", int(lines[0]))
@@ -357,7 +365,8 @@ def _without_pauses(label: str, steps: Array, rates: Array, group: str, notes: L
     pauses = np.flatnonzero(steps > limit)
     if not len(pauses):
         return [NetworkTrace(label, steps, rates, group)]
-    notes.guess(f"a pause of more than {limit:g} s cuts a recording into traces of one group")
+    if not any(note.startswith("a pause of more than") for note in notes.guesses):  # its length differs by trace
+        notes.guess(f"a pause of more than {limit:g} s cuts a recording into traces of one group")
     traces, begin = [], 0
     for number, end in enumerate([*pauses.tolist(), len(steps)], start=1):
         piece = slice(begin, end)
