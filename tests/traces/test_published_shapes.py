@@ -70,6 +70,14 @@ def test_a_counter_that_began_before_the_log_is_no_rate(tmp_path: Path) -> None:
     assert _said(found, "beyond 20,000 Mbit/s left out: 1")
 
 
+def test_a_dishs_history_is_a_ring(tmp_path: Path) -> None:
+    history = {"current": "6", "popPingDropRate": [0, 0, 0, 0], "downlinkThroughputBps": [5e6, 6e6, 3e6, 4e6]}
+    (tmp_path / "h.json").write_text(json.dumps({"apiVersion": "9", "dishGetHistory": history}))
+    trace = understand(tmp_path).traces[0]
+    assert trace.throughput_mbps.tolist() == [3.0, 4.0, 5.0, 6.0]
+    assert trace.duration_s.tolist() == [1.0] * 4
+
+
 # --- head motion
 # -------------------------------------------------------------------------------------------------
 
@@ -174,6 +182,15 @@ def test_pods_and_gpu_jobs_are_jobs(tmp_path: Path) -> None:
 )
 def test_no_table_of_jobs(header: str) -> None:
     assert job_columns(header.split(",")) is None
+
+
+def test_tasks_without_parents_say_so(tmp_path: Path) -> None:
+    (tmp_path / "trace.txt").write_text(
+        "task_id\thash\tname\tstatus\tsubmit\tduration\trealtime\n"
+        "1\t7f/24\tsort (a)\tCOMPLETED\t2018-11-06 10:57:27.327\t276ms\t55ms\n"
+    )
+    with pytest.raises(TraceFormatError, match="name no parents"):
+        understand(tmp_path)
 
 
 def test_a_job_in_two_rows_is_refused(tmp_path: Path) -> None:
