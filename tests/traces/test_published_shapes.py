@@ -114,6 +114,14 @@ def test_places_are_no_directions(tmp_path: Path, names: str, why: str) -> None:
         understand(tmp_path)
 
 
+def test_the_turn_of_a_helmet_goes_before_the_gaze_inside_it(tmp_path: Path) -> None:
+    names = "time_stamp(ms);helmet_rot_x;helmet_rot_y;helmet_rot_z;gaze_direct_L.x;gaze_direct_L.y;gaze_direct_L.z\n"
+    rows = "".join(f"{33 * i};{350 if i % 2 else 10};{i % 90};0;0.1;0.1;0.99\n" for i in range(200))
+    (tmp_path / "u1.csv").write_text(names + rows)
+    angles = understand(tmp_path).traces[0].angles_deg
+    assert angles[:, 0].max() > 80 and angles[:, 1].max() > 5
+
+
 def test_rows_of_viewers_end_when_they_stopped(tmp_path: Path) -> None:
     clock = np.arange(2500) / 10
     lines = [" ".join(f"{x:.1f}" for x in clock)]
