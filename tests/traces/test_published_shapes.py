@@ -70,6 +70,14 @@ def test_a_counter_that_began_before_the_log_is_no_rate(tmp_path: Path) -> None:
     assert _said(found, "beyond 20,000 Mbit/s left out: 1")
 
 
+def test_a_dishs_history_is_a_ring(tmp_path: Path) -> None:
+    history = {"current": "6", "popPingDropRate": [0, 0, 0, 0], "downlinkThroughputBps": [5e6, 6e6, 3e6, 4e6]}
+    (tmp_path / "h.json").write_text(json.dumps({"apiVersion": "9", "dishGetHistory": history}))
+    trace = understand(tmp_path).traces[0]
+    assert trace.throughput_mbps.tolist() == [3.0, 4.0, 5.0, 6.0]
+    assert trace.duration_s.tolist() == [1.0] * 4
+
+
 # --- head motion
 # -------------------------------------------------------------------------------------------------
 
@@ -104,6 +112,14 @@ def test_places_are_no_directions(tmp_path: Path, names: str, why: str) -> None:
     (tmp_path / "a.csv").write_text(f"time,{names}\n{rows}")
     with pytest.raises(TraceFormatError, match=why):
         understand(tmp_path)
+
+
+def test_the_turn_of_a_helmet_goes_before_the_gaze_inside_it(tmp_path: Path) -> None:
+    names = "time_stamp(ms);helmet_rot_x;helmet_rot_y;helmet_rot_z;gaze_direct_L.x;gaze_direct_L.y;gaze_direct_L.z\n"
+    rows = "".join(f"{33 * i};{350 if i % 2 else 10};{i % 90};0;0.1;0.1;0.99\n" for i in range(200))
+    (tmp_path / "u1.csv").write_text(names + rows)
+    angles = understand(tmp_path).traces[0].angles_deg
+    assert angles[:, 0].max() > 80 and angles[:, 1].max() > 5
 
 
 def test_rows_of_viewers_end_when_they_stopped(tmp_path: Path) -> None:
@@ -174,6 +190,15 @@ def test_pods_and_gpu_jobs_are_jobs(tmp_path: Path) -> None:
 )
 def test_no_table_of_jobs(header: str) -> None:
     assert job_columns(header.split(",")) is None
+
+
+def test_tasks_without_parents_say_so(tmp_path: Path) -> None:
+    (tmp_path / "trace.txt").write_text(
+        "task_id\thash\tname\tstatus\tsubmit\tduration\trealtime\n"
+        "1\t7f/24\tsort (a)\tCOMPLETED\t2018-11-06 10:57:27.327\t276ms\t55ms\n"
+    )
+    with pytest.raises(TraceFormatError, match="name no parents"):
+        understand(tmp_path)
 
 
 def test_a_job_in_two_rows_is_refused(tmp_path: Path) -> None:

@@ -216,16 +216,18 @@ def by_header(table: Table) -> HeadFields | None:
         raise _ambiguous(
             table, "alpha, beta and gamma turn about other axes in every program: call them yaw, pitch, roll"
         )
-    if vectors:
-        _, group = max(vectors, key=lambda item: _rank(item[0]))
-        if not directions:
-            _same_length(table, [group[c] for c in "xyz"])
-        return replace(base, form="vector", columns=tuple(group[c] for c in "xyz"))
     turns = [
         (p, g)
         for p, g in groups.items()
         if {"x", "y", "z"} <= set(g) and re.search(r"euler|rot|angle|hmdr|ori|head_?r$", p)
     ]
+    # Gaze is told inside the head: where the head itself turns is told beside it.
+    eyes = bool(vectors) and max(_rank(p) for p, _ in vectors) < 0
+    if vectors and not (turns and eyes):
+        _, group = max(vectors, key=lambda item: _rank(item[0]))
+        if not directions:
+            _same_length(table, [group[c] for c in "xyz"])
+        return replace(base, form="vector", columns=tuple(group[c] for c in "xyz"))
     if turns:
         _, group = max(turns, key=lambda item: _rank(item[0]))
         # Unity's Euler angles: about y (yaw), x (pitch, down positive) and z.

@@ -81,11 +81,20 @@ def scale_of(name: str) -> float:
 
 
 def is_task_table(text: str) -> bool:
-    """Tell whether the first line of a file is such a header."""
+    """Tell whether the first line of a file is such a header, or one that lacks nothing but the parents."""
     first = next((line for line in text.splitlines()[:20] if line.strip() and not line.startswith("#")), "")
-    return any(
-        columns_of([c.strip().strip('"') for c in first.split(mark)]) is not None for mark in (",", ";", "\t", "|")
+    headers = [[c.strip().strip('"') for c in first.split(mark)] for mark in (",", ";", "\t", "|")]
+    return any(columns_of(header) is not None or lacks_parents(header) for header in headers)
+
+
+def lacks_parents(header: Sequence[str]) -> bool:
+    """Tell whether a header names a task and how long it ran, but nothing of what it waited for."""
+    names = [plain(name) for name in header]
+    timed = any(re.fullmatch(_COLUMNS["seconds"], n) for n in names) or all(
+        any(re.fullmatch(_COLUMNS[what], n) for n in names) for what in ("start", "end")
     )
+    task = any(re.fullmatch(r"(task|stage|operator|vertex)_?(id|name|no|number)", n) for n in names)
+    return task and timed and columns_of(header) is None
 
 
 def read_task_table(data: bytes, source: str, repairs: dict[str, int]) -> Workload:
@@ -119,6 +128,11 @@ def apart(parts: Sequence[tuple[str, Sequence[TaskRow]]]) -> Iterator[TaskRow]:
 def _rows(table: Table, job: str) -> Iterator[TaskRow]:
     header = table.header or []
     at = columns_of(header)
+    if at is None and lacks_parents(header):
+        raise TraceFormatError(
+            table.name, "the tasks of this table name no parents, so nothing tells what waits for what: add a column "
+            "parents (a trace of Nextflow records none)", 1
+        )  # fmt: skip
     if at is None:
         raise TraceFormatError(table.name, "no header that names a task, its run time and its parents", 1)
     archive = {"ts_submit", "runtime", "workflow_id"} <= set(header)  # milliseconds, its documents say

@@ -6,6 +6,7 @@
 | ``{"uplink": {"trace_pattern": [{"duration": ms, "capacity": kbit/s}]}}`` | AlphaRTC's pieces |
 | ``{"timestamps": […], "bandwidths": […]}`` | columns |
 | ``{"Key": "measurement", "Value": {"AppInfo": {"ElapsedTime": µs, "NumBytes": …}}}`` a line | NDT7 |
+| ``{"dishGetHistory": {"current": …, "downlinkThroughputBps": […]}}`` | what a Starlink dish kept, a sample a second |
 | ``[{"time": …, "throughput_mbps": …}]`` or one a line | samples |
 """
 
@@ -41,6 +42,8 @@ def read_json_links(data: bytes, name: str) -> NetworkTrace | Table:
         document = [read_json(line, name) for line in lines]
     if isinstance(document, list) and (measured := _ndt7(document, name)) is not None:
         return measured
+    if (kept := _dish(document, name)) is not None:
+        return kept
     pieces = _pieces(document)
     if pieces is not None:
         return _from_pieces(pieces, name)
@@ -48,6 +51,24 @@ def read_json_links(data: bytes, name: str) -> NetworkTrace | Table:
     if table is None:
         raise TraceFormatError(name, "no list of samples with a time and a throughput in this JSON")
     return table
+
+
+def _dish(document: Any, name: str) -> NetworkTrace | None:
+    """Return what came down in each second that a Starlink dish remembers: a ring whose next place is ``current``."""
+    node = document
+    for keys in (("dishGetHistory", "dish_get_history"), ("downlinkThroughputBps", "downlink_throughput_bps")):
+        node = next((node[k] for k in keys if k in node), node) if isinstance(node, dict) else node
+    if node is document or not isinstance(node, list) or len(node) < 2:
+        return None
+    inside = document.get("dishGetHistory", document.get("dish_get_history", document))
+    current = str(inside.get("current", len(node)))
+    if not (current.isdigit() and len(current) < 15):
+        raise TraceFormatError(name, f"current {current[:40]!r} is no place in a ring")
+    count = int(current)
+    rates = [number(rate, "downlinkThroughputBps", name) * 1e-6 for rate in node]
+    first = count % len(rates)
+    rates = rates[first:] + rates[:first] if count >= len(rates) else rates[: max(count, 0)]
+    return NetworkTrace(name, [1.0] * len(rates), rates)
 
 
 def _pieces(document: Any) -> list[dict[str, Any]] | None:
