@@ -76,7 +76,6 @@ def agents(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_torch_every_command_says_what_to_install(tmp_path: Path) -> None:
     refused = (
         ("evaluate", "--agent", "abr/llm", "--episodes", "1"),
-        ("evaluate", "--agent", "abr/regret-mlp", "--episodes", "1"),
         ("evaluate", "--task", "viewport", "--agent", "viewport/gru", "--episodes", "1"),
         ("evaluate", "--task", "viewport", "--agent", "viewport/llm", "--episodes", "1"),
         ("evaluate", "--task", "cluster", "--agent", "cluster/llm", "--episodes", "1"),
@@ -90,7 +89,7 @@ def test_without_torch_every_command_says_what_to_install(tmp_path: Path) -> Non
         ("pull", "user/agent"),
     )
     works = (
-        ("evaluate", "--agent", "abr/bba", "--agent", "abr/actor-critic", "--episodes", "1", "--json"),
+        ("evaluate", "--agent", "abr/bba", "--agent", "abr/regret-mlp", "--episodes", "1", "--json"),
         ("doctor",),
     )
     blocked = ("torch", "transformers", "peft", "accelerate", "d3rlpy", "structlog", "huggingface_hub")
@@ -100,7 +99,7 @@ def test_without_torch_every_command_says_what_to_install(tmp_path: Path) -> Non
         assert (code, len(lines)) == (2, 1), (command, code, err)
         assert "pip install 'netllm-gym[" in lines[0], (command, lines)
     played, doctor = found[len(refused) :]
-    assert played[0] == 0 and {row["agent"] for row in json.loads(played[1])} >= {"abr/bba", "abr/actor-critic"}
+    assert played[0] == 0 and {row["agent"] for row in json.loads(played[1])} >= {"abr/bba", "abr/regret-mlp"}
     assert "missing: pip install 'netllm-gym[llm]'" in doctor[1] and "netllm-gym[rl]" in doctor[1]
 
 

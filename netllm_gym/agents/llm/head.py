@@ -91,10 +91,14 @@ class Head(nn.Module):
 
     Raises:
         ConfigError: an action space without a head.
+
+    Attributes:
+        scores: of the first factor's choices at the last decision, ``[B, choices]``.
     """
 
     mean: Tensor
     std: Tensor
+    scores: np.ndarray
 
     def __init__(self, space: gym.Space, width: int, nodes: int = 0) -> None:
         super().__init__()
@@ -245,7 +249,7 @@ class Head(nn.Module):
             used = used_rows(nodes.mask)  # the others are padding
             nodes = self.pointer.candidates(Nodes(nodes.embedding[:, :used], nodes.mask[:, :used]))
             found = to_host(self.pointer.scores(hidden, nodes).masked_fill(~nodes.mask, -torch.inf))
-            scores = np.full((count, self.sizes[0]), -np.inf, np.float32)
+            self.scores = scores = np.full((count, self.sizes[0]), -np.inf, np.float32)
             scores[:, :used], scores[:, self.sizes[0] - found.shape[1] + used :] = found[:, :used], found[:, used:]
             first = []
             for row in range(count):
@@ -266,6 +270,7 @@ class Head(nn.Module):
         else:
             values = to_host(self.linear(hidden))
             parts = _split(values, self.sizes)
+            self.scores = parts[0]
             for row in range(count):
                 if len(set(self.sizes)) == 1:  # all factors at once
                     given = [mask for mask in legal[row] if mask is not None]
