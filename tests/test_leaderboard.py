@@ -131,6 +131,15 @@ def test_only_settings_of_the_catalog_are_submitted(results, tmp_path) -> None:
         leaderboard.submit(results, agents=["abr/llm"])
 
 
+def test_an_agent_that_always_failed_is_not_submitted(tmp_path) -> None:
+    agents = ["abr/robust-mpc", {"name": "abr/constant", "level": 99, "label": "mine"}]
+    with pytest.warns(UserWarning, match="failed in every episode"):
+        evaluate(agents=agents, setting="default", episodes=2, out=tmp_path, progress=False)
+    with pytest.raises(ConfigError, match="mine has no score"):
+        leaderboard.submit(tmp_path)
+    assert leaderboard.submit(tmp_path, agents=["abr/robust-mpc"]).is_file()
+
+
 def test_the_table_and_its_page(submitted, tmp_path) -> None:
     changed(submitted, lambda c: c.update(by="<script>|x"))
     shutil.copy(submitted, tmp_path / "again.json")

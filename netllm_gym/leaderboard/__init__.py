@@ -59,8 +59,8 @@ def submit(
 
     Raises:
         DatasetError: no results, or results changed by hand.
-        ConfigError: not an evaluation of a setting of the catalog, an agent that nobody else can build, or
-            too long texts.
+        ConfigError: not an evaluation of a setting of the catalog, an agent that nobody else can build or that failed
+            in every episode, or too long texts.
     """
     result = EvaluationResult.load(Path(folder))
     manifest = result.manifest
@@ -100,6 +100,11 @@ def submit(
             }
         )
     table = result.summary().set_index("agent")
+    for label in dict.fromkeys(entry["label"] for entry in entries):
+        if not math.isfinite(table.loc[label, "mean"]):
+            raise ConfigError(
+                f"{folder}: {label} has no score, as it failed in every episode; name the others (agents)"
+            )
     scores = {
         label: {**{key: _plain(table.loc[label, key]) for key in SCORES}, "verdict": str(table.loc[label, "verdict"])}
         for label in dict.fromkeys(entry["label"] for entry in entries)
