@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from netllm_gym import traces
-from netllm_gym.agents.abr.families import training_families
+from netllm_gym.agents.abr.families import links_of
 from netllm_gym.agents.abr.ppo import PPOConfig, Trainer
 from netllm_gym.agents.abr.row_agent import RowAgent, save
 from netllm_gym.agents.abr.worlds import Worlds
@@ -62,7 +62,7 @@ def home_of(families: Mapping[str, object]) -> dict[str, float]:
 def train_actor_critic(training: Training) -> Agent:
     """Train a streaming policy for any ladder by PPO in randomised worlds (resumable)."""
     options: ActorCriticOptions = training.config
-    families = training_families(options.without)
+    families = links_of("train", options.without)
     videos = [traces.load_video(name) for name in VIDEOS]
     worlds = Worlds(options.episodes, families, videos, options.seed, home=home_of(families))
     trainer = Trainer(narrowed(PPOConfig, options), worlds, training.run)

@@ -6,7 +6,7 @@ that came. What holds of every link of a family, such as a slow minute before tw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,12 +18,10 @@ from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.datasets.levels import ENV, by_levels
 from netllm_gym.envs.lookup import make_env
 from netllm_gym.recipes.data import collected
+from netllm_gym.traces import NetworkTrace
 
 TEACHER, VIDEO = "abr/actor-critic", "envivio-dash3"
 HOME = "abr/fcc-hsdpa"
-ELSEWHERE = (
-    "abr/synthetic", "abr/fcc-sd", "abr/fcc-hd", "abr/ghent-4g", "abr/irish-5g", "abr/mahimahi-cellular",
-)  # fmt: skip
 # Agents, episodes, share of random levels and seed, by split.
 AT_HOME = {
     "train": (((TEACHER,), 486, 0.1, 0), (("abr/robust-mpc", "abr/bba"), 324, 0.15, 1)),
@@ -32,7 +30,7 @@ AT_HOME = {
 AWAY = {"train": (("abr/robust-mpc", TEACHER), 100, 0.1, 3), "valid": (("abr/robust-mpc", TEACHER), 24, 0.05, 4)}
 
 
-def played(split: str, say: Callable[[str], None], links: Mapping[str, Collection[str]] | None = None) -> Experience:
+def played(split: str, say: Callable[[str], None], links: Mapping[str, Sequence[NetworkTrace]]) -> Experience:
     """Return episodes on the links of several families, shown by rows.
 
     They are collected into Minari datasets, once.
@@ -40,22 +38,20 @@ def played(split: str, say: Callable[[str], None], links: Mapping[str, Collectio
     Args:
         split: ``train`` or ``valid``.
         say: receives lines of progress.
-        links: family → names of the train links whose episodes are wanted; default: all of :data:`HOME` and of each
-            of :data:`ELSEWHERE`.
+        links: family → links whose episodes are wanted.
 
     Raises:
         DownloadError: a set has not been fetched (``netllm-gym traces fetch NAME``).
     """
-    families = (HOME, *ELSEWHERE) if links is None else tuple(links)
-    wanted = [(name, mix) for name in families for mix in (AT_HOME[split] if name == HOME else (AWAY[split],))]
+    wanted = [(name, mix) for name in links for mix in (AT_HOME[split] if name == HOME else (AWAY[split],))]
     parts = []
     for traces, (agents, episodes, epsilon, seed) in wanted:
         kwargs: dict[str, Any] = {"split": split, "random_start": True, "traces": traces, "video": VIDEO}
         config = CollectConfig(ENV, agents, episodes, epsilon, seed, env_kwargs=kwargs, values_of=TEACHER)
         name = f"netllm_gym/played/{traces.split('/')[1]}-{split}-{config.key}-v0"
         whole = collected(config, name, say)
-        if links is not None and split == "train":
-            whole = replace(whole, episodes=[one for one in whole.episodes if one.trace in links[traces]])
+        wanted_links = {link.name for link in links[traces]}
+        whole = replace(whole, episodes=[one for one in whole.episodes if one.trace in wanted_links])
         static = EnvInfo.of(make_env(ENV, kwargs)).static
         parts.append(by_levels(whole, static, MAX_LEVELS, UNIT))
     return merge(parts)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from netllm_gym import traces, zoo
-from netllm_gym.agents.abr.families import training_families
+from netllm_gym.agents.abr.families import links_of
 from netllm_gym.agents.abr.lessons import Teacher, lessons
 from netllm_gym.agents.abr.row_agent import RowAgent
 from netllm_gym.agents.abr.worlds import Worlds
@@ -76,11 +76,8 @@ def part_of(
 def lessons_on(options: LessonOptions, split: str, say: Callable[[str], None]) -> Experience:
     """Return lessons on the links of a split: all parts on ``train``, a tenth as many, at least one, on ``valid``."""
     teacher = teacher_of(options)
-    families: Mapping[str, Sequence[NetworkTrace]] = training_families(options.without)
-    first, count = 0, options.parts
-    if split != "train":
-        families = {name: list(traces.load(name, split)) for name in families}
-        first, count = VALID_SEED, max(options.parts // 10, 1)
+    families = links_of(split, options.without)
+    first, count = (0, options.parts) if split == "train" else (VALID_SEED, max(options.parts // 10, 1))
     parts = []
     for number in range(count):
         parts.append(part_of(options, teacher, families, first + number))
@@ -93,12 +90,15 @@ def taught(options: LessonOptions, say: Callable[[str], None]) -> tuple[Experien
     splits = ("train", "valid")
     lessons = [lessons_on(options, split, say) for split in splits]
     if options.episodes:
-        links = {name: {link.name for link in own} for name, own in training_families(options.without).items()}
-        lessons = [_beside(part, played(split, say, links)) for part, split in zip(lessons, splits, strict=True)]
+        lessons = [beside(part, split, say, options.without) for part, split in zip(lessons, splits, strict=True)]
     return lessons[0], lessons[1]
 
 
-def _beside(lessons: Experience, episodes: Experience) -> Experience:
-    """Return both; the drawn worlds say what was trained on, since no episode lies outside of them."""
+def beside(lessons: Experience, split: str, say: Callable[[str], None], without: tuple[str, ...] = ()) -> Experience:
+    """Return lessons and episodes played on the links of every family.
+
+    The drawn worlds say what was trained on, since no episode lies outside of them.
+    """
+    episodes = played(split, say, links_of(split, without))
     both = digest([lessons.digest.encode(), episodes.digest.encode()])
     return replace(lessons, episodes=lessons.episodes + episodes.episodes, digest=both)

@@ -14,11 +14,10 @@ from typing import Any
 
 from netllm_gym import traces as trace_room
 from netllm_gym import zoo
-from netllm_gym.agents.abr.families import FAMILIES, training_families
+from netllm_gym.agents.abr.families import FAMILIES, links_of
 from netllm_gym.agents.checkpoint import read_description
 from netllm_gym.agents.museum import exhibit
 from netllm_gym.errors import CheckpointError, ConfigError, DownloadError, UnknownNameError
-from netllm_gym.recipes.abr_episodes import ELSEWHERE, HOME
 from netllm_gym.settings import Setting
 from netllm_gym.traces.catalog import describe, fetcher
 
@@ -27,8 +26,6 @@ _FETCHED = re.compile(r"traces fetch (\S+)")
 _GIVEN = re.compile(r"traces=(\S+)")
 # Recipes that draw links from all public families, without those that any valid or test split shares.
 _FAMILIES = re.compile(r"train (abr-(actor-critic|llm|regret-mlp)|generalist)\b")
-# Recipes that collect episodes on whole train splits besides.
-_PLAYED = re.compile(r"train generalist\b")
 
 
 @dataclass(frozen=True)
@@ -84,8 +81,6 @@ def training_sets(agent: str) -> tuple[TrainingSet, ...]:
             name = "all public families, less what a valid or test split shares"
             found[name] = TrainingSet(name, RECORDED, _families)
             fetched = [name for name in fetched if name not in FAMILIES]
-        if _PLAYED.search(commands):
-            fetched += [HOME, *ELSEWHERE]
         try:
             recipe = read_description(entry.folder).get("recipe") or {}
         except CheckpointError:  # several checkpoints in one folder
@@ -98,7 +93,7 @@ def training_sets(agent: str) -> tuple[TrainingSet, ...]:
 def _families() -> tuple[Any, ...]:
     for name in FAMILIES:
         _train(name)  # fetched when missing
-    return tuple(link for family in training_families().values() for link in family)
+    return tuple(link for family in links_of("train").values() for link in family)
 
 
 def overlap(agent: str, setting: Setting) -> Overlap | None:

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from netllm_gym.agents.abr.families import FAMILIES, RELATED, overlaps, training_families
+from netllm_gym.agents.abr.families import FAMILIES, RELATED, links_of, overlaps
 from netllm_gym.agents.abr.lessons import lessons
 from netllm_gym.agents.abr.row_regression import RegressionConfig, fit_rows
 from netllm_gym.agents.base import EnvInfo
@@ -69,7 +69,7 @@ def test_a_language_model_learns_lessons_and_plays_other_ladders(taught, tmp_pat
 
 def test_an_unknown_family_is_refused() -> None:
     with pytest.raises(UnknownNameError):
-        training_families(["abr/nowhere"])
+        links_of("train", ["abr/nowhere"])
 
 
 @pytest.mark.realdata
@@ -82,8 +82,10 @@ def test_no_training_link_stands_in_another_split_and_the_list_is_up_to_date() -
 
     for name in FAMILIES[:-1]:
         traces.fetch(name)
-    families, left = training_families(), training_families(["abr/fcc-hsdpa"])
+    families, left = links_of("train"), links_of("train", ["abr/fcc-hsdpa"])
     assert set(families) == set(FAMILIES) and set(left) == set(FAMILIES) - {"abr/fcc-hsdpa"}
     assert len(left["abr/pensieve-classic"]) < len(families["abr/pensieve-classic"])
+    # Valid links choose a checkpoint, so none may be known from a test split either.
+    assert len(links_of("valid")["abr/pensieve-classic"]) < len(traces.load("abr/pensieve-classic", "valid"))
     stored = json.loads(files("netllm_gym.agents.abr").joinpath("overlaps.json").read_text(encoding="utf-8"))
     assert stored == overlaps() and set(stored) <= set(RELATED)
