@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from netllm_gym import extras
 from netllm_gym.agents.abr.lessons import UNIT
 from netllm_gym.agents.abr.rows import RowConfig, RowNetwork, to_torch
+from netllm_gym.agents.regret import expected_regret
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.errors import ConfigError, DatasetError
 
@@ -37,11 +38,15 @@ class RegressionConfig:
     batch_size: int = 512
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
+    decision: float = 1.0
+    decision_temperature: float = 0.2
     seed: int = 0
 
     def __post_init__(self) -> None:
         if min(self.hidden, self.epochs, self.patience, self.batch_size) < 1:
             raise ConfigError("hidden, epochs, patience and batch_size must be at least 1")
+        if self.decision < 0 or self.decision_temperature <= 0:
+            raise ConfigError("decision must not be negative, and decision_temperature must be positive")
 
 
 def _arrays(experience: Experience) -> tuple[NDArray[Any], ...]:
@@ -60,7 +65,7 @@ def _arrays(experience: Experience) -> tuple[NDArray[Any], ...]:
 def fit_rows(
     config: RegressionConfig, data: Experience, valid: Experience, say: Callable[[str], None] | None = None
 ) -> RowNetwork:
-    """Regress each level's gap to the best; the epoch whose choices lose least on `valid` is kept.
+    """Learn each level's gap to the best, and to choose by it; the epoch whose choices lose least on `valid` is kept.
 
     Raises:
         DatasetError: no lessons.
@@ -82,7 +87,9 @@ def fit_rows(
     for epoch in range(config.epochs):
         for part in torch.randperm(len(rows), generator=generator).split(config.batch_size):
             found = network(rows[part], context[part], mask[part])
-            loss = torch.nn.functional.mse_loss(found[mask[part]], gaps[part][mask[part]])
+            there, wanted = mask[part], gaps[part]
+            loss = torch.nn.functional.mse_loss(found[there], wanted[there])
+            loss = loss + config.decision * expected_regret(found, wanted, there, config.decision_temperature)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

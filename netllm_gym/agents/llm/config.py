@@ -38,6 +38,9 @@ class LLMConfig:
         tuning: ``lora``, ``frozen`` (only encoder and head learn) or ``full`` (every weight of the backbone learns).
         objective: ``regret`` (hindsight action values), ``return-conditioned`` (decision transformer),
             ``cloning`` (imitate the actions) or ``regression`` (continuous actions).
+        decision: weight of the expected regret of a drawn choice (:mod:`netllm_gym.agents.regret`) beside the squared
+            error of the objective ``regret``; 0 leaves it out.
+        decision_temperature: that the choice is drawn at, in the unit of the action values.
         regression_loss: ``squared`` (each value standardised) or ``absolute`` (in the actions' own unit, so that
             values that vary more count more).
         start: what stands before the first step, so that no step becomes the attention's sink: ``bos`` (the frozen
@@ -73,6 +76,8 @@ class LLMConfig:
     weights: str = "pretrained"
     tuning: str = "lora"
     objective: str = "regret"
+    decision: float = 0.0
+    decision_temperature: float = 0.4
     regression_loss: str = "squared"
     start: str = "bos"
     input_scale: str = "unit"
@@ -130,6 +135,8 @@ class LLMConfig:
             raise ConfigError("tuning full learns every weight; four_bit is for weights that stay frozen")
         if self.four_bit and self.weights != "pretrained":
             raise ConfigError("four_bit reads pretrained weights; random and shuffled ones are float32 or bf16")
+        if self.decision < 0 or self.decision_temperature <= 0:
+            raise ConfigError("decision must not be negative, and decision_temperature must be positive")
         if min(self.batch_size, self.steps, self.eval_every, self.patience) < 1:
             raise ConfigError("batch_size, steps, eval_every and patience must be at least 1")
         if min(self.layers, self.lora_rank, self.warmup, self.context) < 0:
