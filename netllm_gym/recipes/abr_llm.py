@@ -16,13 +16,12 @@ class ABRLLMOptions(LessonOptions, LLMConfig):
     """Options of the recipe: those of the LLM agent (with other defaults), and of its lessons."""
 
     layers: int = 4
-    decision: float = 2.0
     lora_rank: int = 8
     lora_alpha: float = 16.0
     lora_dropout: float = 0.0
     batch_size: int = 16
     steps: int = 800
-    eval_every: int = 200
+    eval_every: int = 100
     patience: int = 99
     warmup: int = 20
 
