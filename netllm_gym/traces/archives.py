@@ -6,40 +6,20 @@ hidden files are left out. Sizes are counted while unpacking, whatever an archiv
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import lzma
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from netllm_gym.errors import DownloadError, TraceFormatError
+from netllm_gym.traces import packed
 from netllm_gym.traces.fetch import MAX_MEMBERS, MAX_UNPACKED_BYTES, members
 from netllm_gym.traces.text import MAX_TEXT_BYTES
 
-_OPENERS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open))
-_BROKEN = (
-    OSError,
-    EOFError,
-    ValueError,
-    zlib.error,
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-    NotImplementedError,
-    RuntimeError,
-)
+_BROKEN = (*packed.BROKEN, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 _PIECE = 2**20
-
-
-def _stream(path: Path) -> IO[bytes]:
-    with path.open("rb") as file:
-        start = file.read(6)
-    opener = next((opener for magic, opener in _OPENERS if start.startswith(magic)), None)
-    return cast(IO[bytes], opener(path, "rb")) if opener else path.open("rb")
 
 
 def is_archive(path: Path) -> bool:
@@ -51,9 +31,9 @@ def is_archive(path: Path) -> bool:
             if file.read(4) == b"PK\x03\x04":
                 if path.suffix.lower() in (".npz", ".xlsx", ".docx", ".ods", ".jar"):
                     return False
-                with zipfile.ZipFile(path) as packed:
-                    return "[Content_Types].xml" not in packed.namelist()
-        with _stream(path) as stream:
+                with zipfile.ZipFile(path) as archive:
+                    return "[Content_Types].xml" not in archive.namelist()
+        with packed.opened(path) as stream:
             return stream.read(512)[257:262] == b"ustar"
     except _BROKEN:
         return False
@@ -96,8 +76,8 @@ def _place(root: Path, name: str) -> Path | None:
 
 def _unzip(path: Path, root: Path) -> int:
     count = total = 0
-    with zipfile.ZipFile(path) as packed:
-        infos = packed.infolist()
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
         if len(infos) > MAX_MEMBERS:
             raise TraceFormatError(path, f"more than {MAX_MEMBERS} members")
         for info in infos:
@@ -108,7 +88,7 @@ def _unzip(path: Path, root: Path) -> int:
                 continue
             if info.flag_bits & 1:
                 raise TraceFormatError(path, "the archive needs a password: unpack it first")
-            with packed.open(info) as source, target.open("wb") as copy:
+            with archive.open(info) as source, target.open("wb") as copy:
                 size = 0
                 while piece := source.read(_PIECE):
                     size, total = size + len(piece), total + len(piece)
@@ -121,7 +101,7 @@ def _unzip(path: Path, root: Path) -> int:
 
 def _untar(path: Path, root: Path) -> int:
     count = 0
-    with _stream(path) as stream:
+    with packed.opened(path) as stream:
         for name, size, read in members(cast(BinaryIO, stream), str(path)):
             target = _place(root, name.removeprefix("./"))
             if target is None or target.exists():

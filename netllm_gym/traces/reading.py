@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.packed import BROKEN, opened
 from netllm_gym.traces.text import MAX_TEXT_BYTES
 
 # Files that stand beside data and hold none.
@@ -54,7 +53,7 @@ def content(path: Path) -> bytes:
         if path.stat().st_size > MAX_TEXT_BYTES:
             raise TraceFormatError(path, f"larger than {MAX_TEXT_BYTES // 2**20} MiB")
         data = b"".join(_bounded(path))
-    except (OSError, EOFError, zlib.error) as error:
+    except BROKEN as error:
         raise _unreadable(path, error) from None
     _refuse_binary(path, data)
     return utf8(data)
@@ -63,19 +62,12 @@ def content(path: Path) -> bytes:
 def _bounded(path: Path) -> Iterator[bytes]:
     """Yield a file's bytes, unpacked, up to the bound."""
     size = 0
-    with _opened(path) as file:
+    with opened(path) as file:
         while piece := file.read(2**22):
             size += len(piece)
             if size > MAX_TEXT_BYTES:
                 raise TraceFormatError(path, f"larger than {MAX_TEXT_BYTES // 2**20} MiB unpacked")
             yield piece
-
-
-def _opened(path: Path) -> IO[bytes]:
-    """Open a file, unpacked if gzip packed it."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return cast(IO[bytes], gzip.open(path, "rb")) if packed else path.open("rb")
 
 
 def _unreadable(path: Path, error: Exception) -> TraceFormatError:
@@ -87,7 +79,6 @@ def _unreadable(path: Path, error: Exception) -> TraceFormatError:
 _MAGIC = (
     (b"PK\x03\x04", "an archive or a spreadsheet: unpack it, or export its table as CSV"),
     (b"7z\xbc\xaf", "an archive: unpack it first"), (b"Rar!", "an archive: unpack it first"),
-    (b"BZh", "packed with bzip2: unpack it first"), (b"\xfd7zXZ", "packed with xz: unpack it first"),
     (b"\x28\xb5\x2f\xfd", "packed with zstd: unpack it first"),
     (b"\x04\x22\x4d\x18", "packed with lz4: unpack it first"),
     (b"LZ4Block", "packed with lz4: unpack it first (spark.eventLog.compression.codec=none writes plain text)"),
@@ -134,9 +125,9 @@ def utf8(data: bytes) -> bytes:
 def beginning(path: Path, size: int = 65_536) -> bytes:
     """Return whole lines from the start of a file, for a look at what it is."""
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             data = file.read(size)
-    except (OSError, EOFError, zlib.error) as error:
+    except BROKEN as error:
         raise _unreadable(path, error) from None
     _refuse_binary(path, data)
     whole, data = len(data) < size, utf8(data)

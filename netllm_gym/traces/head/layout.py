@@ -6,8 +6,9 @@ import re
 from pathlib import Path, PurePosixPath
 
 from netllm_gym.errors import ConfigError
+from netllm_gym.traces import packed
 
-SUFFIXES = {".csv", ".txt", ".json", ".jsonl", ".tsv", ".dat", ".log", ".arff", ".gz"}
+SUFFIXES = {".csv", ".txt", ".json", ".jsonl", ".tsv", ".dat", ".log", ".arff", *packed.SUFFIXES}
 _USER_PART = re.compile(r"(?:user|uid|viewer|subject|subj|participant|person)[-_ ]?([a-zA-Z]*\d+)", re.I)
 _VIDEO_PART = re.compile(r"(?:video|vid|clip|content|scene|movie)[-_ ]?(\w*\d+)", re.I)
 _PERSON = re.compile(r"(?:uid|user|subject|participant|viewer)[-_ ]?(?=\w)", re.I)
@@ -95,7 +96,7 @@ def places(root: Path, files: list[Path], pattern: str | None = None) -> tuple[d
 
 
 def _place(path: PurePosixPath, flat: bool) -> tuple[str, str, str]:
-    path = path.with_name(path.name.removesuffix(".gz"))
+    path = path.with_name(packed.inner_name(path.name))
     stem, parent = _NOISE.sub("", path.stem) or path.stem, path.parent.name
     above = [part for part in path.parts[1:-2] if _PERSON.match(part)]
     if above:  # uid-…/test0/<video>/<video>_0.txt

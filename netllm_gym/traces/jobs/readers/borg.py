@@ -7,14 +7,13 @@ scheduled until they finished. Jobs arrive with their first event. Neither trace
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile, Workload
+from netllm_gym.traces.packed import BROKEN, opened
 
 # Events by year: when an instance begins to run, when it is done, and when it stops without being done.
 _BEGIN = {"2019": {"3", "SCHEDULE"}, "2011": {"1"}}
@@ -91,7 +90,7 @@ def _events(path: Path, year: str) -> Iterator[tuple[float, str, str, str] | Non
     """Yield (microseconds, job, instance, event) of each row; ``None`` for a row that is none."""
     place: dict[str, int] | None = None
     try:
-        with cast(BinaryIO, gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as file:
+        with opened(path) as file:
             for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE), b"")):
                 line = raw.decode("utf-8", "replace").strip().lstrip("\ufeff")
                 if not line:
@@ -114,5 +113,5 @@ def _events(path: Path, year: str) -> Iterator[tuple[float, str, str, str] | Non
                     yield (moment, cells[1], cells[2], cells[3].upper()) if good else None
                 except (ValueError, IndexError, TypeError, AttributeError, RecursionError, csv.Error, OverflowError):
                     yield None
-    except (OSError, EOFError) as error:
+    except BROKEN as error:
         raise TraceFormatError(path, f"cannot be read ({' '.join(str(error).split())[:100]})") from None

@@ -2,21 +2,21 @@
 
 A Spark *job* (an action) becomes a job with its stages; stages that were skipped, because their output was there, are
 left out, and their children wait for what ran. Jobs arrive when they were submitted. Logs are read line by line, plain
-or ``.gz``; other compressions are refused.
+or packed with gzip, bzip2 or xz; other compressions are refused.
 """
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile, Workload
+from netllm_gym.traces.packed import BROKEN, opened
 
 MAX_LINE = 64 * 2**20
 MAX_BYTES = 8 * 2**30  # unpacked, over all files
@@ -25,7 +25,7 @@ MAX_STAGES = 100_000
 MAX_JOBS = 20_000
 LONGEST_S = 1e8
 SHARE = 0.01
-_ROLLED = re.compile(r"events_(\d{1,9})_(.+?)(?:\.inprogress|\.gz)?")
+_ROLLED = re.compile(r"events_(\d{1,9})_(.+?)(?:\.inprogress|\.(?:gz|bz2|xz))?")
 _WANTED = (
     b"SparkListenerJobStart",
     b"SparkListenerTaskEnd",
@@ -42,7 +42,7 @@ def is_spark(text: str) -> bool:
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     if path.suffix in (".lz4", ".zstd", ".snappy", ".lzf"):
         raise TraceFormatError(path, "packed: write event logs with spark.eventLog.compress=false, or unpack it")
-    with cast(BinaryIO, gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as file:
+    with opened(path) as file:
         yield from enumerate(iter(lambda: file.readline(MAX_LINE), b""), start=1)
 
 
@@ -95,7 +95,7 @@ def read_spark(files: list[Path], source: str, repairs: dict[str, int]) -> Workl
                     bad += 1
                 if tasks > MAX_TASKS or len(application.parents) > MAX_STAGES:
                     raise TraceFormatError(path, f"more than {MAX_TASKS} tasks or {MAX_STAGES} stages", number)
-        except (OSError, EOFError) as error:
+        except BROKEN as error:
             raise TraceFormatError(path, f"cannot be read ({error})") from None
         if bad > max(1, SHARE * total):  # the last line of a log may be cut off
             raise TraceFormatError(path, f"{bad} of {total} lines are no events of Spark")
