@@ -149,7 +149,7 @@ def gap_closed(result: EvaluationRecord) -> Figure:
     _name_rows(axes, result, summary["agent"])
     axes.set_xlim(min(0.0, 110 * float(summary["score"].min())) if len(summary) else 0.0, 108)
     floor, oracle = result.manifest["floor"], result.manifest["oracle"]
-    axes.set_xlabel(f"share of the gap from {floor} to {oracle}, %{_unseen(result)}")
+    axes.set_xlabel(f"share of the gap, %\nfrom {floor} to {oracle}{_unseen(result)}")  # long names need a line
     axes.grid(axis="y", visible=False)
     return figure
 
