@@ -26,12 +26,6 @@ _FETCHED = re.compile(r"traces fetch (\S+)")
 _GIVEN = re.compile(r"traces=(\S+)")
 # Recipes that draw links from all public families, without those that any valid or test split shares.
 _FAMILIES = re.compile(r"train (abr-(actor-critic|llm|regret-mlp)|generalist)\b")
-# The generalist that ships learned from episodes on the whole train splits of these besides.
-_PLAYED = re.compile(r"train generalist\b")
-_PLAYED_ON = (
-    "abr/fcc-hsdpa", "abr/synthetic", "abr/fcc-sd", "abr/fcc-hd", "abr/ghent-4g", "abr/irish-5g",
-    "abr/mahimahi-cellular",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,13 +81,11 @@ def training_sets(agent: str) -> tuple[TrainingSet, ...]:
             name = "all public families, less what a valid or test split shares"
             found[name] = TrainingSet(name, RECORDED, _families)
             fetched = [name for name in fetched if name not in FAMILIES]
-        if _PLAYED.search(commands):
-            fetched += _PLAYED_ON
         try:
             recipe = read_description(entry.folder).get("recipe") or {}
         except CheckpointError:  # several checkpoints in one folder
             recipe = {}
-        for name in (*fetched, *_GIVEN.findall(commands), *(recipe.get("train") or ())):
+        for name in (*fetched, *_GIVEN.findall(commands), *(recipe.get("train") or ()), *entry.learnt_from):
             found[name] = TrainingSet(name, RECORDED)
     return tuple(found.values())
 

@@ -63,9 +63,11 @@ def overlaps() -> dict[str, dict[str, dict[str, list[str]]]]:
     owners = clusters(len(links), shared_runs(links, RUN_SAMPLES) | set(near_copies(links)))
     found: dict[str, dict[str, dict[str, list[str]]]] = {}
     for owner, (name, split, link) in zip(owners, items, strict=True):
+        if split not in LATER:
+            continue
         beside = [item for other, item in zip(owners, items, strict=True) if other == owner]
-        keys = {part for _, part, _ in beside} & set(LATER.get(split, ()))
-        for key in keys | {family for family, _, _ in beside if family != name} if split in LATER else ():
+        later = {part for _, part, _ in beside} & set(LATER[split])
+        for key in later | {family for family, _, _ in beside if family != name}:
             found.setdefault(name, {}).setdefault(split, {}).setdefault(key, []).append(link.name)
     return {
         name: {split: {key: sorted(parts[key]) for key in sorted(parts)} for split, parts in sorted(splits.items())}

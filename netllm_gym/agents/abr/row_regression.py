@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from netllm_gym import extras
 from netllm_gym.agents.abr.lessons import UNIT
 from netllm_gym.agents.abr.rows import RowConfig, RowNetwork, to_torch
-from netllm_gym.agents.regret import expected_regret
+from netllm_gym.agents.regret import check_decision, gap_loss
 from netllm_gym.datasets.experience import Experience
 from netllm_gym.errors import ConfigError, DatasetError
 
@@ -29,6 +29,9 @@ class RegressionConfig:
         hidden: width of the network.
         epochs, patience: at most so many; so many without a better validation regret end the training.
         batch_size, learning_rate, weight_decay: of AdamW.
+        decision: weight of the expected regret of a drawn level (:mod:`netllm_gym.agents.regret`) beside the squared
+            error; 0 leaves it out.
+        decision_temperature: that the level is drawn at, in ranges of the ladder.
         seed: of initial weights and batches.
     """
 
@@ -45,8 +48,7 @@ class RegressionConfig:
     def __post_init__(self) -> None:
         if min(self.hidden, self.epochs, self.patience, self.batch_size) < 1:
             raise ConfigError("hidden, epochs, patience and batch_size must be at least 1")
-        if self.decision < 0 or self.decision_temperature <= 0:
-            raise ConfigError("decision must not be negative, and decision_temperature must be positive")
+        check_decision(self.decision, self.decision_temperature)
 
 
 def _arrays(experience: Experience) -> tuple[NDArray[Any], ...]:
@@ -87,9 +89,7 @@ def fit_rows(
     for epoch in range(config.epochs):
         for part in torch.randperm(len(rows), generator=generator).split(config.batch_size):
             found = network(rows[part], context[part], mask[part])
-            there, wanted = mask[part], gaps[part]
-            loss = torch.nn.functional.mse_loss(found[there], wanted[there])
-            loss = loss + config.decision * expected_regret(found, wanted, there, config.decision_temperature)
+            loss = gap_loss(found, gaps[part], mask[part], config.decision, config.decision_temperature)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from netllm_gym.agents.llm import parts
+from netllm_gym.agents.regret import check_decision
 from netllm_gym.errors import ConfigError, UnknownNameError
 
 OBJECTIVES = ("return-conditioned", "regret", "regression", "cloning")
@@ -135,8 +136,7 @@ class LLMConfig:
             raise ConfigError("tuning full learns every weight; four_bit is for weights that stay frozen")
         if self.four_bit and self.weights != "pretrained":
             raise ConfigError("four_bit reads pretrained weights; random and shuffled ones are float32 or bf16")
-        if self.decision < 0 or self.decision_temperature <= 0:
-            raise ConfigError("decision must not be negative, and decision_temperature must be positive")
+        check_decision(self.decision, self.decision_temperature)
         if min(self.batch_size, self.steps, self.eval_every, self.patience) < 1:
             raise ConfigError("batch_size, steps, eval_every and patience must be at least 1")
         if min(self.layers, self.lora_rank, self.warmup, self.context) < 0:

@@ -33,7 +33,7 @@ from netllm_gym.agents.llm.head import make_head
 from netllm_gym.agents.llm.parts import OBJECTIVES
 from netllm_gym.agents.llm.shared import Bank
 from netllm_gym.agents.llm.words import Words
-from netllm_gym.agents.regret import expected_regret
+from netllm_gym.agents.regret import gap_loss
 from netllm_gym.errors import ConfigError, DatasetError
 
 # Beyond this loss an action is simply bad; how bad no longer matters.
@@ -335,10 +335,8 @@ class DecisionModel(nn.Module):
             there = values.isfinite()
             values = values.masked_fill(~there, -torch.inf)
             gaps = (values - values.max(-1, keepdim=True).values).clamp_min(GAP_FLOOR)
-            loss = nn.functional.mse_loss(outputs[there], gaps[there])
-            if self.llm_config.decision:
-                lost = expected_regret(outputs, gaps, there, self.llm_config.decision_temperature)
-                loss = loss + self.llm_config.decision * lost
+            config = self.llm_config
+            loss = gap_loss(outputs, gaps, there, config.decision, config.decision_temperature)
             chosen = outputs.masked_fill(~there, -torch.inf).argmax(-1, keepdim=True)
             score = -gaps.gather(-1, chosen).mean()
         elif self.head.sizes:
