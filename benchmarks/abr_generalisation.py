@@ -3,11 +3,13 @@
     python benchmarks/abr_generalisation.py play ROWS.csv.gz llm=FOLDER,FOLDER actor=FOLDER [--cases …] [--split valid]
     python benchmarks/abr_generalisation.py play ROWS.csv.gz llm=FOLDER --without fcc-sd --cases fcc-sd
     python benchmarks/abr_generalisation.py tables ROWS.csv.gz …
+    python benchmarks/abr_generalisation.py compare ROWS.csv.gz … --of llm mlp
 
 An agent is ``label=NAME`` or ``label=FOLDER,FOLDER,…``, one folder a training. RobustMPC, the lowest level throughout
 (the floor) and the optimum play every case. What stands in the file is not played again, so a run that was stopped
 goes on. ``--without`` says which family the training left out (option of the recipes ``abr-actor-critic``, ``abr-llm``,
 ``abr-regret-mlp``). ``tables`` judges all rows of a table together (Holm): trainings and recordings are resampled.
+``compare`` sets two labels against each other, paired; its intervals are not corrected for their number.
 """
 
 from __future__ import annotations
@@ -211,6 +213,26 @@ def tables(given: argparse.Namespace) -> None:
             print(f"- {line}")
 
 
+def compare(given: argparse.Namespace) -> None:
+    """Print the difference of two agents in every case that both played."""
+    rows = read(*given.rows)
+    rows = rows[(rows["split"] == given.split) & (rows["without"] == "")]
+    lines = []
+    for name, own in rows.groupby("case", sort=False):
+        first, second = (
+            own[own["agent"] == label].pivot(index="training_seed", columns="episode", values="qoe")
+            for label in given.of
+        )
+        both = first.columns.intersection(second.columns)
+        if len(both):
+            groups = own.drop_duplicates("episode").set_index("episode").loc[both, "recording"]
+            sample = Bootstrap({"recording": groups})
+            found = sample.difference(first[both].to_numpy(), second[both].to_numpy(), tuple(given.of))
+            shown = f"{number(found.value, signed=True)} {interval(*found.interval(), True)}"
+            lines.append([str(name), str(sample.smallest[1]), f"{len(first)}, {len(second)}", shown])
+    print("\n".join(table(["case", "recordings", "trainings", " minus ".join(given.of)], lines)))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -224,7 +246,11 @@ def main() -> None:
     other = commands.add_parser("tables", help="judge rows")
     other.add_argument("rows", type=Path, nargs="+")
     other.set_defaults(run=tables)
-    for each in (one, other):
+    third = commands.add_parser("compare", help="set two agents against each other")
+    third.add_argument("rows", type=Path, nargs="+")
+    third.add_argument("--of", nargs=2, required=True, metavar=("LABEL", "LABEL"))
+    third.set_defaults(run=compare)
+    for each in (one, other, third):
         each.add_argument("--split", default="test", choices=("valid", "test"))
     given = parser.parse_args()
     given.run(given)
