@@ -1,9 +1,9 @@
-"""Lessons for the streaming learners: states of randomised worlds with what every level earns there."""
+"""Lessons for the streaming learners: what every level earns, in drawn worlds and on public links as the tests have them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from netllm_gym import traces, zoo
@@ -14,15 +14,20 @@ from netllm_gym.agents.abr.worlds import Worlds
 from netllm_gym.agents.checkpoint import load_checkpoint
 from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.errors import ConfigError
-from netllm_gym.files import digest
 from netllm_gym.recipes.abr_actor_critic import VIDEOS, home_of
-from netllm_gym.recipes.abr_episodes import played
 from netllm_gym.traces import NetworkTrace
 
 # Lessons are made in parts of so many worlds: memory stays small, and parts can be made anywhere.
 PART = 64
-VALID_SEED = 7_000
+VALID_SEED, HOME_SEED = 7_000, 500_000
 GAMMA = 0.985
+# At home: one video at its own rates with the default player, every family, the default set's links most often. All of
+# an episode is played, twice; what comes after it does not matter.
+HOME_VIDEO, HOME_CHUNKS = "envivio-dash3", 96
+HOME_SHARES = {
+    "abr/fcc-hsdpa": 4.0, "abr/pensieve-classic": 2.0, "abr/synthetic": 2.0, "abr/fcc-sd": 1.5, "abr/fcc-hd": 1.5,
+    "abr/hsdpa": 1.5, "abr/irish-5g": 1.0, "abr/mahimahi-cellular": 1.0, "abr/ghent-4g": 0.3,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,13 @@ class LessonOptions:
 
     Attributes:
         teacher: checkpoint of an actor-critic with its critic; default: the one in the package.
-        parts: of 64 worlds each, to learn from; a tenth as many, at least one, on valid links to choose by.
-        chunks: played in each world.
-        futures, horizon: over which a level is valued: futures drawn, chunks played before the critic is asked.
-        episodes: whether episodes on one video are added, with what each level earns in the future that came
-            (:mod:`netllm_gym.recipes.abr_episodes`).
+        parts: of 64 drawn worlds each, to learn from; a quarter as many, at least one, on valid links to choose by.
+        chunks: played in each drawn world.
+        futures, horizon: over which a level is valued there: futures drawn, chunks played before the critic is asked.
+        home_parts: of 64 episodes on one video and public links, each level valued by the future that came, to the
+            end; as many on valid links as of `parts`.
+        from_start: share of the episodes on public links that begin where the recording begins, as the environment's
+            do by default.
         without: trace families that take no part.
         lesson_seed: of worlds and draws; the seed of a training is another, so that several can share their lessons.
     """
@@ -45,9 +52,16 @@ class LessonOptions:
     chunks: int = 64
     futures: int = 4
     horizon: int = 6
-    episodes: bool = True
+    home_parts: int = 12
+    from_start: float = 0.5
     without: tuple[str, ...] = ()
     lesson_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.from_start <= 1:
+            raise ConfigError(f"from_start must lie in 0 to 1, got {self.from_start}")
+        if min(self.parts, self.home_parts) < 0 or not self.parts + self.home_parts:
+            raise ConfigError("parts and home_parts must not be negative, nor both 0")
 
 
 def teacher_of(options: LessonOptions) -> Teacher:
@@ -67,38 +81,41 @@ def teacher_of(options: LessonOptions) -> Teacher:
 def part_of(
     options: LessonOptions, teacher: Teacher, links: Mapping[str, Sequence[NetworkTrace]], number: int
 ) -> Experience:
-    """Make one part of the lessons; the same part whatever else is made."""
+    """Make one part of the lessons in drawn worlds; the same part whatever else is made."""
     key = 10_000 * options.lesson_seed + number
-    worlds = Worlds(PART, links, [traces.load_video(name) for name in VIDEOS], key, home=home_of(links))
+    videos = [traces.load_video(name) for name in VIDEOS]
+    worlds = Worlds(PART, links, videos, key, home=home_of(links), from_start=options.from_start)
     return lessons(worlds, teacher, options.chunks, key, 0.1, options.futures, options.horizon)
 
 
+def home_part_of(
+    options: LessonOptions, teacher: Teacher, links: Mapping[str, Sequence[NetworkTrace]], number: int
+) -> Experience:
+    """Make one part of the lessons at home: what each level earned to the end of the video, in the future that came.
+
+    Futures that are drawn know nothing of what all links of a family share, such as a slow minute before two fast ones.
+    """
+    key = HOME_SEED + 10_000 * options.lesson_seed + number
+    video, shares = traces.load_video(HOME_VIDEO), {name: HOME_SHARES[name] for name in links}
+    worlds = Worlds(
+        PART, links, [video], key, at_home=1.0, home=shares, drawn_videos=0, drawn_links=0,
+        from_start=options.from_start,
+    )  # fmt: skip
+    return lessons(worlds, teacher._replace(gamma=1.0), HOME_CHUNKS, key, 0.1, futures=1, horizon=video.chunks)
+
+
 def lessons_on(options: LessonOptions, split: str, say: Callable[[str], None]) -> Experience:
-    """Return lessons on the links of a split: all parts on ``train``, a tenth as many, at least one, on ``valid``."""
-    teacher = teacher_of(options)
-    families = links_of(split, options.without)
-    first, count = (0, options.parts) if split == "train" else (VALID_SEED, max(options.parts // 10, 1))
+    """Return lessons on the links of a split: all parts on ``train``, a quarter as many, at least one, on ``valid``."""
+    teacher, links = teacher_of(options), links_of(split, options.without)
     parts = []
-    for number in range(count):
-        parts.append(part_of(options, teacher, families, first + number))
-        say(f"lessons on {split} links: part {number + 1}/{count}")
+    for where, make, count in (("drawn", part_of, options.parts), ("home", home_part_of, options.home_parts)):
+        first, count = (0, count) if split == "train" else (VALID_SEED, -(-count // 4))
+        for number in range(count):
+            parts.append(make(options, teacher, links, first + number))
+            say(f"{where} lessons on {split} links: part {number + 1}/{count}")
     return merge(parts)
 
 
 def taught(options: LessonOptions, say: Callable[[str], None]) -> tuple[Experience, Experience]:
     """Return what is learnt on train links and what is chosen by on valid links."""
-    splits = ("train", "valid")
-    lessons = [lessons_on(options, split, say) for split in splits]
-    if options.episodes:
-        lessons = [beside(part, split, say, options.without) for part, split in zip(lessons, splits, strict=True)]
-    return lessons[0], lessons[1]
-
-
-def beside(lessons: Experience, split: str, say: Callable[[str], None], without: tuple[str, ...] = ()) -> Experience:
-    """Return lessons and episodes played on the links of every family.
-
-    The drawn worlds say what was trained on, since no episode lies outside of them.
-    """
-    episodes = played(split, say, links_of(split, without))
-    both = digest([lessons.digest.encode(), episodes.digest.encode()])
-    return replace(lessons, episodes=lessons.episodes + episodes.episodes, digest=both)
+    return lessons_on(options, "train", say), lessons_on(options, "valid", say)

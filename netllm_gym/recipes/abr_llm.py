@@ -25,6 +25,10 @@ class ABRLLMOptions(LessonOptions, LLMConfig):
     patience: int = 99
     warmup: int = 20
 
+    def __post_init__(self) -> None:
+        LessonOptions.__post_init__(self)
+        LLMConfig.__post_init__(self)
+
 
 @register_recipe("abr-llm", ABRLLMOptions, data=False, timed=True, extra="llm", resumable=True)
 def train_abr_llm(training: Training) -> Agent:

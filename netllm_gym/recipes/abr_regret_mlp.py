@@ -15,7 +15,7 @@ CARD = """# abr/regret-mlp
 
 A network of two layers that predicts what each level of the ladder loses against the best one when
 `abr/actor-critic` goes on from there; it plays the least loss, on any ladder. Lessons: {parts} times 64
-randomised worlds of {chunks} chunks, {futures} futures each{more}; seed {seed}.
+randomised worlds of {chunks} chunks, {futures} futures each, and {home_parts} times 64 on one video and public links; seed {seed}.
 
 Load it with `netllm_gym.make_agent("abr/regret-mlp")`; trained by `netllm-gym train abr-regret-mlp`.
 """
@@ -25,6 +25,10 @@ Load it with `netllm_gym.make_agent("abr/regret-mlp")`; trained by `netllm-gym t
 class RegretOptions(LessonOptions, RegressionConfig):
     """Options of the recipe: those of the regression, and of the lessons."""
 
+    def __post_init__(self) -> None:
+        LessonOptions.__post_init__(self)
+        RegressionConfig.__post_init__(self)
+
 
 @register_recipe("abr-regret-mlp", RegretOptions, data=False, extra="llm")
 def train_abr_regret_mlp(training: Training) -> Agent:
@@ -33,6 +37,5 @@ def train_abr_regret_mlp(training: Training) -> Agent:
     data, valid = taught(narrowed(LessonOptions, options), training.say)
     network = fit_rows(narrowed(RegressionConfig, options), data, valid, training.say)
     agent = RowAgent(network, Ranges())
-    more = ", and played episodes on the links of every family" if options.episodes else ""
-    save(agent, training.out, asdict(options), CARD.format(**asdict(options), more=more))
+    save(agent, training.out, asdict(options), CARD.format(**asdict(options)))
     return agent

@@ -17,7 +17,7 @@ from netllm_gym.datasets.viewport_windows import window_experience
 from netllm_gym.envs.lookup import make_env
 from netllm_gym.errors import UnknownNameError
 from netllm_gym.files import digest
-from netllm_gym.recipes.abr_lessons import LessonOptions, beside, lessons_on
+from netllm_gym.recipes.abr_lessons import LessonOptions, lessons_on
 from netllm_gym.recipes.base import Training, narrowed, register_recipe
 from netllm_gym.recipes.cluster_data import AGENTS
 from netllm_gym.recipes.data import collected
@@ -57,7 +57,7 @@ class GeneralistOptions(LLMConfig):
 
 def _abr(split: str, say: Callable[[str], None]) -> Experience:
     """What each level earns: in episodes on one video and many families of links, and in worlds of any ladder."""
-    return beside(lessons_on(LessonOptions(parts=LESSONS), split, say), split, say)
+    return lessons_on(LessonOptions(parts=LESSONS), split, say)
 
 
 def _streaming(split: str, say: Callable[[str], None]) -> Experience:

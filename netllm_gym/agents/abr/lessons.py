@@ -43,31 +43,38 @@ class Teacher(NamedTuple):
 
 
 @njit(cache=True, error_model="numpy")
-def _past(stage: Any, link: Any, offset: Any, chunk_s: Any, out: Any) -> None:
-    """Write the log mean rate (bytes/s) of the link over each span of :data:`PAST` before `offset`."""
+def _past(stage: Any, link: Any, offset: Any, chunk_s: Any, since: Any, out: Any) -> None:
+    """Write the log mean rate (bytes/s) of the link over each span of :data:`PAST` before `offset`.
+
+    What lies more than `since` seconds back was not there; with nothing before, all are 0.
+    """
     a, b = stage.first[link], stage.first[link + 1]
     end, carried, rate = stage.end[a:b], stage.carried[a:b], stage.rate[a:b]
     total, whole = end[-1], carried[-1]
     later, until = bytes_by(end, carried, rate, offset), 0.0
     for s in range(len(PAST)):
-        at = offset - PAST[s] * chunk_s
+        back = min(PAST[s] * chunk_s, since)
+        if back <= until:
+            out[s] = out[s - 1] if s else 0.0
+            continue
+        at = offset - back
         cycles = np.floor(at / total)
         before = bytes_by(end, carried, rate, at - cycles * total) + cycles * whole
-        out[s] = np.log(max(later - before, 1.0) / ((PAST[s] - until) * chunk_s))
-        later, until = before, PAST[s]
+        out[s] = np.log(max(later - before, 1.0) / (back - until))
+        later, until = before, back
 
 
 @njit(cache=True, error_model="numpy")
 def _likeliest(
-    stage: Any, link: Any, offset: Any, chunk_s: Any, links: Any, places: Any, count: Any, found: Any
+    stage: Any, link: Any, offset: Any, chunk_s: Any, since: Any, links: Any, places: Any, count: Any, found: Any
 ) -> None:
     """Write into `found` ``[count, 3]`` the candidates most like the present: link, offset, factor on their rates."""
     here, there = np.empty(len(PAST)), np.empty(len(PAST))
-    _past(stage, link, offset, chunk_s, here)
+    _past(stage, link, offset, chunk_s, since, here)
     level = here.mean()
     distances, levels = np.empty(len(links)), np.empty(len(links))
     for c in range(len(links)):
-        _past(stage, links[c], places[c], chunk_s, there)
+        _past(stage, links[c], places[c], chunk_s, since, there)
         levels[c] = there.mean()
         shift = level - levels[c]
         distances[c] = LEVEL_WEIGHT * shift * shift
@@ -92,16 +99,23 @@ def _move(stage: Any, lives: Any, which: Any, found: Any) -> None:
 
 
 def _futures(worlds: Worlds, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw `count` other places for each episode, ``[n, count, 3]``."""
-    found = np.empty((worlds.n, count, 3))
+    """Draw `count` other places for each episode, ``[n, count, 3]``: link, offset, factor on its rates.
+
+    Of an episode that began with its recording, the same moment of other recordings of the family: their course is
+    theirs to share.
+    """
+    found, lives = np.empty((worlds.n, count, 3)), worlds.lives
     for i in range(worlds.n):
-        link = int(worlds.lives.link[i])
+        link, offset = int(lives.link[i]), lives.offset[i]
+        family, aligned = worlds.family_of(link), bool(lives.aligned[i])
         links = np.full(CANDIDATES, link)
-        family = worlds.family_of(link)
+        own = 0 if aligned else CANDIDATES // 2
         if len(family) > 1:
-            links[CANDIDATES // 2 :] = rng.choice(family, CANDIDATES - CANDIDATES // 2)
-        places = rng.random(CANDIDATES) * worlds.total_s[links]
-        _likeliest(worlds.stage, link, worlds.lives.offset[i], worlds.lives.facts[i, 0], links, places, count, found[i])
+            links[own:] = rng.choice(family, CANDIDATES - own)
+        total_s = worlds.total_s[links]
+        places = np.mod(offset, total_s) if aligned else rng.random(CANDIDATES) * total_s
+        since = offset if aligned else np.inf
+        _likeliest(worlds.stage, link, offset, lives.facts[i, 0], since, links, places, count, found[i])
     return found
 
 

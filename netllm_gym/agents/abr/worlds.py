@@ -63,6 +63,7 @@ class Lives(NamedTuple):
     quality: NDArray[np.float64]  # [n, MAX_LEVELS]
     facts: NDArray[np.float64]  # [n, 7], see view.see
     noise: NDArray[np.float64]  # half width of the factor on delays
+    aligned: NDArray[np.bool_]  # begun where the recording begins: `offset` is then the time since
     throughputs: NDArray[np.float64]
     delays: NDArray[np.float64]
 
@@ -184,6 +185,9 @@ class Worlds:
         at_home: share of the episodes that play a real video at its own rates with QoE `lin` and the default player.
         home: families that those episodes draw from; by default all.
         drawn_videos, drawn_links: sizes of the pools.
+        from_start: share of the episodes on the families' links that begin where the recording does, as the
+            environment's own do by default; the others begin anywhere. Some recordings have a course: a slow minute,
+            then fast ones.
     """
 
     def __init__(
@@ -197,8 +201,9 @@ class Worlds:
         home: dict[str, float] | None = None,
         drawn_videos: int = 400,
         drawn_links: int = 400,
+        from_start: float = 0.0,
     ) -> None:
-        self.n, self.ranges, self.at_home = n, ranges or Ranges(), at_home
+        self.n, self.ranges, self.at_home, self.from_start = n, ranges or Ranges(), at_home, from_start
         self.rng = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(_STREAM,)))
         pool = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(_STREAM, 1)))
         for family in families.values():
@@ -239,14 +244,15 @@ class Worlds:
         whole, real = (lambda *shape: np.zeros(shape, np.int64)), (lambda *shape: np.zeros(shape))
         self.lives = Lives(
             whole(n), whole(n), whole(n), whole(n), whole(n), real(n), real(n), np.ones(n), real(n, MAX_LEVELS),
-            real(n, 7), real(n), real(n, HISTORY), real(n, HISTORY),
+            real(n, 7), real(n), np.zeros(n, np.bool_), real(n, HISTORY), real(n, HISTORY),
         )  # fmt: skip
         self.reward, self.over = np.zeros(n), np.ones(n, np.bool_)
         self.rows = np.zeros((n, MAX_LEVELS, ROW_FEATURES), np.float32)
         self.context = np.zeros((n, CONTEXT_FEATURES), np.float32)
         self._begin(np.arange(n))
-        # So that the episodes do not end together, each begins somewhere in its video.
-        self.lives.chunk[:] = (self.rng.random(n) * 0.9 * self.stage.length[self.lives.video]).astype(np.int64)
+        # So that the episodes do not end together, each begins somewhere in its video (a recording's start is a video's).
+        somewhere = (self.rng.random(n) * 0.9 * self.stage.length[self.lives.video]).astype(np.int64)
+        self.lives.chunk[:] = np.where(self.lives.aligned, self.lives.chunk, somewhere)
         self.lives.last[:] = 0
 
     @property
@@ -275,6 +281,9 @@ class Worlds:
         lives.buffer[which] = 0.0
         lives.throughputs[which] = lives.delays[which] = 0.0
         lives.offset[which] = rng.random(len(which)) * self.total_s[lives.link[which]]
+        if self.from_start:
+            lives.aligned[which] = (rng.random(len(which)) < self.from_start) & (lives.link[which] < self.drawn_first)
+            lives.offset[which[lives.aligned[which]]] = 0.0
         _places(self.stage, lives, which)
         fetched = which[rng.random(len(which)) < 0.85]
         if len(fetched):
