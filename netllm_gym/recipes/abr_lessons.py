@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from netllm_gym import traces, zoo
+from netllm_gym.agents.abr.actor_critic import ActorCritic
 from netllm_gym.agents.abr.families import links_of
 from netllm_gym.agents.abr.lessons import Teacher, lessons
 from netllm_gym.agents.abr.row_agent import RowAgent
+from netllm_gym.agents.abr.teachers import home_or_any, of_rows
 from netllm_gym.agents.abr.worlds import Worlds
 from netllm_gym.agents.checkpoint import load_checkpoint
 from netllm_gym.datasets.experience import Experience, merge
@@ -64,8 +66,8 @@ class LessonOptions:
             raise ConfigError("parts and home_parts must not be negative, nor both 0")
 
 
-def teacher_of(options: LessonOptions) -> Teacher:
-    """Load who is followed.
+def teachers_of(options: LessonOptions) -> tuple[Teacher, Teacher]:
+    """Load who is followed in drawn worlds, and who at home: there ``abr/actor-critic``, which asks a specialist.
 
     Raises:
         ConfigError: no actor-critic, or one without its critic.
@@ -75,7 +77,11 @@ def teacher_of(options: LessonOptions) -> Teacher:
         raise ConfigError(
             f"{options.teacher or 'abr/actor-critic-any'} is no actor-critic with a critic: it cannot teach"
         )
-    return Teacher(agent.network, agent.critic, GAMMA)
+    specialist = load_checkpoint(zoo.ROOT / "abr-actor-critic")
+    assert isinstance(specialist, ActorCritic)
+    top_mbps = float(traces.load_video(HOME_VIDEO).bitrates_kbps[-1]) / 1000.0
+    at_home = home_or_any(specialist, agent.network, top_mbps)
+    return Teacher(of_rows(agent.network), agent.critic, GAMMA), Teacher(at_home, agent.critic, 1.0)
 
 
 def part_of(
@@ -101,14 +107,17 @@ def home_part_of(
         PART, links, [video], key, at_home=1.0, home=shares, drawn_videos=0, drawn_links=0,
         from_start=options.from_start,
     )  # fmt: skip
-    return lessons(worlds, teacher._replace(gamma=1.0), HOME_CHUNKS, key, 0.1, futures=1, horizon=video.chunks)
+    return lessons(worlds, teacher, HOME_CHUNKS, key, 0.1, futures=1, horizon=video.chunks)
 
 
 def lessons_on(options: LessonOptions, split: str, say: Callable[[str], None]) -> Experience:
     """Return lessons on the links of a split: all parts on ``train``, a quarter as many, at least one, on ``valid``."""
-    teacher, links = teacher_of(options), links_of(split, options.without)
+    (drawn, home), links = teachers_of(options), links_of(split, options.without)
     parts = []
-    for where, make, count in (("drawn", part_of, options.parts), ("home", home_part_of, options.home_parts)):
+    for where, make, teacher, count in (
+        ("drawn", part_of, drawn, options.parts),
+        ("home", home_part_of, home, options.home_parts),
+    ):
         first, count = (0, count) if split == "train" else (VALID_SEED, -(-count // 4))
         for number in range(count):
             parts.append(make(options, teacher, links, first + number))

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from netllm_gym import evaluate
-from netllm_gym.agents.abr.lessons import Teacher, lessons, level_values
+from netllm_gym.agents.abr.lessons import Teacher, _futures, lessons, level_values
 from netllm_gym.agents.abr.row_agent import RowAgent, load, save
 from netllm_gym.agents.abr.rows import RowConfig, RowNetwork, to_torch
+from netllm_gym.agents.abr.teachers import of_rows
 from netllm_gym.agents.abr.worlds import AHEAD, MAX_LEVELS, Worlds
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.checkpoint import load_checkpoint
@@ -134,7 +135,7 @@ def test_worlds_stay_within_their_ranges_and_repeat_with_their_seed() -> None:
 
 
 def _teacher() -> Teacher:
-    return Teacher(_network(), _network(RowConfig(hidden=8, more_context=len(AHEAD), pooled=True)), 0.98)
+    return Teacher(of_rows(_network()), _network(RowConfig(hidden=8, more_context=len(AHEAD), pooled=True)), 0.98)
 
 
 def test_lessons_value_every_level_and_leave_the_world_alone() -> None:
@@ -150,6 +151,40 @@ def test_lessons_value_every_level_and_leave_the_world_alone() -> None:
     for mine, theirs in zip(one.episodes, again.episodes, strict=True):
         np.testing.assert_array_equal(mine.action_values, theirs.action_values)
         assert one.observation_space.contains({key: value[0] for key, value in mine.observations.items()})
+
+
+def test_episodes_begin_where_their_recording_begins() -> None:
+    worlds = _worlds(64, from_start=1.0)
+    real = worlds.lives.link < worlds.drawn_first
+    np.testing.assert_array_equal(worlds.lives.aligned, real)
+    assert 0 < real.sum() < 64
+    early = worlds.lives.offset < 60.0  # at most one chunk was fetched
+    assert early[real].all() and not early[~real].all()
+    assert (worlds.lives.chunk[real] <= 1).all()
+    assert not _worlds(64).lives.aligned.any()
+    assert 0 < _worlds(64, from_start=0.5).lives.aligned.sum() < real.sum()
+
+
+def test_futures_of_an_episode_that_began_with_its_recording_are_at_the_same_moment() -> None:
+    worlds = _worlds(32, from_start=1.0, at_home=1.0)
+    for _ in range(3):
+        worlds.step(np.zeros(32, np.int64))
+    found = _futures(worlds, 3, np.random.default_rng(0))
+    lives, aligned = worlds.lives, np.flatnonzero(worlds.lives.aligned)
+    links = found[..., 0].astype(int)
+    np.testing.assert_allclose(
+        found[aligned][..., 1], np.mod(lives.offset[aligned, None], worlds.total_s[links[aligned]])
+    )
+    for i in range(32):
+        assert set(links[i]) <= set(worlds.family_of(int(lives.link[i])).tolist())
+    assert (links[aligned] != lives.link[aligned, None]).any() and np.isfinite(found).all() and (found[..., 2] > 0).all()
+
+
+def test_with_nothing_measured_a_future_is_not_scaled() -> None:
+    worlds = _worlds(32, from_start=1.0, at_home=1.0)
+    fresh = np.flatnonzero(worlds.lives.aligned & (worlds.lives.offset == 0.0))
+    assert len(fresh)
+    np.testing.assert_array_equal(_futures(worlds, 2, np.random.default_rng(0))[fresh][..., 2], 1.0)
 
 
 def test_a_training_ends_the_same_with_the_same_seed(tmp_path) -> None:

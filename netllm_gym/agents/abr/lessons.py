@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.agents.abr.rows import RowNetwork
+from netllm_gym.agents.abr.teachers import Decide
 from netllm_gym.agents.abr.worlds import AHEAD, MAX_LEVELS, WORST_REWARD, Worlds, advance, look_ahead, observe, taken
 from netllm_gym.compiled import njit
 from netllm_gym.datasets.experience import Episode, Experience
@@ -35,9 +36,9 @@ VALUE_SCALE = 10.0
 
 
 class Teacher(NamedTuple):
-    """Who is followed: its policy, and a critic (see :mod:`netllm_gym.agents.abr.ppo`) of what is still to come."""
+    """Who is followed: how it decides, and a critic (see :mod:`netllm_gym.agents.abr.ppo`) of what is still to come."""
 
-    policy: RowNetwork
+    decide: Decide
     critic: RowNetwork
     gamma: float
 
@@ -155,7 +156,7 @@ def level_values(
                 wide = np.concatenate([context, ahead], axis=1)
                 totals[alive] += weight * VALUE_SCALE * teacher.critic.scores(rows, wide, mask)
                 break
-            choices = teacher.policy.scores(rows, context, mask).argmax(1)
+            choices = teacher.decide(stage, lives, rows, context, mask)
         luck = rng.random(n * futures)[owner[alive]]
         reward, over = np.empty(len(alive)), np.empty(len(alive), np.bool_)
         advance(stage, lives, choices, luck, reward, over)
@@ -204,12 +205,13 @@ def lessons(
         rows, context = worlds.see()
         mask = worlds.mask
         values = level_values(worlds, teacher, futures, horizon, rng)
-        choice = teacher.policy.scores(rows, context, mask).argmax(1)
+        choice = teacher.decide(worlds.stage, worlds.lives, rows, context, mask)
         plans = np.where(mask, rows[:, :, 10], -np.inf).argmax(1)
         choice = np.where(careless, plans, choice)
         drawn = np.where(mask, rng.random(mask.shape), -1.0).argmax(1)
         choice = np.where(rng.random(n) < epsilon, drawn, choice)
         state = {"rows": rows.copy(), "context": context.copy(), "mask": mask, "values": values, "choice": choice}
+        state["link"] = worlds.lives.link.copy()
         state["reward"], state["over"] = worlds.step(choice)
         kept.append(state)
         if say and (step + 1) % 8 == 0:
@@ -220,7 +222,8 @@ def lessons(
         ends = [*(np.flatnonzero(stacked["over"][:, i]) + 1).tolist(), steps]
         for begin, end in zip([0, *ends[:-1]], ends, strict=True):
             if end - begin >= 4:
-                episodes.append(_episode(stacked, i, begin, end, view))
+                link = worlds.links[int(stacked["link"][begin, i])].name
+                episodes.append(_episode(stacked, i, begin, end, view, link))
     description = {"split": "train", "ranges": worlds.ranges.to_json()}
     spaces = view.observation_space, view.action_space
     return Experience(
@@ -228,7 +231,7 @@ def lessons(
     )
 
 
-def _episode(stacked: dict[str, NDArray[Any]], i: int, begin: int, end: int, view: ABRView) -> Episode:
+def _episode(stacked: dict[str, NDArray[Any]], i: int, begin: int, end: int, view: ABRView, link: str) -> Episode:
     part = slice(begin, end)
     seen = [
         view.pack(rows, context, int(mask.sum()))
@@ -239,6 +242,6 @@ def _episode(stacked: dict[str, NDArray[Any]], i: int, begin: int, end: int, vie
         stacked["choice"][part, i],
         stacked["reward"][part, i] * UNIT,
         stacked["values"][part, i] * UNIT,
-        f"world {i}",
+        link,
         stacked["mask"][part, i],
     )
