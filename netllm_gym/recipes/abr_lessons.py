@@ -1,4 +1,4 @@
-"""Lessons for the streaming learners: what every level earns, in drawn worlds and on public links as the tests have them."""
+"""Lessons for the streaming learners: what every level earns, in drawn worlds and on public links."""
 
 from __future__ import annotations
 

@@ -177,7 +177,9 @@ def test_futures_of_an_episode_that_began_with_its_recording_are_at_the_same_mom
     )
     for i in range(32):
         assert set(links[i]) <= set(worlds.family_of(int(lives.link[i])).tolist())
-    assert (links[aligned] != lives.link[aligned, None]).any() and np.isfinite(found).all() and (found[..., 2] > 0).all()
+    assert (
+        (links[aligned] != lives.link[aligned, None]).any() and np.isfinite(found).all() and (found[..., 2] > 0).all()
+    )
 
 
 def test_with_nothing_measured_a_future_is_not_scaled() -> None:

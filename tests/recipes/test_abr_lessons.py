@@ -1,4 +1,4 @@
-"""What the streaming learners are taught: lessons in drawn worlds and at home, on the links of families that take part."""
+"""What the streaming learners are taught: lessons in drawn worlds and at home, on families that take part."""
 
 from __future__ import annotations
 

@@ -44,15 +44,15 @@ def home_or_any(home: ActorCritic, away: RowNetwork, top_mbps: float) -> Decide:
     def decide(
         stage: Stage, lives: Lives, rows: NDArray[Any], context: NDArray[Any], mask: NDArray[np.bool_]
     ) -> Levels:
-        past = lives.throughputs[:, -WINDOW:]
-        seen = past > 0.0
-        inverse = np.divide(1.0, past, out=np.zeros_like(past), where=seen)
+        recent = lives.throughputs[:, -WINDOW:]
+        seen = recent > 0.0
+        inverse = np.divide(1.0, recent, out=np.zeros_like(recent), where=seen)
         slow = seen.sum(1) <= top_mbps * inverse.sum(1)  # the forecast, a harmonic mean; with none the link is slow
         chosen = np.zeros(len(slow), np.int64)
         if slow.any():
             sizes = stage.sizes[stage.row[lives.video[slow]] + lives.chunk[slow], :levels] * lives.scale[slow, None]
             left = (stage.length[lives.video[slow]] - lives.chunk[slow]).astype(np.float32)
-            told = lives.throughputs[slow], lives.delays[slow], lives.buffer[slow], lives.last[slow], sizes, left
+            told: Any = lives.throughputs[slow], lives.delays[slow], lives.buffer[slow], lives.last[slow], sizes, left
             chosen[slow] = home.logits(features(*told)).argmax(1)
         if not slow.all():
             chosen[~slow] = away.scores(rows[~slow], context[~slow], mask[~slow]).argmax(1)

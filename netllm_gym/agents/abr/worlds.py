@@ -250,7 +250,7 @@ class Worlds:
         self.rows = np.zeros((n, MAX_LEVELS, ROW_FEATURES), np.float32)
         self.context = np.zeros((n, CONTEXT_FEATURES), np.float32)
         self._begin(np.arange(n))
-        # So that the episodes do not end together, each begins somewhere in its video (a recording's start is a video's).
+        # So that episodes do not end together, each begins somewhere in its video; with its recording, at its start.
         somewhere = (self.rng.random(n) * 0.9 * self.stage.length[self.lives.video]).astype(np.int64)
         self.lives.chunk[:] = np.where(self.lives.aligned, self.lives.chunk, somewhere)
         self.lives.last[:] = 0
