@@ -179,11 +179,12 @@ def lessons(
     futures: int = 4,
     horizon: int = 6,
     say: Callable[[str], None] | None = None,
+    careless: float = 0.25,
 ) -> Experience:
     """Play `steps` chunks in every world and value every level in every state.
 
-    A quarter of the episodes is played by the plans alone (a fresh network) instead of the teacher, so that states are
-    seen that the teacher would avoid; all take a random level now and then.
+    Some of the episodes are played by the plans alone (a fresh network) instead of the teacher, so that states are seen
+    that the teacher would avoid; all take a random level now and then.
 
     Args:
         worlds: where; advanced.
@@ -193,13 +194,14 @@ def lessons(
         epsilon: chance of a random level.
         futures, horizon: see :func:`level_values`.
         say: told of progress.
+        careless: share of the episodes that the plans play.
 
     Returns:
         Experience shown through :class:`~netllm_gym.envs.abr.view.ABRView`, values in Mbit/s-like units.
     """
     rng = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(0x1E55,)))
     view, n = ABRView(MAX_LEVELS), worlds.n
-    careless = rng.random(n) < 0.25
+    by_plans = rng.random(n) < careless
     kept: list[dict[str, NDArray[Any]]] = []
     for step in range(steps):
         rows, context = worlds.see()
@@ -207,7 +209,7 @@ def lessons(
         values = level_values(worlds, teacher, futures, horizon, rng)
         choice = teacher.decide(worlds.stage, worlds.lives, rows, context, mask)
         plans = np.where(mask, rows[:, :, 10], -np.inf).argmax(1)
-        choice = np.where(careless, plans, choice)
+        choice = np.where(by_plans, plans, choice)
         drawn = np.where(mask, rng.random(mask.shape), -1.0).argmax(1)
         choice = np.where(rng.random(n) < epsilon, drawn, choice)
         state = {"rows": rows.copy(), "context": context.copy(), "mask": mask, "values": values, "choice": choice}
