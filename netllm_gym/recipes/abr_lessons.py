@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from netllm_gym import traces, zoo
@@ -16,19 +16,21 @@ from netllm_gym.agents.abr.worlds import Worlds
 from netllm_gym.agents.checkpoint import load_checkpoint
 from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.errors import ConfigError
+from netllm_gym.files import digest
 from netllm_gym.recipes.abr_actor_critic import VIDEOS, home_of
+from netllm_gym.recipes.abr_episodes import played
 from netllm_gym.traces import NetworkTrace
 
 # Lessons are made in parts of so many worlds: memory stays small, and parts can be made anywhere.
 PART = 64
 VALID_SEED, HOME_SEED = 7_000, 500_000
 GAMMA = 0.985
-# At home: one video at its own rates with the default player, every family, the default set's links most often. All of
-# an episode is played, twice; what comes after it does not matter.
-HOME_VIDEO, HOME_CHUNKS = "envivio-dash3", 96
+# At home: one video at its own rates with the default player, every family, the default set's links most often. Half of
+# the episodes are played by the plans: a student that has not seen low buffers runs into them.
+HOME_VIDEO, HOME_CHUNKS, HOME_EPSILON, HOME_BY_PLANS = "envivio-dash3", 96, 0.15, 0.5
 HOME_SHARES = {
-    "abr/fcc-hsdpa": 4.0, "abr/pensieve-classic": 2.0, "abr/synthetic": 2.0, "abr/fcc-sd": 1.5, "abr/fcc-hd": 1.5,
-    "abr/hsdpa": 1.5, "abr/irish-5g": 1.0, "abr/mahimahi-cellular": 1.0, "abr/ghent-4g": 0.3,
+    "abr/fcc-hsdpa": 7.0, "abr/pensieve-classic": 2.0, "abr/synthetic": 1.5, "abr/fcc-sd": 1.25, "abr/fcc-hd": 1.25,
+    "abr/hsdpa": 1.5, "abr/irish-5g": 1.0, "abr/mahimahi-cellular": 1.25, "abr/ghent-4g": 0.25,
 }  # fmt: skip
 
 
@@ -38,13 +40,16 @@ class LessonOptions:
 
     Attributes:
         teacher: checkpoint of an actor-critic with its critic; default: the one in the package.
-        parts: of 64 drawn worlds each, to learn from; a quarter as many, at least one, on valid links to choose by.
+        parts: of 64 drawn worlds each, to learn from.
         chunks: played in each drawn world.
         futures, horizon: over which a level is valued there: futures drawn, chunks played before the critic is asked.
         home_parts: of 64 episodes on one video and public links, each level valued by the future that came, to the
-            end; as many on valid links as of `parts`.
-        from_start: share of the episodes on public links that begin where the recording begins, as the environment's
-            do by default.
+            end.
+        from_start: share of the drawn worlds' episodes on public links that begin where the recording begins, as the
+            environment's do by default; at home half as many.
+        valid_parts: on valid links, to choose by; of both kinds where both are learnt from.
+        episodes: whether episodes that agents played in the environment are added, with what each level earns in the
+            future that came (:mod:`netllm_gym.recipes.abr_episodes`); none of them begins with its recording.
         without: trace families that take no part.
         lesson_seed: of worlds and draws; the seed of a training is another, so that several can share their lessons.
     """
@@ -56,6 +61,8 @@ class LessonOptions:
     horizon: int = 6
     home_parts: int = 12
     from_start: float = 0.5
+    valid_parts: int = 3
+    episodes: bool = False
     without: tuple[str, ...] = ()
     lesson_seed: int = 0
 
@@ -64,6 +71,8 @@ class LessonOptions:
             raise ConfigError(f"from_start must lie in 0 to 1, got {self.from_start}")
         if min(self.parts, self.home_parts) < 0 or not self.parts + self.home_parts:
             raise ConfigError("parts and home_parts must not be negative, nor both 0")
+        if self.valid_parts < 1:
+            raise ConfigError(f"valid_parts must be at least 1, got {self.valid_parts}")
 
 
 def teachers_of(options: LessonOptions) -> tuple[Teacher, Teacher]:
@@ -105,26 +114,41 @@ def home_part_of(
     video, shares = traces.load_video(HOME_VIDEO), {name: HOME_SHARES[name] for name in links}
     worlds = Worlds(
         PART, links, [video], key, at_home=1.0, home=shares, drawn_videos=0, drawn_links=0,
-        from_start=options.from_start,
+        from_start=options.from_start / 2.0,
     )  # fmt: skip
-    return lessons(worlds, teacher, HOME_CHUNKS, key, 0.1, futures=1, horizon=video.chunks)
+    return lessons(
+        worlds, teacher, HOME_CHUNKS, key, HOME_EPSILON, futures=1, horizon=video.chunks, by_plans=HOME_BY_PLANS
+    )
 
 
 def lessons_on(options: LessonOptions, split: str, say: Callable[[str], None]) -> Experience:
-    """Return lessons on the links of a split: all parts on ``train``, a quarter as many, at least one, on ``valid``."""
+    """Return lessons on the links of a split."""
     (drawn, home), links = teachers_of(options), links_of(split, options.without)
+    kinds = [("drawn", part_of, drawn, options.parts), ("home", home_part_of, home, options.home_parts)]
     parts = []
-    for where, make, teacher, count in (
-        ("drawn", part_of, drawn, options.parts),
-        ("home", home_part_of, home, options.home_parts),
-    ):
-        first, count = (0, count) if split == "train" else (VALID_SEED, -(-count // 4))
+    for where, make, teacher, count in kinds:
+        if split == "valid":
+            count = min(count, options.valid_parts)
         for number in range(count):
-            parts.append(make(options, teacher, links, first + number))
+            parts.append(make(options, teacher, links, number + (VALID_SEED if split == "valid" else 0)))
             say(f"{where} lessons on {split} links: part {number + 1}/{count}")
     return merge(parts)
 
 
 def taught(options: LessonOptions, say: Callable[[str], None]) -> tuple[Experience, Experience]:
     """Return what is learnt on train links and what is chosen by on valid links."""
-    return lessons_on(options, "train", say), lessons_on(options, "valid", say)
+    splits = ("train", "valid")
+    made = [lessons_on(options, split, say) for split in splits]
+    if options.episodes:
+        made = [beside(part, split, say, options.without) for part, split in zip(made, splits, strict=True)]
+    return made[0], made[1]
+
+
+def beside(lessons: Experience, split: str, say: Callable[[str], None], without: tuple[str, ...] = ()) -> Experience:
+    """Return lessons and episodes played on the links of every family.
+
+    The drawn worlds say what was trained on, since no episode lies outside of them.
+    """
+    episodes = played(split, say, links_of(split, without))
+    both = digest([lessons.digest.encode(), episodes.digest.encode()])
+    return replace(lessons, episodes=lessons.episodes + episodes.episodes, digest=both)

@@ -13,8 +13,15 @@ from netllm_gym.recipes.base import Training, narrowed, register_recipe
 
 @dataclass(frozen=True)
 class ABRLLMOptions(LessonOptions, LLMConfig):
-    """Options of the recipe: those of the LLM agent (with other defaults), and of its lessons."""
+    """Options of the recipe: those of the LLM agent (with other defaults), and of its lessons.
 
+    The weights in the package learnt from drawn worlds and played episodes, none of which began with its recording.
+    """
+
+    home_parts: int = 0
+    from_start: float = 0.0
+    valid_parts: int = 1
+    episodes: bool = True
     layers: int = 4
     lora_rank: int = 8
     lora_alpha: float = 16.0

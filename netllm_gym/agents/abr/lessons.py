@@ -179,7 +179,7 @@ def lessons(
     futures: int = 4,
     horizon: int = 6,
     say: Callable[[str], None] | None = None,
-    careless: float = 0.25,
+    by_plans: float = 0.25,
 ) -> Experience:
     """Play `steps` chunks in every world and value every level in every state.
 
@@ -194,14 +194,14 @@ def lessons(
         epsilon: chance of a random level.
         futures, horizon: see :func:`level_values`.
         say: told of progress.
-        careless: share of the episodes that the plans play.
+        by_plans: share of the episodes that the plans play.
 
     Returns:
         Experience shown through :class:`~netllm_gym.envs.abr.view.ABRView`, values in Mbit/s-like units.
     """
     rng = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(0x1E55,)))
     view, n = ABRView(MAX_LEVELS), worlds.n
-    by_plans = rng.random(n) < careless
+    planned = rng.random(n) < by_plans
     kept: list[dict[str, NDArray[Any]]] = []
     for step in range(steps):
         rows, context = worlds.see()
@@ -209,7 +209,7 @@ def lessons(
         values = level_values(worlds, teacher, futures, horizon, rng)
         choice = teacher.decide(worlds.stage, worlds.lives, rows, context, mask)
         plans = np.where(mask, rows[:, :, 10], -np.inf).argmax(1)
-        choice = np.where(by_plans, plans, choice)
+        choice = np.where(planned, plans, choice)
         drawn = np.where(mask, rng.random(mask.shape), -1.0).argmax(1)
         choice = np.where(rng.random(n) < epsilon, drawn, choice)
         state = {"rows": rows.copy(), "context": context.copy(), "mask": mask, "values": values, "choice": choice}
