@@ -1,7 +1,7 @@
 """Streaming episodes on one video, played by agents, with what each level earns when an actor-critic goes on from it.
 
-Lessons (:mod:`netllm_gym.recipes.abr_lessons`) average over futures that could have come; these values are of the one
-that came. What holds of every link of a family, such as a slow minute before two fast ones, is in these alone.
+Lessons in drawn worlds (:mod:`netllm_gym.recipes.abr_lessons`) average over futures that could have come; these values
+are of the one that came. Episodes begin anywhere in a recording.
 """
 
 from __future__ import annotations

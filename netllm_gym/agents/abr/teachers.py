@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from netllm_gym.agents.abr.actor_critic import ActorCritic, features
 from netllm_gym.agents.abr.rows import RowNetwork
 from netllm_gym.agents.abr.worlds import Lives, Stage
-from netllm_gym.envs.abr.forecast import WINDOW
+from netllm_gym.envs.abr.forecast import harmonic_means
 
 Levels = NDArray[np.int64]
 # (stage, lives, rows [n, L, F], context [n, C], mask [n, L]) -> levels [n]
@@ -44,10 +44,7 @@ def home_or_any(home: ActorCritic, away: RowNetwork, top_mbps: float) -> Decide:
     def decide(
         stage: Stage, lives: Lives, rows: NDArray[Any], context: NDArray[Any], mask: NDArray[np.bool_]
     ) -> Levels:
-        recent = lives.throughputs[:, -WINDOW:]
-        seen = recent > 0.0
-        inverse = np.divide(1.0, recent, out=np.zeros_like(recent), where=seen)
-        slow = seen.sum(1) <= top_mbps * inverse.sum(1)  # the forecast, a harmonic mean; with none the link is slow
+        slow = harmonic_means(lives.throughputs) <= top_mbps  # with nothing measured the forecast is 0
         chosen = np.zeros(len(slow), np.int64)
         if slow.any():
             sizes = stage.sizes[stage.row[lives.video[slow]] + lives.chunk[slow], :levels] * lives.scale[slow, None]

@@ -24,6 +24,15 @@ def harmonic_mean(throughputs: Any, stop: Any) -> Any:
 
 
 @njit(cache=True, error_model="numpy")
+def harmonic_means(throughputs: Any) -> Any:
+    """:func:`harmonic_mean` of the newest throughputs of each row, ``[n]`` of ``[n, history]``."""
+    found = np.empty(len(throughputs))
+    for i in range(len(throughputs)):
+        found[i] = harmonic_mean(throughputs[i], throughputs.shape[1])
+    return found
+
+
+@njit(cache=True, error_model="numpy")
 def largest_error(throughputs: Any) -> Any:
     """Largest relative error that the forecasts of the throughputs in view made, from what is in view alone.
 
