@@ -17,7 +17,6 @@ from netllm_gym.agents.cluster.labels import Labels
 from netllm_gym.agents.llm.agent import LLMAgent
 from netllm_gym.agents.llm.backbone import device_of
 from netllm_gym.agents.llm.config import LLMConfig
-from netllm_gym.agents.llm.graph import Nodes
 from netllm_gym.agents.llm.model import DecisionModel
 from netllm_gym.envs.cluster.cluster_view import OPTIONS, ClusterView
 from netllm_gym.errors import DatasetError
@@ -92,7 +91,7 @@ def _chances(model: DecisionModel, batch: dict[str, Tensor]) -> Tensor:
     tokens, nodes = model.embed(seen, None, None)
     assert nodes is not None
     hidden = model.read(tokens)[:, -1]
-    flat = Nodes(nodes.embedding[:, 0], nodes.mask[:, 0])
+    flat = nodes.each(lambda part: part[:, 0])
     found = model.head.pairs(hidden, flat, batch["choices"], batch["legal"], batch["counts"])
     return found.masked_fill(~batch["exists"], -1e4)
 

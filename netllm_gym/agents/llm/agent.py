@@ -18,7 +18,6 @@ from netllm_gym.agents.base import BatchAgent, EnvInfo
 from netllm_gym.agents.llm.backbone import device_of, dtype_of
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.decode import Decoder, Memory
-from netllm_gym.agents.llm.graph import Nodes
 from netllm_gym.agents.llm.model import DecisionModel
 from netllm_gym.deprecation import renamed
 from netllm_gym.envs.leaves import LeafView
@@ -212,11 +211,11 @@ class LLMAgent(BatchAgent):
             returns = torch.tensor(self._returns, dtype=torch.float32, device=self.model.device)[:, None]
         tokens, nodes = self.model.embed(stacked, returns, self._previous)
         hidden = self._read(tokens)
-        here = None if nodes is None else Nodes(nodes.embedding[:, 0], nodes.mask[:, 0])
+        here = None if nodes is None else nodes.each(lambda part: part[:, 0])
         whole = len(alive) == len(rows)
         if not whole:
             hidden = hidden[alive]
-            here = None if here is None else Nodes(here.embedding[alive], here.mask[alive])
+            here = None if here is None else here.each(lambda part: part[alive])
         masks, rngs = [infos[i].get("action_mask") for i in alive], [self._rngs[i] for i in alive]
         decided = self.model.head.decide(hidden, here, masks, self.temperature, rngs)
         actions: list[Any] = [None] * len(observations)

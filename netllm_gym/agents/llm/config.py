@@ -20,6 +20,7 @@ FINAL_NORMS = ("frozen", "learnt")
 # Small stand-ins for a language model; see netllm_gym.agents.llm.ladder.
 LADDER = ("none", "linear", "attention", "transformer")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+WIDEST_POINTER = 4096
 REGRESSION_LOSSES = ("squared", "absolute")
 
 # What checkpoints did that were written before these options existed.
@@ -51,6 +52,10 @@ class LLMConfig:
             word embeddings).
         final_norm: the norm after the last block that is kept was trained after the last of all blocks: ``frozen``
             leaves it, ``learnt`` trains it.
+        pointer_skip: whether a pointer's scores begin with a weighted sum of each node's own features: where these are
+            forecasts of the scores, less is left to learn.
+        pointer_hidden: width of the two layers in which a pointer's nodes meet the state; 0: one layer as wide as a
+            node's embedding.
         tokens: ``fused`` (a step is one token) or ``per-key`` (one for each observation key, return and action).
         show_actions: whether a step's tokens include the previous action.
         context: how many steps the agent sees, this one included; 0 means the whole episode.
@@ -83,6 +88,8 @@ class LLMConfig:
     start: str = "bos"
     input_scale: str = "unit"
     final_norm: str = "frozen"
+    pointer_skip: bool = False
+    pointer_hidden: int = 0
     tokens: str = "fused"
     show_actions: bool = False
     context: int = 0
@@ -139,6 +146,8 @@ class LLMConfig:
         check_decision(self.decision, self.decision_temperature)
         if min(self.batch_size, self.steps, self.eval_every, self.patience) < 1:
             raise ConfigError("batch_size, steps, eval_every and patience must be at least 1")
+        if not 0 <= self.pointer_hidden <= WIDEST_POINTER:
+            raise ConfigError(f"pointer_hidden must lie in 0 … {WIDEST_POINTER}, got {self.pointer_hidden}")
         if min(self.layers, self.lora_rank, self.warmup, self.context) < 0:
             raise ConfigError("layers, lora_rank, warmup and context must not be negative")
         if not 0 <= self.average < 1:

@@ -149,6 +149,7 @@ class Encoder(nn.Module):
         scales: dict[str, Any],
         width: int,
         bank: Bank | None = None,
+        plain: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(space, gym.spaces.Dict):
@@ -160,7 +161,7 @@ class Encoder(nn.Module):
             raise ConfigError(f"observation key {odd[0]!r} must not hold '/' or '.'")
         self.keys = list(space.spaces)
         graph = {key: space.spaces[key] for key in self.keys if modalities.get(key) == "graph"}
-        self.graph = Graph(graph, width, scales) if graph else None
+        self.graph = Graph(graph, width, scales, plain) if graph else None
         self.parts = nn.ModuleDict(
             {
                 _attribute(key): _module(key, member, modalities.get(key, "scalar"), scales.get(key), width)
@@ -193,7 +194,7 @@ class Encoder(nn.Module):
         if self.graph is not None:
             token, found = self.graph(flat)
             tokens.append(token.unflatten(0, steps))
-            nodes = Nodes(*(x.unflatten(0, steps) for x in found))
+            nodes = found.each(lambda part: part.unflatten(0, steps))
         if len(self.gains):
             tokens = [with_gain(token, gain) for token, gain in zip(tokens, self.gains, strict=True)]
         return tokens, nodes

@@ -13,7 +13,7 @@ The keys of an observation whose modality is ``graph`` make up one graph. Their 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -28,10 +28,18 @@ ROUNDS = 2
 
 
 class Nodes(NamedTuple):
-    """Node embeddings ``[…, N, NODE_WIDTH]`` and which of them exist, bool ``[…, N]``."""
+    """Node embeddings ``[…, N, NODE_WIDTH]``, and which of them exist, bool ``[…, N]``.
+
+    `plain` ``[…, N]``, a weighted sum of each node's features, is what a pointer's scores begin with; None without one.
+    """
 
     embedding: Tensor
     mask: Tensor
+    plain: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Nodes:
+        """Change all that is there in the same way."""
+        return Nodes(*(None if part is None else change(part) for part in self))  # type: ignore[arg-type]
 
 
 def roles(spaces: Mapping[str, gym.Space]) -> dict[str, str]:
@@ -87,7 +95,9 @@ class Graph(nn.Module):
     node_scale: Tensor
     group_scale: Tensor
 
-    def __init__(self, spaces: Mapping[str, gym.Space], width: int, scales: Mapping[str, Any]) -> None:
+    def __init__(
+        self, spaces: Mapping[str, gym.Space], width: int, scales: Mapping[str, Any], plain: bool = False
+    ) -> None:
         super().__init__()
         self.roles = roles(spaces)
         shapes: dict[str, Any] = {role: spaces[key].shape for role, key in self.roles.items()}
@@ -109,6 +119,9 @@ class Graph(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(NODE_WIDTH) for _ in range(ROUNDS))
         self.outward = nn.Linear(2 * NODE_WIDTH, width)
+        self.plain = nn.Linear(2 * features, 1, bias=False) if plain else None
+        if self.plain is not None:
+            nn.init.zeros_(self.plain.weight)
 
     def forward(self, observations: Mapping[str, Tensor]) -> tuple[Tensor, Nodes]:
         """Encode M graphs, key → ``[M, …]``: a token each, ``[M, width]``, and their nodes."""
@@ -125,10 +138,12 @@ class Graph(nn.Module):
             row = table[..., -1:].long().clamp(0, parts["groups"].shape[1] - 1)
             groups = self.group(_features(parts["groups"][:, : int(row.max()) + 1], self.group_scale))
             row = row.expand(-1, -1, NODE_WIDTH)
-            h = self.inward(_features(table[..., :-1], self.node_scale)) + groups.gather(1, row)
+            seen = _features(table[..., :-1], self.node_scale)
+            h = self.inward(seen) + groups.gather(1, row)
             sizes = torch.zeros_like(groups).scatter_add(1, row, present.expand_as(row)).clamp_min(1.0)
         else:
-            h = self.inward(_features(table, self.node_scale))
+            seen = _features(table, self.node_scale)
+            h = self.inward(seen)
         h = nn.functional.gelu(h) * present
         # Absent edges carry zeros from node 0 to node 0.
         ends = (edges * linked[..., None])[..., None].expand(-1, -1, -1, NODE_WIDTH)
@@ -145,7 +160,8 @@ class Graph(nn.Module):
         highest = h.masked_fill(~exists[..., None], -1e4).amax(1) * exists.any(1, keepdim=True)
         token = self.outward(torch.cat([mean, highest], dim=-1))
         unused = self.count - count
-        return token, Nodes(nn.functional.pad(h, (0, 0, 0, unused)), nn.functional.pad(exists, (0, unused)))
+        plain = None if self.plain is None else nn.functional.pad(self.plain(seen)[..., 0], (0, unused))
+        return token, Nodes(nn.functional.pad(h, (0, 0, 0, unused)), nn.functional.pad(exists, (0, unused)), plain)
 
 
 def used_rows(present: Tensor) -> int:

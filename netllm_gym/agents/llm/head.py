@@ -32,14 +32,16 @@ def _split(values: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
 class Pointer(nn.Module):
     """Scores each node of a graph, then the other factors of the action given the node that was chosen.
 
-    With `none`, one more choice follows the nodes: none of them (a scheduler that waits).
+    With `none`, one more choice follows the nodes: none of them (a scheduler that waits). Node and state meet in one
+    layer as wide as a node's embedding; with `hidden`, in two layers of that width.
     """
 
-    def __init__(self, width: int, others: int, none: bool) -> None:
+    def __init__(self, width: int, others: int, none: bool, hidden: int = 0) -> None:
         super().__init__()
         self.none = nn.Parameter(torch.zeros(NODE_WIDTH)) if none else None
-        self.query = nn.Linear(width, NODE_WIDTH)
-        self.score = nn.Linear(NODE_WIDTH, 1)
+        self.query = nn.Linear(width, hidden or NODE_WIDTH)
+        self.score = nn.Linear(hidden or NODE_WIDTH, 1)
+        self.first, self.second = (nn.Linear(n, hidden) if hidden else None for n in (NODE_WIDTH, hidden))
         self.others = others
         if others:
             self.state = nn.Linear(width, NODE_WIDTH)
@@ -53,12 +55,17 @@ class Pointer(nn.Module):
         lead = nodes.mask.shape[:-1]
         none = self.none.expand(*lead, 1, NODE_WIDTH)
         mask = torch.ones(*lead, 1, dtype=torch.bool, device=nodes.mask.device)
-        return Nodes(torch.cat([nodes.embedding, none], dim=-2), torch.cat([nodes.mask, mask], dim=-1))
+        plain = None if nodes.plain is None else nn.functional.pad(nodes.plain, (0, 1))
+        return Nodes(torch.cat([nodes.embedding, none], dim=-2), torch.cat([nodes.mask, mask], dim=-1), plain)
 
     def scores(self, hidden: Tensor, nodes: Nodes) -> Tensor:
         """One score per candidate, ``[…, N]``."""
-        mixed = nodes.embedding + self.query(hidden)[..., None, :]
-        return self.score(nn.functional.gelu(mixed))[..., 0]
+        node = nodes.embedding if self.first is None else self.first(nodes.embedding)
+        mixed = nn.functional.gelu(node + self.query(hidden)[..., None, :])
+        if self.second is not None:
+            mixed = mixed + nn.functional.gelu(self.second(mixed))
+        found = self.score(mixed)[..., 0]
+        return found if nodes.plain is None else found + nodes.plain
 
     def rest(self, hidden: Tensor, nodes: Nodes, chosen: Tensor) -> Tensor:
         """Scores of the other factors after node `chosen` (long ``[…]``), ``[…, others]``."""
@@ -67,14 +74,14 @@ class Pointer(nn.Module):
         return self.other(nn.functional.gelu(self.state(hidden) + self.node(node)))
 
 
-def make_head(space: gym.Space, width: int, nodes: int = 0) -> Head:
+def make_head(space: gym.Space, width: int, nodes: int = 0, hidden: int = 0) -> Head:
     """Return the head for an action space: one that was registered for its kind, or :class:`Head`.
 
     Raises:
         ConfigError: an action space without a head.
     """
     kind = type(space).__name__
-    return HEADS[kind](space, width, nodes) if kind in HEADS else Head(space, width, nodes)
+    return HEADS[kind](space, width, nodes) if kind in HEADS else Head(space, width, nodes, hidden)
 
 
 class Head(nn.Module):
@@ -88,6 +95,7 @@ class Head(nn.Module):
         space: of the actions.
         width: of the hidden state.
         nodes: of the observation's graph; 0 without one.
+        hidden: of :class:`Pointer`.
 
     Raises:
         ConfigError: an action space without a head.
@@ -100,7 +108,7 @@ class Head(nn.Module):
     std: Tensor
     scores: np.ndarray
 
-    def __init__(self, space: gym.Space, width: int, nodes: int = 0) -> None:
+    def __init__(self, space: gym.Space, width: int, nodes: int = 0, hidden: int = 0) -> None:
         super().__init__()
         self.space = space
         self.sizes: list[int] = []
@@ -123,7 +131,7 @@ class Head(nn.Module):
             raise ConfigError(f"action space {space} has {self.outputs:,} actions; a head takes {MOST_OUTPUTS:,}")
         self.points = bool(nodes) and self.sizes[:1] in ([nodes], [nodes + 1])
         if self.points:
-            self.pointer = Pointer(width, sum(self.sizes[1:]), none=self.sizes[0] > nodes)
+            self.pointer = Pointer(width, sum(self.sizes[1:]), none=self.sizes[0] > nodes, hidden=hidden)
         else:
             self.linear = nn.Linear(width, self.outputs)
 
@@ -247,7 +255,7 @@ class Head(nn.Module):
         if self.points:
             assert nodes is not None
             used = used_rows(nodes.mask)  # the others are padding
-            nodes = self.pointer.candidates(Nodes(nodes.embedding[:, :used], nodes.mask[:, :used]))
+            nodes = self.pointer.candidates(nodes.each(lambda part: part[:, :used]))
             found = to_host(self.pointer.scores(hidden, nodes).masked_fill(~nodes.mask, -torch.inf))
             self.scores = scores = np.full((count, self.sizes[0]), -np.inf, np.float32)
             scores[:, :used], scores[:, self.sizes[0] - found.shape[1] + used :] = found[:, :used], found[:, used:]

@@ -39,6 +39,8 @@ from netllm_gym.errors import ConfigError, DatasetError
 # Beyond this loss an action is simply bad; how bad no longer matters.
 GAP_FLOOR = -8.0
 MIXER = 192
+# A start token is read with the steps of a row where these are at least so many times as long.
+PRIMED = 4
 
 
 def with_lora(backbone: nn.Module, config: LLMConfig, adapter: str = "default") -> nn.Module:
@@ -119,8 +121,9 @@ class DecisionModel(nn.Module):
                 self.backbone = with_lora(own, config)
             elif config.tuning == "full":
                 self.backbone.requires_grad_(True)
-            self.encoder = Encoder(observation_space, modalities, scales, size, bank)
-            self.head = make_head(action_space, size, self.encoder.graph.count if self.encoder.graph else 0)
+            self.encoder = Encoder(observation_space, modalities, scales, size, bank, config.pointer_skip)
+            nodes = self.encoder.graph.count if self.encoder.graph else 0
+            self.head = make_head(action_space, size, nodes, config.pointer_hidden)
             self.norm = nn.LayerNorm(size)
             if config.tokens == "fused":
                 # Separate tokens meet in attention; fused ones must meet before the sum is all that is left.
@@ -272,8 +275,10 @@ class DecisionModel(nn.Module):
                 f"an episode of {past + ahead + tokens.shape[1]} tokens exceeds the backbone's context of "
                 f"{self.longest}; set context to see only the last steps"
             )
-        if ahead > 1 and cache is None and not self.llm_config.gradient_checkpointing:
-            cache, ahead = self.primed(len(tokens)), 0  # a text is read once for all rows
+        # A text is read once for all rows, and so is a start that would be much of what each row holds.
+        much = ahead > 1 or PRIMED * ahead > tokens.shape[1]
+        if ahead and much and cache is None and not self.llm_config.gradient_checkpointing:
+            cache, ahead = self.primed(len(tokens)), 0
         if ahead:
             tokens = torch.cat([self.prefix().expand(len(tokens), -1, -1), tokens], dim=1)
         found = self._pass(tokens, cache)[:, ahead:]
