@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from netllm_gym import make_agent  # noqa: E402
+from netllm_gym.agents.llm.batches import collate  # noqa: E402
 from netllm_gym.agents.llm.config import LLMConfig  # noqa: E402
 from netllm_gym.agents.llm.graph import Graph, roles  # noqa: E402
+from netllm_gym.agents.llm.model import DecisionModel  # noqa: E402
+from netllm_gym.agents.llm.storage import save  # noqa: E402
 from netllm_gym.agents.llm.trainer import train  # noqa: E402
 from netllm_gym.datasets.experience import Episode, Experience  # noqa: E402
 from netllm_gym.errors import ConfigError  # noqa: E402
@@ -97,10 +101,32 @@ def test_padding_never_matters_and_renumbering_nodes_changes_no_token():
     assert not torch.allclose(token, graph(cut)[0], atol=1e-3), "edges must matter"
 
 
-def test_a_pointer_learns_which_node_and_how_many_and_obeys_masks(tmp_path):
-    config = LLMConfig(backbone="tiny-random", layers=1, lora_rank=4, objective="cloning", steps=200, eval_every=100,
-                       batch_size=16, learning_rate=5e-3)  # fmt: skip
-    agent = train(config, _experience(0, 150), None, tmp_path)
+def test_a_pointer_s_scores_begin_with_the_features_where_it_is_told_to():
+    experience = _experience(0, 1)
+    parts = (experience.observation_space, ACTIONS, MODALITIES, SCALES)
+    batch, found = collate(experience.episodes), []
+    for weight in (0.0, 2.0):
+        model = DecisionModel(LLMConfig(backbone="none", objective="cloning", pointer_skip=True), *parts).eval()
+        with torch.inference_mode():
+            model.encoder.graph.plain.weight[0, 0] = weight  # of the first feature as it is, not of its logarithm
+            outputs, _ = model.outputs(batch["observations"], batch["actions"], batch["returns_to_go"])
+        found.append(outputs[..., : N + 1])
+    stages = batch["observations"]["stages"]
+    there = (stages != -1).any(-1)
+    added = torch.nn.functional.pad(2.0 * stages[..., 0] / SCALES["stages"][0], (0, 1))
+    known = torch.nn.functional.pad(there, (0, 1), value=True)  # to wait has no features
+    assert torch.allclose((found[1] - found[0])[known], added[known], atol=1e-4)
+    with pytest.raises(ConfigError, match="pointer_hidden must lie in 0 … 4096, got 5000"):
+        LLMConfig(pointer_hidden=5000)
+
+
+@pytest.mark.parametrize("changes", [{}, {"pointer_skip": True, "pointer_hidden": 24, "context": 1, "batch_size": 80}])
+def test_a_pointer_learns_which_node_and_how_many_and_obeys_masks(changes, tmp_path):
+    config = LLMConfig(**{
+        "backbone": "tiny-random", "layers": 1, "lora_rank": 4, "objective": "cloning", "steps": 200,
+        "eval_every": 100, "batch_size": 16, "learning_rate": 5e-3, **changes,
+    })  # fmt: skip
+    agent = make_agent(str(save(train(config, _experience(0, 150), None, tmp_path / "run"), tmp_path / "agent")))
     test = _experience(1, 20)
     right = []
     for episode in test.episodes:

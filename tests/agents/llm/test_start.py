@@ -79,7 +79,9 @@ def test_with_the_start_token_steps_go_through_the_backbone_as_a_text_does():
     assert found["bos"]["effective_rank"] > 1.2 * found["none"]["effective_rank"]
 
 
-@pytest.mark.parametrize("changes", [{}, {"start": "learnt"}, {"input_scale": "embedding"}, {"context": 3}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"start": "learnt"}, {"input_scale": "embedding"}, {"context": 3}, {"context": 1}]
+)
 @pytest.mark.parametrize("description", ["", "choose"])
 def test_what_stands_first_is_in_the_cache_and_in_the_checkpoint(changes, description, tmp_path):
     experience = toy()
@@ -94,7 +96,9 @@ def test_what_stands_first_is_in_the_cache_and_in_the_checkpoint(changes, descri
         tokens, _ = agent.model.embed(batch["observations"], None, None)
         whole = agent.model.read(tokens)[0]
         plain = agent.model._pass(torch.cat([agent.model.prefix()[None], tokens], 1))[0, ahead:]
+        alone = agent.model.read(tokens[:, :1])[0]  # rows so short have the start read once for all
     assert torch.allclose(whole, plain, atol=1e-5)
+    assert torch.allclose(alone, whole[:1], atol=1e-5)
     steps = agent.config.context or len(whole)
     assert torch.allclose(whole[:steps], hidden_states(agent, experience, 0)[:steps], atol=1e-5)
     again = make_agent(str(save(agent, tmp_path / "agent")))
