@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from netllm_gym import traces, zoo
@@ -16,9 +16,7 @@ from netllm_gym.agents.abr.worlds import Worlds
 from netllm_gym.agents.checkpoint import load_checkpoint
 from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.errors import ConfigError
-from netllm_gym.files import digest
 from netllm_gym.recipes.abr_actor_critic import VIDEOS, home_of
-from netllm_gym.recipes.abr_episodes import played
 from netllm_gym.traces import NetworkTrace
 
 # Lessons are made in parts of so many worlds: memory stays small, and parts can be made anywhere.
@@ -48,8 +46,6 @@ class LessonOptions:
         from_start: share of the drawn worlds' episodes on public links that begin where the recording begins, as the
             environment's do by default; at home half as many.
         valid_parts: on valid links, to choose by; of both kinds where both are learnt from.
-        episodes: whether episodes that agents played in the environment are added, with what each level earns in the
-            future that came (:mod:`netllm_gym.recipes.abr_episodes`); none of them begins with its recording.
         without: trace families that take no part.
         lesson_seed: of worlds and draws; the seed of a training is another, so that several can share their lessons.
     """
@@ -62,7 +58,6 @@ class LessonOptions:
     home_parts: int = 12
     from_start: float = 0.5
     valid_parts: int = 3
-    episodes: bool = False
     without: tuple[str, ...] = ()
     lesson_seed: int = 0
 
@@ -137,18 +132,4 @@ def lessons_on(options: LessonOptions, split: str, say: Callable[[str], None]) -
 
 def taught(options: LessonOptions, say: Callable[[str], None]) -> tuple[Experience, Experience]:
     """Return what is learnt on train links and what is chosen by on valid links."""
-    splits = ("train", "valid")
-    made = [lessons_on(options, split, say) for split in splits]
-    if options.episodes:
-        made = [beside(part, split, say, options.without) for part, split in zip(made, splits, strict=True)]
-    return made[0], made[1]
-
-
-def beside(lessons: Experience, split: str, say: Callable[[str], None], without: tuple[str, ...] = ()) -> Experience:
-    """Return lessons and episodes played on the links of every family.
-
-    The drawn worlds say what was trained on, since no episode lies outside of them.
-    """
-    episodes = played(split, say, links_of(split, without))
-    both = digest([lessons.digest.encode(), episodes.digest.encode()])
-    return replace(lessons, episodes=lessons.episodes + episodes.episodes, digest=both)
+    return lessons_on(options, "train", say), lessons_on(options, "valid", say)

@@ -15,20 +15,21 @@ from netllm_gym.recipes.base import Training, narrowed, register_recipe
 class ABRLLMOptions(LessonOptions, LLMConfig):
     """Options of the recipe: those of the LLM agent (with other defaults), and of its lessons.
 
-    The weights in the package learnt from drawn worlds and played episodes, none of which began with its recording.
+    It sees one state at a time: the view holds what was measured before. So a batch holds states of many episodes,
+    and learns in a third of the steps what one of whole episodes does, whose states are much alike.
     """
 
-    home_parts: int = 0
-    from_start: float = 0.0
-    valid_parts: int = 1
-    episodes: bool = True
+    context: int = 1
+    pointer_skip: bool = True
+    pointer_hidden: int = 128
+    decision: float = 1.0
     layers: int = 4
     lora_rank: int = 8
     lora_alpha: float = 16.0
     lora_dropout: float = 0.0
-    batch_size: int = 16
-    steps: int = 800
-    eval_every: int = 100
+    batch_size: int = 512
+    steps: int = 1600
+    eval_every: int = 200
     patience: int = 99
     warmup: int = 20
 

@@ -56,7 +56,7 @@ class GeneralistOptions(LLMConfig):
 
 
 def _abr(split: str, say: Callable[[str], None]) -> Experience:
-    """What each level earns: in episodes on one video and many families of links, and in worlds of any ladder."""
+    """What each level earns: on one video and many families of links, and in worlds of any ladder."""
     return lessons_on(LessonOptions(parts=LESSONS), split, say)
 
 

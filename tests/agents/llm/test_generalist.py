@@ -179,13 +179,12 @@ def _taught(env_id: str, kwargs: dict, agents: tuple[str, ...], tmp_path, monkey
 
 
 def test_a_generalist_taught_by_rows_and_advice_plays_any_ladder_and_cluster(tmp_path, monkeypatch):
-    from netllm_gym.datasets.levels import by_levels
+    from netllm_gym.agents.abr.lessons import lessons
     from netllm_gym.datasets.schedules import advised
+    from tests.agents.test_abr_rows import _teacher, _worlds
 
     abr, cluster = "netllm_gym/ABR-v0", "netllm_gym/ClusterScheduling-v0"
-    links = {"traces": "abr/synthetic", "split": "train"}
-    raw = _taught(abr, links, ("abr/bba",), tmp_path, monkeypatch, hindsight=True)
-    rows = by_levels(raw, gym.make(abr, **links).unwrapped.static_info(), 10, 2.0)
+    rows = lessons(_worlds(4), _teacher(), 6, seed=2, futures=1, horizon=2)
     jobs = {"split": "train", "jobs": 4, "executors": 8, "max_stages": 96, "max_jobs": 16, "max_edges": 256}
     graphs = advised(_taught(cluster, jobs, ("cluster/adaptive",), tmp_path, monkeypatch), 2.0)
     short = dataclasses.replace(CONFIG, steps=4, eval_every=2)
