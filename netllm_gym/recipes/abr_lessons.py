@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from netllm_gym import traces, zoo
 from netllm_gym.agents.abr.actor_critic import ActorCritic
@@ -14,8 +16,9 @@ from netllm_gym.agents.abr.row_agent import RowAgent
 from netllm_gym.agents.abr.teachers import home_or_any, of_rows
 from netllm_gym.agents.abr.worlds import Worlds
 from netllm_gym.agents.checkpoint import load_checkpoint
-from netllm_gym.datasets.experience import Experience, merge
+from netllm_gym.datasets.experience import Episode, Experience, merge
 from netllm_gym.errors import ConfigError
+from netllm_gym.files import digest
 from netllm_gym.recipes.abr_actor_critic import VIDEOS, home_of
 from netllm_gym.traces import NetworkTrace
 
@@ -127,7 +130,17 @@ def lessons_on(options: LessonOptions, split: str, say: Callable[[str], None]) -
         for number in range(count):
             parts.append(make(options, teacher, links, number + (VALID_SEED if split == "valid" else 0)))
             say(f"{where} lessons on {split} links: part {number + 1}/{count}")
-    return merge(parts)
+    whole = merge(parts)
+    return replace(whole, name=f"lessons on {split} links", digest=_content(whole.episodes))
+
+
+def _content(episodes: Sequence[Episode]) -> str:
+    """Return the digest of what learners are given, so that no training goes on with other lessons."""
+    return digest(
+        np.ascontiguousarray(array).tobytes()
+        for one in episodes
+        for array in (*one.observations.values(), one.actions, one.action_values)
+    )
 
 
 def taught(options: LessonOptions, say: Callable[[str], None]) -> tuple[Experience, Experience]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,9 @@ def test_lessons_are_made_in_drawn_worlds_and_at_home(small: None) -> None:
     levels = traces.load_video("synthetic").levels
     for one, same in zip(data.episodes, again.episodes, strict=True):
         np.testing.assert_array_equal(one.action_values, same.action_values)
+    assert data.digest == again.digest != valid.digest
+    other, _ = taught(replace(options, lesson_seed=1), said.append)
+    assert other.digest != data.digest and other.name == data.name == "lessons on train links"
     at_home = abr_lessons.lessons_on(LessonOptions(**{**SMALL, "parts": 0}), "train", said.append)
     assert {int(np.asarray(one.action_mask).sum(1).max()) for one in at_home.episodes} == {levels}
 
