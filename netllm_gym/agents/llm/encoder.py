@@ -149,7 +149,7 @@ class Encoder(nn.Module):
         scales: dict[str, Any],
         width: int,
         bank: Bank | None = None,
-        plain: bool = False,
+        pointer_skip: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(space, gym.spaces.Dict):
@@ -161,7 +161,7 @@ class Encoder(nn.Module):
             raise ConfigError(f"observation key {odd[0]!r} must not hold '/' or '.'")
         self.keys = list(space.spaces)
         graph = {key: space.spaces[key] for key in self.keys if modalities.get(key) == "graph"}
-        self.graph = Graph(graph, width, scales, plain) if graph else None
+        self.graph = Graph(graph, width, scales, pointer_skip) if graph else None
         self.parts = nn.ModuleDict(
             {
                 _attribute(key): _module(key, member, modalities.get(key, "scalar"), scales.get(key), width)

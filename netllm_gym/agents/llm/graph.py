@@ -96,7 +96,7 @@ class Graph(nn.Module):
     group_scale: Tensor
 
     def __init__(
-        self, spaces: Mapping[str, gym.Space], width: int, scales: Mapping[str, Any], plain: bool = False
+        self, spaces: Mapping[str, gym.Space], width: int, scales: Mapping[str, Any], pointer_skip: bool = False
     ) -> None:
         super().__init__()
         self.roles = roles(spaces)
@@ -119,7 +119,7 @@ class Graph(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(NODE_WIDTH) for _ in range(ROUNDS))
         self.outward = nn.Linear(2 * NODE_WIDTH, width)
-        self.plain = nn.Linear(2 * features, 1, bias=False) if plain else None
+        self.plain = nn.Linear(2 * features, 1, bias=False) if pointer_skip else None
         if self.plain is not None:
             nn.init.zeros_(self.plain.weight)
 

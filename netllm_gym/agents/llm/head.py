@@ -33,15 +33,16 @@ class Pointer(nn.Module):
     """Scores each node of a graph, then the other factors of the action given the node that was chosen.
 
     With `none`, one more choice follows the nodes: none of them (a scheduler that waits). Node and state meet in one
-    layer as wide as a node's embedding; with `hidden`, in two layers of that width.
+    layer as wide as a node's embedding; with `pointer_hidden`, in two layers of that width.
     """
 
-    def __init__(self, width: int, others: int, none: bool, hidden: int = 0) -> None:
+    def __init__(self, width: int, others: int, none: bool, pointer_hidden: int = 0) -> None:
         super().__init__()
         self.none = nn.Parameter(torch.zeros(NODE_WIDTH)) if none else None
-        self.query = nn.Linear(width, hidden or NODE_WIDTH)
-        self.score = nn.Linear(hidden or NODE_WIDTH, 1)
-        self.first, self.second = (nn.Linear(n, hidden) if hidden else None for n in (NODE_WIDTH, hidden))
+        inner = pointer_hidden or NODE_WIDTH
+        self.query = nn.Linear(width, inner)
+        self.score = nn.Linear(inner, 1)
+        self.first, self.second = (nn.Linear(n, inner) if pointer_hidden else None for n in (NODE_WIDTH, inner))
         self.others = others
         if others:
             self.state = nn.Linear(width, NODE_WIDTH)
@@ -74,14 +75,14 @@ class Pointer(nn.Module):
         return self.other(nn.functional.gelu(self.state(hidden) + self.node(node)))
 
 
-def make_head(space: gym.Space, width: int, nodes: int = 0, hidden: int = 0) -> Head:
+def make_head(space: gym.Space, width: int, nodes: int = 0, pointer_hidden: int = 0) -> Head:
     """Return the head for an action space: one that was registered for its kind, or :class:`Head`.
 
     Raises:
         ConfigError: an action space without a head.
     """
     kind = type(space).__name__
-    return HEADS[kind](space, width, nodes) if kind in HEADS else Head(space, width, nodes, hidden)
+    return HEADS[kind](space, width, nodes) if kind in HEADS else Head(space, width, nodes, pointer_hidden)
 
 
 class Head(nn.Module):
@@ -95,7 +96,7 @@ class Head(nn.Module):
         space: of the actions.
         width: of the hidden state.
         nodes: of the observation's graph; 0 without one.
-        hidden: of :class:`Pointer`.
+        pointer_hidden: of :class:`Pointer`.
 
     Raises:
         ConfigError: an action space without a head.
@@ -108,7 +109,7 @@ class Head(nn.Module):
     std: Tensor
     scores: np.ndarray
 
-    def __init__(self, space: gym.Space, width: int, nodes: int = 0, hidden: int = 0) -> None:
+    def __init__(self, space: gym.Space, width: int, nodes: int = 0, pointer_hidden: int = 0) -> None:
         super().__init__()
         self.space = space
         self.sizes: list[int] = []
@@ -131,7 +132,7 @@ class Head(nn.Module):
             raise ConfigError(f"action space {space} has {self.outputs:,} actions; a head takes {MOST_OUTPUTS:,}")
         self.points = bool(nodes) and self.sizes[:1] in ([nodes], [nodes + 1])
         if self.points:
-            self.pointer = Pointer(width, sum(self.sizes[1:]), none=self.sizes[0] > nodes, hidden=hidden)
+            self.pointer = Pointer(width, sum(self.sizes[1:]), self.sizes[0] > nodes, pointer_hidden)
         else:
             self.linear = nn.Linear(width, self.outputs)
 

@@ -169,13 +169,13 @@ def test_it_says_which_spaces_have_another_size_than_it_learnt_in(trained):
     assert agent.notice == f"action of {more.n} choices in place of {data.action_space.n} choices"
 
 
-def _taught(env_id: str, kwargs: dict, agents: tuple[str, ...], tmp_path, monkeypatch, **more):
+def _taught(env_id: str, kwargs: dict, agents: tuple[str, ...], tmp_path, monkeypatch):
     from netllm_gym import CollectConfig, collect
     from netllm_gym.datasets.store import load_experience
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     name = f"test/{env_id.split('/')[1].lower()}"
-    return load_experience(collect(CollectConfig(env_id, agents, 3, env_kwargs=kwargs, **more), name))
+    return load_experience(collect(CollectConfig(env_id, agents, 3, env_kwargs=kwargs), name))
 
 
 def test_a_generalist_taught_by_rows_and_advice_plays_any_ladder_and_cluster(tmp_path, monkeypatch):
