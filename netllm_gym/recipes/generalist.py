@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from netllm_gym.agents.base import Agent, EnvInfo
+from netllm_gym.agents.base import Agent
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.viewport.llm import for_language_model
 from netllm_gym.datasets.collect import CollectConfig
@@ -40,6 +40,9 @@ class GeneralistOptions(LLMConfig):
     layers: int = 4
     lora_rank: int = 8
     lora_alpha: float = 16.0
+    pointer_skip: bool = True
+    pointer_hidden: int = 128
+    decision: float = 1.0
     warmup: int = 30
     steps: int = 1500
     eval_every: int = 500
@@ -78,7 +81,7 @@ def _cluster(split: str, say: Callable[[str], None]) -> Experience:
             teacher="cluster/adaptive",
         )  # fmt: skip
         whole = as_taught(collected(config, f"netllm_gym/generalist/cluster-{split}-{config.key}-v0", say))
-        moving_s = float(EnvInfo.of(make_env(config.env, kwargs)).static["moving_s"])
+        moving_s = float(make_env(config.env, kwargs).unwrapped.static_info()["moving_s"])
         parts.append(advised(_some(whole, count, number), moving_s))
     episodes = [episode for part in parts for episode in part.episodes]
     return replace(parts[0], episodes=episodes, digest=digest([part.digest.encode() for part in parts]))
@@ -128,7 +131,7 @@ def train(training: Training) -> Agent:
     options: GeneralistOptions = training.config
     makers = {"abr": _abr, "viewport": _viewport, "streaming": _streaming, "cluster": _cluster}
     ways = {
-        "abr": ("regret", 4, 0),
+        "abr": ("regret", 256, 1),
         "viewport": ("regression", 256, 1),
         "streaming": ("cloning", 2, 0),
         "cluster": ("cloning", 16, 1),
