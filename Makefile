@@ -26,11 +26,11 @@ CORE := .venv-core-$(notdir $(PYTHON))
 CORE_TESTS := tests/test_play.py tests/test_plugins.py tests/test_architecture.py tests/recipes tests/envs/test_abr.py \
 	tests/traces/test_network.py
 test-core: $(CORE)/.ready
-	OMP_NUM_THREADS=1 $(CORE)/bin/python -m pytest --cov=netllm_gym --cov-report=term:skip-covered $(CORE_TESTS)
+	OMP_NUM_THREADS=1 $(CORE)/bin/python -m pytest $(CORE_TESTS)
 
 $(CORE)/.ready: pyproject.toml constraints.txt
 	test -x $(CORE)/bin/python || $(PYTHON) -m venv $(CORE)
-	$(CORE)/bin/python $(INSTALL) -e . pytest pytest-cov hypothesis 'setuptools>=77'
+	$(CORE)/bin/python $(INSTALL) -e . pytest hypothesis 'setuptools>=77'
 	touch $@
 
 coverage: $(VENV)/.ready

@@ -49,13 +49,13 @@ def _check(code: int, err: str) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_collect_stops_and_goes_on(tmp_path: Path, workers: str) -> None:
-    process = _start(tmp_path, *COLLECT, "--episodes", "200000", "--workers", workers)
+    process = _start(tmp_path, *COLLECT, "--episodes", "20000", "--workers", workers)
     _check(*_stopped(process, lambda: any(tmp_path.rglob("[0-9]*.npz"))))
     assert any((tmp_path / "minari" / ".partial").rglob("[0-9]*.npz"))
 
 
 def test_evaluate_stops_and_goes_on(tmp_path: Path) -> None:
-    arguments = ("evaluate", "--agent", "abr/bba", "--episodes", "200000", "--out", "result")
+    arguments = ("evaluate", "--agent", "abr/bba", "--episodes", "20000", "--out", "result")
     _check(*_stopped(_start(tmp_path, *arguments), lambda: any((tmp_path / "result").rglob("*.json"))))
     assert not (tmp_path / "result" / "manifest.json").exists()
 

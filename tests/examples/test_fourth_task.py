@@ -17,6 +17,9 @@ PACKAGE = ROOT / "examples" / "fourth_task"
 COMMANDS = """
 import sys
 from netllm_gym.cli import main
+from netllm_gym.evaluation import canvas
+
+canvas._STYLE["pdf.fonttype"] = 3  # as in tests/conftest.py
 
 def run(*words):
     sys.argv = ["netllm-gym", *words]
