@@ -85,7 +85,7 @@ def training_sets(agent: str) -> tuple[TrainingSet, ...]:
             recipe = read_description(entry.folder).get("recipe") or {}
         except CheckpointError:  # several checkpoints in one folder
             recipe = {}
-        for name in (*fetched, *_GIVEN.findall(commands), *(recipe.get("train") or ()), *entry.learnt_from):
+        for name in (*fetched, *_GIVEN.findall(commands), *(recipe.get("train") or ())):
             found[name] = TrainingSet(name, RECORDED)
     return tuple(found.values())
 

@@ -14,7 +14,6 @@ key may be left out, and so may the file:
     profiles = ["paper"]           # by default paper and embedded
     episodes = { unseen2 = 8 }     # fewer than the table's, for a slow agent
     tasks = ["abr", "viewport"]    # that it plays; by default the one that the folder's name begins with
-    learnt_from = ["abr/fcc-sd"]   # sets whose train split it has seen, where neither commands nor checkpoint say so
 
 Commands begin with ``netllm-gym`` or with ``python benchmarks/…`` (then they need a checkout of the repository) and run
 one after the other, without a shell. ``{out}`` is the checkpoint folder they must leave (or the folder
@@ -46,7 +45,7 @@ class ZooEntry:
         folder: where its weights lie.
         agent: its name, ``task/name``.
         title, label, training_seed, commands, successor, retrained, minutes, settings, profiles, episodes,
-            tasks, learnt_from: see the module.
+            tasks: see the module.
     """
 
     folder: Path
@@ -62,7 +61,6 @@ class ZooEntry:
     profiles: tuple[str, ...] = ("paper", "embedded")
     episodes: Mapping[str, int] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
-    learnt_from: tuple[str, ...] = ()
 
     @property
     def plays(self) -> tuple[str, ...]:
@@ -102,7 +100,7 @@ def read_entry(folder: Path) -> ZooEntry:
     known = {item.name for item in fields(ZooEntry)} - {"folder"}
     if odd := sorted(set(given) - known):
         raise CheckpointError(f"{path} has an unknown key {odd[0]!r}; known: {', '.join(sorted(known))}")
-    for key in ("commands", "settings", "profiles", "tasks", "learnt_from"):
+    for key in ("commands", "settings", "profiles", "tasks"):
         if key in given:
             if not isinstance(given[key], list) or not all(isinstance(item, str) for item in given[key]):
                 raise CheckpointError(f"{path}: {key} must be a list of texts")
