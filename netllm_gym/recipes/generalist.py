@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -81,8 +82,8 @@ def _cluster(split: str, say: Callable[[str], None]) -> Experience:
             teacher="cluster/adaptive",
         )  # fmt: skip
         whole = as_taught(collected(config, f"netllm_gym/generalist/cluster-{split}-{config.key}-v0", say))
-        moving_s = float(make_env(config.env, kwargs).unwrapped.static_info()["moving_s"])
-        parts.append(advised(_some(whole, count, number), moving_s))
+        env: Any = make_env(config.env, kwargs).unwrapped
+        parts.append(advised(_some(whole, count, number), env.moving_s))
     episodes = [episode for part in parts for episode in part.episodes]
     return replace(parts[0], episodes=episodes, digest=digest([part.digest.encode() for part in parts]))
 
