@@ -9,7 +9,8 @@ An agent is ``label=NAME`` or ``label=FOLDER,FOLDER,…``, one folder a training
 (the floor) and the optimum play every case. What stands in the file is not played again, so a run that was stopped
 goes on. ``--without`` says which family the training left out (option of the recipes ``abr-actor-critic``, ``abr-llm``,
 ``abr-regret-mlp``). ``tables`` judges all rows of a table together (Holm): trainings and recordings are resampled.
-``compare`` sets two labels against each other, paired; its intervals are not corrected for their number.
+``compare`` sets two labels against each other, paired; its intervals are not corrected for their number. Where the
+references' rows are there too, it prints the mean lead over RobustMPC of each.
 """
 
 from __future__ import annotations
@@ -170,8 +171,8 @@ HEAD = ["case", "left out", "recordings", "agent", "trainings", "RobustMPC", "di
         "half from, without three", "verdict"]  # fmt: skip
 
 
-def mean_over_families(rows: pd.DataFrame, pairs: list[tuple[str, str]], agent: str) -> str:
-    """The mean over families of the lead in shares of the span floor → optimum, each family the same weight."""
+def mean_over_cases(rows: pd.DataFrame, pairs: list[tuple[str, str]], agent: str) -> str:
+    """The mean over cases of the lead in shares of the span floor → optimum, each case the same weight."""
     parts, blocks, strata, recordings = [], [], [], []
     for name, without in pairs:
         own = rows[(rows["case"] == name) & ((rows["without"] == without) | rows["agent"].isin(REFERENCES))]
@@ -190,7 +191,7 @@ def mean_over_families(rows: pd.DataFrame, pairs: list[tuple[str, str]], agent: 
         parts.append(Part(x, y, 1.0, agent))
     found = Bootstrap({"recording": recordings}, strata=strata).estimate(parts)
     low, high = found.interval()
-    return f"{agent}: {100 * found.value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] ({len(pairs)} families)"
+    return f"{agent}: {100 * found.value:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] ({len(pairs)} cases)"
 
 
 def tables(given: argparse.Namespace) -> None:
@@ -209,7 +210,7 @@ def tables(given: argparse.Namespace) -> None:
     first = [(own[0], without) for without, own in FAMILIES.items() if without != "irish"]
     print("\nMean over left-out families, lead over RobustMPC in points of the way from the floor to the optimum\n")
     for agent in dict.fromkeys(rows["agent"]):
-        if agent not in REFERENCES and (line := mean_over_families(rows, first, agent)):
+        if agent not in REFERENCES and (line := mean_over_cases(rows, first, agent)):
             print(f"- {line}")
 
 
@@ -230,7 +231,13 @@ def compare(given: argparse.Namespace) -> None:
             found = sample.difference(first[both].to_numpy(), second[both].to_numpy(), tuple(given.of))
             shown = f"{number(found.value, signed=True)} {interval(*found.interval(), True)}"
             lines.append([str(name), str(sample.smallest[1]), f"{len(first)}, {len(second)}", shown])
+    if not lines:
+        raise SystemExit(f"these rows hold no case that both {given.of[0]} and {given.of[1]} played in {given.split}")
     print("\n".join(table(["case", "recordings", "trainings", " minus ".join(given.of)], lines)))
+    whole = [(line[0], "") for line in lines]
+    if set(REFERENCES) <= set(rows["agent"]):
+        print("\nLead over RobustMPC in points of the way from the floor to the optimum, mean over the cases\n")
+        print("\n".join(f"- {mean_over_cases(rows, whole, label)}" for label in given.of if label not in REFERENCES))
 
 
 def main() -> None:
