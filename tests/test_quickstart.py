@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 pytest.importorskip("torch")
@@ -19,8 +21,7 @@ def test_chain_reports_and_resumes(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(tasks, "EPISODES_PER_MINUTE", 6)
     monkeypatch.setattr(tasks, "LLM_STEPS_PER_MINUTE", 1)
     monkeypatch.setattr(tasks, "LLM_OPTIONS", TINY)
-    plan = tasks.PLANS["abr"]
-    monkeypatch.setitem(tasks.PLANS, "abr", type(plan)(**{**vars(plan), "episodes": 12}))
+    monkeypatch.setitem(tasks.PLANS, "abr", replace(tasks.PLANS["abr"], episodes=12))
     lines: list[str] = []
     page = quickstart(minutes=2, out=tmp_path / "run", workers=1, say=lines.append)
     text = page.read_text()
@@ -39,9 +40,9 @@ def test_chain_reports_and_resumes(tmp_path, monkeypatch) -> None:
 def test_viewports_with_two_trainings(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(tasks, "VIEWPORT_STEPS_PER_MINUTE", 1)
     monkeypatch.setattr(tasks, "VIEWPORT_OPTIONS", {**TINY, "stride": 15, "turns": 0, "mirror": False})
-    plan = tasks.PLANS["viewport"]
-    small = type(plan)(**{**vars(plan), "rivals": ("viewport/hold-last",), "episodes": 4})
-    monkeypatch.setitem(tasks.PLANS, "viewport", small)
+    monkeypatch.setitem(
+        tasks.PLANS, "viewport", replace(tasks.PLANS["viewport"], rivals=("viewport/hold-last",), episodes=4)
+    )
     quickstart(minutes=2, out=tmp_path / "run", workers=1, task="viewport", trainings=2, say=lambda line: None)
     result = EvaluationResult.load(tmp_path / "run" / "evaluation")
     assert set(result.frame.loc[result.frame["agent"] == "llm", "training_seed"]) == {0, 1}
@@ -52,9 +53,7 @@ def test_cluster_trains_in_the_states_of_its_student(tmp_path, monkeypatch) -> N
     monkeypatch.setattr(tasks, "CLUSTER_STEPS_PER_MINUTE", 1)
     monkeypatch.setattr(tasks, "CLUSTER_OPTIONS", TINY)
     monkeypatch.setattr(tasks, "CLUSTER", {"executors": 10, "jobs": 4})
-    plan = tasks.PLANS["cluster"]
-    small = type(plan)(**{**vars(plan), "rivals": ("cluster/fair",), "episodes": 2})
-    monkeypatch.setitem(tasks.PLANS, "cluster", small)
+    monkeypatch.setitem(tasks.PLANS, "cluster", replace(tasks.PLANS["cluster"], rivals=("cluster/fair",), episodes=2))
     lines: list[str] = []
     quickstart(minutes=2, out=tmp_path / "run", workers=1, task="cluster", learners=("llm",), say=lines.append)
     assert any("cluster/student" in line for line in lines)
