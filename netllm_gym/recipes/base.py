@@ -112,7 +112,7 @@ class Recipe:
 
 
 def _fitting(recipe: str, name: str, value: Any, hint: Any) -> Any:
-    """Return `value` as the annotation `hint` wants it: lists become tuples, whole numbers floats."""
+    """Return `value` as `hint` wants it: lists and names with commas become tuples, whole numbers floats."""
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for kind in kinds:
         plain = typing.get_origin(kind) or kind
@@ -124,14 +124,20 @@ def _fitting(recipe: str, name: str, value: Any, hint: Any) -> Any:
             return tuple(value)
         if plain is tuple and isinstance(value, int) and not isinstance(value, bool):
             return (value,)
+        if plain is tuple and isinstance(value, str) and value and str in typing.get_args(kind):
+            return tuple(value.split(","))
         if plain is int and isinstance(value, int) and not isinstance(value, bool):
             return value
         if plain not in (int, float, tuple, type(None)) and isinstance(plain, type) and isinstance(value, plain):
             return value
         if not isinstance(plain, type):
             return value
-    wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
+    wanted = " or ".join(_said(kind) for kind in kinds)
     raise ConfigError(f"option {name} of recipe {recipe} takes {wanted}, got {value!r}")
+
+
+def _said(kind: Any) -> str:
+    return "a list" if (typing.get_origin(kind) or kind) is tuple else getattr(kind, "__name__", str(kind))
 
 
 def narrowed(kind: type[C], options: Any) -> C:

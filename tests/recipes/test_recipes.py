@@ -33,6 +33,7 @@ class Options:
     rate: float = 0.5
     shape: tuple[int, ...] = (1, 2)
     word: str = "a"
+    without: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -66,7 +67,7 @@ def test_train_takes_ids_datasets_and_experience(data, tmp_path: Path) -> None:
     for given in ([str(data)], [data], [data.experience], [data.experience, str(data)]):
         agent = train("test/mine", given, tmp_path / "out", seed=7, options={"width": 9, "rate": 1, "shape": [4]})
         training = GIVEN[-1]
-        assert training.config == Options(9, 1.0, (4,), "a", 7) and agent.name == str(tmp_path / "out")
+        assert training.config == Options(9, 1.0, (4,), seed=7) and agent.name == str(tmp_path / "out")
         assert training.experience().steps == data.steps * len(given) and training.valid is None
         assert training.run == tmp_path / "out.run"
     with pytest.raises(ConfigError, match="ids of datasets or Experience"):
@@ -83,12 +84,18 @@ def test_train_takes_ids_datasets_and_experience(data, tmp_path: Path) -> None:
         ({"width": True}, "takes int"),
         ({"rate": "fast"}, "takes float"),
         ({"word": 3}, "takes str"),
-        ({"shape": "12"}, "takes tuple"),
+        ({"shape": "12"}, "takes a list"),
     ],
 )
 def test_options_that_mean_nothing_are_errors(data, tmp_path, options, message) -> None:
     with pytest.raises((ConfigError, UnknownNameError), match=message):
         train("test/mine", [data], tmp_path / "out", options=options)
+
+
+@pytest.mark.parametrize("given", ["a/x,a/y", ["a/x", "a/y"]])
+def test_names_come_as_a_list_or_with_commas(data, tmp_path, given) -> None:
+    train("test/mine", [data], tmp_path / "out", options={"without": given})
+    assert GIVEN[-1].config.without == ("a/x", "a/y")
 
 
 def test_the_name_of_a_recipe_fixes_its_algorithm(data, tmp_path) -> None:
