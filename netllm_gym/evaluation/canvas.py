@@ -59,6 +59,7 @@ _STYLE: Any = {
 }
 
 
+LONGEST_NAME = 34  # letters; a longer one, such as a folder's path, would leave no room for what is drawn
 WIDTH = 4.8  # inches of every figure: two stand side by side on a page, and one fits a phone
 
 
@@ -87,6 +88,20 @@ def style_of(result: EvaluationRecord, agent: str) -> tuple[str, tuple | str, st
     return COLOURS[place % len(COLOURS)], DASHES[turn % len(DASHES)], HATCHES[turn % len(HATCHES)]
 
 
+def short(name: str) -> str:
+    """Return `name`, or the end of a long one."""
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
+
+
+def names(result: EvaluationRecord) -> dict[str, str]:
+    """Agent → what figures call it: long paths by their ends, numbered where these do not tell them apart."""
+    ends = [short(agent) for agent in result.agents]
+    return {
+        agent: end if ends.count(end) == 1 else f"{end} ({place + 1})"
+        for place, (agent, end) in enumerate(zip(result.agents, ends, strict=True))
+    }
+
+
 def rivals(result: EvaluationRecord) -> list[str]:
     """The agents to draw: those in sight that do not see the future. A bound is a line, not an agent."""
     bounds = set(result.manifest["privileged"])
@@ -110,9 +125,10 @@ def legend(figure: Figure, axes: Axes, result: EvaluationRecord, columns: int = 
     if not handles:
         return
     drawn = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    agents = {name: agent for agent, name in names(result).items()}
     for handle, text in zip(drawn.legend_handles, drawn.get_texts(), strict=True):
-        if text.get_text() in result.agents:
-            mark(result, text.get_text(), handle, text)
+        if text.get_text() in agents:
+            mark(result, agents[text.get_text()], handle, text)
 
 
 def in_sight(result: EvaluationRecord) -> list[str]:

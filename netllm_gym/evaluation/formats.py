@@ -34,8 +34,11 @@ def compact(value: float) -> str:
 UNITS = 35
 
 
-def _decimals(width: float, most: int) -> int:
-    if not width or math.isinf(width):
+def _decimals(low: float, high: float, most: int) -> int:
+    width = high - low
+    if math.isinf(width):  # an open interval: as one that reaches as far to both sides of zero
+        width = 2 * max(0.0 if math.isinf(end) else abs(end) for end in (low, high))
+    if not width:
         return most
     return max(0, min(most, math.floor(-math.log10(width / UNITS))))
 
@@ -44,7 +47,7 @@ def interval(low: float, high: float, signed: bool = False) -> str:
     """Return ``[low, high]``, or nothing when there is none; the narrower, the more decimals."""
     if math.isnan(low):
         return ""
-    return _ends(low, high, _decimals(high - low, 5), "+" if signed else "", "")
+    return _ends(low, high, _decimals(low, high, 5), "+" if signed else "", "")
 
 
 def _ends(low: float, high: float, digits: int, sign: str, unit: str) -> str:
@@ -70,7 +73,7 @@ def percent_interval(low: float, high: float, signed: bool = False) -> str:
     """Return ``[low %, high %]``, or nothing when there is none."""
     if math.isnan(low):
         return ""
-    return _ends(100 * low, 100 * high, _decimals(100 * (high - low), 1), "+" if signed else "", " %")
+    return _ends(100 * low, 100 * high, _decimals(100 * low, 100 * high, 1), "+" if signed else "", " %")
 
 
 def pretty(name: str) -> str:

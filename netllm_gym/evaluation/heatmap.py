@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from netllm_gym.evaluation.canvas import styled
+from netllm_gym.evaluation.canvas import short, styled
 
 
 @styled
@@ -42,7 +42,7 @@ def heatmap(standings: pd.DataFrame, caption: str, per_cent: bool = True) -> Fig
             )  # fmt: skip
     axes.set_xticks(range(columns), [str(name) for name in standings.columns], fontsize=8)
     axes.tick_params(axis="x", labelrotation=20 if max(map(len, map(str, standings.columns))) > 12 else 0)
-    axes.set_yticks(range(rows), [str(name) for name in standings.index], fontsize=8)
+    axes.set_yticks(range(rows), [short(str(name)) for name in standings.index], fontsize=8)
     axes.set_xlabel(f"{caption}{', %' if per_cent else ''}", fontsize=8)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)

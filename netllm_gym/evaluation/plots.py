@@ -14,7 +14,19 @@ from matplotlib.ticker import LogFormatter
 
 from netllm_gym.evaluation import statistics as stats
 from netllm_gym.evaluation import timelines
-from netllm_gym.evaluation.canvas import INK, WIDTH, canvas, in_sight, legend, mark, rivals, style_of, styled, write
+from netllm_gym.evaluation.canvas import (
+    INK,
+    WIDTH,
+    canvas,
+    in_sight,
+    legend,
+    mark,
+    names,
+    rivals,
+    style_of,
+    styled,
+    write,
+)
 from netllm_gym.evaluation.formats import pretty
 from netllm_gym.evaluation.rows import table
 from netllm_gym.files import sweep
@@ -37,13 +49,15 @@ def _values(result: EvaluationRecord, agent: str) -> np.ndarray:
 def _unseen(result: EvaluationRecord) -> str:
     unseen = [agent for agent in result.agents if agent not in in_sight(result)]
     # A line of its own: beside the axis' name it would be cut off at the figure's edge.
-    return "\n" + textwrap.fill(f"not shown: {', '.join(unseen)}", 80) if unseen else ""
+    return (
+        "\n" + textwrap.fill(f"not shown: {', '.join(names(result)[agent] for agent in unseen)}", 80) if unseen else ""
+    )
 
 
 def _name_rows(axes: Axes, result: EvaluationRecord, agents: Sequence[str]) -> None:
     """Write the agents' names beside their rows, from below."""
     agents = list(agents)
-    axes.set_yticks(range(len(agents)), agents)
+    axes.set_yticks(range(len(agents)), [names(result)[agent] for agent in agents])
     for agent, label in zip(agents, axes.get_yticklabels(), strict=True):
         mark(result, agent, label)
 
@@ -75,7 +89,9 @@ def metric_cdf(result: EvaluationRecord) -> Figure:
         if len(values):
             colour, dash, _ = style_of(result, agent)
             share = np.arange(1, len(values) + 1) / len(values)
-            lines = axes.step(values, share, where="post", color=colour, linestyle=dash, linewidth=1.8, label=agent)
+            lines = axes.step(
+                values, share, where="post", color=colour, linestyle=dash, linewidth=1.8, label=names(result)[agent]
+            )
             mark(result, agent, lines)
     _limits(axes, result)
     axes.set_ylabel("share of episodes below")
@@ -166,7 +182,7 @@ def metric_latency(result: EvaluationRecord) -> Figure:
         error = np.maximum([[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]], 0.0)
         dot = axes.errorbar(row["latency_p50_ms"], row["mean"], yerr=error, fmt="o", color=colour, capsize=3)
         name = axes.annotate(
-            row["agent"],
+            names(result)[row["agent"]],
             (row["latency_p50_ms"], row["mean"]),
             xytext=(6, 4),
             textcoords="offset points",
@@ -206,7 +222,7 @@ def performance_profile(result: EvaluationRecord) -> Figure:
             colour, dash, _ = style_of(result, agent)
             lines = axes.plot(
                 thresholds, stats.performance_profile(values, thresholds), color=colour, linestyle=dash,
-                linewidth=1.8, label=agent,
+                linewidth=1.8, label=names(result)[agent],
             )  # fmt: skip
             mark(result, agent, lines)
     axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from netllm_gym.evaluation.canvas import INK, style_of, styled
+from netllm_gym.evaluation.canvas import INK, names, style_of, styled
 from netllm_gym.evaluation.formats import compact, pretty
 from netllm_gym.evaluation.timelines import timeline_agents
 
@@ -47,7 +47,14 @@ def term_radar(result: EvaluationRecord) -> Figure:
     for place, agent in enumerate(means.index):
         colour, dash, _ = style_of(result, agent)
         spokes = [share[place] for share in shares]
-        axes.plot([*angles, angles[0]], [*spokes, spokes[0]], color=colour, linestyle=dash, linewidth=1.8, label=agent)
+        axes.plot(
+            [*angles, angles[0]],
+            [*spokes, spokes[0]],
+            color=colour,
+            linestyle=dash,
+            linewidth=1.8,
+            label=names(result)[agent],
+        )
     axes.set_xticks(angles, labels, fontsize=8)
     axes.tick_params(axis="x", pad=14)
     axes.set_yticks([0.5, 1.0], [])

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
-from netllm_gym.evaluation.canvas import COLOURS, INK, canvas, in_sight, legend, mark, style_of, styled
+from netllm_gym.evaluation.canvas import COLOURS, INK, canvas, in_sight, legend, mark, names, style_of, styled
 from netllm_gym.evaluation.formats import pretty
 
 if TYPE_CHECKING:
@@ -88,7 +88,13 @@ def abr_timeline(result: EvaluationRecord, episode: int | None = None, agents: S
                 label="throughput",
             )  # fmt: skip
         rate = link.step(
-            time, steps["bitrate_mbps"], where="pre", color=colour, linestyle=dash, linewidth=1.6, label=agent
+            time,
+            steps["bitrate_mbps"],
+            where="pre",
+            color=colour,
+            linestyle=dash,
+            linewidth=1.6,
+            label=names(result)[agent],
         )
         level = buffer.plot(time, steps["buffer_s"], color=colour, linestyle=dash, linewidth=1.6)
         stalls = steps[steps["stall_s"] > 0.05]
@@ -125,7 +131,9 @@ def metric_timeline(
     for agent in agents:
         steps = rows_of(result.steps, agent, episode)
         colour, dash, _ = style_of(result, agent)
-        lines = axes.plot(steps["step"], steps[name], color=colour, linestyle=dash, linewidth=1.6, label=agent)
+        lines = axes.plot(
+            steps["step"], steps[name], color=colour, linestyle=dash, linewidth=1.6, label=names(result)[agent]
+        )
         mark(result, agent, lines)
     axes.set_xlabel("decision")
     axes.set_ylabel(f"{pretty(name)}; {result.metric['better']} is better")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
-from netllm_gym.evaluation import EvaluationResult, evaluate, plots, radar, timelines
+from netllm_gym.evaluation import EvaluationResult, canvas, evaluate, plots, radar, timelines
 from netllm_gym.evaluation.formats import compact, interval, number, percent, percent_interval
 from netllm_gym.evaluation.heatmap import heatmap
 
@@ -29,6 +29,8 @@ def test_an_interval_that_leaves_zero_out_says_so() -> None:
     assert interval(-0.0137, 0.411, signed=True) == "[+0.0, +0.4]"
     assert interval(0.0, 0.0) == "[0.00000, 0.00000]"
     assert interval(0.05, 0.09, signed=True) == "[+0.05, +0.09]"
+    assert interval(-np.inf, 1.41155, signed=True) == "[−∞, +1.4]"
+    assert interval(-np.inf, np.inf) == "[−∞, ∞]"
     assert interval(1e-9, 2e-9) == "[0.00000, 0.00000]"  # as the value itself is shown
     assert percent_interval(0.0001, 0.9) == "[>0 %, 90 %]"
 
@@ -118,3 +120,15 @@ def test_numbers_in_tables():
     ]  # fmt: skip
     assert number(0.5, signed=True) == "+0.500" and percent(-0.123, True) == "−12.3 %"
     assert [compact(x) for x in (50_866_493.5, 12_345, 0.4751, -3)] == ["50.9 M", "12.3 k", "0.475", "−3"]
+
+
+def test_agents_of_long_paths_leave_room_for_what_is_drawn(recwarn) -> None:
+    folders = [f"/home/someone/experiments/{part}/{'long/' * 12}agent" for part in ("first", "second")]
+    agents = [{"name": "abr/constant", "label": label} for label in folders]
+    result = evaluate("netllm_gym/ABR-v0", [*agents, "abr/bba"], episodes=3, trace_steps=[1], progress=False)
+    called = canvas.names(result)
+    assert called["abr/bba"] == "abr/bba" and len(set(called.values())) == len(result.agents)
+    assert all(len(name) <= canvas.LONGEST_NAME + 4 for name in called.values())
+    for figure in plots.all_figures(result).values():
+        canvas.svg(figure, "x")
+    assert not [one for one in recwarn if "layout" in str(one.message)]
