@@ -17,6 +17,7 @@ from netllm_gym.traces.head.geometry import unwrap_to_last
 
 Array = NDArray[np.float64]
 _LOSSES = ("l2", "l1")
+_ROWS = 2048  # windows whose products of features are held at once
 
 
 class LinearMap(Predictor):
@@ -64,15 +65,29 @@ class LinearMap(Predictor):
         weights = np.asarray(np.linalg.solve(x.T @ x + ridge, x.T @ y), dtype=np.float64)
         if self.loss == "l1":
             for _ in range(self.iterations):
-                residual = np.abs(y - x @ weights)
-                importance = 1.0 / np.maximum(residual, self.smoothing_deg)
-                for column in range(y.shape[1]):
-                    scaled = x * importance[:, column : column + 1]
-                    # λ is per unit weight of a typical residual, so that it means the same as for l2.
-                    system = scaled.T @ x + ridge * float(np.median(importance[:, column]))
-                    weights[:, column] = np.linalg.solve(system, scaled.T @ y[:, column])
+                weights = self._reweighted(x, y, weights, ridge)
         self.weights = weights
         return self
+
+    def _reweighted(self, x: Array, y: Array, weights: Array, ridge: Array) -> Array:
+        """One step of the reweighting: each output's normal equations, windows weighted by 1 / residual.
+
+        The products of features are the same for all outputs, so all systems are sums of one matrix product.
+        """
+        features, outputs = x.shape[1], y.shape[1]
+        upper = np.triu_indices(features)
+        halves, right = np.zeros((outputs, len(upper[0]))), np.zeros((features, outputs))
+        importance = np.empty_like(y)
+        for first in range(0, len(x), _ROWS):
+            part = slice(first, first + _ROWS)
+            importance[part] = 1.0 / np.maximum(np.abs(y[part] - x[part] @ weights), self.smoothing_deg)
+            halves += importance[part].T @ (x[part][:, upper[0]] * x[part][:, upper[1]])
+            right += x[part].T @ (importance[part] * y[part])
+        systems = np.empty((outputs, features, features))
+        systems[:, upper[0], upper[1]] = systems[:, upper[1], upper[0]] = halves
+        # λ is per unit weight of a typical residual, so that it means the same as for l2.
+        systems += ridge * np.median(importance, axis=0)[:, None, None]
+        return np.linalg.solve(systems, right.T[..., None])[..., 0].T
 
     def predict(self, history_deg: Array, future: int) -> Array:
         """Return the last sample plus the fitted displacement; beyond the fitted horizon the last one is
