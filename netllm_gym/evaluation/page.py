@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -152,10 +152,10 @@ def html_report(result: EvaluationRecord, figures: Mapping[str, Any]) -> str:
     return filled(_part("report.html"), values)
 
 
-def write_report(result: EvaluationRecord, folder: Path) -> Path:
-    """Write ``report.html``, ``report.md`` and ``figures/*`` (PNG and PDF); return the path of the HTML page."""
+def write_report(result: EvaluationRecord, folder: Path, formats: Sequence[str]) -> Path:
+    """Write ``report.html``, ``report.md`` and ``figures/*`` in `formats`; return the path of the HTML page."""
     figures = plots.all_figures(result)
-    plots.write_figures(figures, folder / "figures", ("png", "pdf"))
+    plots.write_figures(figures, folder / "figures", formats)
     write_text(folder / "report.md", report.markdown_report(result, figures))
     page = folder / "report.html"
     write_text(page, html_report(result, figures))

@@ -28,8 +28,13 @@ class EvaluationResult(EvaluationRecord):
             write_figures(figures, folder, formats)
         return figures
 
-    def report(self, folder: str | Path) -> Path:
-        """Write ``report.html`` (self-contained), ``report.md`` and its figures; return the HTML's path."""
+    def report(self, folder: str | Path, formats: Sequence[str] = ("png", "pdf")) -> Path:
+        """Write ``report.html`` (self-contained), ``report.md`` and its figures; return the HTML's path.
+
+        Args:
+            folder: where to.
+            formats: of the figures beside the pages; ``report.md`` shows the PNGs.
+        """
         from netllm_gym.evaluation.page import write_report
 
-        return write_report(self, Path(folder))
+        return write_report(self, Path(folder), formats)

@@ -51,7 +51,8 @@ def reproduce(
         progress: show a bar within each cell.
 
     Returns:
-        The path of ``reproduce.md``. Beside it lie ``report.html``, ``reproduce.json`` and a folder per cell.
+        The path of ``reproduce.md``. Beside it lie ``report.html``, ``reproduce.json`` and a folder per cell; its figures
+        are PNGs (``netllm-gym report`` draws a cell's as PDF too).
 
     Raises:
         UnknownNameError: a task or setting that the table does not have.
@@ -113,7 +114,7 @@ def reproduce(
                 if final and profile == "paper" and seed == 0:
                     result = with_stored(result, cell.name)
                 if final:
-                    result.report(out / cell.name)
+                    result.report(out / cell.name, ("png",))  # PDFs would take minutes in all
             if number:
                 outcomes[place] = Outcome(cell, result)
             else:
