@@ -42,7 +42,11 @@ def test_cards_are_there_and_the_weights_small(agent) -> None:
     assert all(path.suffix in (".json", ".md", ".toml", ".safetensors") for path in folder.rglob("*.*"))
 
 
-@pytest.mark.parametrize(("agent", "reading"), SHIPPED)
+# The published reading has weights of its own, which take as long again.
+ALL = [pytest.param(*one, marks=[pytest.mark.slow] if one[1] == "published" else []) for one in SHIPPED]
+
+
+@pytest.mark.parametrize(("agent", "reading"), ALL)
 @pytest.mark.realdata
 def test_shipped_weights_err_as_their_card_says(agent, reading) -> None:
     if not os.environ.get("NETLLM_GYM_MIRROR", "").startswith("file://"):
