@@ -54,6 +54,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "viewport-llm": {**TINY, "traces": "viewport/synthetic", "stride": 40, "spacing": 40, "turns": 0, "mirror": False,
                      "future": 5},
     "viewport-gru": {"hidden": 8, "future": 5, "traces": "viewport/synthetic", "stride": 40, "turns": 1, "epochs": 2},
+    "viewport-mlp": {"hidden": 8, "future": 5, "traces": "viewport/synthetic", "stride": 40, "turns": 1, "epochs": 2},
     "viewport-track": {"hidden": 8, "future": 5, "traces": "viewport/synthetic", "stride": 40, "turns": 1, "epochs": 2},
     "generalist": {**TINY, "tasks": ["viewport"]},
     "few-shot": {**TINY, "start_from": "", "description": "pick a bitrate"},

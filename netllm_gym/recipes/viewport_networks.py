@@ -1,4 +1,6 @@
-"""``viewport-gru`` and ``viewport-track``: recurrent networks on head motion, for one reading of the angles."""
+"""``viewport-gru``, ``viewport-track`` and ``viewport-mlp``: small networks on head motion, for one reading of the
+angles.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from netllm_gym.traces.head.geometry import unwrap_to_last
 
 @dataclass(frozen=True)
 class NetworkOptions(NetworkConfig):
-    """Options of both recipes: those of the network, the windows, and the training.
+    """Options of the recipes: those of the network, the windows, and the training.
 
     Attributes:
         traces: whose train split it learns on and whose valid split its epoch is chosen by.
@@ -55,6 +57,14 @@ class TrackOptions(NetworkOptions):
     batch: int = 256
 
 
+@dataclass(frozen=True)
+class MLPOptions(NetworkOptions):
+    """Options of ``viewport-mlp``: a wider network than a recurrent one of as many weights."""
+
+    network: str = "mlp"
+    hidden: int = 256
+
+
 @register_recipe("viewport-gru", NetworkOptions, data=False, extra="llm", fixed={"network": "gru", "image": False})
 def train_viewport_gru(training: Training) -> Agent:
     """Teach a GRU to predict viewports; ``viewport/gru`` plays it with ``checkpoint=FOLDER``."""
@@ -64,6 +74,12 @@ def train_viewport_gru(training: Training) -> Agent:
 @register_recipe("viewport-track", TrackOptions, data=False, extra="llm", fixed={"network": "track"})
 def train_viewport_track(training: Training) -> Agent:
     """Teach TRACK to predict viewports; ``viewport/track`` plays it with ``checkpoint=FOLDER``."""
+    return _train(training)
+
+
+@register_recipe("viewport-mlp", MLPOptions, data=False, extra="llm", fixed={"network": "mlp", "image": False})
+def train_viewport_mlp(training: Training) -> Agent:
+    """Teach a plain network without memory to predict viewports: what the others must beat; none ships."""
     return _train(training)
 
 

@@ -51,8 +51,8 @@ def reproduce(
         progress: show a bar within each cell.
 
     Returns:
-        The path of ``reproduce.md``. Beside it lie ``report.html``, ``reproduce.json`` and a folder per cell; its figures
-        are PNGs (``netllm-gym report`` draws a cell's as PDF too).
+        The path of ``reproduce.md``. Beside it lie ``report.html``, ``reproduce.json`` and a folder per cell with its
+        figures as PNGs (``netllm-gym report`` draws them as PDFs too).
 
     Raises:
         UnknownNameError: a task or setting that the table does not have.

@@ -57,9 +57,22 @@ def test_an_episode_trains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_untrained_network_is_hold_last() -> None:
     import torch
 
-    from netllm_gym.agents.viewport.networks import build_gru, build_track
+    from netllm_gym.agents.viewport.networks import build_gru, build_mlp, build_track
 
     motion, image = torch.randn(4, 10, 12), torch.rand(4, 512)
     assert torch.count_nonzero(build_gru(8, 2, 20)(motion, image)) == 0
+    assert torch.count_nonzero(build_mlp(8, 10, 20)(motion, image)) == 0
     assert torch.count_nonzero(build_track(8, 20, 512)(motion, image)) == 0
     assert torch.count_nonzero(build_track(8, 20, 0)(motion, image)) == 0
+
+
+def test_a_network_without_memory_takes_a_head_to_have_stood_still_before_a_short_history(tmp_path) -> None:
+    options = {"hidden": 16, "future": 5, "traces": "viewport/synthetic", "stride": 20, "turns": 0, "epochs": 3}
+    agent = netllm_gym.train("viewport-mlp", out=tmp_path / "mlp", options=options)
+    moving = np.cumsum(np.full((1, 4, 3), [2.0, 0.0, 0.0]), axis=1)
+    longer = np.concatenate([np.repeat(moving[:, :1], 6, axis=1), moving], axis=1)
+    np.testing.assert_allclose(agent.predict(moving, 5), agent.predict(longer, 5), atol=1e-4)
+    right, left = (agent.predict(path, 5)[0, -1, 0] - path[0, -1, 0] for path in (moving, -moving))
+    assert right > left  # motion goes on
+    with pytest.raises(CheckpointError, match="holds a mlp network"):
+        netllm_gym.make_agent("viewport/gru", checkpoint=tmp_path / "mlp")

@@ -1,4 +1,4 @@
-"""Small recurrent networks for head motion, and one training loop for both. Torch loads on first use.
+"""Small networks for head motion, and one training loop for all. Torch loads on first use.
 
 Inputs are motion relative to the last sample and increments, so that the networks cannot learn where a data
 set's zero lies; outputs are displacements, so that zero is hold-last. Angles are scaled by 30°.
@@ -64,6 +64,29 @@ def build_gru(hidden: int, layers: int, future: int) -> Any:
             return self.head(state).view(-1, future, 3)
 
     return GRUNet()
+
+
+def build_mlp(hidden: int, history: int, future: int) -> Any:
+    """Two hidden layers on the last `history` samples give the whole horizon at once: what needs no memory."""
+    torch = require_torch()
+    nn = torch.nn
+
+    class MLPNet(nn.Module):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(
+                nn.Linear(12 * history, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+            )
+            self.head = nn.Linear(hidden, future * 3)
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+
+        def forward(self, motion: Any, image: Any) -> Any:
+            short = history - motion.shape[1]  # before a short history the head stood still
+            seen = torch.cat([motion[:, :1].expand(-1, short, -1), motion], dim=1)
+            return self.head(self.layers(seen.flatten(1))).view(-1, future, 3)
+
+    return MLPNet()
 
 
 def build_track(hidden: int, future: int, cells: int) -> Any:

@@ -1,7 +1,8 @@
-"""Recurrent networks on head motion: a GRU, and TRACK with a position and an image branch.
+"""Small networks on head motion: a GRU, TRACK with a position and an image branch, and a plain perceptron.
 
-The recipes ``viewport-gru`` and ``viewport-track`` train them; nothing is trained while an agent plays. The zoo holds a
-network for each reading of the angles (published, canonical), trained on the training viewers of Jin2022.
+The recipes ``viewport-gru``, ``viewport-track`` and ``viewport-mlp`` train them; nothing is trained while an agent
+plays. The zoo holds a GRU and a TRACK for each reading of the angles (published, canonical), trained on the training
+viewers of Jin2022.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class NetworkConfig:
     """Shape of a network.
 
     Attributes:
-        network: ``gru`` or ``track``.
+        network: ``gru``, ``track`` or ``mlp``.
         hidden: units.
         history: samples it reads at most.
         future: samples it answers; a longer horizon holds the last one.
@@ -46,8 +47,8 @@ class NetworkConfig:
     image: bool = False
 
     def __post_init__(self) -> None:
-        if self.network not in ("gru", "track"):
-            raise ConfigError(f"network must be gru or track, got {self.network!r}")
+        if self.network not in ("gru", "track", "mlp"):
+            raise ConfigError(f"network must be gru, track or mlp, got {self.network!r}")
         if min(self.hidden, self.history, self.future) < 1:
             raise ConfigError("hidden, history and future must be at least 1")
         if self.image and self.network != "track":
@@ -57,6 +58,8 @@ class NetworkConfig:
         """Return the network, untrained."""
         if self.network == "gru":
             return networks.build_gru(self.hidden, 2, self.future)
+        if self.network == "mlp":
+            return networks.build_mlp(self.hidden, self.history, self.future)
         return networks.build_track(self.hidden, self.future, CELLS if self.image else 0)
 
 
