@@ -87,7 +87,8 @@ class LinearMap(Predictor):
         systems[:, upper[0], upper[1]] = systems[:, upper[1], upper[0]] = halves
         # λ is per unit weight of a typical residual, so that it means the same as for l2.
         systems += ridge * np.median(importance, axis=0)[:, None, None]
-        return np.linalg.solve(systems, right.T[..., None])[..., 0].T
+        solved: Array = np.asarray(np.linalg.solve(systems, right.T[..., None])[..., 0].T, dtype=np.float64)
+        return solved
 
     def predict(self, history_deg: Array, future: int) -> Array:
         """Return the last sample plus the fitted displacement; beyond the fitted horizon the last one is
