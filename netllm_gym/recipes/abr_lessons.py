@@ -10,12 +10,12 @@ import numpy as np
 
 from netllm_gym import traces, zoo
 from netllm_gym.agents.abr.actor_critic import ActorCritic
-from netllm_gym.agents.abr.families import links_of
+from netllm_gym.agents.abr.families import FAMILIES, RELATED, links_of
 from netllm_gym.agents.abr.lessons import Teacher, lessons
 from netllm_gym.agents.abr.row_agent import RowAgent
 from netllm_gym.agents.abr.teachers import home_or_any, of_rows
 from netllm_gym.agents.abr.worlds import Worlds
-from netllm_gym.agents.checkpoint import load_checkpoint
+from netllm_gym.agents.checkpoint import load_checkpoint, read_description
 from netllm_gym.datasets.experience import Episode, Experience, merge
 from netllm_gym.errors import ConfigError
 from netllm_gym.files import digest
@@ -49,7 +49,7 @@ class LessonOptions:
         from_start: share of the drawn worlds' episodes on public links that begin where the recording begins, as the
             environment's do by default; at home half as many.
         valid_parts: on valid links, to choose by; of both kinds where both are learnt from.
-        without: trace families that take no part.
+        without: trace families that take no part; the teacher must not have learnt there either.
         lesson_seed: of worlds and draws; the seed of a training is another, so that several can share their lessons.
     """
 
@@ -77,18 +77,27 @@ def teachers_of(options: LessonOptions) -> tuple[Teacher, Teacher]:
     """Load who is followed in drawn worlds, and who at home: there ``abr/actor-critic``, which asks a specialist.
 
     Raises:
-        ConfigError: no actor-critic, or one without its critic.
+        ConfigError: no actor-critic, or one without its critic, or one that learnt on a family to leave out.
     """
-    agent = load_checkpoint(Path(options.teacher) if options.teacher else zoo.ROOT / "abr-actor-critic-any")
+    name_of = options.teacher or "abr/actor-critic-any"
+    source = Path(options.teacher) if options.teacher else zoo.ROOT / "abr-actor-critic-any"
+    agent = load_checkpoint(source)
     if not isinstance(agent, RowAgent) or agent.critic is None:
+        raise ConfigError(f"{name_of} is no actor-critic with a critic: it cannot teach")
+    learnt = read_description(source).get("recipe", {}).get("families", FAMILIES)
+    if seen := [name for name in options.without if name in learnt]:
         raise ConfigError(
-            f"{options.teacher or 'abr/actor-critic-any'} is no actor-critic with a critic: it cannot teach"
+            f"{', '.join(seen)} cannot be left out: the teacher {name_of} learnt there; name one as teacher that "
+            f"netllm-gym train abr-actor-critic --set without={','.join(options.without)} made"
         )
+    anywhere = of_rows(agent.network)
+    if {*RELATED, "abr/synthetic"} & set(options.without):  # the specialist learnt there
+        return Teacher(anywhere, agent.critic, GAMMA), Teacher(anywhere, agent.critic, 1.0)
     specialist = load_checkpoint(zoo.ROOT / "abr-actor-critic")
     assert isinstance(specialist, ActorCritic)
     top_mbps = float(traces.load_video(HOME_VIDEO).bitrates_kbps[-1]) / 1000.0
     at_home = home_or_any(specialist, agent.network, top_mbps)
-    return Teacher(of_rows(agent.network), agent.critic, GAMMA), Teacher(at_home, agent.critic, 1.0)
+    return Teacher(anywhere, agent.critic, GAMMA), Teacher(at_home, agent.critic, 1.0)
 
 
 def part_of(

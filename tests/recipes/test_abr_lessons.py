@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from netllm_gym import traces
+from netllm_gym import traces, zoo
 from netllm_gym.errors import ConfigError
 from netllm_gym.recipes import abr_lessons
-from netllm_gym.recipes.abr_lessons import LessonOptions, taught
+from netllm_gym.recipes.abr_lessons import LessonOptions, taught, teachers_of
 from netllm_gym.recipes.abr_llm import ABRLLMOptions
 from netllm_gym.recipes.abr_regret_mlp import RegretOptions
 from netllm_gym.traces import NetworkTrace
@@ -65,7 +68,7 @@ def test_a_level_at_home_is_worth_what_it_earned_to_the_end(small: None, monkeyp
     assert np.nanmax(np.abs([one.action_values[0] for one in ended])) > 3 * np.abs(rewards).max()
 
 
-def test_a_family_left_out_plays_no_part(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_left_out_plays_no_part(small: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[tuple[str, ...]] = []
     real = abr_lessons.Worlds
 
@@ -74,7 +77,14 @@ def test_a_family_left_out_plays_no_part(small: None, monkeypatch: pytest.Monkey
         return real(n, links, *rest, **more)
 
     monkeypatch.setattr(abr_lessons, "Worlds", worlds)
-    options = LessonOptions(**SMALL, without=("abr/synthetic",))
+    left_out = ("abr/synthetic",)
+    with pytest.raises(ConfigError, match="abr/synthetic cannot be left out: the teacher abr/actor-critic-any learnt"):
+        taught(LessonOptions(**SMALL, without=left_out), lambda line: None)
+    own = shutil.copytree(zoo.ROOT / "abr-actor-critic-any", tmp_path / "teacher")
+    about = json.loads((own / "agent.json").read_text())
+    (own / "agent.json").write_text(json.dumps({**about, "recipe": {"families": ["abr/fcc-hsdpa"]}}))
+    options = LessonOptions(**SMALL, without=left_out, teacher=str(own))
+    assert "home_or_any" not in repr(teachers_of(options)[1].decide)  # the specialist learnt on the family too
     taught(options, lambda line: None)
     assert set(seen) == {("abr/fcc-hsdpa",)}
 
