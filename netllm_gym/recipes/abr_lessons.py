@@ -13,6 +13,7 @@ from netllm_gym.agents.abr.actor_critic import ActorCritic
 from netllm_gym.agents.abr.families import FAMILIES, RELATED, links_of
 from netllm_gym.agents.abr.lessons import Teacher, lessons
 from netllm_gym.agents.abr.row_agent import RowAgent
+from netllm_gym.agents.abr.splices import spliced_links
 from netllm_gym.agents.abr.teachers import home_or_any, of_rows
 from netllm_gym.agents.abr.worlds import Worlds
 from netllm_gym.agents.checkpoint import load_checkpoint, read_description
@@ -29,6 +30,7 @@ GAMMA = 0.985
 # At home: one video at its own rates with the default player, every family, the default set's links most often. Half of
 # the episodes are played by the plans: a student that has not seen low buffers runs into them.
 HOME_VIDEO, HOME_CHUNKS, HOME_EPSILON, HOME_BY_PLANS = "envivio-dash3", 96, 0.15, 0.5
+SPLICED, SPLICES = "spliced", {"train": 400, "valid": 100}
 HOME_SHARES = {
     "abr/fcc-hsdpa": 7.0, "abr/pensieve-classic": 2.0, "abr/synthetic": 1.5, "abr/fcc-sd": 1.25, "abr/fcc-hd": 1.25,
     "abr/hsdpa": 1.5, "abr/irish-5g": 1.0, "abr/mahimahi-cellular": 1.25, "abr/ghent-4g": 0.25,
@@ -48,6 +50,8 @@ class LessonOptions:
             end.
         from_start: share of the drawn worlds' episodes on public links that begin where the recording begins, as the
             environment's do by default; at home half as many.
+        spliced: share of the episodes at home on links spliced from pieces of the others
+            (:mod:`netllm_gym.agents.abr.splices`).
         valid_parts: on valid links, to choose by; of both kinds where both are learnt from.
         without: trace families that take no part; the teacher must not have learnt there either.
         lesson_seed: of worlds and draws; the seed of a training is another, so that several can share their lessons.
@@ -60,6 +64,7 @@ class LessonOptions:
     horizon: int = 6
     home_parts: int = 12
     from_start: float = 0.5
+    spliced: float = 0.0
     valid_parts: int = 3
     without: tuple[str, ...] = ()
     lesson_seed: int = 0
@@ -67,6 +72,8 @@ class LessonOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.from_start <= 1:
             raise ConfigError(f"from_start must lie in 0 to 1, got {self.from_start}")
+        if not 0 <= self.spliced < 1:
+            raise ConfigError(f"spliced must lie in 0 to 1, and below 1, got {self.spliced}")
         if min(self.parts, self.home_parts) < 0 or not self.parts + self.home_parts:
             raise ConfigError("parts and home_parts must not be negative, nor both 0")
         if self.valid_parts < 1:
@@ -118,7 +125,9 @@ def home_part_of(
     Futures that are drawn know nothing of what all links of a family share, such as a slow minute before two fast ones.
     """
     key = HOME_SEED + 10_000 * options.lesson_seed + number
-    video, shares = traces.load_video(HOME_VIDEO), {name: HOME_SHARES[name] for name in links}
+    video, shares = traces.load_video(HOME_VIDEO), {name: HOME_SHARES[name] for name in links if name != SPLICED}
+    if options.spliced:
+        shares[SPLICED] = sum(shares.values()) * options.spliced / (1.0 - options.spliced)
     worlds = Worlds(
         PART, links, [video], key, at_home=1.0, home=shares, drawn_videos=0, drawn_links=0,
         from_start=options.from_start / 2.0,
@@ -131,13 +140,19 @@ def home_part_of(
 def lessons_on(options: LessonOptions, split: str, say: Callable[[str], None]) -> Experience:
     """Return lessons on the links of a split."""
     (drawn, home), links = teachers_of(options), links_of(split, options.without)
-    kinds = [("drawn", part_of, drawn, options.parts), ("home", home_part_of, home, options.home_parts)]
+    at_home: dict[str, Sequence[NetworkTrace]] = dict(links)
+    if options.spliced:
+        at_home[SPLICED] = spliced_links(links, SPLICES[split], 2 * options.lesson_seed + (split == "valid"))
+    kinds: list[tuple[str, Callable[..., Experience], Teacher, Mapping[str, Sequence[NetworkTrace]], int]] = [
+        ("drawn", part_of, drawn, links, options.parts),
+        ("home", home_part_of, home, at_home, options.home_parts),
+    ]
     parts = []
-    for where, make, teacher, count in kinds:
+    for where, make, teacher, there, count in kinds:
         if split == "valid":
             count = min(count, options.valid_parts)
         for number in range(count):
-            parts.append(make(options, teacher, links, number + (VALID_SEED if split == "valid" else 0)))
+            parts.append(make(options, teacher, there, number + (VALID_SEED if split == "valid" else 0)))
             say(f"{where} lessons on {split} links: part {number + 1}/{count}")
     whole = merge(parts)
     return replace(whole, name=f"lessons on {split} links", digest=_content(whole.episodes))

@@ -89,9 +89,21 @@ def test_a_family_left_out_plays_no_part(small: None, monkeypatch: pytest.Monkey
     assert set(seen) == {("abr/fcc-hsdpa",)}
 
 
+def test_spliced_links_are_met_at_home_alone(small: None) -> None:
+    options = LessonOptions(**{**SMALL, "home_parts": 4}, spliced=0.5)
+    data = abr_lessons.lessons_on(options, "train", lambda line: None)
+    drawn = abr_lessons.lessons_on(replace(options, home_parts=0), "train", lambda line: None)
+    names = [one.trace.startswith("spliced-") for one in data.episodes]
+    assert not any(names[: len(drawn.episodes)]) and 0.2 < np.mean(names[len(drawn.episodes) :]) < 0.8
+    again = abr_lessons.lessons_on(options, "train", lambda line: None)
+    assert again.digest == data.digest
+
+
 @pytest.mark.parametrize("options", [RegretOptions, ABRLLMOptions])
 def test_unusable_options_are_refused(options: type) -> None:
     with pytest.raises(ConfigError, match="from_start"):
         options(from_start=1.5)
+    with pytest.raises(ConfigError, match="spliced"):
+        options(spliced=1.0)
     with pytest.raises(ConfigError, match="nor both 0"):
         options(parts=0, home_parts=0)
