@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,12 @@ from netllm_gym.traces.traceset import TraceSet
 
 MAX_LOGS = 200_000
 # What a network log has and a head log has not; both may name a longitude and a latitude.
-_RATES = ("throughput", "bandwidth", "bitrate", "bps", "rate", "byte", "rsrp", "rsrq", "sinr")
+_RATES = re.compile(r"through_?put|band_?width|bit_?rate|bps|byte|rsr[pq]|sinr")
+# What a drive test has beside its places, and a head log may have beside its turns (a frame rate, a latency).
+_DRIVES = re.compile(
+    r"rate|[kmg]bit|[kmg]b/s|bits|rssi|down_?(load|link)|up_?(load|link)|latency|ping|rtt|operator|(^|[^a-z])[du]l([^a-z]|$)"
+)
+_TURNS = re.compile(r"yaw|pitch|roll|quat|euler|theta|rot|qw")
 
 
 def holds_head_logs(path: str | Path) -> bool:
@@ -52,13 +58,13 @@ def _is_log(path: Path, nested: bool) -> bool:
             for word in (b"yaw", b"quat", b'"qw"', b"pitch", b"longitude", b'"w"', b"theta", b"rotation", b"euler")
         ):
             return False
-        return bool(read_viewer_json(content(path), str(path)))
+        logs = read_viewer_json(content(path), str(path))
+        return bool(logs) and not _is_drive(logs[0][2].header or [])
     if begins_with_clock(data):
         return read_viewer_rows(content(path), str(path)) is not None
     table = read_table(data, str(path))
     if table.header is not None:
-        names = " ".join(table.header).lower()
-        if any(word in names for word in _RATES):
+        if _is_drive(table.header):
             return False
         return understand(table).form != ""
     if table.width < 3:
@@ -67,6 +73,12 @@ def _is_log(path: Path, nested: bool) -> bool:
     if fields.form in ("quaternion", "vector") or fields.axes:
         return True
     return fields.form == "position" or (nested and table.width >= 4)
+
+
+def _is_drive(header: list[str]) -> bool:
+    """Tell whether names are those of measurements of a link, which may have a longitude and a latitude too."""
+    names = " ".join(header).lower()
+    return bool(_RATES.search(names) or (_DRIVES.search(names) and not _TURNS.search(names)))
 
 
 def guess_columns(data: bytes, name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
-from netllm_gym.traces.moments import seconds_of
+from netllm_gym.traces.moments import calendar_seconds, seconds_of
 from netllm_gym.traces.network import fields as reading
 from netllm_gym.traces.network import units
 from netllm_gym.traces.network.fields import LinkFields
@@ -142,6 +142,10 @@ def sessions_of(table: Table, found: LinkFields, options: NetworkOptions, notes:
     if lost > max(SHARE * len(good), 0):
         line = int(table.lines[np.argmax(~good)])
         raise TraceFormatError(table.name, f"no number for time or throughput ({lost} of {len(good)} rows)", line)
+    clock = moments[good]
+    if len(clock) > 2 and (np.diff(clock) <= 0).all() and clock[-1] < clock[0]:
+        notes.guess("the newest row stands first: read from the last one up")
+        return sessions_of(table.rows(slice(None, None, -1)), found, options, notes)
     if lost:
         notes.repairs["rows without a time or a throughput left out"] += lost
     if table.short:
@@ -203,9 +207,7 @@ def restarts(moments: Array, calendar: bool = False) -> NDArray[np.intp]:
 
 
 def _cell(table: Table, column: int, row: int) -> str:
-    if column in table.texts:
-        return table.texts[column][row].strip()[:80]
-    return f"{table.values[row, column]:g}"
+    return table.cell(column, row)[:80]
 
 
 def _moments(table: Table, found: LinkFields, options: NetworkOptions) -> tuple[Array, bool]:
@@ -224,7 +226,8 @@ def _moments(table: Table, found: LinkFields, options: NetworkOptions) -> tuple[
         if moments is None:
             raise TraceFormatError(table.name, f"{cells[0][:40]!r} is not a time", int(table.lines[0]))
         return moments, True
-    return table.values[:, found.time], False
+    written = None if options.time_unit else calendar_seconds(table.values[:, found.time])
+    return (table.values[:, found.time], False) if written is None else (written, True)
 
 
 def _values(table: Table, found: LinkFields) -> tuple[Array, Array | None]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
+from netllm_gym.traces.foreign import refuse_foreign
 from netllm_gym.traces.moments import is_number
 from netllm_gym.traces.network import readers, units
 from netllm_gym.traces.network.fields import LinkFields, downward, duration_column, refuse_counter, with_clock
-from netllm_gym.traces.network.packets import summed
+from netllm_gym.traces.network.packets import downloaded, summed
 from netllm_gym.traces.network.readers.columns import guess_columns
 from netllm_gym.traces.network.readers.iperf import is_iperf_text, read_iperf
 from netllm_gym.traces.network.readers.jsonlink import read_json_links
@@ -66,6 +67,7 @@ def guess_format(data: bytes, name: str) -> str:
         TraceFormatError: empty or binary, or nothing that suggests one of them.
     """
     text = decode(data, name)
+    refuse_foreign(text, name)
     lines = (line.strip() for line in text.splitlines())
     first = next((line for line in lines if line and not line.startswith("#")), text.strip().split("\n", 1)[0])
     inside = first[1:].lstrip()
@@ -102,7 +104,8 @@ def guess_format(data: bytes, name: str) -> str:
     if found is None:
         raise TraceFormatError(
             name,
-            f"looks like no known format ({', '.join(FORMATS)}); name it, or its columns, or say --kind",
+            f"looks like no known format ({', '.join(FORMATS)}), head log or workload; name it, or its columns, or say "
+            "--kind",
             1,
         )
     if table.header is not None:
@@ -148,6 +151,9 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
     files = data_files(root, notes.guesses)
     if len(files) > MAX_FILES:
         raise TraceFormatError(root, f"more than {MAX_FILES} files")
+    if upward := _upward(files):
+        files = [file for file in files if file not in upward]
+        notes.guess(f"files of an uplink left out, whose downlink's stands beside: {len(upward)}")
     whole: dict[str, list[NetworkTrace]] = {}
     tables: list[tuple[str, Table]] = []
     names = {str(file): file.name if file == root else file.relative_to(root).as_posix() for file in files}
@@ -167,6 +173,8 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
         if chosen in POOLED:
             found: Any = read_json_links(data, name) if chosen == "json" else read_table(data, name)
             if isinstance(found, Table) and not named:
+                found, said = downloaded(found)
+                notes.guess(said)
                 if (lasting := duration_column(found) if found.header else -1) >= 0 and found.header:
                     notes.guess(f"a row lasts as long as its {found.header[lasting]!r} says, the next follows at once")
                 found, said = summed(with_clock(found))
@@ -184,6 +192,21 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
     label = ", ".join(sorted(formats))
     table = [_row(trace) for trace in traces[:5]]
     return Reading("network", label, tuple(_unique(traces)), notes.guesses, dict(notes.repairs), table)
+
+
+_WAYS = re.compile(r"(?<![a-z])(up|ul|uplink|upload|upstream)(?![a-z])", re.I)
+_OTHER = {"up": "down", "ul": "dl", "uplink": "downlink", "upload": "download", "upstream": "downstream"}
+
+
+def _upward(files: list[Path]) -> set[Path]:
+    """Return the files of an uplink beside whom the downlink's stands: ``drive.up`` beside ``drive.down``."""
+    paths = {str(file).lower() for file in files}
+    found = set()
+    for file in files:
+        other = _WAYS.sub(lambda match: _OTHER[match[1].lower()], file.name.lower())
+        if other != file.name.lower() and str(file.with_name(other)).lower() in paths:
+            found.add(file)
+    return found
 
 
 def _natural(name: str) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from netllm_gym.traces.network.units import MEGABITS, rate_unit
 from netllm_gym.traces.text import decode
 
 _LINE = re.compile(
-    r"\[\s*(?P<id>SUM|\d+)\](?:\[[^\]]*\])?\s+(?P<begin>\d+(?:\.\d+)?)\s*-\s*(?P<end>\d+(?:\.\d+)?)\s+sec\s+"
-    r"\d+(?:\.\d+)?\s+[KMGT]?Bytes\s+(?P<rate>\d+(?:\.\d+)?)\s+(?P<unit>[KMGT]?bits/sec)(?P<rest>.*)"
+    r"\[\s*(?P<id>SUM|\d+)\](?:\[(?P<role>[^\]]*)\])?\s+(?P<begin>\d+(?:\.\d+)?)\s*-\s*(?P<end>\d+(?:\.\d+)?)\s+sec\s+"
+    r"\d+(?:\.\d+)?\s+[KMGT]?Bytes\s+(?P<rate>\d+(?:\.\d+)?)\s+(?P<unit>[KMGT]?(?:bits|Bytes)/sec)(?P<rest>.*)"
 )
 
 
@@ -79,18 +79,22 @@ def _json(document: Any, name: str, group: str) -> NetworkTrace:
 
 def _text(text: str, name: str, group: str) -> NetworkTrace:
     rows: dict[str, list[tuple[float, float, float]]] = {}
-    for line in text.splitlines():
+    lines = [(line, _LINE.search(line)) for line in text.splitlines()]
+    # --bidir marks who sent: what the client received is the downlink, as in the JSON.
+    received = any((match["role"] or "").startswith("RX") for _, match in lines if match)
+    for line, match in lines:
         if report := _REPORT.fullmatch(line.strip()):
             stream = "SUM" if report["id"] == "-1" else report["id"]
             rows.setdefault(stream, []).append(
                 (float(report["begin"]), float(report["end"]), float(report["rate"]) * 1e-6)
             )
             continue
-        match = _LINE.search(line)
-        if match is None or "omitted" in match["rest"]:
+        if match is None or "omitted" in match["rest"] or (received and (match["role"] or "").startswith("TX")):
             continue
         unit = rate_unit(match["unit"])
         scale = 1e6 if match["unit"].startswith("T") else MEGABITS[unit] if unit else 1.0
+        if "Bytes" in match["unit"]:  # iperf counts bytes by 1024, bits by 1000
+            scale = 8e-6 * 1024.0 ** " KMGT".index(match["unit"][0].replace("B", " "))
         rows.setdefault(match["id"], []).append(
             (float(match["begin"]), float(match["end"]), float(match["rate"]) * scale)
         )

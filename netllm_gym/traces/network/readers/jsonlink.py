@@ -5,6 +5,7 @@
 | ``[{"duration_ms": …, "bandwidth_kbps": …}]`` | Sabre's pieces |
 | ``{"uplink": {"trace_pattern": [{"duration": ms, "capacity": kbit/s}]}}`` | AlphaRTC's pieces |
 | ``{"timestamps": […], "bandwidths": […]}`` | columns |
+| ``{"Download": {"ServerMeasurements": [{"TCPInfo": {"ElapsedTime": µs, "BytesAcked": …}}]}}`` | NDT7's server |
 | ``{"Key": "measurement", "Value": {"AppInfo": {"ElapsedTime": µs, "NumBytes": …}}}`` a line | NDT7 |
 | ``{"dishGetHistory": {"current": …, "downlinkThroughputBps": […]}}`` | what a Starlink dish kept, a sample a second |
 | ``[{"time": …, "throughput_mbps": …}]`` or one a line | samples |
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from netllm_gym.errors import TraceFormatError
-from netllm_gym.traces.jsontext import number, read_json
+from netllm_gym.traces.jsontext import number, read_documents
 from netllm_gym.traces.network.trace import NetworkTrace
 from netllm_gym.traces.tables import Table
 from netllm_gym.traces.text import decode
@@ -33,13 +34,14 @@ def read_json_links(data: bytes, name: str) -> NetworkTrace | Table:
         TraceFormatError: not JSON, or no samples inside.
     """
     text = decode(data, name)
-    try:
-        document = read_json(text, name)
-    except TraceFormatError:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) < 2 or not lines[0].lstrip().startswith("{"):
-            raise
-        document = [read_json(line, name) for line in lines]
+    document: Any = read_documents(text, name)
+    served = document.get("Download") if isinstance(document, dict) else None
+    if isinstance(served, dict) and isinstance(served.get("ServerMeasurements"), list):
+        document = [
+            {"AppInfo": {"ElapsedTime": info.get("ElapsedTime"), "NumBytes": info.get("BytesAcked")}}
+            for sample in served["ServerMeasurements"]
+            if isinstance(sample, dict) and isinstance(info := sample.get("TCPInfo"), dict)
+        ]
     if isinstance(document, list) and (measured := _ndt7(document, name)) is not None:
         return measured
     if (kept := _dish(document, name)) is not None:
