@@ -413,3 +413,24 @@ def test_archives_of_workloads_come_packed(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-12])
         with pytest.raises(TraceFormatError):
             read_workload(tmp_path / name)
+
+
+def test_a_clock_of_the_video_is_no_name_of_one(tmp_path: Path) -> None:
+    rows = "".join(f"2021-01-01 10:00:{i / 10:06.3f},{100 * i + 5000},{YAW[i]},{PITCH[i]}\n" for i in range(60))
+    found = _read(tmp_path, "wall_clock,video_ms,yaw,pitch\n" + rows)
+    assert len(found.traces) == 1
+    assert found.traces[0].start_s == pytest.approx(5.0)
+    _close(found)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("log.csv", "yaw,pitch,roll\n1,2,0\n3,2,0\n4,3,0\n", "no column names a time"),
+        ("log.json", json.dumps({"hz": 10, "yaw": [1, 2, 3], "pitch": [0, 1, 2]}), "a time and an orientation"),
+        ("turns.csv", "t,rx,ry,rz\n0,1,2,3\n1,2,3,4\n2,3,4,5\n", "no known format"),
+    ],
+)
+def test_a_head_log_that_lacks_something_is_refused_as_one(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(TraceFormatError, match=message):
+        _read(tmp_path, text, name)

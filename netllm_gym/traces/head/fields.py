@@ -161,6 +161,8 @@ def _time_column(names: list[str], table: Table) -> tuple[int, str]:
         head, _, tail = plain.rpartition("_")
         if head and tail in _TIME_ONLY:
             plain, unit = head, _TIME_ONLY[tail]
+        if unit and _VIDEO.fullmatch(plain):  # video_ms: where the video stands
+            plain = "video_time"
         if not unit and (given := _UNITS.get(plain)) and plain not in ("s",):
             unit = given
         cells: list[str] | list[float] = table.texts.get(i) or table.values[:, i].tolist()
@@ -187,7 +189,7 @@ def by_header(table: Table) -> HeadFields | None:
     time, time_unit = _time_column(names, table)
     plain = [_unit(_plain(name)) for name in names]
     user = next((i for i, (n, _) in enumerate(plain) if _USER.fullmatch(n)), -1)
-    video = next((i for i, (n, _) in enumerate(plain) if _VIDEO.fullmatch(n) and i != time), -1)
+    video = next((i for i, (n, u) in enumerate(plain) if _VIDEO.fullmatch(n) and not u and i != time), -1)
     base = HeadFields("", (), time, time_unit, user=user, video=video)
     groups = _lettered(names)
     # three.js writes its private fields: quaternion._x, rotation._order; it is a right-handed world, y up.

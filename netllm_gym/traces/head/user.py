@@ -10,7 +10,7 @@ from typing import Any
 from netllm_gym.errors import NetLLMGymError, TraceFormatError, UnknownNameError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.head.columns import by_numbers, understand
-from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, rivals
+from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, by_header, rivals
 from netllm_gym.traces.head.layout import SUFFIXES, head_files, places
 from netllm_gym.traces.head.log import HeadNotes, HeadOptions, scales, sessions, stamps, to_trace
 from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, begins_with_clock, read_netllm, read_viewer_rows
@@ -58,7 +58,10 @@ def _is_log(path: Path, nested: bool) -> bool:
             for word in (b"yaw", b"quat", b'"qw"', b"pitch", b"longitude", b'"w"', b"theta", b"rotation", b"euler")
         ):
             return False
-        logs = read_viewer_json(content(path), str(path))
+        try:
+            logs = read_viewer_json(content(path), str(path))
+        except TraceFormatError:
+            return b'yaw"' in data.lower() and b'pitch"' in data.lower()  # to be refused as what it is
         return bool(logs) and not _is_drive(logs[0][2].header or [])
     if begins_with_clock(data):
         return read_viewer_rows(content(path), str(path)) is not None
@@ -66,6 +69,13 @@ def _is_log(path: Path, nested: bool) -> bool:
     if table.header is not None:
         if _is_drive(table.header):
             return False
+        named = by_header(table)
+        if (
+            named is not None
+            and named.form in ("angles", "quaternion")
+            and _TURNS.search(" ".join(table.header).lower())
+        ):
+            return True  # without a clock, to be refused as what it is
         return understand(table).form != ""
     if table.width < 3:
         return False

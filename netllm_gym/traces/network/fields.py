@@ -141,6 +141,8 @@ def by_header(table: Table) -> LinkFields | None:
         unit = rate_unit(unit_text) or rate_unit(name) or ""
         if not unit and _BYTES.search(whole) and re.search(r"/ ?s(ec)?$|_per_s", name.strip().lower()):
             unit = "B/s"  # bytes_in/s
+        if re.fullmatch(r"rx|tx", name) and {name[0] + "y", name[0] + "z"} <= set(names):
+            continue  # a turn or a place about x
         if _NOT.search(whole) or _NOT.search(base) or not _numbers(table, i):
             continue
         score = 0

@@ -224,7 +224,9 @@ def _settled(
         if found is None:
             shown = ", ".join(repr(n[:30]) for n in (table.header or [])[:12]) or f"{table.width} columns without names"
             raise TraceFormatError(
-                name, f"no column of throughput is known among {shown}; name them: --time, --throughput", 1
+                name,
+                f"no column of throughput is known among {shown}; name them: --time, --throughput, or say --kind",
+                1,
             )
         refuse_counter(table, found)
         if table.header is not None:
