@@ -129,6 +129,20 @@ def _seconds_of(column: list[str], order: str) -> NDArray[np.float64] | None:
 _TICKS = ((6.2e17, 6.54e17, 621_355_968e9), (1.19e17, 1.48e17, 116_444_736e9))
 
 
+def _clock_digits(values: NDArray[np.float64], good: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the seconds of a clock written as one number (93059, 93100, …), which steps evenly only if read so."""
+    if len(good) < 10 or good.min() < 0 or good.max() >= 240_000:
+        return None
+    hours, minutes, seconds = values // 10_000, values // 100 % 100, values % 100
+    known = np.isfinite(values)
+    if (minutes[known] >= 60).any() or (seconds[known] >= 60).any():
+        return None
+    written, read = np.diff(good), np.diff((hours * 3600 + minutes * 60 + seconds)[known])
+    even = (read > 0).all() and (np.abs(read - np.median(read)) <= 1.0).mean() > 0.9
+    jumps = np.abs(written - read) > 1.0
+    return hours * 3600 + minutes * 60 + seconds if even and jumps.any() and jumps.mean() < 0.5 else None
+
+
 def calendar_seconds(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """Return the seconds since 1970 of numbers that write a calendar, or ``None`` where they count something else.
 
@@ -142,6 +156,8 @@ def calendar_seconds(values: NDArray[np.float64]) -> NDArray[np.float64] | None:
     for first, last, epoch in _TICKS:
         if first <= low and high <= last:
             return (values - epoch) * 1e-7
+    if (clock := _clock_digits(values, good)) is not None:
+        return clock
     places = next((n for n in (12, 14, 17) if 1.97 * 10.0 ** (n - 1) <= low and high < 2.1 * 10.0 ** (n - 1)), 0)
     if not places:
         return None

@@ -247,6 +247,8 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
                     header = ["index", *header]
                 else:
                     raise TraceFormatError(name, f"expected {width} columns, found {len(cells)}", number)
+            if header is not None and cells[0] == header[0] and cells == header:
+                continue  # files that were joined
             rows.append(cells)
             numbers.append(number)
     except csv.Error as error:

@@ -434,3 +434,73 @@ def test_a_clock_of_the_video_is_no_name_of_one(tmp_path: Path) -> None:
 def test_a_head_log_that_lacks_something_is_refused_as_one(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(TraceFormatError, match=message):
         _read(tmp_path, text, name)
+
+
+# --- files that were written on, and counters
+# -------------------------------------------------------------------------------------------------
+
+
+def _run_of_iperf(rate: float) -> str:
+    lines = "".join(f"[  5]   {i}.00-{i + 1}.00   sec  1.25 MBytes  {rate} Mbits/sec\n" for i in range(3))
+    ends = "".join(
+        f"[  5]   0.00-3.00   sec  5 MBytes  {rate} Mbits/sec  0   {who}\n" for who in ("sender", "receiver")
+    )
+    return f"[ ID] Interval           Transfer     Bitrate\n{lines}- - -\n{ends}"
+
+
+@pytest.mark.parametrize("between", ["", "Connecting to host 10.0.0.1, port 5201\n"])
+def test_runs_of_iperf_in_one_file_are_traces(tmp_path: Path, between: str) -> None:
+    text = between.join(["", *(_run_of_iperf(rate) for rate in (94.1, 94.1, 9.0))])
+    found = _read(tmp_path, text, "cron.txt").traces
+    assert [trace.throughput_mbps.tolist() for trace in found] == [[94.1] * 3, [94.1] * 3, [9.0] * 3]
+    assert {trace.group for trace in found} == {"cron.txt"}
+    runs = [
+        {"intervals": [{"sum": {"start": i, "end": i + 1, "bits_per_second": rate * 1e6}} for i in range(3)], "start": {
+            "accepted_connection": {}}} for rate in (5, 9)
+    ]  # fmt: skip
+    found = _read(tmp_path, "\n".join(json.dumps(run, indent=1) for run in runs), "cron.json").traces
+    assert [trace.mean_mbps for trace in found] == pytest.approx([5.0, 9.0])
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        ["0.0-10.0 sec  12.5 MBytes  10.0 Mbits/sec", "0.0-10.0 sec  12.5 MBytes  10.0 Mbits/sec"],
+        [
+            "0.0-10.0 sec  12.5 MBytes  10.0 Mbits/sec  0  64 KBytes",
+            "0.0-10.0 sec  12.5 MBytes  10.2 Mbits/sec  0  sender",
+        ],
+        ["0.0-10.0 sec  12.5 MBytes  10.2 Mbits/sec  0  sender", "0.0-10.0 sec  12.5 MBytes  10.0 Mbits/sec  receiver"],
+    ],
+)
+def test_the_sums_of_a_run_are_not_added_to_it(tmp_path: Path, ends: list[str]) -> None:
+    trace = _read(tmp_path, "".join(f"[  3]  {line}\n" for line in ends), "run.txt").traces[0]
+    assert (trace.duration_s.tolist(), trace.throughput_mbps.tolist()) == ([10.0], [10.0])
+
+
+@pytest.mark.parametrize("counter", [lambda i: (4_294_000_000 + i * 125_000) % 2**32, lambda i: i % 11 * 125_000])
+def test_a_counter_that_begins_anew_is_still_one(tmp_path: Path, counter: Any) -> None:
+    found = _read(tmp_path, "time_s,rx_bytes\n" + "".join(f"{i},{counter(i)}\n" for i in range(20)))
+    rates = found.traces[0].throughput_mbps
+    assert rates.max() == pytest.approx(1.0)
+    assert (rates == pytest.approx(1.0)) or (rates < 0.5).sum() == 1
+    assert found.repairs == {"rows at which a byte counter began anew": 1}
+
+
+def test_bytes_by_interval_that_rise_and_fall_are_no_counter(tmp_path: Path) -> None:
+    values = [125_000, 125_000, 125_000, 0] * 6
+    found = _read(tmp_path, "time_s,bytes\n" + "".join(f"{i},{x}\n" for i, x in enumerate(values)))
+    assert found.traces[0].throughput_mbps[:4] == pytest.approx([1.0, 1.0, 0.0, 1.0])
+
+
+def test_a_header_amid_the_rows_is_where_files_were_joined(tmp_path: Path) -> None:
+    part = "time_s,mbps\n" + "".join(f"{i},{5 + i % 2}\n" for i in range(9))
+    found = _read(tmp_path, part + part)
+    assert len(found.traces) == 2
+    assert not found.repairs
+
+
+def test_a_clock_in_six_digits_is_no_count(tmp_path: Path) -> None:
+    rows = "".join(f"9{(58 * 60 + i) // 60:02d}{i % 60:02d},{5 + i % 2}\n" for i in range(150) if 58 * 60 + i < 3600)
+    assert float(_read(tmp_path, "time,mbps\n" + rows).traces[0].duration_s.sum()) == pytest.approx(119.0)
+    assert calendar_seconds(np.arange(0.0, 5000.0)) is None

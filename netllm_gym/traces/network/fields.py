@@ -332,7 +332,17 @@ def _repeats(table: Table, column: int) -> bool:
 def _total(table: Table, column: int) -> bool:
     values = table.values[:, column]
     values = values[np.isfinite(values)]
-    return len(values) > 2 and bool((np.diff(values) >= 0).all()) and values[-1] > values[0]
+    steps = np.diff(values)
+    if len(values) > 2 and bool((steps >= 0).all()) and values[-1] > values[0]:
+        return True
+    # A counter that began anew now and then: it rises nearly always, and what it falls to is little.
+    fell = steps < 0
+    return (
+        len(steps) >= 8
+        and fell.mean() <= 0.15
+        and (steps > 0).mean() >= 0.7
+        and bool((values[1:][fell] < 0.5 * values[:-1][fell]).all())
+    )
 
 
 def by_numbers(table: Table) -> LinkFields | None:

@@ -321,7 +321,13 @@ def _pieces(
     steps = np.diff(time)
     megabits = 1e-6 if found.rate_unit == "b" else 8e-6
     if found.counts == "total":
-        rates = np.diff(values) * megabits / steps
+        came = np.diff(values)
+        if (anew := came < 0).any():
+            # Past 2³² a counter of 32 bits goes on from 0, one of a device that was restarted begins there.
+            wrapped = (values[:-1] > 0.75 * 2**32) & (values[:-1] < 2**32) & (values[1:] < 0.25 * 2**32)
+            came = np.where(anew, np.where(wrapped, came + 2.0**32, values[1:]), came)
+            notes.repairs["rows at which a byte counter began anew"] += int(anew.sum())
+        rates = came * megabits / steps
     elif found.counts == "bytes":
         rates = values[1:] * megabits / steps
     else:

@@ -242,7 +242,7 @@ def _settled(
 def _renamed(trace: NetworkTrace, name: str, names: Mapping[str, str], options: NetworkOptions) -> NetworkTrace:
     label = names[name] + trace.name.removeprefix(name) if trace.name.startswith(name) else trace.name
     own = trace.group in (trace.name, "")
-    group = options.group_of(label) or (label if own else trace.group)
+    group = options.group_of(label) or (label if own else names.get(trace.group, trace.group))
     return NetworkTrace(label, trace.duration_s, trace.throughput_mbps, group, trace.start_s)
 
 
