@@ -26,6 +26,7 @@ from netllm_gym.traces.unfold import COMMENT, MAX_COLUMNS, SNIFF_LINES, arff, fi
 # More cells than any trace file has; what lies above is refused before it is stored.
 MAX_CELLS = 60_000_000
 LONGEST_EXACT = 2.0**53
+_UNIT_APART = re.compile(r"(?<=[A-Za-z])\s+(?=[(\[][A-Za-z][^()\[\]]*[)\]])")
 _MEASURE = re.compile(r"[+-]?\d+(\.\d+)? ?[A-Za-z][A-Za-z/]{0,12}")
 
 
@@ -114,6 +115,9 @@ def read_table(data: bytes, name: str) -> Table:
     if not content:
         raise TraceFormatError(name, "holds no rows")
     delimiter = _delimiter(content)
+    if delimiter == " ":  # "time (s) rate (kbps)" are two names
+        lines[begin] = content[0] = _UNIT_APART.sub("_", content[0])
+        comment = _UNIT_APART.sub("_", comment)
     above_rows = _preamble(content, delimiter)
     if above_rows:
         content = content[above_rows:]

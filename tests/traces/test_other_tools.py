@@ -504,3 +504,30 @@ def test_a_clock_in_six_digits_is_no_count(tmp_path: Path) -> None:
     rows = "".join(f"9{(58 * 60 + i) // 60:02d}{i % 60:02d},{5 + i % 2}\n" for i in range(150) if 58 * 60 + i < 3600)
     assert float(_read(tmp_path, "time,mbps\n" + rows).traces[0].duration_s.sum()) == pytest.approx(119.0)
     assert calendar_seconds(np.arange(0.0, 5000.0)) is None
+
+
+def test_ids_of_json_tell_apart(tmp_path: Path) -> None:
+    ids = [1_234_567_890_123_456_789 + k for k in range(2)]
+    links = [{"session_id": x, "time_s": i, "mbps": 10 * (k + 1)} for i in range(9) for k, x in enumerate(ids)]
+    assert [t.mean_mbps for t in _read(tmp_path, json.dumps(links), "l.json").traces] == pytest.approx([10.0, 20.0])
+    heads = [{"user_id": x, "t": i / 10, "yaw": 10 * k, "pitch": 1} for k, x in enumerate(ids) for i in range(19)]
+    assert {t.user for t in _read(tmp_path, json.dumps(heads), "h.json").traces} == set(map(str, ids))
+
+
+@pytest.mark.parametrize("mark", ["", "# "])
+def test_a_unit_apart_from_its_name_is_its_unit(tmp_path: Path, mark: str) -> None:
+    rows = "".join(f"{i} {800 + i}\n" for i in range(9))
+    assert _read(tmp_path, f"{mark}time (s) bandwidth (kbps)\n{rows}", "t.txt").traces[0].mean_mbps < 1.0
+
+
+def test_minus_one_now_and_then_is_no_value(tmp_path: Path) -> None:
+    found = _read(tmp_path, "time_s,mbps\n" + "".join(f"{i},{-1 if i == 30 else 5}\n" for i in range(99)))
+    assert found.traces[0].mean_mbps == 5.0
+    assert list(found.repairs.values()) == [1]
+    with pytest.raises(TraceFormatError, match="negative"):
+        _read(tmp_path, "time_s,mbps\n" + "".join(f"{i},{-2 if i == 30 else 5}\n" for i in range(99)))
+
+
+def test_columns_that_a_number_tells_apart_are_said(tmp_path: Path) -> None:
+    found = _read(tmp_path, "time_s,ue1_mbps,ue2_mbps\n" + "".join(f"{i},5,9\n" for i in range(9)))
+    assert any("not 'ue2_mbps'" in sentence for sentence in found.sentences())

@@ -17,7 +17,7 @@ from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.head.columns import by_numbers
 from netllm_gym.traces.head.fields import _USER, _VIDEO, _plain, by_header
 from netllm_gym.traces.jsontext import read_documents
-from netllm_gym.traces.tables import Table
+from netllm_gym.traces.tables import LONGEST_EXACT, Table
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.unfold import tuple_letters, tuple_name
 
@@ -137,15 +137,18 @@ def _rows(items: list[Any], name: str) -> Table | None:
 
 def _table(keys: list[str], samples: list[dict[str, Any]], name: str) -> Table:
     texts: dict[int, list[str]] = {}
+    exact: dict[int, list[str]] = {}
     values = np.full((len(samples), len(keys)), np.nan)
     for c, key in enumerate(keys):
         column = [sample.get(key) for sample in samples]
         if any(isinstance(value, str) for value in column):
             texts[c] = ["" if value is None else str(value) for value in column]
+        elif any(isinstance(value, int) and abs(value) >= LONGEST_EXACT for value in column):
+            exact[c] = [str(value) for value in column]
         for i, value in enumerate(column):
             if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
                 values[i, c] = float(value) if math.isfinite(value) else math.nan
-    return Table(name, keys, values, texts, np.arange(1, len(samples) + 1))
+    return Table(name, keys, values, texts, np.arange(1, len(samples) + 1), exact=exact)
 
 
 def _columns(node: dict[str, Any], name: str) -> Table | None:

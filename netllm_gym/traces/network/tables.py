@@ -300,6 +300,10 @@ def _pieces(
             row = int(np.argmax(~np.isfinite(session.scale)))
             raise TraceFormatError(name, "no unit that is known", int(lines[row]))
         values = values * session.scale
+    absent = session.values == -1
+    if 0 < absent.sum() <= SHARE * len(values):
+        notes.repairs["rows of -1, which stands for no value, left out"] += int(absent.sum())
+        time, values, lines = time[~absent], values[~absent], lines[~absent]
     if (values < 0).any():
         raise TraceFormatError(name, f"negative throughput {values.min():g}", int(lines[np.argmax(values < 0)]))
     before = np.maximum.accumulate(np.concatenate([time[:1], time[:-1]]))

@@ -233,10 +233,18 @@ def _settled(
             clock = "none" if found.time < 0 else table.header[found.time]
             notes.guess(f"columns: time {clock!r}, throughput {table.header[found.rate]!r}")
             notes.guess(twice(table, (found.time, found.rate)))
+            notes.guess(_beside(table.header, found.rate))
             what = {"bytes": "what came since the row above", "total": "all that came so far"}.get(found.counts, "")
             notes.guess(f"{table.header[found.rate]!r} counts {what}" if what else "")
         sets.append((found, sessions_of(table, found, options, notes)))
     return tuple(traces_of(sets, names, options, notes))
+
+
+def _beside(header: list[str], rate: int) -> str:
+    """Return a sentence on columns that differ from the one that is read by a number alone; empty if there is none."""
+    bare = re.sub(r"\d+", "", header[rate])
+    alike = [name for i, name in enumerate(header) if i != rate and re.sub(r"\d+", "", name) == bare != header[rate]]
+    return f"read {header[rate]!r}, not {', '.join(map(repr, alike[:5]))}: --throughput names another" if alike else ""
 
 
 def _renamed(trace: NetworkTrace, name: str, names: Mapping[str, str], options: NetworkOptions) -> NetworkTrace:

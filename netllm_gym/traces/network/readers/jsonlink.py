@@ -21,7 +21,7 @@ import numpy as np
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jsontext import number, read_documents
 from netllm_gym.traces.network.trace import NetworkTrace
-from netllm_gym.traces.tables import Table
+from netllm_gym.traces.tables import LONGEST_EXACT, Table
 from netllm_gym.traces.text import decode
 
 MAX_KEYS = 64
@@ -204,11 +204,14 @@ def _stepped(document: dict[str, Any], lists: dict[str, list[Any]]) -> tuple[str
 def _rows(keys: list[str], samples: list[dict[str, Any]], name: str) -> Table:
     values = np.full((len(samples), len(keys)), np.nan)
     texts: dict[int, list[str]] = {}
+    exact: dict[int, list[str]] = {}
     for c, key in enumerate(keys):
         column = [sample.get(key) for sample in samples]
         if any(isinstance(x, str) for x in column):
             texts[c] = ["" if x is None else str(x)[:200] for x in column]
+        elif any(isinstance(x, int) and abs(x) >= LONGEST_EXACT for x in column):
+            exact[c] = [str(x) for x in column]
         for i, x in enumerate(column):
             if isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < 1e300:
                 values[i, c] = float(x)
-    return Table(name, keys, values, texts, np.arange(1, len(samples) + 1))
+    return Table(name, keys, values, texts, np.arange(1, len(samples) + 1), exact=exact)
