@@ -531,3 +531,44 @@ def test_minus_one_now_and_then_is_no_value(tmp_path: Path) -> None:
 def test_columns_that_a_number_tells_apart_are_said(tmp_path: Path) -> None:
     found = _read(tmp_path, "time_s,ue1_mbps,ue2_mbps\n" + "".join(f"{i},5,9\n" for i in range(9)))
     assert any("not 'ue2_mbps'" in sentence for sentence in found.sentences())
+
+
+# --- what stands beside data
+# -------------------------------------------------------------------------------------------------
+
+
+def test_tables_beside_logs_are_skipped_and_said(tmp_path: Path) -> None:
+    heads, links = tmp_path / "heads", tmp_path / "links"
+    (heads / "v1").mkdir(parents=True)
+    links.mkdir()
+    rows = "".join(f"{i / 10},{yaw},{pitch},0\n" for i, (yaw, pitch) in enumerate(zip(YAW, PITCH, strict=True)))
+    for user in (1, 2):
+        (heads / "v1" / f"u{user}.csv").write_text("t,yaw,pitch,roll\n" + rows)
+    (heads / "about.json").write_text('{"version": 1}')
+    (heads / "ages.csv").write_text("user,age\n1,20\n2,30\n")
+    (links / "stations.csv").write_text("station,lat,lon\nA,48,16\nB,48,17\n")
+    (links / "tram.csv").write_text("time_s,mbps\n0,5\n1,6\n2,7\n")
+    for folder, kind, count, skipped in ((heads, "head", 2, "ages.csv"), (links, "network", 1, "stations.csv")):
+        found = understand(folder)
+        assert (found.kind, len(found.traces)) == (kind, count)
+        assert any(skipped in sentence for sentence in found.sentences())
+    (links / "lines.csv").write_text("line,stop\n1,A\n2,B\n")
+    with pytest.raises(TraceFormatError, match=r"lines\.csv"):  # most of a folder is not what stands beside it
+        understand(links)
+    (links / "lines.csv").write_text("time_s,mbps\n0,5\n1,six\n2,7\n")
+    with pytest.raises(TraceFormatError, match=r"lines\.csv:3"):
+        understand(links)
+
+
+def test_a_viewer_whose_clock_starts_anew_watched_again(tmp_path: Path) -> None:
+    rows = "".join(
+        f"{user},{trial},{i / 10},{10 * trial},0,0\n" for user in "ab" for trial in (1, 2) for i in range(30)
+    )
+    found = _read(tmp_path, "participant,trial,time,yaw,pitch,roll\n" + rows)
+    assert [(t.user, round(float(t.angles_deg[0, 0]))) for t in found.traces] == [
+        ("a", 10), ("a", 20), ("b", 10), ("b", 20),
+    ]  # fmt: skip
+
+
+def test_run_times_that_may_be_milliseconds_are_said(tmp_path: Path) -> None:
+    assert any("runtime_ms" in s for s in _read(tmp_path, "task,duration,parents\n1,15000,\n2,25000,1\n").sentences())

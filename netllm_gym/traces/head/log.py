@@ -376,12 +376,18 @@ def sessions(table: Table, moments: Array, fields: HeadFields) -> list[tuple[str
         for i in range(len(table)):
             key = tuple(label[i] if label is not None else "" for label in named)
             keys.setdefault((key[0], key[1]), []).append(i)
-        return [(user, video, np.array(members)) for (user, video), members in keys.items()]
-    back = np.flatnonzero(np.diff(moments) < -max(1.0, 0.5 * (np.nanmax(moments) - np.nanmin(moments))))
-    if not len(back):
+        return [(*key, piece) for key, members in keys.items() for piece in _anew(np.array(members), moments)]
+    pieces = _anew(rows, moments)
+    if len(pieces) == 1:
         return [("", "", rows)]
-    pieces = np.split(rows, back + 1)
     return [(str(i), "", piece) for i, piece in enumerate(pieces, start=1)]
+
+
+def _anew(rows: NDArray[np.intp], moments: Array) -> list[NDArray[np.intp]]:
+    """Cut rows where their clock starts anew."""
+    time = moments[rows]
+    back = np.flatnonzero(np.diff(time) < -max(1.0, 0.5 * (np.nanmax(time) - np.nanmin(time))))
+    return np.split(rows, back + 1)
 
 
 def _labels(table: Table, column: int) -> list[str] | None:

@@ -42,7 +42,8 @@ def holds_head_logs(path: str | Path) -> bool:
         if NETLLM_FILE.search(member.name):
             return True
         try:
-            return _is_log(member, nested=root.is_dir() and member.parent != root)
+            if _is_log(member, nested=root.is_dir() and member.parent != root):
+                return True  # else a table of viewers, say, that stands beside their logs
         except AmbiguousColumnsError:
             return True  # to be refused as what it is
         except NetLLMGymError:
@@ -182,13 +183,20 @@ def _tables(
     where, layout = places(root, files, pattern)
     logs: list[tuple[str, str, Table, HeadFields]] = []
     form = ""
+    beside: list[TraceFormatError] = []
     flat = {str(file) for file in files if file == root or file.parent == root}
     for file in files:
         user, video = where[file]
         name = str(file)
         data = content(file)
         if columns is None and data.lstrip()[:1] in (b"{", b"["):
-            inside = [(u or user, v or video, t) for u, v, t in read_viewer_json(data, name)]
+            try:
+                inside = [(u or user, v or video, t) for u, v, t in read_viewer_json(data, name)]
+            except TraceFormatError as error:
+                if len(files) == 1 or "no list of samples" not in str(error):
+                    raise
+                beside.append(error)
+                continue
             form = "json"
             if "pitch_yaw_roll_data_hmd" in data[:4096].decode("utf-8", "replace"):
                 options = replace(options, pitch_down=True)
@@ -196,6 +204,9 @@ def _tables(
         else:
             rows = read_viewer_rows(data, name) if columns is None else None
             inside = [(user, video, read_table(data, name))] if rows is None else [(u, file.stem, t) for u, t in rows]
+            if columns is None and len(files) > 1 and (why := _is_beside(inside[0][2])) is not None:
+                beside.append(why)
+                continue
             form = form or ("rows" if rows is not None else "table")
         for log_user, log_video, table in inside:
             if table.short:
@@ -206,6 +217,11 @@ def _tables(
             if said := rivals(table, fields):
                 notes.guess(said)
             logs.append((log_user, log_video, table, fields))
+    if len(beside) > len(files) - len(beside):
+        raise beside[0]
+    if beside:
+        shown = ", ".join(Path(str(error).split(":")[0]).name for error in beside[:5])
+        notes.guess(f"skipped {len(beside)} files that name no orientation: {shown}")
     if form == "table":
         notes.guess(f"viewers and videos from the paths, as {layout}")
     traces: list[HeadTrace] = []
@@ -229,6 +245,16 @@ def _tables(
                 label = pair[1] if taken[pair] == 1 else f"{pair[1]}#{taken[pair]}"
                 traces.append(to_trace(part, fields, how, options, notes, pair[0], label))
     return form or "table", traces
+
+
+def _is_beside(table: Table) -> TraceFormatError | None:
+    """Return why a table beside head logs is none: its names are those of something else, such as the viewers' ages."""
+    if table.header is not None and by_header(table) is None:
+        try:
+            understand(table)
+        except TraceFormatError as error:
+            return error
+    return None
 
 
 def _tsinghua(table: Table) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from netllm_gym.errors import TraceFormatError, UnknownNameError
 from netllm_gym.traces.foreign import refuse_foreign
 from netllm_gym.traces.jobs.readers.alibaba import is_alibaba, read_alibaba_file
@@ -25,6 +27,7 @@ from netllm_gym.traces.reading import Reading, beginning, content, data_files
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.traceset import TraceSet
 
+LONG_S = 3600.0  # beyond it run times without a unit may be milliseconds
 SEQUENCES = 100  # that are drawn from jobs without arrivals
 GRAPHS = ("dax", "dot", "graphml", "node-link", "stg")
 FORMATS = (
@@ -136,6 +139,10 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
                 continue
             templates.append(read_wfcommons(content(file), file.name))
         workload = Workload(name, tuple(templates))
+    if kind in ("json", "table", *GRAPHS):
+        middle = float(np.median([x for job in workload.templates for s in job.stages for x in s.all_samples()]))
+        if middle > LONG_S:
+            notes.append(f"half of the tasks run for {middle:g} s and more: where these are ms, say so (runtime_ms)")
     if workload.arrivals_s is None:
         notes.append(f"nothing tells when jobs came: one every {workload.mean_interarrival_s:g} s (Poisson)")
     traces = job_traces(workload, range(SEQUENCES)).traces

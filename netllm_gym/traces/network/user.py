@@ -11,7 +11,14 @@ from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
 from netllm_gym.traces.foreign import refuse_foreign
 from netllm_gym.traces.moments import is_number
 from netllm_gym.traces.network import readers, units
-from netllm_gym.traces.network.fields import LinkFields, downward, duration_column, refuse_counter, with_clock
+from netllm_gym.traces.network.fields import (
+    LinkFields,
+    downward,
+    duration_column,
+    is_rate_table,
+    refuse_counter,
+    with_clock,
+)
 from netllm_gym.traces.network.packets import downloaded, summed
 from netllm_gym.traces.network.readers.columns import guess_columns
 from netllm_gym.traces.network.readers.iperf import is_iperf_text, read_iperf
@@ -158,6 +165,7 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
     tables: list[tuple[str, Table]] = []
     names = {str(file): file.name if file == root else file.relative_to(root).as_posix() for file in files}
     formats: dict[str, int] = {}
+    beside: list[TraceFormatError] = []
     for file in files:
         name = str(file)
         if not named and format in (None, "cooked", "table") and is_large(file, beginning(file)):
@@ -168,7 +176,13 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
             formats["cooked"] = formats.get("cooked", 0) + 1
             continue
         data = content(file)
-        chosen = "csv" if named or options.step_s is not None else format or guess_format(data, name)
+        try:
+            chosen = "csv" if named or options.step_s is not None else format or guess_format(data, name)
+        except TraceFormatError as error:
+            if len(files) == 1 or not _is_beside(data, name):
+                raise
+            beside.append(error)
+            continue
         formats[chosen] = formats.get(chosen, 0) + 1
         if chosen in POOLED:
             found: Any = read_json_links(data, name) if chosen == "json" else read_table(data, name)
@@ -186,6 +200,11 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
         else:
             parts = found if isinstance(found, tuple) else (found,)
             whole[name] = [_renamed(trace, name, names, options) for trace in parts]
+    if len(beside) > len(files) - len(beside):
+        raise beside[0]
+    if beside:
+        shown = ", ".join(Path(str(error).split(":")[0]).name for error in beside[:5])
+        notes.guess(f"skipped {len(beside)} files that name no throughput: {shown}")
     settled = _settled(tables, options, notes, names) if tables else ()
     traces = [trace for members in whole.values() for trace in members] + list(settled)
     traces.sort(key=lambda trace: _natural(trace.name))
@@ -238,6 +257,15 @@ def _settled(
             notes.guess(f"{table.header[found.rate]!r} counts {what}" if what else "")
         sets.append((found, sessions_of(table, found, options, notes)))
     return tuple(traces_of(sets, names, options, notes))
+
+
+def _is_beside(data: bytes, name: str) -> bool:
+    """Tell whether a file beside links is a table of something else: names, and none of a throughput."""
+    try:
+        table = read_table(data[:65_536].rsplit(b"\n", 1)[0] if len(data) > 65_536 else data, name)
+    except TraceFormatError:
+        return False
+    return table.header is not None and link_fields(table, NetworkOptions()) is None and not is_rate_table(table)
 
 
 def _beside(header: list[str], rate: int) -> str:
