@@ -572,3 +572,8 @@ def test_a_viewer_whose_clock_starts_anew_watched_again(tmp_path: Path) -> None:
 
 def test_run_times_that_may_be_milliseconds_are_said(tmp_path: Path) -> None:
     assert any("runtime_ms" in s for s in _read(tmp_path, "task,duration,parents\n1,15000,\n2,25000,1\n").sentences())
+
+
+def test_a_clock_whose_name_has_a_unit_is_no_calendar(tmp_path: Path) -> None:
+    found = _read(tmp_path, "elapsed_ns,mbps\n" + "".join(f"{201_001_010_000 + 10 * i},5\n" for i in range(6)))
+    assert float(found.traces[0].duration_s.sum()) == pytest.approx(5e-8)

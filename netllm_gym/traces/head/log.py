@@ -122,7 +122,7 @@ def stamps(table: Table, fields: HeadFields) -> tuple[Array, bool]:
         if not np.isfinite(table.values[:, fields.time]).any():
             cell = table.texts[fields.time][0]
             raise TraceFormatError(table.name, f"{cell[:40]!r} is not a time", int(table.lines[0]))
-    written = calendar_seconds(table.values[:, fields.time])
+    written = None if fields.time_unit else calendar_seconds(table.values[:, fields.time])
     return (table.values[:, fields.time], False) if written is None else (written, True)
 
 

@@ -226,7 +226,7 @@ def _moments(table: Table, found: LinkFields, options: NetworkOptions) -> tuple[
         if moments is None:
             raise TraceFormatError(table.name, f"{cells[0][:40]!r} is not a time", int(table.lines[0]))
         return moments, True
-    written = None if options.time_unit else calendar_seconds(table.values[:, found.time])
+    written = None if found.time_unit else calendar_seconds(table.values[:, found.time])
     return (table.values[:, found.time], False) if written is None else (written, True)
 
 
