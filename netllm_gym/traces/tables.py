@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.moments import is_number, parse_time
 from netllm_gym.traces.text import decode
+from netllm_gym.traces.unfold import COMMENT, MAX_COLUMNS, SNIFF_LINES, arff, fields_of, grid, labelled, tuples
 
 # More cells than any trace file has; what lies above is refused before it is stored.
 MAX_CELLS = 60_000_000
-MAX_COLUMNS = 2_000
-SNIFF_LINES = 40
-_COMMENT = ("#", "%", "//")
+LONGEST_EXACT = 2.0**53
+_UNIT_APART = re.compile(r"(?<=[A-Za-z])\s+(?=[(\[][A-Za-z][^()\[\]]*[)\]])")
 _MEASURE = re.compile(r"[+-]?\d+(\.\d+)? ?[A-Za-z][A-Za-z/]{0,12}")
 
 
@@ -41,6 +41,7 @@ class Table:
         texts: column → fields, for columns that are not numbers throughout.
         lines: line of each row in the file, shape ``[rows]``.
         short: rows at the end with too few fields (a file cut off while it was written).
+        exact: column → fields, for columns of whole numbers with more digits than `values` hold (ids).
     """
 
     name: str
@@ -49,6 +50,7 @@ class Table:
     texts: dict[int, list[str]] = field(default_factory=dict)
     lines: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     short: int = 0
+    exact: dict[int, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -58,11 +60,17 @@ class Table:
         """Number of columns."""
         return int(self.values.shape[1])
 
+    def cell(self, column: int, row: int) -> str:
+        """Return a field as it is written, or the number it holds: all digits of an id, which tell ids apart."""
+        written = self.texts.get(column) or self.exact.get(column)
+        return f"{self.values[row, column]:.15g}" if written is None else written[row].strip()
+
     def rows(self, keep: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Table:
         """Return the table of some rows."""
         at = np.arange(len(self))[keep]
         texts = {c: [column[i] for i in at] for c, column in self.texts.items()}
-        return Table(self.name, self.header, self.values[at], texts, self.lines[at])
+        exact = {c: [column[i] for i in at] for c, column in self.exact.items()}
+        return Table(self.name, self.header, self.values[at], texts, self.lines[at], exact=exact)
 
 
 def _delimiter(lines: list[str]) -> str:
@@ -83,14 +91,6 @@ def _delimiter(lines: list[str]) -> str:
     return " "
 
 
-def _fields(line: str, delimiter: str) -> list[str]:
-    if delimiter == " ":
-        return line.split()
-    if '"' in line:
-        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
-    return [cell.strip().strip("'") for cell in line.split(delimiter)]
-
-
 def read_table(data: bytes, name: str) -> Table:
     """Parse a table.
 
@@ -100,12 +100,12 @@ def read_table(data: bytes, name: str) -> Table:
     text = decode(data, name)
     content: list[str] = []
     begin, comment = 0, ""
-    lines = _tuples(_arff(text.splitlines()))
+    lines = tuples(labelled(grid(arff(text.splitlines()))))
     if lines and re.fullmatch(r"(?i)sep=.", lines[0].strip("\ufeff ")):
         lines[0] = ""  # what Excel is told
     for number, line in enumerate(lines):
         stripped = line.strip()
-        if not stripped or (stripped.startswith(_COMMENT) and not content):
+        if not stripped or (stripped.startswith(COMMENT) and not content):
             comment = stripped.lstrip("#%/ ") or comment
             continue
         begin = begin if content else number
@@ -115,31 +115,38 @@ def read_table(data: bytes, name: str) -> Table:
     if not content:
         raise TraceFormatError(name, "holds no rows")
     delimiter = _delimiter(content)
+    if delimiter == " ":  # "time (s) rate (kbps)" are two names
+        lines[begin] = content[0] = _UNIT_APART.sub("_", content[0])
+        comment = _UNIT_APART.sub("_", comment)
     above_rows = _preamble(content, delimiter)
     if above_rows:
         content = content[above_rows:]
         begin = next(i for i in range(begin, len(lines)) if lines[i].strip() == content[0])
-    first = _fields(content[0], delimiter)
-    following = [_fields(line, delimiter) for line in content[1:3]]
+    first = fields_of(content[0], delimiter)
+    following = [fields_of(line, delimiter) for line in content[1:3]]
     header = _header(first, following)
     start = begin + (header is not None)
     if header is not None and len(content) > 2 and (second := _second_header(header, *following)) is not None:
         header = second
         start = next(i for i in range(start, len(lines)) if lines[i].strip() == content[1]) + 1
     if header is None and comment:  # the names may stand in a comment above the rows
-        above = _fields(comment, delimiter)
+        above = fields_of(comment, delimiter)
         header = _header(above, [first]) if len(above) == len(first) > 1 else None
     if header is not None and len(header) > MAX_COLUMNS:
         raise TraceFormatError(name, f"more than {MAX_COLUMNS} columns", begin + 1)
     if len(lines) * max(len(first), 1) > MAX_CELLS:
         raise TraceFormatError(name, f"more than {MAX_CELLS} fields")
     fast = _fast(lines, start, delimiter, len(header or first))
-    return _slow(lines, start, delimiter, header, name) if fast is None else Table(name, header, *fast)
+    if fast is None:
+        return _slow(lines, start, delimiter, header, name)
+    long = np.flatnonzero((np.abs(fast[0]) >= LONGEST_EXACT).any(axis=0)).tolist()
+    cells = [fields_of(line, delimiter) for line in lines[start:]] if long else []
+    return Table(name, header, *fast, exact={c: [row[c] for row in cells] for c in long})
 
 
 def _preamble(content: list[str], delimiter: str) -> int:
     """Return how many of the first lines stand above a table of equally many fields a row (``Device: Pixel 5``)."""
-    widths = [len(_fields(line, delimiter)) for line in content]
+    widths = [len(fields_of(line, delimiter)) for line in content]
     usual, times = Counter(widths).most_common(1)[0]
     heads = (usual, usual - 1) if usual > 2 else (usual,)  # a header may leave out the row numbers in front
     if usual < 2 or times < 4 or widths[0] in heads:
@@ -167,51 +174,6 @@ def _second_header(header: list[str], second: list[str], third: list[str]) -> li
         outer = name or outer
         joined.append(f"{outer} {inner}".strip())
     return joined
-
-
-def _arff(lines: list[str]) -> list[str]:
-    """Turn the declarations of an ARFF file into a header row; leave other files as they are."""
-    first = next((line.lstrip().lower() for line in lines[:200] if line.strip() and line.lstrip()[0] != "%"), "")
-    if not first.startswith("@relation"):
-        return lines
-    names: list[str] = []
-    for number, line in enumerate(lines[: MAX_COLUMNS + 1000]):
-        words = line.split(None, 2)
-        if words and words[0].lower() == "@attribute" and len(words) > 1:
-            names.append(words[1].strip("'\"").replace(",", " "))
-        elif words and words[0].lower() == "@data" and number and names:
-            return [""] * number + [",".join(names), *lines[number + 1 :]]
-    return lines
-
-
-_TUPLE = re.compile(r'"?[(\[]\s*([+-]?[\d.eE+-]+(?:\s*[,;]\s*[+-]?[\d.eE+-]+){1,3})\s*[)\]]"?')
-
-
-def _tuples(lines: list[str]) -> list[str]:
-    """Unfold tuples such as Unity's ``(0.0, 0.7, 0.0, 0.7)`` under one name into columns ``name.x`` to ``name.w``.
-
-    Files without a header, or whose first row holds no tuple, stay as they are.
-    """
-    body = [i for i, line in enumerate(lines[: SNIFF_LINES * 2]) if line.strip() and not line.startswith(_COMMENT)]
-    if len(body) < 2 or not _TUPLE.search(lines[body[1]]) or _TUPLE.search(lines[body[0]]):
-        return lines
-    shapes = {tuple(len(re.split("[,;]", match[1])) for match in _TUPLE.finditer(lines[i])) for i in body[1:]}
-    if len(shapes) > 1 or "." not in "".join(match[1] for i in body[1:] for match in _TUPLE.finditer(lines[i])):
-        return lines  # lists of numbers of something, such as a task's parents
-    folded = _TUPLE.sub("\0", lines[body[1]])
-    delimiter = next((mark for mark in (";", "\t", ",") if mark in folded), " ")
-    names, cells = _fields(lines[body[0]], delimiter), _fields(folded, delimiter)
-    if len(names) != len(cells):
-        return lines
-    sizes = iter(next(iter(shapes)))
-    header = [
-        f"{name.strip()}.{letter}" if letter else name
-        for name, cell in zip(names, cells, strict=True)
-        for letter in ("xyzw"[: next(sizes)] if cell == "\0" else ("",))
-    ]
-    unfolded = [_TUPLE.sub(lambda match: delimiter.join(re.split(r"\s*[,;]\s*", match[1])), line) for line in lines]
-    unfolded[body[0]] = delimiter.join(header)
-    return unfolded
 
 
 def _header(first: list[str], following: list[list[str]]) -> list[str] | None:
@@ -272,9 +234,9 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
     try:
         for number, line in enumerate(lines[start:], start=start + 1):
             stripped = line.strip()
-            if not stripped or stripped.startswith(_COMMENT):
+            if not stripped or stripped.startswith(COMMENT):
                 continue
-            cells = _fields(stripped if delimiter == " " else line, delimiter)
+            cells = fields_of(stripped if delimiter == " " else line, delimiter)
             if len(cells) > width and width and all(not cell for cell in cells[width:]):
                 cells = cells[:width]  # a delimiter at the end of every line
             if not width:
@@ -289,6 +251,8 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
                     header = ["index", *header]
                 else:
                     raise TraceFormatError(name, f"expected {width} columns, found {len(cells)}", number)
+            if header is not None and cells[0] == header[0] and cells == header:
+                continue  # files that were joined
             rows.append(cells)
             numbers.append(number)
     except csv.Error as error:
@@ -304,25 +268,49 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
     )
     values = np.full((len(rows), width), np.nan)
     texts: dict[int, list[str]] = {}
+    exact: dict[int, list[str]] = {}
     for c in range(width):
         column = written = [row[c] for row in rows]
-        if comma:
+        if (grouped := _ungrouped(column)) is not None:
+            column = grouped
+        elif comma:
             column = [cell.replace(",", ".") if _DECIMAL.fullmatch(cell) else cell for cell in column]
         elif any("," in cell for cell in column[:200]):
             column = _plain_numbers(column)
         parsed = [float(cell) if is_number(cell) else math.nan for cell in column]
         values[:, c] = parsed
+        if np.nanmax(np.abs(values[:, c]), initial=0.0) >= LONGEST_EXACT:
+            exact[c] = written
         if not np.isfinite(values[:, c]).all():
             values[~np.isfinite(values[:, c]), c] = np.nan
             texts[c] = [_UNIT_COMMA.sub(r"\1.\2", cell) for cell in written] if comma else written
-        if column is not written and not comma:
+        if column is not written and (grouped is not None or not comma):
             texts[c] = written  # to whom "1,2" is a list, it stays one
-    return Table(name, header, values, texts, np.array(numbers, np.int64), short)
+    return Table(name, header, values, texts, np.array(numbers, np.int64), short, exact)
 
 
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _UNIT_COMMA = re.compile(r"^([+-]?\d+),(\d+)(?= ?[A-Za-z])")  # 1,87 Mbit/s
 _DECIMAL = re.compile(r"[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d{1,4})?")
+
+
+_APART = "'\u2019\u00a0\u202f\u2009"  # what Swiss, French and typographers put between thousands
+_SPACED = re.compile(rf"[+-]?\d{{1,3}}([{_APART}]\d{{3}})+([.,]\d*)?")
+_DOTTED = re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+")
+_DOTS = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d+)(,\d*)?")
+
+
+def _ungrouped(column: list[str]) -> list[str] | None:
+    """Return numbers whose thousands are set apart by marks that mean nothing else, or by dots before a decimal comma.
+
+    ``10'500`` and ``1.234,5`` are such; ``1.234`` alone is one and a bit. ``None`` where no cell is.
+    """
+    if any(_SPACED.fullmatch(cell) for cell in column[:200]):
+        return [re.sub(f"[{_APART}]", "", cell).replace(",", ".") if _SPACED.fullmatch(cell) else
+                cell.replace(",", ".") if _DECIMAL.fullmatch(cell) else cell for cell in column]  # fmt: skip
+    if any(_DOTTED.fullmatch(cell) for cell in column) and all(_DOTS.fullmatch(cell) for cell in column if cell):
+        return [cell.replace(".", "").replace(",", ".") for cell in column]
+    return None
 
 
 def _plain_numbers(column: list[str]) -> list[str]:

@@ -30,6 +30,11 @@ def decode(data: bytes, name: str) -> str:
     return text
 
 
+def micro(text: str) -> str:
+    """Return a text with the letter u for the micro sign and for the Greek letter that stands for it."""
+    return text.replace("\u00b5", "u").replace("\u03bc", "u")
+
+
 def parse_float(field: str, name: str, line: int) -> float:
     """Parse a finite number.
 

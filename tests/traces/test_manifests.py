@@ -250,3 +250,71 @@ def test_size_files(tmp_path) -> None:
     (tmp_path / "size_10").write_text("300\nx\n")
     with pytest.raises(TraceFormatError, match="size_10:2"):
         read_manifest(tmp_path, chunk_s=4.0)
+
+
+DASH = '<MPD mediaPresentationDuration="{}"><Period><AdaptationSet {}>{}</AdaptationSet></Period></MPD>'
+
+
+def test_a_template_says_only_what_those_above_it_do_not() -> None:
+    inside = (
+        '<SegmentTemplate timescale="1000" duration="4000"/><Representation bandwidth="1000000">'
+        '<SegmentTemplate media="a-$Number$.m4s"/></Representation>'
+    )
+    video = read_mpd(DASH.format("P0Y0M0DT0H0M20.000S", 'mimeType="video/mp4"', inside).encode(), "v")
+    assert (video.chunk_s, video.chunk_bytes.tolist()) == (4.0, [[500_000.0]] * 5)
+    timed = (
+        '<SegmentTemplate timescale="90000"><SegmentTimeline><S d="360000" r="4"/></SegmentTimeline></SegmentTemplate>'
+        '<Representation bandwidth="1000000"><SegmentTemplate media="x"/></Representation>'
+    )
+    assert read_mpd(DASH.format("PT20S", 'width="640"', timed).encode(), "v").chunk_bytes.tolist() == [[500_000.0]] * 5
+
+
+MASTER = (
+    '#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=900000,AVERAGE-BANDWIDTH=800000,CODECS="avc1.4d401e,mp4a.40.2"\nlow.m3u8\n'
+    "#EXT-X-STREAM-INF:BANDWIDTH=2000000,RESOLUTION=1280x720\nhigh.m3u8\n"
+    '#EXT-X-STREAM-INF:BANDWIDTH=64000,CODECS="mp4a.40.2"\nsound.m3u8\n'
+)
+RANGES = "#EXTM3U\n" + "".join(f"#EXTINF:4.0,\n#EXT-X-BYTERANGE:{9000 + i}@{i}\nx.ts\n" for i in range(3))
+FILES = "#EXTM3U\n" + "".join(f"#EXTINF:4.004,\nhigh{i}.ts?key=1\n" for i in range(3))
+END = "#EXT-X-ENDLIST\n"
+
+
+def test_a_playlist_of_hls(tmp_path) -> None:
+    (tmp_path / "master.m3u8").write_text(MASTER)
+    (tmp_path / "low.m3u8").write_text(RANGES + END)
+    (tmp_path / "high.m3u8").write_text(FILES + END)
+    for i in range(3):
+        (tmp_path / f"high{i}.ts").write_bytes(bytes(20_000 + i))
+    video = traces.load_video(str(tmp_path / "master.m3u8"))
+    assert video.bitrates_kbps.tolist() == [800.0, 2000.0]
+    assert video.chunk_s == 4.0
+    assert video.chunk_bytes.tolist() == [[9000, 20_000], [9001, 20_001], [9002, 20_002]]
+    assert not video.name.endswith("(nominal sizes)")
+    (tmp_path / "high1.ts").unlink()
+    video = traces.load_video(str(tmp_path / "master.m3u8"))
+    assert video.name.endswith("(nominal sizes)")
+    assert video.chunk_bytes[1, 1] == pytest.approx(2e6 / 8 * 4.004)
+    assert traces.load_video(str(tmp_path / "low.m3u8")).bitrates_kbps == pytest.approx([9001 * 8 / 4000])
+
+
+@pytest.mark.parametrize(
+    ("master", "low", "message"),
+    [
+        (MASTER, RANGES, "live"),
+        (MASTER.replace("low.m3u8", "https://a.example/low.m3u8"), RANGES + END, "not beside"),
+        (MASTER.replace("low.m3u8", "../low.m3u8"), RANGES + END, "not beside"),
+        (MASTER.replace("low.m3u8", "master.m3u8"), RANGES + END, "live|without segments"),
+        ("#EXTM3U\n", RANGES + END, "without variants"),
+        (MASTER, RANGES.replace("#EXTINF:4.0", "#EXTINF:9e9"), "live|a segment of"),
+        (MASTER, (RANGES + END).replace("#EXTINF:4.0", "#EXTINF:9e9"), "a segment of"),
+        (MASTER, (RANGES + END).replace("#EXTINF:4.0", "#EXTINF:8.0"), "different lengths"),
+        (MASTER, END, "EXTM3U"),
+        ("<SmoothStreamingMedia/>", RANGES, "EXTM3U|XML"),
+    ],
+)
+def test_playlists_that_cannot_be_read(tmp_path, master, low, message) -> None:
+    (tmp_path / "master.m3u8").write_text(master)
+    (tmp_path / "low.m3u8").write_text(low)
+    (tmp_path / "high.m3u8").write_text(RANGES + END)
+    with pytest.raises(TraceFormatError, match=message):
+        read_manifest(tmp_path / "master.m3u8")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.moments import seconds_of
 from netllm_gym.traces.tables import Table
+from netllm_gym.traces.text import micro
 
 Array = NDArray[np.float64]
 
@@ -48,6 +49,7 @@ class HeadFields:
         user, video: columns that name them, or -1.
         by: ``header`` or ``numbers``.
         axes: the convention that the names or numbers tell, or empty.
+        listed: a quaternion stands as four numbers under one name, which does not say their order.
     """
 
     form: str
@@ -61,6 +63,7 @@ class HeadFields:
     video: int = -1
     by: str = "header"
     axes: str = ""
+    listed: bool = False
 
 
 _UNITS = {
@@ -101,7 +104,7 @@ _MORE = re.compile(r"cal|head|hmd|view|cam|q|rot|ori|fwd|forward|dir|center|cent
 
 def _plain(name: str) -> str:
     """Lower case, words joined by underscores: ``cal. Yaw (deg)`` → ``cal_yaw_deg``; camel case is cut."""
-    name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name.strip())
+    name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", micro(name).strip())
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
@@ -158,6 +161,8 @@ def _time_column(names: list[str], table: Table) -> tuple[int, str]:
         head, _, tail = plain.rpartition("_")
         if head and tail in _TIME_ONLY:
             plain, unit = head, _TIME_ONLY[tail]
+        if unit and _VIDEO.fullmatch(plain):  # video_ms: where the video stands
+            plain = "video_time"
         if not unit and (given := _UNITS.get(plain)) and plain not in ("s",):
             unit = given
         cells: list[str] | list[float] = table.texts.get(i) or table.values[:, i].tolist()
@@ -179,11 +184,12 @@ def _time_column(names: list[str], table: Table) -> tuple[int, str]:
 
 def by_header(table: Table) -> HeadFields | None:
     """Return what the header says, or ``None`` where it names no orientation."""
-    names = table.header or []
+    unreal = "unreal" if any(name.endswith("=") for name in table.header or []) else ""
+    names = [name.rstrip("=") for name in table.header or []]
     time, time_unit = _time_column(names, table)
     plain = [_unit(_plain(name)) for name in names]
     user = next((i for i, (n, _) in enumerate(plain) if _USER.fullmatch(n)), -1)
-    video = next((i for i, (n, _) in enumerate(plain) if _VIDEO.fullmatch(n) and i != time), -1)
+    video = next((i for i, (n, u) in enumerate(plain) if _VIDEO.fullmatch(n) and not u and i != time), -1)
     base = HeadFields("", (), time, time_unit, user=user, video=video)
     groups = _lettered(names)
     # three.js writes its private fields: quaternion._x, rotation._order; it is a right-handed world, y up.
@@ -195,9 +201,14 @@ def by_header(table: Table) -> HeadFields | None:
     vectors = directions or [(p, g) for p, g in threes if not p]  # bare x, y, z of any length
     if quaternions:
         _, group = max(quaternions, key=lambda item: _rank(item[0]))
-        # Other triples beside a quaternion are where the head is, not where it looks.
-        beside = tuple(directions[0][1][c] for c in "xyz") if len(directions) == 1 else ()
-        return replace(base, form="quaternion", columns=tuple(group[c] for c in "xyzw"), beside=beside, axes=three)
+        # Other triples beside a quaternion are where the head is, not where it looks; a gaze may turn inside the head.
+        heads = [g for p, g in directions if _rank(p) >= 0]
+        beside = tuple(heads[0][c] for c in "xyz") if len(heads) == 1 else ()
+        columns = tuple(group[c] for c in "xyzw")
+        listed = all(names[i].endswith(f"[{c}]") for i, c in zip(columns, "xyzw", strict=True))
+        return replace(
+            base, form="quaternion", columns=columns, beside=beside, axes=three or unreal, listed=listed
+        )  # fmt: skip
     numbered = {n: i for i, (n, _) in enumerate(plain)}
     if {"q0", "q1", "q2", "q3"} <= set(numbered):  # Corbillon2017 counts from the scalar part
         return replace(base, form="quaternion", columns=tuple(numbered[f"q{k}"] for k in (1, 2, 3, 0)))
@@ -227,7 +238,7 @@ def by_header(table: Table) -> HeadFields | None:
         _, group = max(vectors, key=lambda item: _rank(item[0]))
         if not directions:
             _same_length(table, [group[c] for c in "xyz"])
-        return replace(base, form="vector", columns=tuple(group[c] for c in "xyz"))
+        return replace(base, form="vector", columns=tuple(group[c] for c in "xyz"), axes=unreal)
     if turns:
         _, group = max(turns, key=lambda item: _rank(item[0]))
         # Unity's Euler angles: about y (yaw), x (pitch, down positive) and z.

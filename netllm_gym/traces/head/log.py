@@ -18,7 +18,7 @@ from netllm_gym.traces.head import geometry, orient
 from netllm_gym.traces.head.fields import HeadFields
 from netllm_gym.traces.head.resample import HZ, MAX_GAP_S, resample
 from netllm_gym.traces.head.trace import HeadTrace
-from netllm_gym.traces.moments import seconds_of
+from netllm_gym.traces.moments import calendar_seconds, seconds_of
 from netllm_gym.traces.tables import Table
 
 Array = NDArray[np.float64]
@@ -122,7 +122,8 @@ def stamps(table: Table, fields: HeadFields) -> tuple[Array, bool]:
         if not np.isfinite(table.values[:, fields.time]).any():
             cell = table.texts[fields.time][0]
             raise TraceFormatError(table.name, f"{cell[:40]!r} is not a time", int(table.lines[0]))
-    return table.values[:, fields.time], False
+    written = None if fields.time_unit else calendar_seconds(table.values[:, fields.time])
+    return (table.values[:, fields.time], False) if written is None else (written, True)
 
 
 def scales(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, notes: HeadNotes) -> HeadScales:
@@ -140,7 +141,8 @@ def scales(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, no
     if fields.form == "quaternion":
         return _quaternion_scales(tables, pooled, fields, options, notes, seconds)
     if fields.form == "vector":
-        return HeadScales(seconds, convention=_vector_axes(pooled, options, notes))
+        told = options.convention or fields.axes
+        return HeadScales(seconds, convention=told or _vector_axes(pooled, options, notes))
     if fields.form == "position":
         return _position_scales(pooled, fields, options, notes, seconds, name)
     unit = options.angle_unit or fields.unit
@@ -266,6 +268,10 @@ def _quaternion_scales(
             f"quaternions {order}{' inverted' if inverse else ''}, {convention}: so they give the vectors beside"
         )
         return HeadScales(seconds, convention=convention, inverse=inverse, order=order)
+    order = "xyzw"
+    if fields.listed and len(turns) and orient.scalar_first(turns):
+        order, turns = "wxyz", turns[:, [1, 2, 3, 0]]
+        notes.guess("quaternions w, x, y, z: the other order turns heads upside down")
     convention = options.convention or fields.axes
     if fields.axes == "opengl" and not options.convention:
         notes.guess("quaternion convention opengl: the names of the columns are three.js's")
@@ -279,7 +285,7 @@ def _quaternion_scales(
         convention = "hamilton" if tilts["y"] > 0.01 and tilts["z"] < 0.5 * tilts["y"] else "unity"
         why = "the head turns about z" if convention == "hamilton" else "the usual one of headset logs"
         notes.guess(f"quaternion convention {convention}: {why} (--convention says otherwise)")
-    return HeadScales(seconds, convention=convention or "unity")
+    return HeadScales(seconds, convention=convention or "unity", order=order)
 
 
 def _vector_axes(pooled: Array, options: HeadOptions, notes: HeadNotes) -> str:
@@ -370,20 +376,24 @@ def sessions(table: Table, moments: Array, fields: HeadFields) -> list[tuple[str
         for i in range(len(table)):
             key = tuple(label[i] if label is not None else "" for label in named)
             keys.setdefault((key[0], key[1]), []).append(i)
-        return [(user, video, np.array(members)) for (user, video), members in keys.items()]
-    back = np.flatnonzero(np.diff(moments) < -max(1.0, 0.5 * (np.nanmax(moments) - np.nanmin(moments))))
-    if not len(back):
+        return [(*key, piece) for key, members in keys.items() for piece in _anew(np.array(members), moments)]
+    pieces = _anew(rows, moments)
+    if len(pieces) == 1:
         return [("", "", rows)]
-    pieces = np.split(rows, back + 1)
     return [(str(i), "", piece) for i, piece in enumerate(pieces, start=1)]
+
+
+def _anew(rows: NDArray[np.intp], moments: Array) -> list[NDArray[np.intp]]:
+    """Cut rows where their clock starts anew."""
+    time = moments[rows]
+    back = np.flatnonzero(np.diff(time) < -max(1.0, 0.5 * (np.nanmax(time) - np.nanmin(time))))
+    return np.split(rows, back + 1)
 
 
 def _labels(table: Table, column: int) -> list[str] | None:
     if column < 0:
         return None
-    if column in table.texts:
-        return [text.strip() or "-" for text in table.texts[column]]
-    return [f"{value:g}" for value in table.values[:, column]]
+    return [table.cell(column, row) or "-" for row in range(len(table))]
 
 
 def to_trace(

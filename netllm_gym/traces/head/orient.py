@@ -66,6 +66,17 @@ def from_vector(vector: ArrayLike, convention: str = "unity") -> Array:
     return angles_of(np.asarray(vector, dtype=np.float64) @ AXES[convention].T)
 
 
+def scalar_first(quaternion: Array) -> bool:
+    """Tell whether four columns must be w, x, y, z because heads would stand upside down as x, y, z, w."""
+    sample = quaternion[:: max(1, len(quaternion) // 5000)]
+
+    def upright(q: Array) -> float:
+        turn = Rotation.from_quat(q)
+        return max(float(turn.apply(np.eye(3)[axis])[:, axis].mean()) for axis in (1, 2))
+
+    return upright(sample) < 0.0 and upright(sample[:, [1, 2, 3, 0]]) > 0.7
+
+
 def up_axis(vectors: Array) -> str | None:
     """Return ``y`` or ``z``: the axis along which heads look least, or ``None`` when two are alike.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from netllm_gym.errors import NetLLMGymError, TraceFormatError, UnknownNameError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.head.columns import by_numbers, understand
-from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, rivals
+from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, by_header, rivals
 from netllm_gym.traces.head.layout import SUFFIXES, head_files, places
 from netllm_gym.traces.head.log import HeadNotes, HeadOptions, scales, sessions, stamps, to_trace
 from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, begins_with_clock, read_netllm, read_viewer_rows
@@ -21,7 +22,12 @@ from netllm_gym.traces.traceset import TraceSet
 
 MAX_LOGS = 200_000
 # What a network log has and a head log has not; both may name a longitude and a latitude.
-_RATES = ("throughput", "bandwidth", "bitrate", "bps", "rate", "byte", "rsrp", "rsrq", "sinr")
+_RATES = re.compile(r"through_?put|band_?width|bit_?rate|bps|byte|rsr[pq]|sinr")
+# What a drive test has beside its places, and a head log may have beside its turns (a frame rate, a latency).
+_DRIVES = re.compile(
+    r"rate|[kmg]bit|[kmg]b/s|bits|rssi|down_?(load|link)|up_?(load|link)|latency|ping|rtt|operator|(^|[^a-z])[du]l([^a-z]|$)"
+)
+_TURNS = re.compile(r"yaw|pitch|roll|quat|euler|theta|rot|qw")
 
 
 def holds_head_logs(path: str | Path) -> bool:
@@ -36,7 +42,8 @@ def holds_head_logs(path: str | Path) -> bool:
         if NETLLM_FILE.search(member.name):
             return True
         try:
-            return _is_log(member, nested=root.is_dir() and member.parent != root)
+            if _is_log(member, nested=root.is_dir() and member.parent != root):
+                return True  # else a table of viewers, say, that stands beside their logs
         except AmbiguousColumnsError:
             return True  # to be refused as what it is
         except NetLLMGymError:
@@ -52,14 +59,24 @@ def _is_log(path: Path, nested: bool) -> bool:
             for word in (b"yaw", b"quat", b'"qw"', b"pitch", b"longitude", b'"w"', b"theta", b"rotation", b"euler")
         ):
             return False
-        return bool(read_viewer_json(content(path), str(path)))
+        try:
+            logs = read_viewer_json(content(path), str(path))
+        except TraceFormatError:
+            return b'yaw"' in data.lower() and b'pitch"' in data.lower()  # to be refused as what it is
+        return bool(logs) and not _is_drive(logs[0][2].header or [])
     if begins_with_clock(data):
         return read_viewer_rows(content(path), str(path)) is not None
     table = read_table(data, str(path))
     if table.header is not None:
-        names = " ".join(table.header).lower()
-        if any(word in names for word in _RATES):
+        if _is_drive(table.header):
             return False
+        named = by_header(table)
+        if (
+            named is not None
+            and named.form in ("angles", "quaternion")
+            and _TURNS.search(" ".join(table.header).lower())
+        ):
+            return True  # without a clock, to be refused as what it is
         return understand(table).form != ""
     if table.width < 3:
         return False
@@ -67,6 +84,12 @@ def _is_log(path: Path, nested: bool) -> bool:
     if fields.form in ("quaternion", "vector") or fields.axes:
         return True
     return fields.form == "position" or (nested and table.width >= 4)
+
+
+def _is_drive(header: list[str]) -> bool:
+    """Tell whether names are those of measurements of a link, which may have a longitude and a latitude too."""
+    names = " ".join(header).lower()
+    return bool(_RATES.search(names) or (_DRIVES.search(names) and not _TURNS.search(names)))
 
 
 def guess_columns(data: bytes, name: str) -> str:
@@ -160,13 +183,20 @@ def _tables(
     where, layout = places(root, files, pattern)
     logs: list[tuple[str, str, Table, HeadFields]] = []
     form = ""
+    beside: list[TraceFormatError] = []
     flat = {str(file) for file in files if file == root or file.parent == root}
     for file in files:
         user, video = where[file]
         name = str(file)
         data = content(file)
         if columns is None and data.lstrip()[:1] in (b"{", b"["):
-            inside = [(u or user, v or video, t) for u, v, t in read_viewer_json(data, name)]
+            try:
+                inside = [(u or user, v or video, t) for u, v, t in read_viewer_json(data, name)]
+            except TraceFormatError as error:
+                if len(files) == 1 or "no list of samples" not in str(error):
+                    raise
+                beside.append(error)
+                continue
             form = "json"
             if "pitch_yaw_roll_data_hmd" in data[:4096].decode("utf-8", "replace"):
                 options = replace(options, pitch_down=True)
@@ -174,6 +204,9 @@ def _tables(
         else:
             rows = read_viewer_rows(data, name) if columns is None else None
             inside = [(user, video, read_table(data, name))] if rows is None else [(u, file.stem, t) for u, t in rows]
+            if columns is None and len(files) > 1 and (why := _is_beside(inside[0][2])) is not None:
+                beside.append(why)
+                continue
             form = form or ("rows" if rows is not None else "table")
         for log_user, log_video, table in inside:
             if table.short:
@@ -184,6 +217,11 @@ def _tables(
             if said := rivals(table, fields):
                 notes.guess(said)
             logs.append((log_user, log_video, table, fields))
+    if len(beside) > len(files) - len(beside):
+        raise beside[0]
+    if beside:
+        shown = ", ".join(Path(str(error).split(":")[0]).name for error in beside[:5])
+        notes.guess(f"skipped {len(beside)} files that name no orientation: {shown}")
     if form == "table":
         notes.guess(f"viewers and videos from the paths, as {layout}")
     traces: list[HeadTrace] = []
@@ -207,6 +245,16 @@ def _tables(
                 label = pair[1] if taken[pair] == 1 else f"{pair[1]}#{taken[pair]}"
                 traces.append(to_trace(part, fields, how, options, notes, pair[0], label))
     return form or "table", traces
+
+
+def _is_beside(table: Table) -> TraceFormatError | None:
+    """Return why a table beside head logs is none: its names are those of something else, such as the viewers' ages."""
+    if table.header is not None and by_header(table) is None:
+        try:
+            understand(table)
+        except TraceFormatError as error:
+            return error
+    return None
 
 
 def _tsinghua(table: Table) -> bool:

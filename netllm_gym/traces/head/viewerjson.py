@@ -16,9 +16,10 @@ import numpy as np
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.head.columns import by_numbers
 from netllm_gym.traces.head.fields import _USER, _VIDEO, _plain, by_header
-from netllm_gym.traces.jsontext import read_json
-from netllm_gym.traces.tables import Table
+from netllm_gym.traces.jsontext import read_documents
+from netllm_gym.traces.tables import LONGEST_EXACT, Table
 from netllm_gym.traces.text import decode
+from netllm_gym.traces.unfold import tuple_letters, tuple_name
 
 MAX_LOGS = 100_000
 MAX_KEYS = 64
@@ -34,13 +35,7 @@ def read_viewer_json(data: bytes, name: str) -> list[tuple[str, str, Table]]:
         TraceFormatError: not JSON, or no log inside.
     """
     text = decode(data, name)
-    try:
-        documents: Any = read_json(text, name)
-    except TraceFormatError:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) < 2 or not lines[0].lstrip().startswith("{"):
-            raise
-        documents = [read_json(line, name) for line in lines]
+    documents: Any = read_documents(text, name)
     logs: list[tuple[str, str, Table]] = []
     _walk(documents, {}, (), name, logs, 0)
     if not logs:
@@ -55,8 +50,8 @@ def _flat(sample: dict[str, Any], depth: int = 0) -> dict[str, Any]:
         if isinstance(value, dict) and depth < 3:
             out.update({f"{key}.{k}": v for k, v in _flat(value, depth + 1).items()})
         elif isinstance(value, list) and 2 <= len(value) <= 4 and all(isinstance(v, int | float) for v in value):
-            letters = "xyzw" if len(value) == 4 else "xyz"
-            out.update({f"{key}.{c}": v for c, v in zip(letters, value, strict=False)})
+            letters = tuple_letters(key) if len(value) == 4 else "xyz"
+            out.update({tuple_name(key, c, len(value)): v for c, v in zip(letters, value, strict=False)})
         else:
             out[key] = value
     return out
@@ -110,11 +105,13 @@ def _named(context: dict[str, str], keys: tuple[str, ...]) -> tuple[str, str]:
 
 
 def _samples(items: list[Any], name: str) -> Table | None:
-    first = _flat(items[0])
-    keys = [key for key, value in first.items() if isinstance(value, int | float | str)][:MAX_KEYS]
+    begin = [_flat(item) for item in items[:20]]  # a tracker that was lost writes null at first
+    keys = list(dict.fromkeys(k for item in begin for k, x in item.items() if isinstance(x, int | float | str)))[
+        :MAX_KEYS
+    ]
     if len(keys) < 3:
         return None
-    trial = _table(keys, [_flat(item) for item in items[:20]], name)
+    trial = _table(keys, begin, name)
     if not _is_log(trial):
         return None
     return _table(keys, [_flat(item) if isinstance(item, dict) else {} for item in items], name)
@@ -140,15 +137,18 @@ def _rows(items: list[Any], name: str) -> Table | None:
 
 def _table(keys: list[str], samples: list[dict[str, Any]], name: str) -> Table:
     texts: dict[int, list[str]] = {}
+    exact: dict[int, list[str]] = {}
     values = np.full((len(samples), len(keys)), np.nan)
     for c, key in enumerate(keys):
         column = [sample.get(key) for sample in samples]
         if any(isinstance(value, str) for value in column):
             texts[c] = ["" if value is None else str(value) for value in column]
+        elif any(isinstance(value, int) and abs(value) >= LONGEST_EXACT for value in column):
+            exact[c] = [str(value) for value in column]
         for i, value in enumerate(column):
             if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
                 values[i, c] = float(value) if math.isfinite(value) else math.nan
-    return Table(name, keys, values, texts, np.arange(1, len(samples) + 1))
+    return Table(name, keys, values, texts, np.arange(1, len(samples) + 1), exact=exact)
 
 
 def _columns(node: dict[str, Any], name: str) -> Table | None:

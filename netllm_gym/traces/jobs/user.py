@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from netllm_gym.errors import TraceFormatError, UnknownNameError
+from netllm_gym.traces.foreign import refuse_foreign
 from netllm_gym.traces.jobs.readers.alibaba import is_alibaba, read_alibaba_file
 from netllm_gym.traces.jobs.readers.borg import guess_borg, read_borg
 from netllm_gym.traces.jobs.readers.graphs import guess_graph, read_graph
 from netllm_gym.traces.jobs.readers.jobtable import is_batsim, is_job_table, read_batsim, read_job_tables
+from netllm_gym.traces.jobs.readers.rumen import is_rumen, read_rumen
 from netllm_gym.traces.jobs.readers.spark import is_spark, read_spark
 from netllm_gym.traces.jobs.readers.swf import is_swf, read_swf
 from netllm_gym.traces.jobs.readers.taskgraph import apart, is_task_table, read_task_tables, workload_of
@@ -23,10 +27,11 @@ from netllm_gym.traces.reading import Reading, beginning, content, data_files
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.traceset import TraceSet
 
+LONG_S = 3600.0  # beyond it run times without a unit may be milliseconds
 SEQUENCES = 100  # that are drawn from jobs without arrivals
 GRAPHS = ("dax", "dot", "graphml", "node-link", "stg")
 FORMATS = (
-    "alibaba", "batsim", "borg", "decima", *GRAPHS, "job-table", "json", "spark", "swf", "table", "wfcommons",
+    "alibaba", "batsim", "borg", "decima", *GRAPHS, "job-table", "json", "rumen", "spark", "swf", "table", "wfcommons",
 )  # fmt: skip
 
 
@@ -44,6 +49,8 @@ def guess_workload(path: Path) -> str | None:
     if guess_borg(text) is not None:
         return "borg"
     if text.lstrip()[:1] in ("{", "["):
+        if is_rumen(text):
+            return "rumen"
         if text.lstrip().startswith("{") and (is_wfcommons(path, text) or guess_graph(text)):
             return "wfcommons" if is_wfcommons(path, text) else guess_graph(text)
         if is_batsim(text):
@@ -85,7 +92,8 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
     files = data_files(Path(path), notes)
     kind = format or guess_workload(files[0])
     if kind is None:
-        decode(beginning(files[0]), str(files[0]))  # what is no text is named as what it is
+        # What is no text, or another tool's, is named as what it is.
+        refuse_foreign(decode(beginning(files[0]), str(files[0])), str(files[0]))
         raise TraceFormatError(files[0], f"looks like no workload ({', '.join(FORMATS)})", 1)
     repairs: dict[str, int] = {}
     name = Path(path).name
@@ -116,6 +124,8 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
         notes.append("a job is a stage of as many tasks as it held processors")
     elif kind == "batsim":
         workload = read_batsim(content(files[0]), str(files[0]), name, repairs)
+    elif kind == "rumen":
+        workload = read_rumen(((content(file), str(file)) for file in files), name, repairs)
     elif kind == "json":
         parts = [(file.stem, list(rows_of_json(content(file), str(file)))) for file in files]
         workload = workload_of(apart(parts), name, repairs)
@@ -129,6 +139,10 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
                 continue
             templates.append(read_wfcommons(content(file), file.name))
         workload = Workload(name, tuple(templates))
+    if kind in ("json", "table", *GRAPHS):
+        middle = float(np.median([x for job in workload.templates for s in job.stages for x in s.all_samples()]))
+        if middle > LONG_S:
+            notes.append(f"half of the tasks run for {middle:g} s and more: where these are ms, say so (runtime_ms)")
     if workload.arrivals_s is None:
         notes.append(f"nothing tells when jobs came: one every {workload.mean_interarrival_s:g} s (Poisson)")
     traces = job_traces(workload, range(SEQUENCES)).traces

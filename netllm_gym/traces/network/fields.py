@@ -11,6 +11,7 @@ from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.moments import seconds_of
 from netllm_gym.traces.network.units import cell_rate, is_unit, loose_unit, rate_unit, time_unit
 from netllm_gym.traces.tables import Table
+from netllm_gym.traces.text import micro
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class LinkFields:
 # Public tables whose columns name no unit but whose papers do.
 _DOCUMENTED = (
     ({"run_num", "seq_num", "throughput"}, "Mbps"),  # Lumos5G (Narayanan et al., IMC 2020)
+    ({"timestamp", "dl_bitrate", "ul_bitrate"}, "kbps"),  # G-NetTrack, whatever separates its fields
     ({"time", "throughput", "speed", "latitude"}, "Mbps"),  # Starlink and cellular drives (Hu et al., 2023)
 )
 _TIME = (
@@ -98,17 +100,19 @@ _UNIT = re.compile(r"(rate_|throughput_|bandwidth_|bitrate_)?units?")
 
 def plain_name(name: str) -> str:
     """Return a column's name in lower case, its words joined by underscores."""
-    name = re.sub(r"([a-z0-9])([A-Z][a-z]|(?:UL|DL|RX|TX)(?![a-z]))", r"\1_\2", name.strip())
+    name = re.sub(r"([a-z0-9])([A-Z][a-z]|(?:UL|DL|RX|TX)(?![a-z]))", r"\1_\2", micro(name).strip())
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def _named_unit(name: str, words: re.Pattern[str] | None = None) -> tuple[str, str]:
+def split_unit(name: str, words: re.Pattern[str] | None = None) -> tuple[str, str]:
     """Return the plain name without its unit, and the unit's text (``DL Throughput [Mbps]`` → dl_throughput, Mbps)."""
     match = re.search(r"[(\[]([^)\]]{1,20})[)\]]\s*$", name)
     if match:
         return plain_name(name[: match.start()]), match[1]
     if glued := re.search(r"[a-z]([KMG][bB]ps|[kmg]bps)$", name.strip()):  # MeanThroughputMbps
         return plain_name(name.strip()[: -len(glued[1])]), glued[1]
+    if sysstat := re.fullmatch(r"([rt]x)kB/s", name.strip()):  # whose kilobytes have 1024
+        return sysstat[1], "KiB/s"
     pieces = re.split(r"[ _.\-]+", name.strip())
     for size in (3, 2, 1):
         unit = ("/" if size == 2 else "_").join(pieces[-size:])
@@ -132,12 +136,14 @@ def by_header(table: Table) -> LinkFields | None:
     names = table.header or []
     rates: list[tuple[int, int, str, str]] = []
     for i, name in enumerate(names):
-        base, unit_text = _named_unit(name)
+        base, unit_text = split_unit(name)
         whole = plain_name(name)
         unit = rate_unit(unit_text) or rate_unit(name) or ""
         if not unit and _BYTES.search(whole) and re.search(r"/ ?s(ec)?$|_per_s", name.strip().lower()):
             unit = "B/s"  # bytes_in/s
-        if _NOT.search(whole) or not _numbers(table, i):
+        if re.fullmatch(r"rx|tx", name) and {name[0] + "y", name[0] + "z"} <= set(names):
+            continue  # a turn or a place about x
+        if _NOT.search(whole) or _NOT.search(base) or not _numbers(table, i):
             continue
         score = 0
         if _RATE.search(base) or _RATE.search(whole) or unit:
@@ -243,7 +249,7 @@ def _time(names: list[str], table: Table, rate: int) -> tuple[int, str, int]:
     for i, name in enumerate(names):
         if i == rate:
             continue
-        base, unit_text = _named_unit(name)
+        base, unit_text = split_unit(name)
         unit = time_unit(unit_text) or time_unit(name) or ""
         if unit_text and rate_unit(unit_text):
             continue
@@ -282,7 +288,7 @@ def _unnamed_clock(names: list[str], table: Table, rate: int) -> tuple[int, int,
     for i, cells in sorted(table.texts.items()):
         if i != rate and np.isfinite(table.values[:, i]).mean() < 0.1 and seconds_of(cells[:50]) is not None:
             return 10, i, ""
-    values, (base, unit_text) = table.values[:, 0], _named_unit(names[0])
+    values, (base, unit_text) = table.values[:, 0], split_unit(names[0])
     if rate == 0 or not np.isfinite(values).all() or len(values) < 3 or not (np.diff(values) > 0).all():
         return None
     words = re.search(r"start|begin|time|timer|clock|stamp|epoch|zeit|temps|tiempo|tempo|hora|(^|_)ts(_|$)", base)
@@ -318,14 +324,25 @@ def _moves(table: Table, column: int) -> bool:
 
 
 def _repeats(table: Table, column: int) -> bool:
-    values = table.texts[column] if column in table.texts else table.values[:, column].tolist()
+    written = table.texts.get(column) or table.exact.get(column)
+    values: list[str] | list[float] = written or table.values[:, column].tolist()
     return 1 < len(set(values)) <= max(2, len(values) // 2)
 
 
 def _total(table: Table, column: int) -> bool:
     values = table.values[:, column]
     values = values[np.isfinite(values)]
-    return len(values) > 2 and bool((np.diff(values) >= 0).all()) and values[-1] > values[0]
+    steps = np.diff(values)
+    if len(values) > 2 and bool((steps >= 0).all()) and values[-1] > values[0]:
+        return True
+    # A counter that began anew now and then: it rises nearly always, and what it falls to is little.
+    fell = steps < 0
+    return (
+        len(steps) >= 8
+        and fell.mean() <= 0.15
+        and (steps > 0).mean() >= 0.7
+        and bool((values[1:][fell] < 0.5 * values[:-1][fell]).all())
+    )
 
 
 def by_numbers(table: Table) -> LinkFields | None:
@@ -351,7 +368,7 @@ def duration_column(table: Table) -> int:
     if fields is None or fields.time >= 0:
         return -1
     for i, name in enumerate(names):
-        base, _ = _named_unit(name)
+        base, _ = split_unit(name)
         if (
             re.fullmatch(r"duration|interval(_length)?|delta(_t|_time)?|dt|step|period|length", base)
             or _SPENT.fullmatch(base)
@@ -369,7 +386,7 @@ def with_clock(table: Table) -> Table:
     if not np.isfinite(lasts).all() or (lasts < 0).any():
         row = int(np.argmax(~(lasts >= 0)))
         raise TraceFormatError(table.name, "a duration that is none", int(table.lines[row]))
-    _, unit = _named_unit(table.header[column])
+    _, unit = split_unit(table.header[column])
     values = np.concatenate([table.values, table.values[-1:]])
     values[:, column] = np.concatenate([[0.0], np.cumsum(lasts)])
     texts = {c: [*cells, cells[-1]] for c, cells in table.texts.items()}

@@ -147,8 +147,8 @@ EMBEDDED_VIDEOS: dict[str, dict[str, Any]] = {"synthetic": {"seed": 0}, "synthet
 def load_video(name: str | Path) -> VideoManifest:
     """Return a video: of the catalog (``envivio-dash3``), embedded (``synthetic``, ``synthetic-2``), or from a path.
 
-    A path is a manifest, ``.json`` or ``.mpd`` (:mod:`netllm_gym.traces.video.readers`; for a folder of size files call
-    :func:`netllm_gym.traces.video.readers.read_manifest`, which takes the chunk length too).
+    A path is a manifest, ``.json``, ``.mpd`` or ``.m3u8`` (:mod:`netllm_gym.traces.video.readers`; for a folder of size
+    files call :func:`netllm_gym.traces.video.readers.read_manifest`, which takes the chunk length too).
 
     Raises:
         TraceFormatError: a manifest that cannot be read.

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
-from netllm_gym.traces.moments import seconds_of
+from netllm_gym.traces.moments import calendar_seconds, seconds_of
 from netllm_gym.traces.network import fields as reading
 from netllm_gym.traces.network import units
 from netllm_gym.traces.network.fields import LinkFields
@@ -142,6 +142,10 @@ def sessions_of(table: Table, found: LinkFields, options: NetworkOptions, notes:
     if lost > max(SHARE * len(good), 0):
         line = int(table.lines[np.argmax(~good)])
         raise TraceFormatError(table.name, f"no number for time or throughput ({lost} of {len(good)} rows)", line)
+    clock = moments[good]
+    if len(clock) > 2 and (np.diff(clock) <= 0).all() and clock[-1] < clock[0]:
+        notes.guess("the newest row stands first: read from the last one up")
+        return sessions_of(table.rows(slice(None, None, -1)), found, options, notes)
     if lost:
         notes.repairs["rows without a time or a throughput left out"] += lost
     if table.short:
@@ -203,9 +207,7 @@ def restarts(moments: Array, calendar: bool = False) -> NDArray[np.intp]:
 
 
 def _cell(table: Table, column: int, row: int) -> str:
-    if column in table.texts:
-        return table.texts[column][row].strip()[:80]
-    return f"{table.values[row, column]:g}"
+    return table.cell(column, row)[:80]
 
 
 def _moments(table: Table, found: LinkFields, options: NetworkOptions) -> tuple[Array, bool]:
@@ -224,7 +226,8 @@ def _moments(table: Table, found: LinkFields, options: NetworkOptions) -> tuple[
         if moments is None:
             raise TraceFormatError(table.name, f"{cells[0][:40]!r} is not a time", int(table.lines[0]))
         return moments, True
-    return table.values[:, found.time], False
+    written = None if found.time_unit else calendar_seconds(table.values[:, found.time])
+    return (table.values[:, found.time], False) if written is None else (written, True)
 
 
 def _values(table: Table, found: LinkFields) -> tuple[Array, Array | None]:
@@ -297,6 +300,10 @@ def _pieces(
             row = int(np.argmax(~np.isfinite(session.scale)))
             raise TraceFormatError(name, "no unit that is known", int(lines[row]))
         values = values * session.scale
+    absent = session.values == -1
+    if 0 < absent.sum() <= SHARE * len(values):
+        notes.repairs["rows of -1, which stands for no value, left out"] += int(absent.sum())
+        time, values, lines = time[~absent], values[~absent], lines[~absent]
     if (values < 0).any():
         raise TraceFormatError(name, f"negative throughput {values.min():g}", int(lines[np.argmax(values < 0)]))
     before = np.maximum.accumulate(np.concatenate([time[:1], time[:-1]]))
@@ -318,7 +325,13 @@ def _pieces(
     steps = np.diff(time)
     megabits = 1e-6 if found.rate_unit == "b" else 8e-6
     if found.counts == "total":
-        rates = np.diff(values) * megabits / steps
+        came = np.diff(values)
+        if (anew := came < 0).any():
+            # Past 2³² a counter of 32 bits goes on from 0, one of a device that was restarted begins there.
+            wrapped = (values[:-1] > 0.75 * 2**32) & (values[:-1] < 2**32) & (values[1:] < 0.25 * 2**32)
+            came = np.where(anew, np.where(wrapped, came + 2.0**32, values[1:]), came)
+            notes.repairs["rows at which a byte counter began anew"] += int(anew.sum())
+        rates = came * megabits / steps
     elif found.counts == "bytes":
         rates = values[1:] * megabits / steps
     else:

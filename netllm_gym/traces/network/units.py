@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.text import micro
 
 Array = NDArray[np.float64]
 
@@ -81,7 +82,7 @@ def is_unit(text: str) -> bool:
 
 def time_unit(text: str) -> str | None:
     """Return the unit that a word names, or ``None``."""
-    return _TIME_SUFFIX.get(text.strip().strip("()[]").lower())
+    return _TIME_SUFFIX.get(micro(text).strip().strip("()[]").lower())
 
 
 _CELL = re.compile(r"([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?)\s*([A-Za-z][A-Za-z/ _]{1,12})")

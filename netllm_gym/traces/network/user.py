@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
+from netllm_gym.traces.foreign import refuse_foreign
 from netllm_gym.traces.moments import is_number
 from netllm_gym.traces.network import readers, units
-from netllm_gym.traces.network.fields import LinkFields, downward, duration_column, refuse_counter, with_clock
-from netllm_gym.traces.network.packets import summed
+from netllm_gym.traces.network.fields import (
+    LinkFields,
+    downward,
+    duration_column,
+    is_rate_table,
+    refuse_counter,
+    with_clock,
+)
+from netllm_gym.traces.network.packets import downloaded, summed
 from netllm_gym.traces.network.readers.columns import guess_columns
 from netllm_gym.traces.network.readers.iperf import is_iperf_text, read_iperf
 from netllm_gym.traces.network.readers.jsonlink import read_json_links
@@ -66,6 +74,7 @@ def guess_format(data: bytes, name: str) -> str:
         TraceFormatError: empty or binary, or nothing that suggests one of them.
     """
     text = decode(data, name)
+    refuse_foreign(text, name)
     lines = (line.strip() for line in text.splitlines())
     first = next((line for line in lines if line and not line.startswith("#")), text.strip().split("\n", 1)[0])
     inside = first[1:].lstrip()
@@ -102,7 +111,8 @@ def guess_format(data: bytes, name: str) -> str:
     if found is None:
         raise TraceFormatError(
             name,
-            f"looks like no known format ({', '.join(FORMATS)}); name it, or its columns, or say --kind",
+            f"looks like no known format ({', '.join(FORMATS)}), head log or workload; name it, or its columns, or say "
+            "--kind",
             1,
         )
     if table.header is not None:
@@ -148,10 +158,14 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
     files = data_files(root, notes.guesses)
     if len(files) > MAX_FILES:
         raise TraceFormatError(root, f"more than {MAX_FILES} files")
+    if upward := _upward(files):
+        files = [file for file in files if file not in upward]
+        notes.guess(f"files of an uplink left out, whose downlink's stands beside: {len(upward)}")
     whole: dict[str, list[NetworkTrace]] = {}
     tables: list[tuple[str, Table]] = []
     names = {str(file): file.name if file == root else file.relative_to(root).as_posix() for file in files}
     formats: dict[str, int] = {}
+    beside: list[TraceFormatError] = []
     for file in files:
         name = str(file)
         if not named and format in (None, "cooked", "table") and is_large(file, beginning(file)):
@@ -162,11 +176,19 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
             formats["cooked"] = formats.get("cooked", 0) + 1
             continue
         data = content(file)
-        chosen = "csv" if named or options.step_s is not None else format or guess_format(data, name)
+        try:
+            chosen = "csv" if named or options.step_s is not None else format or guess_format(data, name)
+        except TraceFormatError as error:
+            if len(files) == 1 or not _is_beside(data, name):
+                raise
+            beside.append(error)
+            continue
         formats[chosen] = formats.get(chosen, 0) + 1
         if chosen in POOLED:
             found: Any = read_json_links(data, name) if chosen == "json" else read_table(data, name)
             if isinstance(found, Table) and not named:
+                found, said = downloaded(found)
+                notes.guess(said)
                 if (lasting := duration_column(found) if found.header else -1) >= 0 and found.header:
                     notes.guess(f"a row lasts as long as its {found.header[lasting]!r} says, the next follows at once")
                 found, said = summed(with_clock(found))
@@ -178,12 +200,32 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
         else:
             parts = found if isinstance(found, tuple) else (found,)
             whole[name] = [_renamed(trace, name, names, options) for trace in parts]
+    if len(beside) > len(files) - len(beside):
+        raise beside[0]
+    if beside:
+        shown = ", ".join(Path(str(error).split(":")[0]).name for error in beside[:5])
+        notes.guess(f"skipped {len(beside)} files that name no throughput: {shown}")
     settled = _settled(tables, options, notes, names) if tables else ()
     traces = [trace for members in whole.values() for trace in members] + list(settled)
     traces.sort(key=lambda trace: _natural(trace.name))
     label = ", ".join(sorted(formats))
     table = [_row(trace) for trace in traces[:5]]
     return Reading("network", label, tuple(_unique(traces)), notes.guesses, dict(notes.repairs), table)
+
+
+_WAYS = re.compile(r"(?<![a-z])(up|ul|uplink|upload|upstream)(?![a-z])", re.I)
+_OTHER = {"up": "down", "ul": "dl", "uplink": "downlink", "upload": "download", "upstream": "downstream"}
+
+
+def _upward(files: list[Path]) -> set[Path]:
+    """Return the files of an uplink beside whom the downlink's stands: ``drive.up`` beside ``drive.down``."""
+    paths = {str(file).lower() for file in files}
+    found = set()
+    for file in files:
+        other = _WAYS.sub(lambda match: _OTHER[match[1].lower()], file.name.lower())
+        if other != file.name.lower() and str(file.with_name(other)).lower() in paths:
+            found.add(file)
+    return found
 
 
 def _natural(name: str) -> tuple[str, ...]:
@@ -201,23 +243,42 @@ def _settled(
         if found is None:
             shown = ", ".join(repr(n[:30]) for n in (table.header or [])[:12]) or f"{table.width} columns without names"
             raise TraceFormatError(
-                name, f"no column of throughput is known among {shown}; name them: --time, --throughput", 1
+                name,
+                f"no column of throughput is known among {shown}; name them: --time, --throughput, or say --kind",
+                1,
             )
         refuse_counter(table, found)
         if table.header is not None:
             clock = "none" if found.time < 0 else table.header[found.time]
             notes.guess(f"columns: time {clock!r}, throughput {table.header[found.rate]!r}")
             notes.guess(twice(table, (found.time, found.rate)))
+            notes.guess(_beside(table.header, found.rate))
             what = {"bytes": "what came since the row above", "total": "all that came so far"}.get(found.counts, "")
             notes.guess(f"{table.header[found.rate]!r} counts {what}" if what else "")
         sets.append((found, sessions_of(table, found, options, notes)))
     return tuple(traces_of(sets, names, options, notes))
 
 
+def _is_beside(data: bytes, name: str) -> bool:
+    """Tell whether a file beside links is a table of something else: names, and none of a throughput."""
+    try:
+        table = read_table(data[:65_536].rsplit(b"\n", 1)[0] if len(data) > 65_536 else data, name)
+    except TraceFormatError:
+        return False
+    return table.header is not None and link_fields(table, NetworkOptions()) is None and not is_rate_table(table)
+
+
+def _beside(header: list[str], rate: int) -> str:
+    """Return a sentence on columns that differ from the one that is read by a number alone; empty if there is none."""
+    bare = re.sub(r"\d+", "", header[rate])
+    alike = [name for i, name in enumerate(header) if i != rate and re.sub(r"\d+", "", name) == bare != header[rate]]
+    return f"read {header[rate]!r}, not {', '.join(map(repr, alike[:5]))}: --throughput names another" if alike else ""
+
+
 def _renamed(trace: NetworkTrace, name: str, names: Mapping[str, str], options: NetworkOptions) -> NetworkTrace:
     label = names[name] + trace.name.removeprefix(name) if trace.name.startswith(name) else trace.name
     own = trace.group in (trace.name, "")
-    group = options.group_of(label) or (label if own else trace.group)
+    group = options.group_of(label) or (label if own else names.get(trace.group, trace.group))
     return NetworkTrace(label, trace.duration_s, trace.throughput_mbps, group, trace.start_s)
 
 

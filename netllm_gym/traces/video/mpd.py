@@ -116,6 +116,8 @@ def _period(period: ElementTree.Element, total_s: float | None, name: str, folde
     for group in period.findall("AdaptationSet"):
         for level in group.findall("Representation"):
             kind = level.get("mimeType") or group.get("mimeType") or group.get("contentType") or ""
+            if not kind and (level.get("width") or group.get("width")):
+                kind = "video"  # nothing says so, but only a video has one
             if not kind.startswith("video"):
                 continue
             if len(levels) >= MAX_LEVELS:
@@ -140,13 +142,14 @@ def _level(
     folder: Path | None,
 ) -> _Level:
     kbps = _attribute(level, "bandwidth", name) / 1000.0
-    found = next((e for place in (level, group, period) for e in place if e.tag in ADDRESSING), None)
-    if found is None:
+    nearest = next((e for place in (level, group, period) for e in place if e.tag in ADDRESSING), None)
+    if nearest is None:
         raise TraceFormatError(name, "no SegmentList, SegmentTemplate or SegmentBase")
+    found = _inherited(nearest.tag, (period, group, level))
     if found.tag == "SegmentBase":
         seconds, sizes = _indexed(found, level, name, folder)
-        return _Level(kbps, _even(seconds, name), sizes, True)
-    seconds = _even(_durations(found, total_s, name), name)
+        return _Level(kbps, even(seconds, name), sizes, True)
+    seconds = even(_durations(found, total_s, name), name)
     urls = found.findall("SegmentURL")
     ranges = [url.get("mediaRange") for url in urls]
     if urls and all(ranges):
@@ -157,6 +160,18 @@ def _level(
     if any(ranges):
         raise TraceFormatError(name, f"segment {ranges.index(None)} has no mediaRange, others have")
     return _Level(kbps, seconds, [kbps * 125.0 * s for s in seconds], False)
+
+
+def _inherited(tag: str, places: tuple[ElementTree.Element, ...]) -> ElementTree.Element:
+    """Return an element with what those above it say where it says nothing itself: attributes, timeline, segments."""
+    merged = ElementTree.Element(tag)
+    inside: dict[str, list[ElementTree.Element]] = {}
+    for element in (e for place in places for e in place.findall(tag)):
+        merged.attrib.update(element.attrib)
+        for kind in ("SegmentTimeline", "SegmentURL"):
+            inside[kind] = element.findall(kind) or inside.get(kind, [])
+    merged.extend(e for elements in inside.values() for e in elements)
+    return merged
 
 
 def _durations(found: ElementTree.Element, total_s: float | None, name: str) -> list[float]:
@@ -209,7 +224,7 @@ def _ceil(chunks: float, name: str) -> int:
     return math.ceil(chunks - 1e-6)
 
 
-def _even(durations: list[float], name: str) -> list[float]:
+def even(durations: list[float], name: str) -> list[float]:
     """Refuse chunks of different lengths; the last may be shorter."""
     if durations[0] <= 0 or any(abs(seconds - durations[0]) > 0.05 * durations[0] for seconds in durations[:-1]):
         raise TraceFormatError(name, "chunks of different lengths are not supported")
@@ -285,10 +300,12 @@ def _range(text: str, name: str) -> tuple[float, float]:
 
 
 def _iso_seconds(text: str | None, name: str) -> float | None:
-    """Seconds of an ISO 8601 duration such as PT1H2M3.5S."""
+    """Seconds of an ISO 8601 duration such as PT1H2M3.5S; years and months may be there if they are none."""
     if text is None:
         return None
-    match = re.fullmatch(r"P(?:(\d{1,6})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,9}(?:\.\d{1,12})?)S)?)?", text)
+    match = re.fullmatch(
+        r"P(?:0+Y)?(?:0+M)?(?:(\d{1,6})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,9}(?:\.\d{1,12})?)S)?)?", text
+    )
     if match is None:
         raise TraceFormatError(name, f"not a duration: {text[:40]!r}")
     return sum(float(part or 0) * unit for part, unit in zip(match.groups(), (86400, 3600, 60, 1), strict=True))

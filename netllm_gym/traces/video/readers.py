@@ -1,4 +1,4 @@
-"""Videos from files: JSON, folders with a size file per level, and DASH manifests (see ``mpd.py``)."""
+"""Videos from files: JSON, folders with a size file per level, DASH manifests (``mpd.py``) and HLS (``hls.py``)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from netllm_gym.errors import ConfigError, TraceFormatError
 from netllm_gym.traces.text import decode, parse_float
+from netllm_gym.traces.video.hls import read_hls
 from netllm_gym.traces.video.manifest import VideoManifest, assembled
 from netllm_gym.traces.video.mpd import MAX_LEVELS, read_mpd
 
@@ -20,7 +21,7 @@ MAX_MANIFEST_BYTES = 64 * 2**20
 def read_manifest(
     path: Path, bitrates_kbps: Sequence[float] | None = None, chunk_s: float | None = None
 ) -> VideoManifest:
-    """Read a video from a ``.json`` or ``.mpd`` file, or from a folder of size files.
+    """Read a video from a ``.json``, ``.mpd`` or ``.m3u8`` file, or from a folder of size files.
 
     Args:
         path: the file; or a folder whose files, in the order of the numbers in their names, are the levels: one line
@@ -41,6 +42,10 @@ def read_manifest(
     data = _content(path)
     if path.suffix.lower() == ".mpd":
         return read_mpd(data, str(path), path.parent)
+    if path.suffix.lower() in (".m3u8", ".m3u") or data.lstrip(b"\xef\xbb\xbf").startswith(b"#EXTM3U"):
+        return read_hls(path, _content)
+    if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
+        raise TraceFormatError(path, "XML but no DASH manifest (.mpd): a video is an MPD, an HLS playlist or JSON")
     return read_video_json(data, str(path))
 
 

@@ -12,12 +12,13 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile, Workload
+from netllm_gym.traces.packed import BROKEN, opened
 
 # A task of a DAG is called <letters><own number>[_<number of a parent> ...], an independent one task_<anything>.
 _DAG = re.compile(r"[A-Za-z]+(\d{1,9})((?:_\d{1,9})*)(?:_Stg\d+)?$")
@@ -74,9 +75,9 @@ def read_alibaba_file(path: Path, source: str, repairs: dict[str, int]) -> Workl
         TraceFormatError: as for :func:`read_alibaba`, or it cannot be read.
     """
     try:
-        return _read(lambda: path.open("rb"), source, repairs)
-    except OSError as error:
-        raise TraceFormatError(path, f"cannot be read ({error.strerror})") from None
+        return _read(lambda: opened(path), source, repairs)
+    except BROKEN as error:
+        raise TraceFormatError(path, f"cannot be read ({' '.join(str(error).split())[:100]})") from None
 
 
 class _Rows:
@@ -87,7 +88,7 @@ class _Rows:
         self.first: tuple[int, str] | None = None
         self.bad_jobs: set[int] = set()
 
-    def __call__(self, file: BinaryIO) -> Iterator[tuple[int, str, str, int, float, float]]:
+    def __call__(self, file: IO[bytes]) -> Iterator[tuple[int, str, str, int, float, float]]:
         """Yield (job key, job, task, instances or 0 when it did not terminate, start, end)."""
         self.bad = self.total = 0
         for number, raw in enumerate(iter(lambda: file.readline(_LINE), b""), start=1):
@@ -173,7 +174,7 @@ def _arrivals(rows: Iterator[tuple[int, str, str, int, float, float]]) -> tuple[
     return merged()
 
 
-def _read(open_file: Callable[[], BinaryIO], source: str, repairs: dict[str, int]) -> Workload:
+def _read(open_file: Callable[[], IO[bytes]], source: str, repairs: dict[str, int]) -> Workload:
     rows = _Rows(source)
     with open_file() as file:
         keys, starts = _arrivals(rows(file))

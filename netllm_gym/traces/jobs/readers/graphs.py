@@ -24,6 +24,7 @@ from netllm_gym.traces.text import decode
 from netllm_gym.traces.xmltext import read_xml
 
 MAX_BYTES = 64 * 2**20
+UNDIRECTED = "an undirected graph says nothing of what waits for what"
 Tasks = dict[str, tuple[str, list[str], float]]
 _RUNTIME = re.compile(
     r"(run_?time|duration|execution_?time|exec_?time|processing_?time|cost|weight|size|work|time|length)"
@@ -41,7 +42,9 @@ def guess_graph(text: str) -> str | None:
         head = start[:60_000]
         if '"task_graph"' in head and re.search(r'"dependencies"\s*:', text[:2_000_000]):
             return "node-link"  # SAGA's
-        return "node-link" if '"nodes"' in head and re.search(r'"(links|edges)"\s*:', text[:2_000_000]) else None
+        tasks = '"tasks"' in head and not re.search(r'"(jobs|parents?|dep\w*|child\w*|predecessors?)"\s*:', head)
+        joined = re.search(r'"(links|edges|adjacency)"\s*:', text[:2_000_000])
+        return "node-link" if joined and (tasks or '"nodes"' in head) else None
     if re.match(r"(//[^\n]*\n|#[^\n]*\n|/\*.*?\*/|\s)*(strict\s+)?digraph\b", start[:20_000], re.S):
         return "dot"
     rows = [line.split() for line in start.splitlines()[:4] if line.strip()]
@@ -116,7 +119,9 @@ def _dax(text: str, source: str) -> Tasks:
 
 def _graphml(text: str, source: str) -> Tasks:
     root = read_xml(text, source)
-    names = {k.get("id") or "": k.get("attr.name") or k.get("id") or "" for k in root.findall("key")}
+    declared = [k for k in root.findall("key") if k.get("for") in (None, "node", "all")]
+    names = {k.get("id") or "": k.get("attr.name") or k.get("id") or "" for k in declared}
+    usual = {k.get("id") or "": default.text or "" for k in declared if (default := k.find("default")) is not None}
     keys = [k for k, n in names.items() if _RUNTIME.fullmatch(n)]
     keys.sort(key=lambda k: not names[k].lower().startswith(("run", "dur", "exec")))
     if not keys:
@@ -126,9 +131,11 @@ def _graphml(text: str, source: str) -> Tasks:
     tasks: Tasks = {}
     pairs: list[tuple[str, str]] = []
     graphs = root.findall("graph")
+    if any(graph.get("edgedefault") == "undirected" for graph in graphs):
+        raise TraceFormatError(source, UNDIRECTED)
     for node in (n for graph in graphs for n in graph.findall("node")):
         key = node.get("id") or ""
-        data = {d.get("key") or "": d.text or "" for d in node.findall("data")}
+        data = usual | {d.get("key") or "": d.text or "" for d in node.findall("data")}
         label = next(
             (data[k] for k, n in names.items() if n.lower() in ("name", "label", "program") and k in data), key
         )
@@ -142,7 +149,22 @@ def _node_link(text: str, source: str) -> Tasks:
     document = read_json(text, source, MAX_BYTES)
     if not isinstance(document, dict):
         raise TraceFormatError(source, "a node-link graph is an object")
-    nodes, links = document.get("nodes"), document.get("links", document.get("edges"))
+    if document.get("directed") is False:
+        raise TraceFormatError(source, UNDIRECTED)
+    if isinstance(document.get("elements"), dict):  # Cytoscape wraps everything
+        document = {
+            k: [x.get("data") if isinstance(x, dict) else x for x in v] if isinstance(v, list) else v
+            for k, v in document["elements"].items()
+        }
+    nodes = document.get("nodes", document.get("tasks"))
+    links = document.get("links", document.get("edges"))
+    if isinstance(nodes, list) and isinstance(document.get("adjacency"), list):
+        links = [
+            {"source": node.get("id"), "target": child.get("id")}
+            for node, children in zip(nodes, document["adjacency"], strict=False)
+            for child in (children if isinstance(children, list) else [])
+            if isinstance(node, dict) and isinstance(child, dict)
+        ]
     if isinstance(document.get("task_graph"), dict):  # SAGA: beside it stands a network with nodes of its own
         nodes, links = (document["task_graph"].get(k) for k in ("tasks", "dependencies"))
     if not isinstance(nodes, list) or not isinstance(links, list):
@@ -160,6 +182,10 @@ def _node_link(text: str, source: str) -> Tasks:
             raise TraceFormatError(source, f"task {key[:40]!r} cannot run for {seconds:g} s")
         program = next((str(node[k])[:MAX_NAME] for k in ("program", "type", "name", "label") if node.get(k)), key)
         _add(tasks, key, program, seconds, source)
+    links = [
+        dict(zip(("source", "target"), link, strict=True)) if isinstance(link, list) and len(link) == 2 else link
+        for link in links
+    ]
     if not all(isinstance(link, dict) for link in links):
         raise TraceFormatError(source, "a link is an object with a source and a target")
     ends = (("source", "from", "src", "parent"), ("target", "to", "dst", "child"))
@@ -243,7 +269,7 @@ def _dot(text: str, source: str) -> Tasks:
         if not is_text and word == "->":
             arrow = True
         elif not is_text and word == "--":
-            raise TraceFormatError(source, "an undirected graph says nothing of what waits for what", line)
+            raise TraceFormatError(source, UNDIRECTED, line)
         elif not is_text and word == "{" and arrow:
             group = []
         elif not is_text and word == "}" and group is not None:

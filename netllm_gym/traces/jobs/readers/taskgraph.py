@@ -17,8 +17,9 @@ import numpy as np
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.readers.wfcommons import LONGEST_S, MAX_EDGES, MAX_NAME, MAX_TASKS, job_of
 from netllm_gym.traces.jobs.workload import Workload
-from netllm_gym.traces.moments import seconds_of
+from netllm_gym.traces.moments import calendar_seconds, is_number, seconds_of
 from netllm_gym.traces.tables import Table, read_table
+from netllm_gym.traces.text import micro
 
 MAX_JOBS = 20_000
 MAX_INSTANCES = 100_000
@@ -32,12 +33,13 @@ _COLUMNS = {
     + _TIMED,
     "parents": r"(parents?|dependenc(y|ies)|depends_?on|deps?|predecessors?|upstream)" + _LISTED,
     "children": r"(child(ren)?|successors?|dependents|downstream)" + _LISTED,
-    "end": r"(end|finish|completion|stop)(ed|_?at|_?time|_?ts|_?timestamp|_?date)?" + _TIMED,
-    "start": r"(start|begin|launch)(ed|_?at|_?time|_?ts|_?timestamp|_?date)?" + _TIMED,
+    "end": r"(ts_)?(end|finish|completion|stop)(ed|_?at|_?time|_?ts|_?timestamp|_?date)?" + _TIMED,
+    "start": r"(ts_)?(start|begin|launch)(ed|_?at|_?time|_?ts|_?timestamp|_?date)?" + _TIMED,
     "arrival": r"(arrival|submit|submission|ts_submit|submitted|release)(_?(time|timestamp|ts|at))?" + _TIMED,
     "program": r"(type|program|task_?type|category|operation|op)",
     "instances": r"(num|n|number_of|no_of)_?(tasks|instances|partitions)|instances?_?(num|count)?|task_?count|inst_num",
 }
+_RUN = re.compile(r"((dag|workflow|job|pipeline)_?)?run(_?(id|no|number|uuid))?|execution_?(id|date)|logical_?date")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class TaskRow:
 
 def plain(name: str) -> str:
     """Return a name in lower case, its words joined by underscores."""
-    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower()).strip("_")
+    return re.sub(r"[^a-z0-9]+", "_", re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", micro(name)).lower()).strip("_")
 
 
 def columns_of(header: Sequence[str]) -> dict[str, int] | None:
@@ -135,17 +137,22 @@ def _rows(table: Table, job: str) -> Iterator[TaskRow]:
         )  # fmt: skip
     if at is None:
         raise TraceFormatError(table.name, "no header that names a task, its run time and its parents", 1)
+    # A graph that ran again and again is a job a run (Airflow).
+    run = next((i for i, name in enumerate(header) if i not in at.values() and _RUN.fullmatch(plain(name))), -1)
     archive = {"ts_submit", "runtime", "workflow_id"} <= set(header)  # milliseconds, its documents say
     arrival, start, end = (moments_of(table, at.get(what, -1), archive) for what in ("arrival", "start", "end"))
     if "seconds" in at:
         seconds = spans_of(table, at["seconds"]) * (1e-3 if archive else scale_of(header[at["seconds"]]))
     else:
         seconds = end - start
+    # Where names hold blanks, blanks do not part them.
+    spaced = any(" " in cell_of(table, at["task"], row) for row in range(len(table)))
     for row in range(len(table)):
         yield TaskRow(
-            cell_of(table, at.get("job", -1), row) or job, cell_of(table, at["task"], row),
-            cell_of(table, at.get("program", -1), row), _names(cell_of(table, at.get("parents", -1), row)),
-            _names(cell_of(table, at.get("children", -1), row)), float(seconds[row]),
+            "/".join(x for x in (cell_of(table, at.get("job", -1), row), cell_of(table, run, row)) if x) or job,
+            cell_of(table, at["task"], row),
+            cell_of(table, at.get("program", -1), row), _names(cell_of(table, at.get("parents", -1), row), spaced),
+            _names(cell_of(table, at.get("children", -1), row), spaced), float(seconds[row]),
             f"{table.name}:{table.lines[row]}", _count(cell_of(table, at.get("instances", -1), row)),
             float(arrival[row]), float(start[row]),
         )  # fmt: skip
@@ -153,13 +160,12 @@ def _rows(table: Table, job: str) -> Iterator[TaskRow]:
 
 def cell_of(table: Table, column: int, row: int) -> str:
     """Return a field as it is written; empty for no column."""
-    if column < 0:
-        return ""
-    return table.texts[column][row].strip() if column in table.texts else f"{table.values[row, column]:.15g}"
+    return table.cell(column, row) if column >= 0 else ""
 
 
-def _names(cell: str) -> list[str]:
-    found = [name for name in re.split(r"[\s;|,\[\](){}'\"]+", cell) if name not in ("", "-")]
+def _names(cell: str, spaced: bool = False) -> list[str]:
+    marks = r"\s*[;|,\[\](){}'\"]+\s*" if spaced else r"[\s;|,\[\](){}'\"]+"
+    found = [name for name in re.split(marks, cell.strip()) if name not in ("", "-")]
     return [name for name in dict.fromkeys(found) if name.lower() not in ("nan", "none", "null", "-1")]
 
 
@@ -183,6 +189,8 @@ def moments_of(table: Table, column: int, archive: bool) -> np.ndarray:
         moments = seconds_of(table.texts[column])
         return np.full(len(table), np.nan) if moments is None else moments
     values = table.values[:, column]
+    if (written := calendar_seconds(values)) is not None:
+        return written
     scale = 1e-3 if archive else scale_of((table.header or [])[column])
     largest = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
     return values * (1e-3 if scale == 1.0 and largest > 1e11 else scale)  # since 1970
@@ -231,14 +239,22 @@ def workload_of(rows: Iterable[TaskRow], source: str, repairs: dict[str, int]) -
     )
 
 
+def _same(name: str, members: dict[str, TaskRow]) -> str:
+    """Return the task that a name means: ``1.0``, as pandas writes it beside empty cells, and ``01`` are task 1."""
+    if name in members or not is_number(name):
+        return name
+    short = f"{float(name):.15g}"
+    return short if short in members else name
+
+
 def _linked(members: dict[str, TaskRow], source: str) -> tuple[dict[str, tuple[str, list[str], float]], dict[str, int]]:
     """Return the tasks of a job with all their parents, and how many instances each has."""
     tasks: dict[str, tuple[str, list[str], float]] = {}
     for key, row in members.items():
         program = row.program or key.rstrip("0123456789").rstrip("_") or "task"
-        tasks[key] = (program[:MAX_NAME], list(dict.fromkeys(row.parents)), row.seconds)
+        tasks[key] = (program[:MAX_NAME], list(dict.fromkeys(_same(p, members) for p in row.parents)), row.seconds)
     for key, row in members.items():
-        for child in row.children:
+        for child in (_same(c, members) for c in row.children):
             if child not in tasks:
                 raise TraceFormatError(row.where, f"task {key[:40]!r} leads to {child[:40]!r}, which is not there")
             if key not in tasks[child][1]:

@@ -19,7 +19,7 @@ from typing import Any
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.readers.taskgraph import TaskRow, columns_of, scale_of
 from netllm_gym.traces.jobs.readers.wfcommons import MAX_NAME
-from netllm_gym.traces.jsontext import number, read_json
+from netllm_gym.traces.jsontext import number, read_documents
 from netllm_gym.traces.moments import parse_time
 from netllm_gym.traces.text import decode
 
@@ -44,13 +44,7 @@ def rows_of_json(data: bytes, name: str) -> Iterator[TaskRow]:
         TraceFormatError: not JSON, no tasks inside, or a task that is none.
     """
     text = decode(data, name)
-    try:
-        document: Any = read_json(text, name, MAX_BYTES)
-    except TraceFormatError:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) < 2 or not lines[0].lstrip().startswith("{"):
-            raise
-        document = [read_json(line, name, MAX_BYTES) for line in lines]
+    document: Any = read_documents(text, name, MAX_BYTES)
     found = False
     for job, came, tasks in _jobs(document, PurePath(name).stem, float("nan"), 0, name):
         for key, task in tasks:

@@ -5,6 +5,7 @@
 | ``[{"duration_ms": …, "bandwidth_kbps": …}]`` | Sabre's pieces |
 | ``{"uplink": {"trace_pattern": [{"duration": ms, "capacity": kbit/s}]}}`` | AlphaRTC's pieces |
 | ``{"timestamps": […], "bandwidths": […]}`` | columns |
+| ``{"Download": {"ServerMeasurements": [{"TCPInfo": {"ElapsedTime": µs, "BytesAcked": …}}]}}`` | NDT7's server |
 | ``{"Key": "measurement", "Value": {"AppInfo": {"ElapsedTime": µs, "NumBytes": …}}}`` a line | NDT7 |
 | ``{"dishGetHistory": {"current": …, "downlinkThroughputBps": […]}}`` | what a Starlink dish kept, a sample a second |
 | ``[{"time": …, "throughput_mbps": …}]`` or one a line | samples |
@@ -18,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from netllm_gym.errors import TraceFormatError
-from netllm_gym.traces.jsontext import number, read_json
+from netllm_gym.traces.jsontext import number, read_documents
 from netllm_gym.traces.network.trace import NetworkTrace
-from netllm_gym.traces.tables import Table
+from netllm_gym.traces.tables import LONGEST_EXACT, Table
 from netllm_gym.traces.text import decode
 
 MAX_KEYS = 64
@@ -33,13 +34,14 @@ def read_json_links(data: bytes, name: str) -> NetworkTrace | Table:
         TraceFormatError: not JSON, or no samples inside.
     """
     text = decode(data, name)
-    try:
-        document = read_json(text, name)
-    except TraceFormatError:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) < 2 or not lines[0].lstrip().startswith("{"):
-            raise
-        document = [read_json(line, name) for line in lines]
+    document: Any = read_documents(text, name)
+    served = document.get("Download") if isinstance(document, dict) else None
+    if isinstance(served, dict) and isinstance(served.get("ServerMeasurements"), list):
+        document = [
+            {"AppInfo": {"ElapsedTime": info.get("ElapsedTime"), "NumBytes": info.get("BytesAcked")}}
+            for sample in served["ServerMeasurements"]
+            if isinstance(sample, dict) and isinstance(info := sample.get("TCPInfo"), dict)
+        ]
     if isinstance(document, list) and (measured := _ndt7(document, name)) is not None:
         return measured
     if (kept := _dish(document, name)) is not None:
@@ -202,11 +204,14 @@ def _stepped(document: dict[str, Any], lists: dict[str, list[Any]]) -> tuple[str
 def _rows(keys: list[str], samples: list[dict[str, Any]], name: str) -> Table:
     values = np.full((len(samples), len(keys)), np.nan)
     texts: dict[int, list[str]] = {}
+    exact: dict[int, list[str]] = {}
     for c, key in enumerate(keys):
         column = [sample.get(key) for sample in samples]
         if any(isinstance(x, str) for x in column):
             texts[c] = ["" if x is None else str(x)[:200] for x in column]
+        elif any(isinstance(x, int) and abs(x) >= LONGEST_EXACT for x in column):
+            exact[c] = [str(x) for x in column]
         for i, x in enumerate(column):
             if isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < 1e300:
                 values[i, c] = float(x)
-    return Table(name, keys, values, texts, np.arange(1, len(samples) + 1))
+    return Table(name, keys, values, texts, np.arange(1, len(samples) + 1), exact=exact)

@@ -1,0 +1,35 @@
+"""Text files of tools that hold no trace as they are: what they are, and what to do."""
+
+from __future__ import annotations
+
+import re
+
+from netllm_gym.errors import TraceFormatError
+
+_TASKS = "give its tasks with run times, as WfCommons instances, GraphML, node-link JSON or a table with parents"
+_FIELDS = "tshark -r FILE -T fields -E header=y -E separator=, -e frame.time_epoch -e ip.src -e frame.len"
+# How a file begins -> what it is and the remedy.
+_KNOWN = (
+    (r"(\d\d:\d\d:\d\d|\d{9,10})\.\d{6} (IP6?|ARP) ", f"tcpdump's text: write the capture as a table: {_FIELDS}"),
+    (r"[\s=|]*IO Statistics", f"tshark's statistics: write the packets as a table: {_FIELDS}"),
+    (r"version \d+\s+run \S", "an OMNeT++ vector file: write a table of time_s,throughput_bps from its vector"),
+    (r"Linux \S+ \(.*\)\s", "sar's text: write it as a table: sadf -d FILE -- -n DEV"),
+    (r"(#[^\n]*\n\s*)*(x-pegasus|pegasus|cwlVersion)\s*:", f"a workflow's description without run times: {_TASKS}"),
+    (r"(?i)(#[^\n]*\n\s*)*JOB\s+\S+\s+\S+[^{]*?\bPARENT\s", f"a description for DAGMan without run times: {_TASKS}"),
+    (r"(Creator [^\n]*\n\s*)?graph\s*\[", f"GML: {_TASKS}"),
+    (r"(<\?xml[^>]*>\s*)?<gexf", f"GEXF: {_TASKS}"),
+    (r"\s*\{[^\[]{0,2000}\"traceEvents\"", "a timeline of events, and nothing in it tells what waits for what"),
+    (r"\s*\{\s*\"log\"\s*:\s*\{", "a browser's archive of requests: write a table start_ms,duration_ms,bytes from it"),
+)  # fmt: skip
+
+
+def refuse_foreign(text: str, name: str) -> None:
+    """Refuse the text of a tool whose files are known to hold no trace.
+
+    Raises:
+        TraceFormatError: it is such a file.
+    """
+    start = text.lstrip("\ufeff \t\r\n")[:20_000]
+    for pattern, what in _KNOWN:
+        if re.match(pattern, start):
+            raise TraceFormatError(name, what, 1)
