@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, SupportsFloat
+from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium import spaces
 
+from netllm_gym.answers import reset_answer, step_answer
 from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.leaves import WHOLE, LeafView
 from netllm_gym.envs.reset_options import reset_options as checked_options
@@ -97,16 +97,17 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         inner: Any = self.inner.unwrapped
         if not is_own(type(inner)):  # environments of this package refuse what they do not know themselves
             checked_options(options, tuple(inner.metadata.get("reset_options", self.reset_options)), typed=False)
-        observation, info = self.inner.reset(seed=seed, options=options)
+        observation, info = reset_answer(self.inner.reset(seed=seed, options=options))
         return self._wrap(observation), info
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Step the inner environment."""
-        observation, reward, terminated, truncated, info = self.inner.step(action)
-        number: Any = reward  # what is no number is refused where the episode is played, by name
-        if isinstance(reward, SupportsFloat) and not np.ndim(number):
-            number = float(reward)
-        return self._wrap(observation), number, terminated, truncated, info
+        """Step the inner environment.
+
+        Raises:
+            ObservationError: its answer cannot be used, see :func:`netllm_gym.answers.step_answer`.
+        """
+        observation, reward, terminated, truncated, info = step_answer(self.inner.step(action))
+        return self._wrap(observation), reward, terminated, truncated, info
 
     def render(self) -> Any:
         """Render the inner environment."""

@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from netllm_gym.agents.base import Agent, BatchAgent
+from netllm_gym.answers import named
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.rows import group_columns
 from netllm_gym.evaluation.specs import AgentSpec, EnvRecipe, Episode
@@ -116,10 +117,13 @@ class _Account:
     def _groups(self) -> dict[str, Any]:
         """The crossed factors that the episode belongs to; an environment that names none has its recordings."""
         info = self.play.first_info
-        named = info.get("groups")
-        if isinstance(named, dict) and named:
-            return named
-        return {"recording": info.get("trace_group", info.get("trace", self.episode.index))}
+        groups = info.get("groups")
+        if isinstance(groups, dict) and groups and all(map(named, groups.values())):
+            return groups
+        return {"recording": named(info.get("trace_group")) or self._trace()}
+
+    def _trace(self) -> str:
+        return named(self.play.first_info.get("trace")) or str(self.episode.index)
 
     def row(self, spec: AgentSpec, width: int) -> Row:
         """Return the finished episode as a row of the result; numbers of a failed one are NaN."""
@@ -133,7 +137,7 @@ class _Account:
             "training_seed": spec.training_seed,
             "episode": self.episode.index,
             "trace_index": self.episode.trace_index,
-            "trace": str(play.first_info.get("trace", self.episode.index)),
+            "trace": self._trace(),
             **group_columns(self._groups()),
             "seed": self.episode.env_seed,
             "steps": steps,
