@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from typing import Any, SupportsFloat
 
+import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from netllm_gym.envs.actions import flat_mask
 from netllm_gym.errors import NetLLMGymError
+from netllm_gym.plugins import is_own
 
 
 class ObservationError(NetLLMGymError, ValueError):
@@ -115,6 +118,30 @@ def require_finite(observation: Any, key: str = "") -> None:
 def named(value: Any) -> str:
     """Return what ``info`` calls a trace or group; empty where it holds something else under that name."""
     return str(value) if isinstance(value, str | int | float | np.generic) else ""
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two observations or actions are alike, to any depth."""
+    if isinstance(a, dict):
+        return all(same(a[key], b[key]) for key in a)
+    if isinstance(a, tuple | list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(np.array_equal(a, b))
+
+
+def warn_if_unseeded(env: gym.Env, seed: int, options: dict[str, Any] | None = None) -> None:
+    """Warn where somebody else's environment does not begin alike twice after the same seed; it is reset here."""
+    inner: Any = env.unwrapped
+    if is_own(type(getattr(inner, "inner", inner).unwrapped)):
+        return
+    first, again = (copy.deepcopy(reset_answer(env.reset(seed=seed, options=options))[0]) for _ in range(2))
+    if not same(first, again):
+        name = inner.spec.id if inner.spec else type(inner).__name__
+        warnings.warn(
+            f"{name} begins otherwise each time after the same seed: agents will not meet the same episodes, and the "
+            "same command will not give the same numbers; its reset(seed=…) should seed all that it draws from",
+            stacklevel=2,
+        )
 
 
 def short(value: Any) -> str:

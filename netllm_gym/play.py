@@ -12,6 +12,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
@@ -34,6 +35,9 @@ from netllm_gym.errors import NetLLMGymError
 
 # Observations and infos of all episodes (None where an episode is over) -> an action for each.
 Decide = Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
+
+
+ENDLESS = 100_000  # decisions after which somebody should hear that an episode does not end
 
 
 class DecisionTimeoutError(NetLLMGymError):
@@ -202,6 +206,12 @@ class Play:
             answer = step_answer(self.env.step(action))
             self.observation, reward, self.terminated, self.truncated, self.info = answer
             self.rewards.append(reward)
+            if len(self.rewards) == ENDLESS:
+                warnings.warn(
+                    f"an episode has {ENDLESS:,} steps and no end yet; max_episode_steps=N among the arguments of the "
+                    "environment cuts episodes off",
+                    stacklevel=2,
+                )
             self.over = self.terminated or self.truncated
             require_finite(self.observation)
             return Step(

@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from netllm_gym import Agent
 
-FOREIGN, WRAPPED = "netllm_gym_test/Foreign-v0", "netllm_gym_test/Wrapped-v0"
+FOREIGN, WRAPPED, MEASURED = (f"netllm_gym_test/{name}-v0" for name in ("Foreign", "Wrapped", "Measured"))
 ACTIONS: dict[str, gym.Space] = {
     "choice": spaces.Discrete(3),
     "factors": spaces.MultiDiscrete([3, 2]),
@@ -100,3 +100,19 @@ class Sloppy(Agent):
         self.answer[0] = self.turn % 3
         self.turn += 1
         return self.answer
+
+
+class Measured(Foreign):
+    """Reports what its arguments say under its metric's name, and declares it in `metadata`."""
+
+    def __init__(self, score: Any = 1.0, metadata: Any = None):
+        super().__init__()
+        self.score = score
+        self.metadata = {"metric": {"name": "score", "aggregate": "mean"}} if metadata is None else metadata
+
+    def _info(self):
+        return {"score": self.score}
+
+
+if MEASURED not in gym.registry:
+    gym.register(MEASURED, entry_point="tests.foreign:Measured", disable_env_checker=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import minari
 import pytest
 
@@ -10,8 +12,8 @@ from netllm_gym import CollectConfig, collect, evaluate, make_agent
 from netllm_gym.answers import IllegalActionError, ObservationError
 from netllm_gym.datasets.rollout import rollout
 from netllm_gym.envs.dict import DictEnv
-from netllm_gym.errors import NetLLMGymError
-from tests.foreign import FOREIGN, WRAPPED, Foreign, Sloppy
+from netllm_gym.errors import ConfigError, NetLLMGymError
+from tests.foreign import FOREIGN, MEASURED, WRAPPED, Foreign, Sloppy
 
 ANYBODY = make_agent("any/random")
 
@@ -113,3 +115,57 @@ def test_agents_decide_in_the_spaces_of_the_wrapped_environment(tmp_path):
     netllm_gym.train("bc", [data], tmp_path / "bc", options={"steps": 3, "batch_size": 4})
     frame = evaluate(WRAPPED, [str(tmp_path / "bc"), "any/random"], episodes=2, progress=False).frame
     assert not frame["failed"].any(), list(frame["reason"])
+
+
+@pytest.mark.parametrize(
+    ("score", "reason"),
+    [
+        (None, "info['score'] is None, not a number"),
+        ("high", "info['score'] is 'high', not a number"),
+        ([1, 2], "info['score'] is [1, 2], not a number"),
+        (float("nan"), "the metric score became nan"),
+        (float("inf"), "the metric score became inf"),
+    ],
+)
+def test_a_metric_that_is_no_number_fails_its_episode_alone(score, reason):
+    frame = evaluate(MEASURED, [Always()], {"score": score}, episodes=1, progress=False).frame
+    assert frame["failed"].all() and frame["reason"].tolist() == [reason]
+    assert evaluate(MEASURED, [Always()], {"score": [3]}, episodes=1, progress=False).frame["score"].tolist() == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"metric": "score"}, "metadata\\['metric'\\] of the environment is a table, not 'score'"),
+        ({"reward_terms": ["score"]}, "metadata\\['reward_terms'\\] of the environment is a table of tables"),
+    ],
+)
+def test_metadata_of_another_form_is_named(metadata, message):
+    with pytest.raises(ConfigError, match=message):
+        evaluate(MEASURED, [Always()], {"metadata": metadata}, episodes=1, progress=False)
+
+
+@pytest.mark.parametrize("scale", ["big", 0, [1.0, -1.0], float("nan")])
+def test_a_scale_is_a_positive_number(scale):
+    config = CollectConfig(MEASURED, ("any/random",), 1, env_kwargs={"metadata": {"scales": {"observation": scale}}})
+    with pytest.raises(ConfigError, match=r"the scale of observation 'observation' is .* positive number"):
+        collect(config, "netllm_gym/test/scaled-v0")
+
+
+def test_an_environment_that_ignores_its_seed_is_named(recwarn):
+    with pytest.warns(UserWarning, match="Foreign-v0 begins otherwise each time after the same seed"):
+        evaluate(FOREIGN, [Always()], {"odd": "unseeded"}, episodes=1, progress=False)
+    with pytest.warns(UserWarning, match="begins otherwise"):
+        config = CollectConfig(FOREIGN, ("any/random",), 1, env_kwargs={"odd": "unseeded"})
+        collect(config, "netllm_gym/test/unseeded-v0")
+    evaluate(FOREIGN, [Always()], episodes=1, progress=False)
+    evaluate("netllm_gym/Dict-v0", [Always()], {"env": "CartPole-v1"}, episodes=1, progress=False)
+    assert not [w for w in recwarn if "begins otherwise" in str(w.message)]
+
+
+def test_an_episode_without_end_is_said_and_can_be_cut_off(monkeypatch):
+    monkeypatch.setattr(sys.modules["netllm_gym.play"], "ENDLESS", 3)
+    setting = {"odd": "endless", "max_episode_steps": 5}
+    with pytest.warns(UserWarning, match="3 steps and no end yet; max_episode_steps=N"):
+        frame = evaluate(FOREIGN, [Always()], setting, episodes=1, progress=False).frame
+    assert frame["steps"].tolist() == [5]

@@ -49,7 +49,7 @@ class EnvInfo:
             env_id=inner.spec.id if inner.spec else type(inner).__name__,
             observation_space=env.observation_space,
             action_space=actions_of(env),
-            metadata=dict(inner.metadata),
+            metadata=dict(inner.metadata or {}),
             static=static,
             seed=seed,
             simulator=inner if privileged else None,

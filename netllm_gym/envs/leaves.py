@@ -135,6 +135,19 @@ class LeafView:
         found.update({key: named[key] for key in self.space.spaces if key in named})
         return found
 
+    def scales(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the typical magnitudes of the flat keys, ``metadata["scales"]``.
+
+        Raises:
+            ConfigError: one that nothing can be divided by.
+        """
+        found = self.described(metadata.get("scales", {}), {})
+        for key, scale in found.items():
+            values = np.asarray(scale)
+            if values.dtype.kind not in "iuf" or not (np.isfinite(values).all() and (values > 0).all()):
+                raise ConfigError(f"the scale of observation {key!r} is {scale!r}; it is a positive number, or several")
+        return found
+
 
 def _leaves(space: gym.Space, path: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...], gym.Space]]:
     key = JOIN.join(clean(str(part)) for part in path) or WHOLE

@@ -12,6 +12,7 @@ import gymnasium as gym
 import pandas as pd
 
 from netllm_gym.agents.base import Agent, EnvInfo, check_serves
+from netllm_gym.answers import warn_if_unseeded
 from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
 from netllm_gym.evaluation import examples, provenance
 from netllm_gym.evaluation.blocks import finished_blocks, groups_of, read_block, units_of
@@ -137,6 +138,7 @@ def _prepared(
         traces = getattr(probe.unwrapped, "traces", None)
         count = len(traces) if traces is not None and hasattr(traces, "__len__") else None
         plans = plan_episodes(episodes, count, seed)
+        warn_if_unseeded(probe, plans[0].env_seed, plans[0].options or None)
         privileged = sorted({spec.label for spec in specs if _fits(spec, probe, plans[0])})
     finally:
         probe.close()
