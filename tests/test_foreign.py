@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
+import gymnasium as gym
 import minari
 import pytest
 
@@ -12,6 +14,7 @@ from netllm_gym import CollectConfig, collect, evaluate, make_agent
 from netllm_gym.answers import IllegalActionError, ObservationError
 from netllm_gym.datasets.rollout import rollout
 from netllm_gym.envs.dict import DictEnv
+from netllm_gym.envs.lookup import spec_of
 from netllm_gym.errors import ConfigError, NetLLMGymError
 from tests.foreign import FOREIGN, MEASURED, WRAPPED, Foreign, Sloppy
 
@@ -169,3 +172,43 @@ def test_an_episode_without_end_is_said_and_can_be_cut_off(monkeypatch):
     with pytest.warns(UserWarning, match="3 steps and no end yet; max_episode_steps=N"):
         frame = evaluate(FOREIGN, [Always()], setting, episodes=1, progress=False).frame
     assert frame["steps"].tolist() == [5]
+
+
+def test_a_module_in_the_working_directory_is_found(monkeypatch, tmp_path):
+    text = "import gymnasium, tests.foreign\ngymnasium.register('netllm_gym_test/{0}-v0', 'tests.foreign:Foreign')\n"
+    for name in ("HereA", "HereB"):
+        (tmp_path / f"{name.lower()}_env.py").write_text(text.format(name))
+    monkeypatch.setattr(sys, "path", [str(Path.cwd()), *(place for place in sys.path if place)])
+    monkeypatch.chdir(tmp_path)
+    assert spec_of("herea_env:netllm_gym_test/HereA-v0").id == "netllm_gym_test/HereA-v0"
+    sys.path.remove(str(tmp_path))
+    assert DictEnv("hereb_env:netllm_gym_test/HereB-v0").inner.spec.id == "netllm_gym_test/HereB-v0"
+
+
+def test_an_agent_without_act_says_so():
+    episode = netllm_gym.play(Foreign(), netllm_gym.Agent(), record_errors=True).run()
+    assert episode.failure == "NotImplementedError: Agent has no method act"
+
+
+def test_an_environment_inside_dict_is_rendered_without_a_warning(monkeypatch, recwarn):
+    pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    env = gym.make("netllm_gym/Dict-v0", env="CartPole-v1", render_mode="rgb_array")
+    env.reset(seed=0)
+    assert env.render().ndim == 3 and not [w for w in recwarn if "render_mode" in str(w.message)]
+
+
+def test_power_of_agents_that_failed_says_why():
+    result = evaluate(FOREIGN, [Always(7), "any/random"], episodes=2, progress=False, trace_steps="examples")
+    with pytest.raises(ConfigError, match=r"share no episode .*: illegal action 7: not in Discrete\(3\)"):
+        result.power("any/random", 0.05)
+
+
+def test_an_environment_whose_simulator_is_missing_says_what_to_install(monkeypatch):
+    class Missing(Foreign):
+        def __init__(self):
+            raise gym.error.DependencyNotInstalled("install the simulator")
+
+    monkeypatch.setitem(gym.registry, "me/Missing-v0", gym.envs.registration.EnvSpec("me/Missing-v0", Missing))
+    with pytest.raises(ConfigError, match="me/Missing-v0: install the simulator"):
+        evaluate("me/Missing-v0", [Always()], episodes=1, progress=False)

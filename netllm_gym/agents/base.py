@@ -96,7 +96,7 @@ class Agent:
 
     def act(self, observation: Any, info: dict[str, Any]) -> Any:
         """Return a member of the action space."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no method act")
 
 
 def check_serves(agent: Agent, env: gym.Env) -> None:

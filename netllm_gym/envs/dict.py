@@ -13,7 +13,7 @@ from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.leaves import WHOLE, LeafView
 from netllm_gym.envs.reset_options import reset_options as checked_options
 from netllm_gym.errors import ConfigError
-from netllm_gym.plugins import is_own
+from netllm_gym.plugins import is_own, look_here
 
 
 def infer_modalities(space: gym.Space) -> dict[str, str]:
@@ -48,6 +48,9 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         ConfigError: an id Gymnasium does not know or cannot make, or a modality for a key that is not there.
     """
 
+    # Of any inner environment: Gymnasium asks the class, before there is one.
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "ansi"]}  # noqa: RUF012
+
     @checked
     def __init__(
         self,
@@ -61,6 +64,7 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
     ) -> None:
         if isinstance(env, str):
             kwargs = {**(env_kwargs or {}), **({"render_mode": render_mode} if render_mode else {})}
+            look_here()
             try:
                 env = gym.make(env, **kwargs)
             except (gym.error.Error, ImportError, TypeError, ValueError, AssertionError) as error:

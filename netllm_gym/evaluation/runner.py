@@ -161,6 +161,8 @@ def _add_examples(job: _Job, result: EvaluationResult) -> None:
     """Choose the episodes to show, and play them once more with every step recorded."""
     result.manifest["examples"] = examples.choose(result)
     picked = sorted(result.manifest["examples"].values())
+    if not picked:  # nobody is left to compare
+        return
     shown = timeline_agents(result)
     specs = [s for s in job.specs if s.label in shown and s.training_seed == _first_seed(job.specs, s.label)]
     blocks = job.play(specs, [(job.plans[i],) for i in picked], picked)
