@@ -12,16 +12,24 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, SupportsFloat
+from typing import Any
 
 import gymnasium as gym
-import numpy as np
-from gymnasium import spaces
 
 from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
+from netllm_gym.answers import (
+    IllegalActionError,
+    ObservationError,
+    legal_action,
+    require_finite,
+    reset_answer,
+    short,
+    step_answer,
+)
 from netllm_gym.envs.actions import FlatActions, with_flat_actions
 from netllm_gym.errors import NetLLMGymError
 
@@ -29,12 +37,7 @@ from netllm_gym.errors import NetLLMGymError
 Decide = Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
 
 
-class ObservationError(NetLLMGymError, ValueError):
-    """An environment that shows a number which is not finite (the message names the key), or a reward that is none."""
-
-
-class IllegalActionError(NetLLMGymError, ValueError):
-    """An action that is not in the space, or that the mask forbids."""
+ENDLESS = 100_000  # decisions after which somebody should hear that an episode does not end
 
 
 class DecisionTimeoutError(NetLLMGymError):
@@ -100,7 +103,7 @@ class Play:
         error: the exception behind `failure`.
 
     Raises:
-        ObservationError: the first observation is not finite (unless `record_errors`).
+        ObservationError: what ``reset`` answers cannot be used (unless `record_errors`).
     """
 
     def __init__(
@@ -116,11 +119,12 @@ class Play:
         timeout_s: float | None = None,
     ) -> None:
         env = with_flat_actions(env)
-        observation, info = env.reset(seed=seed, options=options)
-        self._begin(env, agent, observation, info, override, record_errors, timeout_s)
+        self._begin(env, agent, None, {}, override, record_errors, timeout_s)
         self.agent_seed = agent_seed if agent_seed is not None else (seed or 0)
         with self._recorded():
-            require_finite(observation)
+            self.observation, self.info = reset_answer(env.reset(seed=seed, options=options))
+            self.first_info = dict(self.info)
+            require_finite(self.observation)
 
     @classmethod
     def going_on(cls, env: gym.Env, observation: Any, info: dict[str, Any], agent: Agent | None = None) -> Play:
@@ -156,6 +160,14 @@ class Play:
         return len(self.rewards)
 
     @property
+    def agent_info(self) -> dict[str, Any]:
+        """What the agent is told beside the observation: `info`, and as ``reward`` what its last action earned.
+
+        Agents that play for a return count down what is left of it, in environments too whose ``info`` does not say.
+        """
+        return {**self.info, "reward": self.rewards[-1]} if self.rewards else self.info
+
+    @property
     def total_reward(self) -> float:
         """Undiscounted return so far."""
         return math.fsum(self.rewards)
@@ -182,7 +194,7 @@ class Play:
 
         Raises:
             IllegalActionError: the action is not in the space, or forbidden by ``info["action_mask"]``.
-            ObservationError: the environment's answer is not finite.
+            ObservationError: the environment's answer cannot be used.
         """
         self.seconds.append(seconds)
         observation, info = self.observation, self.info
@@ -191,15 +203,15 @@ class Play:
             if isinstance(self.env, FlatActions):
                 action = self.env.flat(action)
             action = legal_action(self.env.action_space, action, info)
-            self.observation, reward, terminated, truncated, self.info = self.env.step(action)
-            answer: Any = reward
-            if not isinstance(reward, SupportsFloat) or np.ndim(answer):
-                raise ObservationError(f"the reward is {short(repr(reward))}, not a number")
-            reward = float(reward)
-            if not math.isfinite(reward):
-                raise ObservationError(f"the reward became {reward}")
+            answer = step_answer(self.env.step(action))
+            self.observation, reward, self.terminated, self.truncated, self.info = answer
             self.rewards.append(reward)
-            self.terminated, self.truncated = bool(terminated), bool(truncated)
+            if len(self.rewards) == ENDLESS:
+                warnings.warn(
+                    f"an episode has {ENDLESS:,} steps and no end yet; max_episode_steps=N among the arguments of the "
+                    "environment cuts episodes off",
+                    stacklevel=2,
+                )
             self.over = self.terminated or self.truncated
             require_finite(self.observation)
             return Step(
@@ -270,7 +282,7 @@ def lockstep(plays: Sequence[Play], agent: Agent | Decide) -> Iterator[list[Step
             with time_limit(running[0].timeout_s, len(running)):
                 actions = decide(
                     [None if play.over else play.observation for play in plays],
-                    [None if play.over else play.info for play in plays],
+                    [None if play.over else play.agent_info for play in plays],
                 )
             if len(actions) != len(plays):
                 raise IllegalActionError(f"illegal batch: {len(actions)} actions for {len(plays)} episodes")
@@ -313,41 +325,6 @@ def _decider(plays: Sequence[Play], agent: Agent | Decide) -> tuple[Decide, bool
     return alone, True
 
 
-def legal_action(space: spaces.Space, action: Any, info: dict[str, Any]) -> Any:
-    """Return `action` as the space wants it.
-
-    Raises:
-        IllegalActionError: it is not in the space, or masked out by ``info["action_mask"]``.
-    """
-    if isinstance(space, spaces.Box):
-        action = np.asarray(action, dtype=space.dtype)
-    if not space.contains(action):
-        raise IllegalActionError(f"illegal action {short(action)}: not in {short(space)}")
-    mask = info.get("action_mask")
-    if isinstance(space, spaces.Discrete) and mask is not None and not mask[int(action) - int(space.start)]:
-        raise IllegalActionError(f"illegal action {short(action)}: masked out")
-    return action
-
-
-def require_finite(observation: Any, key: str = "") -> None:
-    """Refuse numbers that are not finite, wherever they stand in a nested observation.
-
-    Raises:
-        ObservationError: naming the key, with ``/`` between levels.
-    """
-    if isinstance(observation, dict):
-        for name, value in observation.items():
-            require_finite(value, f"{key}/{name}" if key else str(name))
-    elif isinstance(observation, tuple | list):
-        for name, value in zip(getattr(observation, "_fields", range(len(observation))), observation, strict=True):
-            require_finite(value, f"{key}/{name}" if key else str(name))
-    elif isinstance(observation, np.ndarray | np.generic | float):
-        values = np.asarray(observation)
-        if values.dtype.kind in "fc" and not np.isfinite(values).all():
-            bad = values[~np.isfinite(values)].flat[0]
-            raise ObservationError(f"observation{f' {key!r}' if key else ''} is not finite: it holds {bad}")
-
-
 class _Late(BaseException):
     """Breaks off a decision; not an Exception, so that an agent's ``except Exception`` does not swallow it."""
 
@@ -387,12 +364,6 @@ def time_limit(seconds: float | None, decisions: int = 1) -> Iterator[None]:
         raise late from None
     finally:
         signal.signal(signal.SIGALRM, before)
-
-
-def short(value: Any) -> str:
-    """Return `value` as one line of at most 80 characters."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= 80 else text[:77] + "…"
 
 
 def reason_of(error: Exception | SystemExit) -> str:

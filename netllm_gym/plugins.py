@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import sys
 import tomllib
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -48,6 +50,12 @@ def call(function: Callable[..., Any], subject: str, *arguments: Any, **keywords
     except TypeError as error:
         raise ConfigError(f"{subject}: {error}") from None
     return function(*arguments, **keywords)
+
+
+def look_here() -> None:
+    """Let modules of the working directory be imported too, last: the console script does not look there."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 def _failure(point: EntryPoint, error: BaseException) -> str:

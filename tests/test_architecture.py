@@ -17,7 +17,7 @@ ORDER = (
      "compiled", "workers", "zoo"),
     ("traces",),
     ("settings",),
-    ("envs",),
+    ("envs", "answers"),
     ("agents", "agents.base", "agents.checkpoint", "agents.hub", "agents.registry"),
     ("play",),
     ("datasets",),

@@ -10,6 +10,7 @@ import numpy as np
 
 from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.agents.registry import register_agent
+from netllm_gym.envs.actions import flat_mask
 
 
 @register_agent("any/random")
@@ -27,7 +28,7 @@ class Random(Agent):
         if mask is None or isinstance(self._space, gym.spaces.Box):
             return self._space.sample()
         if isinstance(self._space, gym.spaces.MultiDiscrete) and not isinstance(mask, tuple):
-            mask = tuple(np.split(np.asarray(mask, np.int8), np.cumsum(self._space.nvec)[:-1]))
+            mask = tuple(np.split(flat_mask(mask).astype(np.int8), np.cumsum(self._space.nvec.ravel())[:-1]))
         elif not isinstance(mask, tuple):
             mask = np.asarray(mask, np.int8)
         return self._space.sample(mask)

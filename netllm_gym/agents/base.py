@@ -19,7 +19,7 @@ class EnvInfo:
 
     Attributes:
         env_id: registered id of the environment, e.g. ``netllm_gym/ABR-v0``.
-        observation_space, action_space: of the unwrapped environment; composite actions are flat
+        observation_space, action_space: of the environment with its wrappers; composite actions are flat
             (:mod:`netllm_gym.envs.actions`).
         metadata: the environment's metadata (``modalities``, ``scales``).
         static: public facts of this episode that a deployed agent would know too (for ABR: the video's
@@ -47,9 +47,9 @@ class EnvInfo:
         static = inner.static_info() if hasattr(inner, "static_info") else {}
         return cls(
             env_id=inner.spec.id if inner.spec else type(inner).__name__,
-            observation_space=inner.observation_space,
+            observation_space=env.observation_space,
             action_space=actions_of(env),
-            metadata=dict(inner.metadata),
+            metadata=dict(inner.metadata or {}),
             static=static,
             seed=seed,
             simulator=inner if privileged else None,
@@ -96,7 +96,7 @@ class Agent:
 
     def act(self, observation: Any, info: dict[str, Any]) -> Any:
         """Return a member of the action space."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no method act")
 
 
 def check_serves(agent: Agent, env: gym.Env) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import CheckpointError, ConfigError, UnknownNameError
-from netllm_gym.plugins import Table, call, is_own
+from netllm_gym.plugins import Table, call, is_own, look_here
 from netllm_gym.randomness import borrowed_generators
 
 # Modules that register this package's own agents, imported on the first look-up. None of them imports torch.
@@ -162,8 +160,7 @@ def imported(name: str) -> Callable[..., Agent] | None:
     if not _ADDRESS.fullmatch(name):
         return None
     module, _, attribute = name.partition(":")
-    if "" not in sys.path and os.getcwd() not in sys.path:  # the console script does not look there
-        sys.path.append(os.getcwd())
+    look_here()
     try:
         target: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:

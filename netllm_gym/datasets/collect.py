@@ -18,6 +18,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from netllm_gym.agents.base import check_serves
 from netllm_gym.agents.registry import make_agent
+from netllm_gym.answers import IllegalActionError, ObservationError, warn_if_unseeded
 from netllm_gym.arrays import load_arrays, save_arrays
 from netllm_gym.datasets.config import CollectConfig, has_split
 from netllm_gym.datasets.continuation import require_continuation
@@ -27,7 +28,6 @@ from netllm_gym.envs.leaves import LeafView, require_actions
 from netllm_gym.envs.lookup import make_env, spec_of
 from netllm_gym.errors import ConfigError, DamagedError
 from netllm_gym.files import lock, make_folder, read_sealed, sweep, write_json
-from netllm_gym.play import IllegalActionError, ObservationError
 from netllm_gym.progress import counted
 from netllm_gym.traces.protocol import training
 from netllm_gym.workers import results
@@ -138,7 +138,8 @@ def _collect(
         return Dataset(dataset)
     spec = spec_of(config.env)
     env = _make(config, spec)
-    LeafView(env.observation_space)  # refuses what no dataset can hold, before anything is played
+    view = LeafView(env.observation_space)  # refuses what no dataset can hold, before anything is played
+    view.scales(env.unwrapped.metadata or {})
     require_actions(env.action_space)
     total = config.episodes or len(getattr(env.unwrapped, "traces", ())) * len(config.agents)
     if not total:
@@ -150,6 +151,7 @@ def _collect(
     for name in (*config.agents, config.values_of, config.teacher):  # refused before any work is done
         if name:
             check_serves(make_agent(name), env)
+    warn_if_unseeded(env, config.seed, {"trace": 0} if hasattr(env.unwrapped, "traces") else None)
     env.close()
     staging = datasets_root() / ".partial" / config.key
     make_folder(staging)

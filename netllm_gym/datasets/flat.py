@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from netllm_gym.envs.actions import flat_mask
 from netllm_gym.envs.leaves import LeafView
 from netllm_gym.errors import CheckpointError, ConfigError
 
@@ -163,10 +164,3 @@ class ActionCode:
         for axis, part in enumerate(np.split(flat, np.cumsum(self.sizes)[:-1])):
             collected &= part.reshape([-1 if i == axis else 1 for i in range(len(self.shape))])
         return collected.ravel()
-
-
-def flat_mask(mask: Any) -> NDArray[np.bool_]:
-    """Return an action mask as one bool vector, all factors of the action one after the other."""
-    if isinstance(mask, tuple | list):
-        return np.concatenate([flat_mask(part) for part in mask])
-    return np.asarray(mask, bool).ravel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,9 @@ import gymnasium as gym
 import numpy as np
 
 from netllm_gym.agents.base import Agent, EnvInfo
+from netllm_gym.answers import ObservationError, named
 from netllm_gym.datasets.continuation import continuation_values
-from netllm_gym.datasets.flat import flat_mask
+from netllm_gym.envs.actions import flat_mask
 from netllm_gym.envs.leaves import LeafView
 from netllm_gym.play import Play
 
@@ -109,7 +111,8 @@ def rollout(
     """
     inner: Any = env.unwrapped
     noise = np.random.default_rng(episode_seed(seed, episode, _NOISE))
-    propensity, values, masks, taught = [], [], [], []
+    propensity, values, taught = [], [], []
+    masks: list[np.ndarray | None] = []
 
     def watch(play: Play, chosen: Any) -> Any:
         """Note what belongs to the state that the agent decided on, and explore."""
@@ -119,13 +122,14 @@ def rollout(
             values.append(continuation_values(env, play.info, followed))
         if teacher is not None:
             taught.append(teacher.act(play.observation, play.info))
-        if "action_mask" in play.info:
-            masks.append(flat_mask(play.info["action_mask"]))
+        mask = play.info.get("action_mask")
+        mask = None if mask is None else flat_mask(mask)
+        masks.append(mask)
         if epsilon <= 0:
             propensity.append(1.0)
             return chosen
-        discrete: Any = inner.action_space
-        legal = discrete.start + np.flatnonzero(play.info.get("action_mask", np.ones(discrete.n)))
+        discrete: Any = env.action_space
+        legal = discrete.start + np.flatnonzero(np.ones(discrete.n) if mask is None else mask)
         action = int(noise.choice(legal)) if noise.random() < epsilon else chosen
         propensity.append(epsilon / len(legal) + (1 - epsilon) * (action == chosen))
         return action
@@ -138,11 +142,12 @@ def rollout(
     if teacher is not None:
         teacher.reset(EnvInfo.of(env, episode_seed(seed, episode, _TEACHER), teacher.privileged))
     view = LeafView(env.observation_space)
-    observations, actions = [view(played.observation)], []
+    # Copies: an environment may write into the arrays that it showed, and so may an agent.
+    observations, actions = [copy.deepcopy(view(played.observation))], []
     for step in played:
-        observations.append(view(step.next_observation))
+        observations.append(copy.deepcopy(view(step.next_observation)))
         actions.append(step.action)
-    trace_name = played.first_info.get("trace", f"episode {episode}")
+    trace_name = named(played.first_info.get("trace")) or f"episode {episode}"
     return Record(
         view.stack(observations),
         np.stack([np.asarray(a) for a in actions]),
@@ -152,7 +157,19 @@ def rollout(
         np.array(propensity),
         agent.name,
         trace_name,
-        played.first_info.get("trace_group", trace_name),
-        np.stack(masks) if len(masks) == len(actions) else None,
+        named(played.first_info.get("trace_group")) or trace_name,
+        _joined(masks),
         np.stack([np.asarray(a) for a in taught]) if taught else None,
     )
+
+
+def _joined(masks: list[np.ndarray | None]) -> np.ndarray | None:
+    """Stack the masks of an episode; where one step has none, all is legal.
+
+    Raises:
+        ObservationError: masks of several sizes.
+    """
+    sizes = sorted({mask.size for mask in masks if mask is not None})
+    if len(sizes) > 1:
+        raise ObservationError(f"info['action_mask'] had {sizes[0]} entries, then {sizes[-1]}")
+    return np.stack([np.ones(sizes[0], bool) if mask is None else mask for mask in masks]) if sizes else None

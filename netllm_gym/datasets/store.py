@@ -199,7 +199,7 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
             "notes": list(getattr(played, "notes", ())),
         },
         "modalities": view.described(metadata.get("modalities", {}), view.modalities),
-        "scales": view.described(metadata.get("scales", {}), {}),
+        "scales": view.scales(metadata),
         "returns": {
             "mean": float(returns.mean()),
             "min": float(returns.min()),

@@ -54,7 +54,7 @@ def flat_action_space(space: gym.Space) -> gym.Space | None:
     return None
 
 
-class FlatActions(gym.Wrapper):
+class FlatActions(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """Plays flat actions in an environment whose own are composite.
 
     Args:
@@ -62,7 +62,8 @@ class FlatActions(gym.Wrapper):
     """
 
     def __init__(self, env: gym.Env) -> None:
-        super().__init__(env)
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
         flat = flat_action_space(env.action_space)
         assert flat is not None
         self.action_space = flat
@@ -139,6 +140,12 @@ def with_flat_actions(env: gym.Env) -> gym.Env:
 
 def actions_of(env: gym.Env) -> gym.Space:
     """Return the action space that agents of this package decide in: the environment's own, or its flat form."""
-    own = env.unwrapped.action_space
-    flat = flat_action_space(own)
-    return own if flat is None else flat
+    flat = flat_action_space(env.action_space)
+    return env.action_space if flat is None else flat
+
+
+def flat_mask(mask: Any) -> NDArray[np.bool_]:
+    """Return a copy of an action mask as one bool vector, all factors of the action one after the other."""
+    if isinstance(mask, tuple | list):
+        return np.concatenate([flat_mask(part) for part in mask])
+    return np.array(mask, bool).ravel()

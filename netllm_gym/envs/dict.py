@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, SupportsFloat
+from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from gymnasium import spaces
 
+from netllm_gym.answers import reset_answer, step_answer
 from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.leaves import WHOLE, LeafView
 from netllm_gym.envs.reset_options import reset_options as checked_options
 from netllm_gym.errors import ConfigError
-from netllm_gym.plugins import is_own
+from netllm_gym.plugins import is_own, look_here
 
 
 def infer_modalities(space: gym.Space) -> dict[str, str]:
@@ -48,6 +48,9 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         ConfigError: an id Gymnasium does not know or cannot make, or a modality for a key that is not there.
     """
 
+    # Of any inner environment: Gymnasium asks the class, before there is one.
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array", "ansi"]}  # noqa: RUF012
+
     @checked
     def __init__(
         self,
@@ -61,6 +64,7 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
     ) -> None:
         if isinstance(env, str):
             kwargs = {**(env_kwargs or {}), **({"render_mode": render_mode} if render_mode else {})}
+            look_here()
             try:
                 env = gym.make(env, **kwargs)
             except (gym.error.Error, ImportError, TypeError, ValueError, AssertionError) as error:
@@ -97,16 +101,17 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         inner: Any = self.inner.unwrapped
         if not is_own(type(inner)):  # environments of this package refuse what they do not know themselves
             checked_options(options, tuple(inner.metadata.get("reset_options", self.reset_options)), typed=False)
-        observation, info = self.inner.reset(seed=seed, options=options)
+        observation, info = reset_answer(self.inner.reset(seed=seed, options=options))
         return self._wrap(observation), info
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Step the inner environment."""
-        observation, reward, terminated, truncated, info = self.inner.step(action)
-        number: Any = reward  # what is no number is refused where the episode is played, by name
-        if isinstance(reward, SupportsFloat) and not np.ndim(number):
-            number = float(reward)
-        return self._wrap(observation), number, terminated, truncated, info
+        """Step the inner environment.
+
+        Raises:
+            ObservationError: its answer cannot be used, see :func:`netllm_gym.answers.step_answer`.
+        """
+        observation, reward, terminated, truncated, info = step_answer(self.inner.step(action))
+        return self._wrap(observation), reward, terminated, truncated, info
 
     def render(self) -> Any:
         """Render the inner environment."""

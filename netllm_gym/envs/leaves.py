@@ -102,7 +102,7 @@ class LeafView:
         """Stack flat observations over time, key → ``[T, …]``; graphs are padded to the largest.
 
         Raises:
-            ConfigError: an array of another shape than its space says.
+            ConfigError: an array of another shape than its space says, what is no number, a category that there is not.
         """
         fixed = {key: leaf for key, _, leaf in self._paths if not isinstance(leaf, spaces.Graph)}
         out = {}
@@ -113,6 +113,10 @@ class LeafView:
             if odd is not None:
                 raise ConfigError(f"observation {key!r} has shape {odd.shape}, its space says {wanted}")
             out[key] = stacked(arrays, key)
+            if out[key].dtype.kind not in "biuf":
+                raise ConfigError(f"observation {key!r} holds {out[key].dtype.name} in place of numbers")
+            if (odd := _no_category(self.space[key], out[key])) is not None:
+                raise ConfigError(f"observation {key!r} is {odd.tolist()}, not in {self.space[key]}")
         return out
 
     @property
@@ -129,6 +133,19 @@ class LeafView:
         named = {clean(key): value for key, value in given.items()}
         found = dict(guesses)
         found.update({key: named[key] for key in self.space.spaces if key in named})
+        return found
+
+    def scales(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the typical magnitudes of the flat keys, ``metadata["scales"]``.
+
+        Raises:
+            ConfigError: one that nothing can be divided by.
+        """
+        found = self.described(metadata.get("scales", {}), {})
+        for key, scale in found.items():
+            values = np.asarray(scale)
+            if values.dtype.kind not in "iuf" or not (np.isfinite(values).all() and (values > 0).all()):
+                raise ConfigError(f"the scale of observation {key!r} is {scale!r}; it is a positive number, or several")
         return found
 
 
@@ -193,6 +210,19 @@ def stacked(arrays: Sequence[np.ndarray], key: str = "") -> np.ndarray:
         longest = max(len(array) for array in arrays)
         arrays = [_padded(array, longest, fill_of(key)) for array in arrays]
     return np.stack(arrays)
+
+
+def _no_category(space: gym.Space, values: np.ndarray) -> np.ndarray | None:
+    """Return the first of many observations that holds a category which its space has not."""
+    if isinstance(space, spaces.Box):
+        return None
+    first: Any = 0 if isinstance(space, spaces.MultiBinary) else space.start  # type: ignore[attr-defined]
+    count: Any = 2
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        count = space.n if isinstance(space, spaces.Discrete) else space.nvec
+    wrong = (values < first) | (values >= first + count)
+    where = wrong.reshape(len(values), -1).any(axis=1)
+    return values[where.argmax()] if where.any() else None
 
 
 def modality_of(space: gym.Space) -> str:

@@ -12,11 +12,11 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from netllm_gym.envs.actions import with_flat_actions
 from netllm_gym.errors import ConfigError, UnknownNameError
-from netllm_gym.plugins import load_group
+from netllm_gym.plugins import load_group, look_here
 
 
 def spec_of(env: str) -> EnvSpec:
-    """Return the registration of `env`, an id or ``module:id``.
+    """Return the registration of `env`, an id or ``module:id``; the module may lie in the working directory.
 
     An id nobody has registered yet is looked for in the packages of the entry-point group ``netllm_gym.envs``.
 
@@ -26,6 +26,7 @@ def spec_of(env: str) -> EnvSpec:
     """
     module, _, name = env.rpartition(":")
     if module:
+        look_here()
         try:
             importlib.import_module(module)
         except ImportError as error:
@@ -42,18 +43,25 @@ def make_env(env: str | EnvSpec, kwargs: Mapping[str, Any] | None = None) -> gym
 
     Raises:
         UnknownNameError: no such environment.
-        ConfigError: an argument that the environment does not take.
+        ConfigError: an argument that the environment does not take, or a simulator that is not installed.
     """
     spec = spec_of(env) if isinstance(env, str) else env
     try:
         return with_flat_actions(gym.make(spec, disable_env_checker=True, **(kwargs or {})))
-    except TypeError as error:
+    except (TypeError, gym.error.Error) as error:  # a missing simulator is Gymnasium's error, with what to install
         raise ConfigError(f"{spec.id}: {error}") from None
 
 
 def creator_of(spec: EnvSpec) -> Any:
-    """Return the class or function that makes environments of `spec`."""
-    return load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    """Return the class or function that makes environments of `spec`.
+
+    Raises:
+        ConfigError: it needs a simulator that is not installed.
+    """
+    try:
+        return load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
+    except gym.error.Error as error:
+        raise ConfigError(f"{spec.id}: {error}") from None
 
 
 def importable(spec: EnvSpec) -> EnvSpec | None:

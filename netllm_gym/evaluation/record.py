@@ -132,7 +132,7 @@ class EvaluationRecord:
             relative: see `effect`.
 
         Raises:
-            UnknownNameError: no such agent. ConfigError: the agent is the baseline.
+            UnknownNameError: no such agent. ConfigError: the agent is the baseline, or one of them failed throughout.
         """
         baseline = self.manifest["baseline"]
         if agent not in self.agents:
@@ -144,6 +144,10 @@ class EvaluationRecord:
         a = table(self.frame, agent, name)
         b = table(self.frame, baseline, name).mean(axis=0)
         both = ~pd.isna(a - b).any(axis=0)
+        if not both.any():
+            lost = baseline if baseline in self.failures else agent
+            why = f": {self.failures[lost]}" if lost in self.failures else ""
+            raise ConfigError(f"{agent} and {baseline} share no episode that both played to its end{why}")
         size = effect * abs(float(b[both].mean())) if relative else effect
         levels = {factor: level[both] for factor, level in factors(self.frame).items()}
         return power((a - b)[:, both], levels, size)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from netllm_gym.agents.base import Agent, BatchAgent
+from netllm_gym.answers import ObservationError, named, same, short
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.rows import group_columns
 from netllm_gym.evaluation.specs import AgentSpec, EnvRecipe, Episode
@@ -28,7 +29,9 @@ Row = dict[str, Any]
 
 def metric_of(env: gym.Env) -> dict[str, str]:
     """The headline number of an environment: ``metadata["metric"]``, by default the return."""
-    given = env.unwrapped.metadata.get("metric", {})
+    given = (env.unwrapped.metadata or {}).get("metric", {})
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"metadata['metric'] of the environment is a table, not {short(repr(given))}")
     metric = {"name": "return", "aggregate": "sum", "better": "higher", **given}
     if metric["aggregate"] not in ("mean", "sum", "last") or metric["better"] not in ("higher", "lower"):
         raise ConfigError(f"metadata['metric'] of the environment is not understood: {given}")
@@ -37,16 +40,10 @@ def metric_of(env: gym.Env) -> dict[str, str]:
 
 def terms_of(env: gym.Env) -> dict[str, dict[str, str]]:
     """The terms of the reward that ``info`` carries: ``metadata["reward_terms"]``."""
-    terms = env.unwrapped.metadata.get("reward_terms", {})
+    terms = (env.unwrapped.metadata or {}).get("reward_terms", {})
+    if not isinstance(terms, Mapping) or not all(isinstance(term, Mapping) for term in terms.values()):
+        raise ConfigError(f"metadata['reward_terms'] of the environment is a table of tables, not {short(repr(terms))}")
     return {name: {"aggregate": "mean", "unit": "", "better": "higher", **term} for name, term in terms.items()}
-
-
-def _same(a: Any, b: Any) -> bool:
-    if isinstance(a, dict):
-        return all(_same(a[key], b[key]) for key in a)
-    if isinstance(a, tuple | list):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return bool(np.array_equal(a, b))
 
 
 def _scalar(value: Any) -> bool:
@@ -90,8 +87,13 @@ class _Account:
         info, observation = step.next_info, step.next_observation
         for name, values in self.sums.items():
             if name in info:
-                values.append(float(info[name]))
-        self.repeats += bool(self.previous is not None and _same(step.action, self.previous))
+                number = np.asarray(info[name])
+                if number.size != 1 or number.dtype.kind not in "biuf":
+                    text = short(repr(info[name]))
+                    self.play.fail(ObservationError(f"info[{name!r}] is {text}, not a number"))
+                    return
+                values.append(float(number.item()))
+        self.repeats += bool(self.previous is not None and same(step.action, self.previous))
         self.previous = step.action
         if self.history is not None:
             numbers = {key: float(value) for key, value in info.items() if _scalar(value)}
@@ -116,33 +118,39 @@ class _Account:
     def _groups(self) -> dict[str, Any]:
         """The crossed factors that the episode belongs to; an environment that names none has its recordings."""
         info = self.play.first_info
-        named = info.get("groups")
-        if isinstance(named, dict) and named:
-            return named
-        return {"recording": info.get("trace_group", info.get("trace", self.episode.index))}
+        groups = info.get("groups")
+        if isinstance(groups, dict) and groups and all(map(named, groups.values())):
+            return groups
+        return {"recording": named(info.get("trace_group")) or self._trace()}
+
+    def _trace(self) -> str:
+        return named(self.play.first_info.get("trace")) or str(self.episode.index)
 
     def row(self, spec: AgentSpec, width: int) -> Row:
         """Return the finished episode as a row of the result; numbers of a failed one are NaN."""
         play = self.play
-        failed = bool(play.failure)
         sign = -1.0 if self.metric["better"] == "lower" else 1.0
         own = [sign * reward for reward in play.rewards]
+        metric = play.total_reward
+        if self.metric["name"] != "return":
+            metric = self._value(self.metric["name"], self.metric["aggregate"], own)
+        if not play.failure and not math.isfinite(metric):
+            play.fail(ObservationError(f"the metric {self.metric['name']} became {metric}"))
+        failed = bool(play.failure)
         steps = play.steps
         row: Row = {
             "agent": spec.label,
             "training_seed": spec.training_seed,
             "episode": self.episode.index,
             "trace_index": self.episode.trace_index,
-            "trace": str(play.first_info.get("trace", self.episode.index)),
+            "trace": self._trace(),
             **group_columns(self._groups()),
             "seed": self.episode.env_seed,
             "steps": steps,
             "return": math.nan if failed else play.total_reward,
             "mean_reward": math.nan if failed or not steps else play.total_reward / steps,
         }
-        if self.metric["name"] != "return":
-            value = self._value(self.metric["name"], self.metric["aggregate"], own)
-            row[self.metric["name"]] = math.nan if failed else value
+        row[self.metric["name"]] = math.nan if failed else metric
         for name, term in self.terms.items():
             row[name] = math.nan if failed else self._value(name, term["aggregate"])
         row["repeat_rate"] = self.repeats / (steps - 1) if steps > 1 and not failed else math.nan

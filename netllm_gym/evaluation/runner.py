@@ -12,6 +12,7 @@ import gymnasium as gym
 import pandas as pd
 
 from netllm_gym.agents.base import Agent, EnvInfo, check_serves
+from netllm_gym.answers import warn_if_unseeded
 from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
 from netllm_gym.evaluation import examples, provenance
 from netllm_gym.evaluation.blocks import finished_blocks, groups_of, read_block, units_of
@@ -137,6 +138,7 @@ def _prepared(
         traces = getattr(probe.unwrapped, "traces", None)
         count = len(traces) if traces is not None and hasattr(traces, "__len__") else None
         plans = plan_episodes(episodes, count, seed)
+        warn_if_unseeded(probe, plans[0].env_seed, plans[0].options or None)
         privileged = sorted({spec.label for spec in specs if _fits(spec, probe, plans[0])})
     finally:
         probe.close()
@@ -159,6 +161,8 @@ def _add_examples(job: _Job, result: EvaluationResult) -> None:
     """Choose the episodes to show, and play them once more with every step recorded."""
     result.manifest["examples"] = examples.choose(result)
     picked = sorted(result.manifest["examples"].values())
+    if not picked:  # nobody is left to compare
+        return
     shown = timeline_agents(result)
     specs = [s for s in job.specs if s.label in shown and s.training_seed == _first_seed(job.specs, s.label)]
     blocks = job.play(specs, [(job.plans[i],) for i in picked], picked)

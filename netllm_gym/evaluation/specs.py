@@ -73,7 +73,7 @@ def code_digest() -> str:
     """
     root = Path(__file__).resolve().parent.parent
     sources = [path for room in ("traces", "envs", "agents") for path in (root / room).rglob("*")]
-    sources += [root / "play.py", root / "evaluation" / "rollout.py", root / "evaluation" / "specs.py"]
+    sources += [root / name for name in ("play.py", "answers.py", "evaluation/rollout.py", "evaluation/specs.py")]
     sha = hashlib.sha256()
     for path in sorted(sources):
         if path.suffix in (".py", ".toml") and path.is_file():

@@ -1,0 +1,153 @@
+"""What an environment or an agent answered, checked where it is played: by name, in one line."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from typing import Any, SupportsFloat
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from netllm_gym.envs.actions import flat_mask
+from netllm_gym.errors import NetLLMGymError
+from netllm_gym.plugins import is_own
+
+
+class ObservationError(NetLLMGymError, ValueError):
+    """An environment whose answer cannot be used: an observation that is not finite (the message names the key), a
+    reward that is no number, a mask that does not fit, another form than Gymnasium's.
+    """
+
+
+class IllegalActionError(NetLLMGymError, ValueError):
+    """An action that is not in the space, or that the mask forbids."""
+
+
+def reset_answer(answer: Any) -> tuple[Any, dict[str, Any]]:
+    """Return what ``env.reset`` answered.
+
+    Raises:
+        ObservationError: it is not (observation, info), as environments for Gym before 0.26 answer.
+    """
+    if not isinstance(answer, tuple) or len(answer) != 2 or not isinstance(answer[1], dict):
+        raise ObservationError(_form("reset", "(observation, info)", answer))
+    return answer
+
+
+def step_answer(answer: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    """Return what ``env.step`` answered, its reward as a float.
+
+    Raises:
+        ObservationError: it is not (observation, reward, terminated, truncated, info), or the reward is no finite
+            number.
+    """
+    if not isinstance(answer, tuple) or len(answer) != 5 or not isinstance(answer[4], dict):
+        raise ObservationError(_form("step", "(observation, reward, terminated, truncated, info)", answer))
+    observation, reward, terminated, truncated, info = answer
+    if not isinstance(reward, SupportsFloat) or np.ndim(reward):  # type: ignore[arg-type]
+        raise ObservationError(f"the reward is {short(repr(reward))}, not a number")
+    number = float(reward)
+    if not math.isfinite(number):
+        raise ObservationError(f"the reward became {number}")
+    return observation, number, bool(terminated), bool(truncated), info
+
+
+def _form(method: str, wanted: str, answer: Any) -> str:
+    kinds = [type(part).__name__ for part in (answer if isinstance(answer, tuple) else (answer,))]
+    return (
+        f"{method}() returned {short(', '.join(kinds))}, Gymnasium's form is {wanted}; "
+        "an environment for Gym before 0.26 needs gymnasium.make('GymV21Environment-v0', …) of shimmy"
+    )
+
+
+def legal_action(space: spaces.Space, action: Any, info: dict[str, Any]) -> Any:
+    """Return a copy of `action`, which an agent may write into again, as the space wants it.
+
+    Raises:
+        IllegalActionError: it is not in the space, or masked out by ``info["action_mask"]``.
+        ObservationError: a mask of another size than the space.
+    """
+    played = _cast(action, space) if isinstance(space, spaces.Box) else copy.deepcopy(action)
+    if played is None or not space.contains(played):
+        raise IllegalActionError(f"illegal action {short(action)}: not in {short(space)}")
+    mask = info.get("action_mask")
+    if isinstance(space, spaces.Discrete) and mask is not None:
+        legal = flat_mask(mask)
+        if legal.size != space.n:
+            raise ObservationError(f"info['action_mask'] has {legal.size} entries for {space.n} actions")
+        if not legal[int(played) - int(space.start)]:
+            raise IllegalActionError(f"illegal action {short(action)}: masked out")
+    return played
+
+
+def _cast(action: Any, space: spaces.Box) -> NDArray[Any] | None:
+    """Return a copy of an action in the type of its space; ``None`` where that would be another action."""
+    try:
+        given = np.asarray(action)
+        with np.errstate(invalid="ignore"):
+            played = np.array(given, dtype=space.dtype) if given.dtype.kind == "O" else given.astype(space.dtype)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    whole = played.dtype.kind in "biu"  # 1.7 is no whole number, and 300 no byte
+    return None if whole and not np.array_equal(played, given) else played
+
+
+def require_finite(observation: Any, key: str = "") -> None:
+    """Refuse numbers that are not finite, wherever they stand in a nested observation.
+
+    Raises:
+        ObservationError: naming the key, with ``/`` between levels.
+    """
+    if isinstance(observation, dict):
+        for name, value in observation.items():
+            require_finite(value, f"{key}/{name}" if key else str(name))
+    elif isinstance(observation, tuple | list):
+        for name, value in zip(getattr(observation, "_fields", range(len(observation))), observation, strict=True):
+            require_finite(value, f"{key}/{name}" if key else str(name))
+    elif isinstance(observation, np.ndarray | np.generic | float):
+        values = np.asarray(observation)
+        if values.dtype.kind in "fc" and not np.isfinite(values).all():
+            bad = values[~np.isfinite(values)].flat[0]
+            raise ObservationError(f"observation{f' {key!r}' if key else ''} is not finite: it holds {bad}")
+
+
+def named(value: Any) -> str:
+    """Return what ``info`` calls a trace or group; empty where it holds something else under that name."""
+    return str(value) if isinstance(value, str | int | float | np.generic) else ""
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two observations or actions are alike, to any depth."""
+    if isinstance(a, dict):
+        return all(same(a[key], b[key]) for key in a)
+    if isinstance(a, tuple | list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(np.array_equal(a, b))
+
+
+def warn_if_unseeded(env: gym.Env, seed: int, options: dict[str, Any] | None = None) -> None:
+    """Warn where somebody else's environment does not begin alike twice after the same seed; it is reset here."""
+    inner: Any = env.unwrapped
+    if is_own(type(getattr(inner, "inner", inner).unwrapped)):
+        return
+    try:
+        first, again = (copy.deepcopy(reset_answer(env.reset(seed=seed, options=options))[0]) for _ in range(2))
+    except Exception:  # said where an episode is played, with its name
+        return
+    if not same(first, again):
+        name = inner.spec.id if inner.spec else type(inner).__name__
+        warnings.warn(
+            f"{name} begins otherwise each time after the same seed: agents will not meet the same episodes, and the "
+            "same command will not give the same numbers; its reset(seed=…) should seed all that it draws from",
+            stacklevel=2,
+        )
+
+
+def short(value: Any) -> str:
+    """Return `value` as one line of at most 80 characters."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 80 else text[:77] + "…"
