@@ -66,10 +66,10 @@ def report_command(
     folder: Annotated[Path, typer.Argument(help="Folder that evaluate wrote.")],
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Write the report of finished results again."""
+    """Write the report of finished results again, with its figures as PDFs too."""
     from netllm_gym.evaluation import EvaluationResult
 
-    page = EvaluationResult.load(folder).report(folder)
+    page = EvaluationResult.load(folder).report(folder, ("png", "pdf"))
     console.print(f"report: {page}", soft_wrap=True, markup=False)
     if show and not webbrowser.open(page.resolve().as_uri()):
         raise ConfigError(f"no browser could be opened here; open {page} yourself")

@@ -28,12 +28,13 @@ class EvaluationResult(EvaluationRecord):
             write_figures(figures, folder, formats)
         return figures
 
-    def report(self, folder: str | Path, formats: Sequence[str] = ("png", "pdf")) -> Path:
+    def report(self, folder: str | Path, formats: Sequence[str] = ("png",)) -> Path:
         """Write ``report.html`` (self-contained), ``report.md`` and its figures; return the HTML's path.
 
         Args:
             folder: where to.
-            formats: of the figures beside the pages; ``report.md`` shows the PNGs.
+            formats: of the figures beside the pages; ``report.md`` shows the PNGs. PDFs (for papers) take seconds more,
+                ``netllm-gym report`` draws them.
         """
         from netllm_gym.evaluation.page import write_report
 

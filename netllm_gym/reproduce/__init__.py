@@ -51,8 +51,7 @@ def reproduce(
         progress: show a bar within each cell.
 
     Returns:
-        The path of ``reproduce.md``. Beside it lie ``report.html``, ``reproduce.json`` and a folder per cell with its
-        figures as PNGs (``netllm-gym report`` draws them as PDFs too).
+        The path of ``reproduce.md``. Beside it lie ``report.html``, ``reproduce.json`` and a folder per cell.
 
     Raises:
         UnknownNameError: a task or setting that the table does not have.
@@ -114,7 +113,7 @@ def reproduce(
                 if final and profile == "paper" and seed == 0:
                     result = with_stored(result, cell.name)
                 if final:
-                    result.report(out / cell.name, ("png",))  # PDFs would take minutes in all
+                    result.report(out / cell.name)
             if number:
                 outcomes[place] = Outcome(cell, result)
             else:

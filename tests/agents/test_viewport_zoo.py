@@ -42,8 +42,8 @@ def test_cards_are_there_and_the_weights_small(agent) -> None:
     assert all(path.suffix in (".json", ".md", ".toml", ".safetensors") for path in folder.rglob("*.*"))
 
 
-# The published reading has weights of its own, which take as long again.
-ALL = [pytest.param(*one, marks=[pytest.mark.slow] if one[1] == "published" else []) for one in SHIPPED]
+# A dozen seconds each: one of them here, the others in `make test-all`.
+ALL = [pytest.param(*one, marks=() if one == ("llm", "canonical") else pytest.mark.slow) for one in SHIPPED]
 
 
 @pytest.mark.parametrize(("agent", "reading"), ALL)

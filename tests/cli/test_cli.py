@@ -97,8 +97,11 @@ def test_collect_evaluate_report(run, tmp_path) -> None:
     assert code == 0 and "report.html" in out
     page = (tmp_path / "result" / "report.html").read_text()
     assert "abr/robust-mpc" in page and "<script src" not in page
+    figures = tmp_path / "result" / "figures"
+    assert list(figures.glob("*.png")) and not list(figures.glob("*.pdf"))
     code, out, _ = run("report", "result")
     assert code == 0
+    assert {path.stem for path in figures.glob("*.pdf")} == {path.stem for path in figures.glob("*.png")}
     code, out, err = run("power", "result", "--effect", "10", "--json")
     rows = {row["agent"]: row for row in json.loads(out)}
     assert code == 0 and rows["abr/bba"]["traces needed"] >= 1 and "abr/robust-mpc" not in rows

@@ -60,6 +60,7 @@ def test_evaluate_stops_and_goes_on(tmp_path: Path) -> None:
     assert not (tmp_path / "result" / "manifest.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.llm
 def test_train_stops_and_goes_on(tmp_path: Path) -> None:
     for split in ("train", "valid"):
@@ -75,6 +76,7 @@ def test_train_stops_and_goes_on(tmp_path: Path) -> None:
     assert not (tmp_path / "agent").exists()
 
 
+@pytest.mark.slow
 def test_training_without_a_state_says_that_it_begins_again(tmp_path: Path) -> None:
     pytest.importorskip("d3rlpy")
     assert _start(tmp_path, *COLLECT, "--episodes", "2").wait(120) == 0
