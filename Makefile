@@ -14,13 +14,11 @@ demo: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/netllm-gym showcase
 	OMP_NUM_THREADS=1 $(BIN)/netllm-gym quickstart
 
-# In the order of the folders: the last files are many and short, so that both workers end together.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.ready
-	$(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-all: $(VENV)/.ready
-	$(PYTEST) -m "slow or not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
 # What the install without extras offers: a second environment, without torch. PYTHON=python3.12 takes another Python.
 # `make test-core CORE_TESTS=tests` runs all tests there (what needs an extra is skipped with its reason); these are the quick ones.
@@ -36,7 +34,7 @@ $(CORE)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 coverage: $(VENV)/.ready
-	$(PYTEST) --cov=netllm_gym --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov=netllm_gym --cov-report=term:skip-covered
 
 # Every reader of files, mutated for as long as you like; what fails is kept in tests/fuzz/regressions.
 MINUTES ?= 5
