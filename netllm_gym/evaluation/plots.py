@@ -49,15 +49,14 @@ def _values(result: EvaluationRecord, agent: str) -> np.ndarray:
 def _unseen(result: EvaluationRecord) -> str:
     unseen = [agent for agent in result.agents if agent not in in_sight(result)]
     # A line of its own: beside the axis' name it would be cut off at the figure's edge.
-    return (
-        "\n" + textwrap.fill(f"not shown: {', '.join(names(result)[agent] for agent in unseen)}", 80) if unseen else ""
-    )
+    called = names(result)
+    return "\n" + textwrap.fill(f"not shown: {', '.join(called[agent] for agent in unseen)}", 80) if unseen else ""
 
 
 def _name_rows(axes: Axes, result: EvaluationRecord, agents: Sequence[str]) -> None:
     """Write the agents' names beside their rows, from below."""
-    agents = list(agents)
-    axes.set_yticks(range(len(agents)), [names(result)[agent] for agent in agents])
+    agents, called = list(agents), names(result)
+    axes.set_yticks(range(len(agents)), [called[agent] for agent in agents])
     for agent, label in zip(agents, axes.get_yticklabels(), strict=True):
         mark(result, agent, label)
 
@@ -84,13 +83,14 @@ def _limits(axes: Axes, result: EvaluationRecord) -> None:
 def metric_cdf(result: EvaluationRecord) -> Figure:
     """Distribution of the metric over episodes, one curve per agent."""
     figure, (axes,) = canvas()
+    called = names(result)
     for agent in rivals(result):
         values = np.sort(_values(result, agent))
         if len(values):
             colour, dash, _ = style_of(result, agent)
             share = np.arange(1, len(values) + 1) / len(values)
             lines = axes.step(
-                values, share, where="post", color=colour, linestyle=dash, linewidth=1.8, label=names(result)[agent]
+                values, share, where="post", color=colour, linestyle=dash, linewidth=1.8, label=called[agent]
             )
             mark(result, agent, lines)
     _limits(axes, result)
@@ -174,6 +174,7 @@ def gap_closed(result: EvaluationRecord) -> Figure:
 def metric_latency(result: EvaluationRecord) -> Figure:
     """The metric against the time of one decision: what quality costs."""
     figure, (axes,) = canvas()
+    called = names(result)
     summary = result.summary()
     summary = summary[summary["agent"].isin(rivals(result)) & (summary["latency_p50_ms"] > 0)]
     for _, row in summary.iterrows():
@@ -182,7 +183,7 @@ def metric_latency(result: EvaluationRecord) -> Figure:
         error = np.maximum([[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]], 0.0)
         dot = axes.errorbar(row["latency_p50_ms"], row["mean"], yerr=error, fmt="o", color=colour, capsize=3)
         name = axes.annotate(
-            names(result)[row["agent"]],
+            called[row["agent"]],
             (row["latency_p50_ms"], row["mean"]),
             xytext=(6, 4),
             textcoords="offset points",
@@ -212,6 +213,7 @@ def _episode_scores(result: EvaluationRecord, agent: str) -> np.ndarray:
 def performance_profile(result: EvaluationRecord) -> Figure:
     """Share of the episodes in which an agent scores above a threshold: 0 is the floor's mean, 1 the oracle."""
     figure, (axes,) = canvas()
+    called = names(result)
     shown = [agent for agent in in_sight(result) if agent != result.manifest["oracle"]]
     scores = {agent: _episode_scores(result, agent) for agent in shown}
     pooled = np.concatenate([*scores.values(), np.empty(0)])
@@ -222,7 +224,7 @@ def performance_profile(result: EvaluationRecord) -> Figure:
             colour, dash, _ = style_of(result, agent)
             lines = axes.plot(
                 thresholds, stats.performance_profile(values, thresholds), color=colour, linestyle=dash,
-                linewidth=1.8, label=names(result)[agent],
+                linewidth=1.8, label=called[agent],
             )  # fmt: skip
             mark(result, agent, lines)
     axes.axvline(1.0, color=INK, linewidth=0.8, linestyle=":")

@@ -27,7 +27,7 @@ def term_radar(result: EvaluationRecord) -> Figure:
 
     The rim is the best of the agents drawn and the centre the worst; both values stand at the spoke's end.
     """
-    agents, terms = drawn(result), list(result.terms)
+    agents, terms, called = drawn(result), list(result.terms), names(result)
     means = result.summary().set_index("agent")
     means = means.loc[[agent for agent in agents if agent in means.index], terms].dropna()
     angles = [2 * math.pi * i / len(terms) for i in range(len(terms))]
@@ -53,7 +53,7 @@ def term_radar(result: EvaluationRecord) -> Figure:
             color=colour,
             linestyle=dash,
             linewidth=1.8,
-            label=names(result)[agent],
+            label=called[agent],
         )
     axes.set_xticks(angles, labels, fontsize=8)
     axes.tick_params(axis="x", pad=14)

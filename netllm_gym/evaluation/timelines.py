@@ -76,6 +76,7 @@ def abr_timeline(result: EvaluationRecord, episode: int | None = None, agents: S
         raise DatasetError("a timeline needs an ABR evaluation with trace_steps=[episode, …]")
     episode, agents = _chosen(result, result.steps, episode, agents)
     figure, (link, buffer) = canvas(height=4.8, rows=2)
+    called = names(result)
     for agent in agents:
         steps = rows_of(result.steps, agent, episode)
         if steps.empty:
@@ -94,7 +95,7 @@ def abr_timeline(result: EvaluationRecord, episode: int | None = None, agents: S
             color=colour,
             linestyle=dash,
             linewidth=1.6,
-            label=names(result)[agent],
+            label=called[agent],
         )
         level = buffer.plot(time, steps["buffer_s"], color=colour, linestyle=dash, linewidth=1.6)
         stalls = steps[steps["stall_s"] > 0.05]
@@ -128,12 +129,11 @@ def metric_timeline(
         raise DatasetError("a course needs an evaluation with trace_steps=[episode, …] and a metric in every info")
     episode, agents = _chosen(result, result.steps, episode, agents)
     figure, (axes,) = canvas(height=3.0)
+    called = names(result)
     for agent in agents:
         steps = rows_of(result.steps, agent, episode)
         colour, dash, _ = style_of(result, agent)
-        lines = axes.plot(
-            steps["step"], steps[name], color=colour, linestyle=dash, linewidth=1.6, label=names(result)[agent]
-        )
+        lines = axes.plot(steps["step"], steps[name], color=colour, linestyle=dash, linewidth=1.6, label=called[agent])
         mark(result, agent, lines)
     axes.set_xlabel("decision")
     axes.set_ylabel(f"{pretty(name)}; {result.metric['better']} is better")

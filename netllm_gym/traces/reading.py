@@ -43,6 +43,18 @@ class Reading:
         return (*self.notes, *(f"{what}: {count}" for what, count in self.repairs.items()))
 
 
+def passed_over(beside: Sequence[tuple[Path, TraceFormatError]], files: int, what: str) -> str:
+    """Return a sentence on those of so many `files` that name no `what`, as they hold something else; empty for none.
+
+    Raises:
+        TraceFormatError: they are most of the files; the error is the first one's.
+    """
+    if len(beside) > files - len(beside):
+        raise beside[0][1]
+    shown = ", ".join(path.name for path, _ in beside[:5])
+    return f"skipped {len(beside)} files that name no {what}: {shown}" if beside else ""
+
+
 def content(path: Path) -> bytes:
     """Return the bytes of a file.
 

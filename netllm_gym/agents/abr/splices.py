@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from netllm_gym.agents.abr.worlds import drawn_link
+from netllm_gym.agents.abr.worlds import drawn_link, log_uniform
 from netllm_gym.traces import NetworkTrace
 
 LENGTH_S = 320.0
@@ -37,9 +37,9 @@ def spliced_links(families: Mapping[str, Sequence[NetworkTrace]], count: int, se
 
 
 def _spliced(sources: Sequence[Sequence[NetworkTrace]], rng: np.random.Generator, name: str) -> NetworkTrace:
-    level, durations, rates, total_s = _log_uniform(rng, LINK_MBPS), [], [], 0.0
+    level, durations, rates, total_s = log_uniform(rng, *LINK_MBPS), [], [], 0.0
     while total_s < LENGTH_S:
-        piece_s = _log_uniform(rng, PIECE_S)
+        piece_s = log_uniform(rng, *PIECE_S)
         if rng.random() < DRAWN:
             source = drawn_link(rng)
         else:
@@ -49,7 +49,7 @@ def _spliced(sources: Sequence[Sequence[NetworkTrace]], rng: np.random.Generator
         mean = float((seconds * carried).sum() / seconds.sum())
         if mean <= 0:
             continue
-        own = level * _log_uniform(rng, LEVELS)
+        own = level * log_uniform(rng, *LEVELS)
         durations.append(seconds)
         rates.append(np.maximum(carried / mean * own, LOWEST_MBPS))
         total_s += float(seconds.sum())
@@ -61,7 +61,3 @@ def _cut(link: NetworkTrace, first: int, length_s: float) -> tuple[NDArray[np.fl
     seconds, carried = np.roll(link.duration_s, -first), np.roll(link.throughput_mbps, -first)
     stop = min(len(seconds), int(np.searchsorted(np.cumsum(seconds), length_s)) + 1)
     return seconds[:stop], carried[:stop]
-
-
-def _log_uniform(rng: np.random.Generator, ends: tuple[float, float]) -> float:
-    return float(np.exp(rng.uniform(*np.log(ends))))

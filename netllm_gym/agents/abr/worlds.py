@@ -142,19 +142,20 @@ def _places(stage: Any, lives: Any, which: Any) -> None:
         lives.piece[i] = piece_at(stage.end, lives.offset[i], low, stop)
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float, size: int | None = None) -> Any:
-    return np.exp(rng.uniform(np.log(low), np.log(high), size))
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw a number whose logarithm is uniform between those of `low` and `high`."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def drawn_video(rng: np.random.Generator, ranges: Ranges) -> VideoManifest:
     """Draw a video whose top level needs about 1 Mbit/s."""
     levels = int(rng.integers(int(ranges.levels[0]), int(ranges.levels[1]) + 1))
-    low = 1.0 / _log_uniform(rng, *ranges.ladder)
+    low = 1.0 / log_uniform(rng, *ranges.ladder)
     steps = rng.uniform(0.5, 1.5, levels - 1)
     place = np.concatenate([[0.0], np.cumsum(steps) / steps.sum()])
     ladder = 1000.0 * np.exp(np.log(low) * (1.0 - place))
     chunk_s = float(rng.choice([1.0, 2.0, 3.0, 4.0, 4.0, 5.0, 6.0, rng.uniform(*ranges.chunk_s)]))
-    chunks = int(_log_uniform(rng, *ranges.chunks))
+    chunks = int(log_uniform(rng, *ranges.chunks))
     variation = float(rng.choice([0.05, 0.1, 0.2, 0.35, 0.6]))
     return synthetic_video(int(rng.integers(2**31)), ladder, chunks, chunk_s, variation, rng.uniform(0.85, 1.25))
 
@@ -162,14 +163,14 @@ def drawn_video(rng: np.random.Generator, ranges: Ranges) -> VideoManifest:
 def drawn_link(rng: np.random.Generator, steps: int = 400) -> NetworkTrace:
     """Draw a synthetic link of about 1 Mbit/s: any variation, any persistence."""
     model = RegimeModel(
-        1.0, 0.0, _log_uniform(rng, 0.05, 1.6), 0.3, rng.uniform(0.2, 0.95), _log_uniform(rng, 3.0, 80.0),
+        1.0, 0.0, log_uniform(rng, 0.05, 1.6), 0.3, rng.uniform(0.2, 0.95), log_uniform(rng, 3.0, 80.0),
         rng.uniform(0.0, 0.98), step_s=float(rng.choice([0.5, 1.0, 1.0, 2.0, 5.0])),
     )  # fmt: skip
     rates = np.maximum(model.draw(rng, steps), 1e-3)
     if rng.random() < 0.2:  # an outage now and then
         for _ in range(int(rng.integers(1, 4))):
             at = int(rng.integers(steps))
-            rates[at : at + int(rng.integers(2, 12))] *= _log_uniform(rng, 0.01, 0.3)
+            rates[at : at + int(rng.integers(2, 12))] *= log_uniform(rng, 0.01, 0.3)
     return NetworkTrace("drawn", np.full(steps, model.step_s), rates)
 
 
@@ -307,7 +308,7 @@ class Worlds:
         video = self.videos[index]
         ladder = np.asarray(video.bitrates_kbps) / 1000.0
         # The rate of the top level is what a ladder is scaled by; a home video keeps its own.
-        top = self.mean_mbps[link] * _log_uniform(rng, *TOP_OVER_LINK)
+        top = self.mean_mbps[link] * log_uniform(rng, *TOP_OVER_LINK)
         # A link that cannot carry the lowest level teaches nothing but noise.
         top = min(top, 0.8 * self.mean_mbps[link] * ladder[-1] / ladder[0])
         scale = 1.0 if home else top / ladder[-1]
@@ -322,13 +323,13 @@ class Worlds:
         else:
             quality = share
         # The published rules weigh a second of stall by the top quality.
-        weight = 1.0 if home else _log_uniform(rng, 0.35, 2.5) if rng.random() < 0.6 else 1.0
+        weight = 1.0 if home else log_uniform(rng, 0.35, 2.5) if rng.random() < 0.6 else 1.0
         stall = quality[-1] * weight
         up = 1.0 if home or rng.random() < 0.5 else float(rng.uniform(*ranges.switch))
         down = up if home or rng.random() < 0.8 else float(rng.uniform(*ranges.switch))
         cap = 60.0
         if not home and rng.random() < 0.6:
-            cap = max(_log_uniform(rng, *ranges.buffer_cap_s), 1.5 * video.chunk_s)
+            cap = max(log_uniform(rng, *ranges.buffer_cap_s), 1.5 * video.chunk_s)
         rtt = 0.08 if home or rng.random() < 0.5 else float(rng.uniform(*ranges.rtt_s))
         lives.link[i], lives.video[i], lives.scale[i] = link, index, scale
         lives.quality[i] = quality[-1]

@@ -47,6 +47,15 @@ def motion_and_place(history_deg: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.concatenate([motion_features(history_deg), place], axis=-1)
 
 
+def _still(inputs: int, outputs: int) -> Any:
+    """A last layer that answers zero until it is trained: an untrained network is hold-last."""
+    torch = require_torch()
+    head = torch.nn.Linear(inputs, outputs)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    return head
+
+
 def build_gru(hidden: int, layers: int, future: int) -> Any:
     """A GRU over the history whose last state gives the whole horizon at once."""
     torch = require_torch()
@@ -55,9 +64,7 @@ def build_gru(hidden: int, layers: int, future: int) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.gru = torch.nn.GRU(12, hidden, layers, batch_first=True)
-            self.head = torch.nn.Linear(hidden, future * 3)
-            torch.nn.init.zeros_(self.head.weight)  # an untrained network is hold-last
-            torch.nn.init.zeros_(self.head.bias)
+            self.head = _still(hidden, future * 3)
 
         def forward(self, motion: Any, image: Any) -> Any:
             state = self.gru(motion)[0][:, -1]
@@ -77,9 +84,7 @@ def build_mlp(hidden: int, history: int, future: int) -> Any:
             self.layers = nn.Sequential(
                 nn.Linear(12 * history, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
             )
-            self.head = nn.Linear(hidden, future * 3)
-            nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
+            self.head = _still(hidden, future * 3)
 
         def forward(self, motion: Any, image: Any) -> Any:
             short = history - motion.shape[1]  # before a short history the head stood still
@@ -107,9 +112,7 @@ def build_track(hidden: int, future: int, cells: int) -> Any:
                 self.image = nn.Sequential(nn.Linear(cells, hidden), nn.ReLU())
                 self.image_cell = nn.LSTMCell(hidden, hidden)
             self.fusion = nn.LSTMCell(2 * hidden if cells else hidden, hidden)
-            self.head = nn.Linear(hidden, 3)
-            nn.init.zeros_(self.head.weight)
-            nn.init.zeros_(self.head.bias)
+            self.head = _still(hidden, 3)
 
         def forward(self, motion: Any, image: Any) -> Any:
             _, (h, c) = self.position(motion)

@@ -89,8 +89,8 @@ class HeadNotes:
     repairs: Counter[str] = field(default_factory=Counter)
 
     def guess(self, sentence: str) -> None:
-        """Note a guess once."""
-        if sentence not in self.guesses:
+        """Note a guess once; nothing for an empty one."""
+        if sentence and sentence not in self.guesses:
             self.guesses.append(sentence)
 
 

@@ -16,7 +16,7 @@ from netllm_gym.traces.head.log import HeadNotes, HeadOptions, scales, sessions,
 from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, begins_with_clock, read_netllm, read_viewer_rows
 from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.head.viewerjson import read_viewer_json
-from netllm_gym.traces.reading import Reading, beginning, content
+from netllm_gym.traces.reading import Reading, beginning, content, passed_over
 from netllm_gym.traces.tables import Table, read_table, twice
 from netllm_gym.traces.traceset import TraceSet
 
@@ -183,7 +183,7 @@ def _tables(
     where, layout = places(root, files, pattern)
     logs: list[tuple[str, str, Table, HeadFields]] = []
     form = ""
-    beside: list[TraceFormatError] = []
+    beside: list[tuple[Path, TraceFormatError]] = []
     flat = {str(file) for file in files if file == root or file.parent == root}
     for file in files:
         user, video = where[file]
@@ -195,7 +195,7 @@ def _tables(
             except TraceFormatError as error:
                 if len(files) == 1 or "no list of samples" not in str(error):
                     raise
-                beside.append(error)
+                beside.append((file, error))
                 continue
             form = "json"
             if "pitch_yaw_roll_data_hmd" in data[:4096].decode("utf-8", "replace"):
@@ -205,7 +205,7 @@ def _tables(
             rows = read_viewer_rows(data, name) if columns is None else None
             inside = [(user, video, read_table(data, name))] if rows is None else [(u, file.stem, t) for u, t in rows]
             if columns is None and len(files) > 1 and (why := _is_beside(inside[0][2])) is not None:
-                beside.append(why)
+                beside.append((file, why))
                 continue
             form = form or ("rows" if rows is not None else "table")
         for log_user, log_video, table in inside:
@@ -217,11 +217,7 @@ def _tables(
             if said := rivals(table, fields):
                 notes.guess(said)
             logs.append((log_user, log_video, table, fields))
-    if len(beside) > len(files) - len(beside):
-        raise beside[0]
-    if beside:
-        shown = ", ".join(Path(str(error).split(":")[0]).name for error in beside[:5])
-        notes.guess(f"skipped {len(beside)} files that name no orientation: {shown}")
+    notes.guess(passed_over(beside, len(files), "orientation"))
     if form == "table":
         notes.guess(f"viewers and videos from the paths, as {layout}")
     traces: list[HeadTrace] = []

@@ -82,7 +82,7 @@ class LinkNotes:
     repairs: Counter[str] = field(default_factory=Counter)
 
     def guess(self, sentence: str) -> None:
-        """Note a sentence once."""
+        """Note a sentence once; nothing for an empty one."""
         if sentence and sentence not in self.guesses:
             self.guesses.append(sentence)
 

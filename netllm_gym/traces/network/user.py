@@ -27,7 +27,7 @@ from netllm_gym.traces.network.readers.large import is_large, read_large
 from netllm_gym.traces.network.readers.linklog import is_link_log, read_link_log
 from netllm_gym.traces.network.tables import LinkNotes, NetworkOptions, Session, link_fields, sessions_of, traces_of
 from netllm_gym.traces.network.trace import NetworkTrace
-from netllm_gym.traces.reading import Reading, beginning, content, data_files
+from netllm_gym.traces.reading import Reading, beginning, content, data_files, passed_over
 from netllm_gym.traces.tables import Table, read_table, twice
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.traceset import TraceSet
@@ -165,7 +165,7 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
     tables: list[tuple[str, Table]] = []
     names = {str(file): file.name if file == root else file.relative_to(root).as_posix() for file in files}
     formats: dict[str, int] = {}
-    beside: list[TraceFormatError] = []
+    beside: list[tuple[Path, TraceFormatError]] = []
     for file in files:
         name = str(file)
         if not named and format in (None, "cooked", "table") and is_large(file, beginning(file)):
@@ -181,7 +181,7 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
         except TraceFormatError as error:
             if len(files) == 1 or not _is_beside(data, name):
                 raise
-            beside.append(error)
+            beside.append((file, error))
             continue
         formats[chosen] = formats.get(chosen, 0) + 1
         if chosen in POOLED:
@@ -200,11 +200,7 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
         else:
             parts = found if isinstance(found, tuple) else (found,)
             whole[name] = [_renamed(trace, name, names, options) for trace in parts]
-    if len(beside) > len(files) - len(beside):
-        raise beside[0]
-    if beside:
-        shown = ", ".join(Path(str(error).split(":")[0]).name for error in beside[:5])
-        notes.guess(f"skipped {len(beside)} files that name no throughput: {shown}")
+    notes.guess(passed_over(beside, len(files), "throughput"))
     settled = _settled(tables, options, notes, names) if tables else ()
     traces = [trace for members in whole.values() for trace in members] + list(settled)
     traces.sort(key=lambda trace: _natural(trace.name))

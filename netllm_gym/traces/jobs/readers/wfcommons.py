@@ -68,11 +68,12 @@ def _tasks(document: Any, source: str) -> dict[str, tuple[str, list[str], float]
         found[key] = (program, parents, seconds)
     # Old instances name parents, not their ids.
     names = {_label(t["name"], source): _label(t.get("id", t["name"]), source) for t in listed}
-    for task in listed:  # an edge may stand at its parent alone
-        key = _label(task.get("id", task["name"]), source)
-        for child in task.get("children") or []:
-            child = _label(child, source)
-            child = child if child in found else names.get(child, child)
+
+    def known(label: str) -> str:
+        return label if label in found else names.get(label, label)
+
+    for key, task in zip(found, listed, strict=True):  # an edge may stand at its parent alone
+        for child in (known(_label(c, source)) for c in task.get("children") or []):
             if child not in found:
                 raise TraceFormatError(source, f"task {key[:40]!r} leads to {child[:40]!r}, which is not there")
             edges += 1
@@ -80,7 +81,7 @@ def _tasks(document: Any, source: str) -> dict[str, tuple[str, list[str], float]
                 raise TraceFormatError(source, f"more than {MAX_EDGES} dependencies")
             found[child][1].append(key)
     for key, (_, parents, _) in found.items():
-        parents[:] = dict.fromkeys(p if p in found else names.get(p, p) for p in parents)
+        parents[:] = dict.fromkeys(map(known, parents))
         if missing := [p for p in parents if p not in found]:
             raise TraceFormatError(source, f"task {key[:40]!r} waits for {missing[0][:40]!r}, which is not there")
     return found
