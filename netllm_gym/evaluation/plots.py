@@ -76,7 +76,8 @@ def _limits(axes: Axes, result: EvaluationRecord) -> None:
         cut = high < pooled.max()
     pad = 0.03 * (high - low) or 0.5
     axes.set_xlim(low - pad, high + pad)
-    axes.set_xlabel(_name(result) + ("; worst 2 % outside" if cut else "") + _unseen(result))
+    # A line of its own: beside the axis' name it would be cut off where agents have long names.
+    axes.set_xlabel(_name(result) + ("\nworst 2 % outside" if cut else "") + _unseen(result))
 
 
 @styled
