@@ -106,7 +106,8 @@ def _transfer(end: Any, carried: Any, rate: Any, low: Any, stop: Any, piece: Any
             target = whole
         at = Index(low)
     i = Index(min(_seek(carried, target, at, stop), stop - 1))  # min: rounding at the very end of the cycle
-    finish = end[i] - (carried[i] - target) / rate[i]
+    # A dead piece is met by bytes that rounding hides: less than the last digit of `carried`. They wait for its end.
+    finish = end[i] - (carried[i] - target) / rate[i] if rate[i] > 0.0 else end[i]
     return cycles * end[stop - 1] + finish - offset, i
 
 

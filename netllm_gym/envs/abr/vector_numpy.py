@@ -86,7 +86,9 @@ def _transfer(links: Links, low: Ints, stop: Ints, piece: Ints, offset: Floats, 
     exactly = beyond & (target <= 0.0)  # ends with the last byte of the cycle before
     cycles, target = cycles - exactly, np.where(exactly, whole, target)
     i = np.minimum(_seek(carried, target, np.where(beyond, low, piece), stop), stop - 1)
-    return cycles * end[stop - 1] + (end[i] - (carried[i] - target) / rate[i]) - offset, i
+    dead = rate[i] <= 0.0  # met by bytes that rounding hides; they wait for its end
+    finish = end[i] - np.where(dead, 0.0, (carried[i] - target) / np.where(dead, 1.0, rate[i]))
+    return cycles * end[stop - 1] + finish - offset, i
 
 
 def _begin(begins: NDArray[np.bool_], starts: Floats, links: Links, state: State) -> None:
