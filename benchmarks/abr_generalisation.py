@@ -38,9 +38,42 @@ REFERENCES = (BASELINE, FLOOR, ORACLE)
 KEYS = ["case", "split", "agent", "without", "training_seed"]
 MARGIN = {"share": 0.02, "of": "span"}
 SABRE = Source("UMass-LIDS/sabre", "09b03bb0f4f90660a2504a6b2fb48d2f06333706")
+# Name, family of links, video, more arguments of the environment.
+CASES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("default", "abr/fcc-hsdpa", "usual", {}),
+    ("2 s chunks", "abr/fcc-hsdpa", "2 s chunks", {}),
+    ("150 chunks", "abr/fcc-hsdpa", "150 chunks", {}),
+    ("3 levels", "abr/fcc-hsdpa", "3 levels", {}),
+    ("10 levels", "abr/fcc-hsdpa", "10 levels", {}),
+    ("buffer cap 15 s", "abr/fcc-hsdpa", "usual", {"buffer_cap_s": 15.0}),
+    ("QoE log", "abr/fcc-hsdpa", "usual", {"qoe": "log"}),
+    ("classic", "abr/pensieve-classic", "usual", {"first_quality": 1}),
+    ("hsdpa", "abr/hsdpa", "usual", {}),
+    ("fcc-sd", "abr/fcc-sd", "usual", {}),
+    ("fcc-sd, fast ladder", "abr/fcc-sd", "fast ladder", {}),
+    ("fcc-hd", "abr/fcc-hd", "usual", {}),
+    ("fcc-hd, fast ladder", "abr/fcc-hd", "fast ladder", {}),
+    ("ghent-4g", "abr/ghent-4g", "usual", {}),
+    ("ghent-4g, fast ladder", "abr/ghent-4g", "fast ladder", {}),
+    ("irish-5g, fast ladder", "abr/irish-5g", "fast ladder", {}),
+    ("synthetic-mahimahi", "abr/synthetic-mahimahi-cellular", "usual", {}),
+    ("volatile", "abr/synthetic-volatile", "usual", {}),
+    ("another video", "abr/fcc-hsdpa", "video2", {}),
+    ("volatile, another video", "abr/synthetic-volatile", "video2", {}),
+    ("Big Buck Bunny, 10 levels", "abr/fcc-hsdpa", "bunny", {}),
+    ("Big Buck Bunny to 35 Mbit/s, ghent-4g", "abr/ghent-4g", "bunny 4k", {}),
+    ("Big Buck Bunny to 35 Mbit/s, fcc-hd", "abr/fcc-hd", "bunny 4k", {}),
+    ("oboe", "abr/oboe", "usual", {}),
+    ("oboe, another video", "abr/oboe", "video2", {}),
+    ("puffer-2021-10", "abr/puffer-2021-10", "usual", {}),
+    ("puffer-2022-02", "abr/puffer-2022-02", "usual", {}),
+    ("puffer-2022-02, another video", "abr/puffer-2022-02", "video2", {}),
+)
 # Ladders of public videos that no training has drawn, and NetLLM's second video, which none has seen either.
 LADDERS = ("another video", "Big Buck Bunny, 10 levels", "Big Buck Bunny to 35 Mbit/s, ghent-4g",
            "Big Buck Bunny to 35 Mbit/s, fcc-hd", "volatile, another video")  # fmt: skip
+# Public families that no training and no choice of lessons has seen.
+UNSEEN = ("oboe", "oboe, another video", "puffer-2021-10", "puffer-2022-02", "puffer-2022-02, another video")
 # Whoever is left out, and the cases on its links.
 FAMILIES = {
     "3g": ("default", "classic", "hsdpa", "2 s chunks", "150 chunks"),
@@ -75,34 +108,10 @@ def videos() -> dict[str, VideoManifest]:
 
 def cases(split: str) -> dict[str, dict[str, Any]]:
     """Name → arguments of the environment."""
-    have, found = videos(), {}
-    for name, family, video, more in (
-        ("default", "abr/fcc-hsdpa", "usual", {}),
-        ("2 s chunks", "abr/fcc-hsdpa", "2 s chunks", {}),
-        ("150 chunks", "abr/fcc-hsdpa", "150 chunks", {}),
-        ("3 levels", "abr/fcc-hsdpa", "3 levels", {}),
-        ("10 levels", "abr/fcc-hsdpa", "10 levels", {}),
-        ("buffer cap 15 s", "abr/fcc-hsdpa", "usual", {"buffer_cap_s": 15.0}),
-        ("QoE log", "abr/fcc-hsdpa", "usual", {"qoe": "log"}),
-        ("classic", "abr/pensieve-classic", "usual", {"first_quality": 1}),
-        ("hsdpa", "abr/hsdpa", "usual", {}),
-        ("fcc-sd", "abr/fcc-sd", "usual", {}),
-        ("fcc-sd, fast ladder", "abr/fcc-sd", "fast ladder", {}),
-        ("fcc-hd", "abr/fcc-hd", "usual", {}),
-        ("fcc-hd, fast ladder", "abr/fcc-hd", "fast ladder", {}),
-        ("ghent-4g", "abr/ghent-4g", "usual", {}),
-        ("ghent-4g, fast ladder", "abr/ghent-4g", "fast ladder", {}),
-        ("irish-5g, fast ladder", "abr/irish-5g", "fast ladder", {}),
-        ("synthetic-mahimahi", "abr/synthetic-mahimahi-cellular", "usual", {}),
-        ("volatile", "abr/synthetic-volatile", "usual", {}),
-        ("another video", "abr/fcc-hsdpa", "video2", {}),
-        ("volatile, another video", "abr/synthetic-volatile", "video2", {}),
-        ("Big Buck Bunny, 10 levels", "abr/fcc-hsdpa", "bunny", {}),
-        ("Big Buck Bunny to 35 Mbit/s, ghent-4g", "abr/ghent-4g", "bunny 4k", {}),
-        ("Big Buck Bunny to 35 Mbit/s, fcc-hd", "abr/fcc-hd", "bunny 4k", {}),
-    ):
-        found[name] = {"traces": family, "split": split, "video": have[video], **more}
-    return found
+    have = videos()
+    return {
+        name: {"traces": family, "split": split, "video": have[video], **more} for name, family, video, more in CASES
+    }
 
 
 def read(*paths: Path) -> pd.DataFrame:
@@ -174,8 +183,12 @@ HEAD = ["case", "left out", "recordings", "agent", "trainings", "RobustMPC", "di
 
 
 def mean_over_cases(rows: pd.DataFrame, pairs: list[tuple[str, str]], agent: str) -> str:
-    """The mean over cases of the lead in shares of the span floor → optimum, each case the same weight."""
+    """The mean over cases of the lead in shares of the span floor → optimum, each case the same weight.
+
+    A recording is resampled in all cases on its family together.
+    """
     parts, blocks, strata, recordings = [], [], [], []
+    family_of = {name: family for name, family, *_ in CASES}
     for name, without in pairs:
         own = rows[(rows["case"] == name) & ((rows["without"] == without) | rows["agent"].isin(REFERENCES))]
         mine = own[own["agent"] == agent].pivot(index="training_seed", columns="episode", values="qoe")
@@ -184,8 +197,8 @@ def mean_over_cases(rows: pd.DataFrame, pairs: list[tuple[str, str]], agent: str
         of = {who: own[own["agent"] == who].set_index("episode").loc[mine.columns] for who in REFERENCES}
         span = float((of[ORACLE]["qoe"] - of[FLOOR]["qoe"]).mean())
         blocks.append((mine.to_numpy() - of[BASELINE]["qoe"].to_numpy()) / span / len(pairs))
-        strata += [name] * mine.shape[1]
-        recordings += [f"{name} {one}" for one in of[BASELINE]["recording"]]
+        strata += [family_of[name]] * mine.shape[1]
+        recordings += [f"{family_of[name]} {one}" for one in of[BASELINE]["recording"]]
     ends = np.cumsum([0, *(block.shape[1] for block in blocks)])
     for block, low, high in zip(blocks, ends[:-1], ends[1:], strict=True):
         x, y = np.zeros((len(block), ends[-1])), np.zeros(ends[-1])
@@ -203,15 +216,21 @@ def tables(given: argparse.Namespace) -> None:
     names = list(dict.fromkeys(rows["case"]))
     out = [(name, without) for without, own in FAMILIES.items() for name in own]
     for title, pairs in (
-        ("Every training drew from all families", [(name, "") for name in names if name not in LADDERS]),
+        ("Every training drew from all families", [(name, "") for name in names if name not in (*LADDERS, *UNSEEN)]),
         ("A family left out of training", out),
         ("Ladders that no training has drawn", [(name, "") for name in names if name in LADDERS]),
+        ("Families that no training has drawn from", [(name, "") for name in names if name in UNSEEN]),
     ):
         print(f"\n{title}\n")
         print("\n".join(table(HEAD, judged(rows, pairs))), flush=True)
     first = [(own[0], without) for without, own in FAMILIES.items() if without not in ("irish", "fcc")]
     both = [(name, "fcc") for name in FAMILIES["fcc"]]
-    for what, pairs in (("left-out families", first), ("the cases of both fcc sets, left out together", both)):
+    never = [(name, "") for name in UNSEEN if "another" not in name]
+    for what, pairs in (
+        ("left-out families", first),
+        ("the cases of both fcc sets, left out together", both),
+        ("the families that no training has drawn from", never),
+    ):
         print(f"\nMean over {what}, lead over RobustMPC in points of the way from the floor to the optimum\n")
         for agent in dict.fromkeys(rows["agent"]):
             if agent not in REFERENCES and (line := mean_over_cases(rows, pairs, agent)):

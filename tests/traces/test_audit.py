@@ -15,8 +15,13 @@ from netllm_gym.traces.network.similarity import clusters, near_copies, shared_r
 from netllm_gym.traces.splits import by_recording, joined_recordings
 
 LUMOS = {"abr/lumos-4g": (175, 30.13, 40.4), "abr/lumos-5g": (121, 19.72, 522.8)}  # traces, hours, mean Mbit/s
+MERINA = {  # where the files of several sources are kept
+    "abr/oboe": (427, 20.88, 2.75),
+    "abr/puffer-2021-10": (500, 261.86, 1.86),
+    "abr/puffer-2022-02": (500, 310.08, 1.75),
+}
 FAMILIES = (
-    "abr/hsdpa", "abr/ghent-4g", "abr/fcc-sd", "abr/fcc-hd", "abr/irish-5g", "abr/mahimahi-cellular", *LUMOS,
+    "abr/hsdpa", "abr/ghent-4g", "abr/fcc-sd", "abr/fcc-hd", "abr/irish-5g", "abr/mahimahi-cellular", *LUMOS, *MERINA,
 )  # fmt: skip
 
 
@@ -167,9 +172,9 @@ def test_public_families_hold_what_their_sources_say() -> None:
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("name", LUMOS)
-def test_lumos_holds_what_it_held_when_it_was_pinned(name: str) -> None:
-    count, hours, mean = LUMOS[name]
+@pytest.mark.parametrize("name", (*LUMOS, *MERINA))
+def test_other_families_hold_what_they_held_when_they_were_pinned(name: str) -> None:
+    count, hours, mean = (LUMOS | MERINA)[name]
     members = [trace for split in _fetched(name).values() for trace in split]
     seconds = [trace.total_s for trace in members]
     assert (len(members), sum(seconds) / 3600) == (count, pytest.approx(hours, abs=0.01))
