@@ -114,6 +114,13 @@ def test_slow_start_is_never_faster_than_the_link_and_its_bytes_invert_its_time(
     assert -1e-6 <= earlier <= min(size, link_bytes(*link, start, ramped / 2)) * (1 + 1e-9) + 1e-3
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.0, 1.5, 2.0])
+def test_no_bytes_take_no_time_and_few_wait_for_the_end_of_an_outage(offset: float) -> None:
+    link = link_arrays(NetworkTrace("t", [1.0, 1.0], [8e9, 0.0]), 1.0)
+    assert transfer_s(*link, offset, 0.0) == pytest.approx(0.0, abs=1e-9)
+    assert transfer_s(*link, offset, 1e-9) == pytest.approx(2.0 - offset if offset > 1 else 0.0, abs=1e-9)
+
+
 def test_slow_start_by_hand() -> None:
     """10 kB, 20 kB, 40 kB in three round trips of 0.1 s, then half of the 80 kB round; a link of 10 Mbyte/s."""
     link = link_arrays(NetworkTrace("t", [1000.0], [80.0]), 1.0)

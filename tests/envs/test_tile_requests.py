@@ -52,6 +52,17 @@ def total(infos, key: str = "reward") -> float:
     return float(sum(info[key] for info in infos))
 
 
+def test_skipping_all_tiles_takes_no_download_even_while_the_link_is_down() -> None:
+    off_and_on = NetworkTrace("off and on", np.tile([2.5, 0.5], 40), np.tile([0.0, 40.0], 40))
+    env = make("chunk", network=TraceSet("own", "test", (off_and_on,)), rtt_s=0.0)
+    env.reset(seed=1, options={"trace": 0, "network": 0})
+    skip, over = np.zeros(env.action_space.shape, np.int64), False
+    while not over:
+        observation, reward, over, _, info = env.step(skip)
+        assert (info["download_time_s"], info["stall_s"], info["bytes"]) == (0.0, 0.0, 0.0)
+        assert np.isfinite(reward) and env.observation_space.contains(observation)
+
+
 # --- one slot
 
 

@@ -106,8 +106,10 @@ def _transfer(end: Any, carried: Any, rate: Any, low: Any, stop: Any, piece: Any
             target = whole
         at = Index(low)
     i = Index(min(_seek(carried, target, at, stop), stop - 1))  # min: rounding at the very end of the cycle
-    # A dead piece is met by bytes that rounding hides: less than the last digit of `carried`. They wait for its end.
-    finish = end[i] - (carried[i] - target) / rate[i] if rate[i] > 0.0 else end[i]
+    if rate[i] > 0.0:
+        finish = end[i] - (carried[i] - target) / rate[i]
+    else:  # an outage: bytes that rounding hides in `carried` wait for its end, no bytes for nothing
+        finish = end[i] if size > 0.0 else offset
     return cycles * end[stop - 1] + finish - offset, i
 
 
