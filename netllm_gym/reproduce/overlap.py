@@ -85,7 +85,8 @@ def training_sets(agent: str) -> tuple[TrainingSet, ...]:
             recipe = read_description(entry.folder).get("recipe") or {}
         except CheckpointError:  # several checkpoints in one folder
             recipe = {}
-        for name in (*fetched, *_GIVEN.findall(commands), *(recipe.get("train") or ())):
+        learnt = recipe.get("train") or ()
+        for name in (*fetched, *_GIVEN.findall(commands), *([learnt] if isinstance(learnt, str) else learnt)):
             found[name] = TrainingSet(name, RECORDED)
     return tuple(found.values())
 

@@ -11,7 +11,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from netllm_gym import evaluate, make_agent
+from netllm_gym import evaluate, make_agent, traces, zoo
 from netllm_gym.agents.museum import exhibit
 from netllm_gym.agents.museum.abr import EXHIBITS, PublishedABR, layers, tensorflow_shapes
 from netllm_gym.agents.museum.archive import Exhibit, read
@@ -242,6 +242,15 @@ def test_other_ladders_and_environments_are_refused(mirror):
     env.reset(seed=0)
     with pytest.raises(ConfigError, match="chooses among 6 levels"):
         agent.reset(EnvInfo.of(env))
+
+
+@pytest.mark.parametrize("agent", sorted({entry.agent for entry in zoo.entries()}))
+def test_what_a_shipped_agent_learnt_from_is_a_set_of_the_catalog(agent: str) -> None:
+    from netllm_gym.reproduce.overlap import training_sets
+
+    found = [name for one in training_sets(agent) for name in one.sources()]
+    assert found
+    assert set(found) <= set(traces.names())
 
 
 def test_the_generalist_learnt_from_the_part_of_families_that_no_test_shares():
