@@ -147,6 +147,15 @@ def warn_if_unseeded(env: gym.Env, seed: int, options: dict[str, Any] | None = N
         )
 
 
+def shut(env: gym.Env) -> None:
+    """Close an environment; one that cannot be closed is said in a warning, since all work with it is done."""
+    try:
+        env.close()
+    except Exception as error:  # somebody else's code
+        name = env.spec.id if env.spec else type(env.unwrapped).__name__
+        warnings.warn(f"{name} could not be closed: {type(error).__name__}: {error}", stacklevel=3)
+
+
 def short(value: Any) -> str:
     """Return `value` as one line of at most 80 characters."""
     text = " ".join(str(value).split())

@@ -55,6 +55,10 @@ class Foreign(gym.Env):
             self.seen[1] = np.random.default_rng().random()
         return self._observation() if self.odd == "old reset" else (self._observation(), self._info())
 
+    def close(self):
+        if self.odd == "stays open":
+            raise OSError("the simulator does not answer")
+
     def step(self, action):
         self.t += 1
         self.seen[0] = self.t

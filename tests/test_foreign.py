@@ -166,6 +166,15 @@ def test_an_environment_that_ignores_its_seed_is_named(recwarn):
     assert not [w for w in recwarn if "begins otherwise" in str(w.message)]
 
 
+def test_what_was_played_counts_though_the_environment_cannot_be_closed():
+    said = "Foreign-v0 could not be closed: OSError: the simulator does not answer"
+    with pytest.warns(UserWarning, match=said):
+        result = evaluate(FOREIGN, [Always()], {"odd": "stays open"}, episodes=1, progress=False)
+    assert len(result.frame) == 1
+    with pytest.warns(UserWarning, match=said):
+        collect(CollectConfig(FOREIGN, ("any/random",), 1, env_kwargs={"odd": "stays open"}), "netllm_gym/test/open-v0")
+
+
 def test_an_episode_without_end_is_said_and_can_be_cut_off(monkeypatch):
     monkeypatch.setattr(sys.modules["netllm_gym.play"], "ENDLESS", 3)
     setting = {"odd": "endless", "max_episode_steps": 5}

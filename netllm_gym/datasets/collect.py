@@ -18,7 +18,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from netllm_gym.agents.base import check_serves
 from netllm_gym.agents.registry import make_agent
-from netllm_gym.answers import IllegalActionError, ObservationError, warn_if_unseeded
+from netllm_gym.answers import IllegalActionError, ObservationError, shut, warn_if_unseeded
 from netllm_gym.arrays import load_arrays, save_arrays
 from netllm_gym.datasets.config import CollectConfig, has_split
 from netllm_gym.datasets.continuation import require_continuation
@@ -152,7 +152,7 @@ def _collect(
         if name:
             check_serves(make_agent(name), env)
     warn_if_unseeded(env, config.seed, {"trace": 0} if hasattr(env.unwrapped, "traces") else None)
-    env.close()
+    shut(env)
     staging = datasets_root() / ".partial" / config.key
     make_folder(staging)
     sweep(staging)

@@ -12,7 +12,7 @@ import gymnasium as gym
 import pandas as pd
 
 from netllm_gym.agents.base import Agent, EnvInfo, check_serves
-from netllm_gym.answers import warn_if_unseeded
+from netllm_gym.answers import shut, warn_if_unseeded
 from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
 from netllm_gym.evaluation import examples, provenance
 from netllm_gym.evaluation.blocks import finished_blocks, groups_of, read_block, units_of
@@ -141,7 +141,7 @@ def _prepared(
         warn_if_unseeded(probe, plans[0].env_seed, plans[0].options or None)
         privileged = sorted({spec.label for spec in specs if _fits(spec, probe, plans[0])})
     finally:
-        probe.close()
+        shut(probe)
     roles = {**roles, "baseline": roles["baseline"] or specs[0].label}
     return _Job(recipe, specs, plans, roles, chosen, traces, metric, terms, privileged, **how)
 

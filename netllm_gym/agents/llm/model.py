@@ -124,6 +124,10 @@ class DecisionModel(nn.Module):
             self.encoder = Encoder(observation_space, modalities, scales, size, bank, config.pointer_skip)
             nodes = self.encoder.graph.count if self.encoder.graph else 0
             self.head = make_head(action_space, size, nodes, config.pointer_hidden)
+            # Of several tasks that share one configuration, some may point.
+            wanted = bank is None and (config.pointer_skip or config.pointer_hidden)
+            if wanted and not getattr(self.head, "points", False):
+                raise ConfigError("pointer_skip and pointer_hidden need a graph and an action that points at its nodes")
             self.norm = nn.LayerNorm(size)
             if config.tokens == "fused":
                 # Separate tokens meet in attention; fused ones must meet before the sum is all that is left.

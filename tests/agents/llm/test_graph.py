@@ -118,6 +118,11 @@ def test_a_pointer_s_scores_begin_with_the_features_where_it_is_told_to():
     assert torch.allclose((found[1] - found[0])[known], added[known], atol=1e-4)
     with pytest.raises(ConfigError, match="pointer_hidden must lie in 0 … 4096, got 5000"):
         LLMConfig(pointer_hidden=5000)
+    space = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
+    for option in ({"pointer_skip": True}, {"pointer_hidden": 24}):
+        config = LLMConfig(backbone="none", objective="cloning", **option)
+        with pytest.raises(ConfigError, match="need a graph and an action"):
+            DecisionModel(config, gym.spaces.Dict(x=space), gym.spaces.Discrete(3), {"x": "series"}, {"x": 1.0})
 
 
 @pytest.mark.parametrize("changes", [{}, {"pointer_skip": True, "pointer_hidden": 24, "context": 1, "batch_size": 80}])
