@@ -19,6 +19,17 @@ from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.envs.viewport.allocate import inside_outside, knapsack
 from netllm_gym.envs.viewport.prediction import earlier_viewers, load_head_traces
 from netllm_gym.envs.viewport.qoe import PlayedChunks, ViewQoE, level_utility
+from netllm_gym.envs.viewport.streaming_spaces import (
+    HISTORY,
+    MODES,
+    SHOWN,
+    action_space,
+    modalities_and_scales,
+    observation_space,
+    read_pair,
+    read_tiles,
+    read_view,
+)
 from netllm_gym.envs.viewport.tile_requests import TilePlayer, open_window, slot_spaces
 from netllm_gym.envs.viewport.tiled_videos import TiledVideos
 from netllm_gym.envs.viewport.windows import WindowProtocol
@@ -26,9 +37,7 @@ from netllm_gym.errors import ConfigError
 from netllm_gym.traces import TraceSet
 from netllm_gym.traces.head.geometry import unwrap_to_last
 
-HISTORY = 8
 MAX_HISTORY = 10_000
-MODES = ("tiles", "pair", "view")
 REQUESTS = ("chunk", "tiles")
 
 
@@ -120,36 +129,7 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
     metadata: dict[str, Any] = {  # noqa: RUF012 (Gymnasium's convention)
         "render_modes": ["rgb_array", "human"],
         "render_fps": 2,
-        "modalities": {
-            "history_deg": "series",
-            "motion_deg": "series",
-            "throughput_mbps": "series",
-            "download_time_s": "series",
-            "buffer_s": "scalar",
-            "horizon_steps": "scalar",
-            "tile_bytes": "image",
-            "last_levels": "series",
-            "held_levels": "image",
-            "deadline_s": "series",
-            "chunks_left": "scalar",
-            "crowd_deg": "series",
-            "crowd_mask": "image",
-        },
-        "scales": {
-            "history_deg": 90.0,
-            "motion_deg": 20.0,
-            "throughput_mbps": 16.0,
-            "download_time_s": 1.0,
-            "buffer_s": 3.0,
-            "horizon_steps": 20.0,
-            "tile_bytes": 5e4,
-            "last_levels": 5.0,
-            "held_levels": 5.0,
-            "deadline_s": 3.0,
-            "chunks_left": 60.0,
-            "crowd_deg": 90.0,
-            "crowd_mask": 1.0,
-        },
+        **modalities_and_scales(SHOWN),
         "metric": {"name": "qoe", "aggregate": "sum", "better": "higher"},
         "reward_terms": {
             "quality": {"aggregate": "sum", "unit": "QoE", "better": "higher"},
@@ -220,45 +200,18 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         )
         self._links: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         levels, count = first.levels, first.tiles
-        box = spaces.Box
-        self.observation_space = spaces.Dict(
-            {
-                "history_deg": box(-np.inf, np.inf, (history, 3), np.float32),
-                "motion_deg": box(-np.inf, np.inf, (history, 3), np.float32),
-                "throughput_mbps": box(0, np.inf, (HISTORY,), np.float32),
-                "download_time_s": box(0, np.inf, (HISTORY,), np.float32),
-                "buffer_s": box(0, np.inf, (1,), np.float32),
-                "horizon_steps": box(0, np.inf, (2,), np.float32),
-                "tile_bytes": box(0, np.inf, (levels, count), np.float32),
-                "last_levels": box(-1, levels - 1, (count,), np.float32),
-                "chunks_left": box(0, np.inf, (1,), np.float32),
-            }
-        )
+        shown = observation_space(levels, count, history).spaces
         self.player: TilePlayer | None = None
         self.window = open_window(buffer_target_s, first.chunk_s)
         if requests == "tiles":
-            self.observation_space.spaces.update(slot_spaces(self.window, levels, count))
+            shown.update(slot_spaces(self.window, levels, count))
         self.paths = earlier_viewers(self.traces, crowd, crowd_gap_s)
         if self.paths is not None:
-            self.observation_space.spaces.update(self.paths.spaces(history + self.protocol.future))
-        self.observation_space = spaces.Dict(self.observation_space.spaces)
-        self.metadata = {
-            **self.metadata,
-            "modalities": {key: self.metadata["modalities"][key] for key in self.observation_space.spaces},
-            "scales": {key: self.metadata["scales"][key] for key in self.observation_space.spaces},
-        }
-        self.action_space: spaces.Space = {
-            "tiles": spaces.MultiDiscrete(np.full(count, levels + 1)),
-            "pair": spaces.Discrete((levels + 1) * levels),
-            "view": spaces.Dict(
-                {
-                    "motion_deg": box(-3600.0, 3600.0, (self.protocol.future, 3), np.float32),
-                    "level": spaces.Discrete(levels),
-                }
-            ),
-        }[action_mode]
-        if requests == "tiles":
-            self.action_space = spaces.MultiDiscrete(np.append(self.window, np.full(count, levels + 1)))
+            shown.update(self.paths.spaces(history + self.protocol.future))
+        self.observation_space = spaces.Dict(shown)
+        self.metadata = {**self.metadata, **modalities_and_scales(shown)}
+        window = self.window if requests == "tiles" else None
+        self.action_space = action_space(action_mode, levels, count, self.protocol.future, window)
         self.trace_index = self.network_index = 0
         self._predicted: np.ndarray | None = None
 
@@ -398,19 +351,12 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
         """Turn an action of any mode into a level per tile, -1 = skipped."""
         levels = self.manifest.levels
         if self.action_mode == "tiles":
-            chosen = np.asarray(action, dtype=np.int64)
-            if chosen.shape != (self.manifest.tiles,) or chosen.min() < 0 or chosen.max() > levels:
-                raise ConfigError(f"the action must be {self.manifest.tiles} numbers from 0 to {levels}")
-            return chosen - 1
+            return read_tiles(action, levels, self.manifest.tiles)
         if self.action_mode == "pair":
-            if not 0 <= int(action) < levels * (levels + 1):
-                raise ConfigError(f"action {action} is not a pair (0 to {levels * (levels + 1) - 1})")
-            inside, outside = divmod(int(action), levels + 1)
+            inside, outside = read_pair(action, levels)
             self._predicted = self.trace.angles_deg[self.playhead][None]
-            return inside_outside(self.view.visible(self._predicted[0]), inside, min(outside - 1, inside))
-        motion, level = np.asarray(action["motion_deg"], np.float64), int(action["level"])
-        if motion.shape != (self.protocol.future, 3) or not np.isfinite(motion).all() or not 0 <= level < levels:
-            raise ConfigError("the action needs finite motion_deg of the space's shape and a level of the ladder")
+            return inside_outside(self.view.visible(self._predicted[0]), inside, outside)
+        motion, level = read_view(action, levels, self.protocol.future)
         last, first = self.horizon()
         ahead = np.vstack([np.zeros((1, 3)), motion])[first : last + 1]
         self._predicted = self.trace.angles_deg[self.playhead] + ahead
