@@ -10,10 +10,10 @@ import typer
 from netllm_gym import traces as room
 from netllm_gym.cli.output import console, emit, remarks
 from netllm_gym.errors import ConfigError
-from netllm_gym.traces.head.log import SECONDS as HEAD_SECONDS
-from netllm_gym.traces.head.log import HeadOptions
 from netllm_gym.traces.head.orient import AXES
 from netllm_gym.traces.head.readers import COLUMNS
+from netllm_gym.traces.head.scales import SECONDS as HEAD_SECONDS
+from netllm_gym.traces.head.scales import HeadOptions
 from netllm_gym.traces.jobs.user import FORMATS as JOB_FORMATS
 from netllm_gym.traces.network.units import MEGABITS, SECONDS
 from netllm_gym.traces.network.user import FORMATS

@@ -14,7 +14,7 @@ from typing import Any
 from netllm_gym.errors import ConfigError, NetLLMGymError, TraceFormatError, UnknownNameError
 from netllm_gym.files import cache_dir, lock, sweep
 from netllm_gym.traces.archives import is_archive, unpacked
-from netllm_gym.traces.head.log import HeadOptions
+from netllm_gym.traces.head.scales import HeadOptions
 from netllm_gym.traces.head.sets import load_heads, save_heads
 from netllm_gym.traces.head.user import holds_head_logs, understand_heads
 from netllm_gym.traces.jobs.sets import load_stored, save_workload

@@ -15,7 +15,7 @@ from netllm_gym.errors import ConfigError, TraceFormatError
 from netllm_gym.traces.head import orient
 from netllm_gym.traces.head.geometry import canonical_to_quaternion, lonlat_to_vector, wrap_deg
 from netllm_gym.traces.head.layout import places
-from netllm_gym.traces.head.log import HeadOptions
+from netllm_gym.traces.head.scales import HeadOptions
 from netllm_gym.traces.head.user import understand_heads
 
 TIME = np.round(np.arange(0.0, 30.0, 0.1), 3)

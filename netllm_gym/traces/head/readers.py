@@ -14,8 +14,9 @@ from netllm_gym.errors import TraceFormatError, UnknownNameError
 from netllm_gym.traces.head import geometry
 from netllm_gym.traces.head.columns import understand
 from netllm_gym.traces.head.fields import EXPLICIT, HeadFields
-from netllm_gym.traces.head.log import HeadNotes, HeadOptions, HeadScales, scales, sessions, stamps, to_trace
+from netllm_gym.traces.head.log import sessions, to_trace
 from netllm_gym.traces.head.resample import HZ, MAX_GAP_S, resample
+from netllm_gym.traces.head.scales import HeadNotes, HeadOptions, HeadScales, scales, stamps
 from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.tables import MAX_CELLS, Table, read_table
 

@@ -21,8 +21,8 @@ from netllm_gym.errors import ConfigError, DamagedError, DownloadError, TraceFor
 from netllm_gym.files import cache_dir
 from netllm_gym.traces import catalog
 from netllm_gym.traces.fetch import Source, fetch_files
-from netllm_gym.traces.head.log import HeadOptions
 from netllm_gym.traces.head.readers import read_netllm
+from netllm_gym.traces.head.scales import HeadOptions
 from netllm_gym.traces.head.synthetic import CALIBRATED, synthetic_head_traces
 from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.head.user import understand_heads

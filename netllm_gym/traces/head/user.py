@@ -12,8 +12,9 @@ from netllm_gym.traces import catalog
 from netllm_gym.traces.head.columns import by_numbers, understand
 from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, by_header, rivals
 from netllm_gym.traces.head.layout import SUFFIXES, head_files, places
-from netllm_gym.traces.head.log import HeadNotes, HeadOptions, scales, sessions, stamps, to_trace
+from netllm_gym.traces.head.log import sessions, to_trace
 from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, begins_with_clock, read_netllm, read_viewer_rows
+from netllm_gym.traces.head.scales import HeadNotes, HeadOptions, scales, stamps
 from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.head.viewerjson import read_viewer_json
 from netllm_gym.traces.reading import Reading, beginning, content, passed_over
@@ -277,7 +278,7 @@ def read_heads(path: str | Path, columns: str | None = None, **settings: Any) ->
     Args:
         path: folder or file.
         columns: as for :func:`netllm_gym.traces.read_head_csv`; default: what the files show.
-        settings: fields of :class:`netllm_gym.traces.head.log.HeadOptions`.
+        settings: fields of :class:`netllm_gym.traces.head.scales.HeadOptions`.
 
     Raises:
         TraceFormatError: nothing to read, or the first file that cannot be read.
