@@ -113,6 +113,25 @@ def test_what_could_be_two_things_is_refused(tmp_path, rows, message) -> None:
         read(tmp_path / "a.csv", "\n".join(rows) + "\n")
 
 
+@pytest.mark.parametrize(
+    ("where", "unit"),
+    [("Lumous5G/5G/5g_trace_1_walking", "Mbit/s"), ("mmWave/run1.txt", "Mbit/s"), ("logs/3G/tram.txt", "kbit/s"),
+     ("norway-hsdpa/bus_1", "kbit/s"), ("5g/hsdpa_1.txt", ""), ("35g/bus45gb.txt", ""), ("5G/a/b/c/run1.txt", "")],
+)  # fmt: skip
+def test_the_radio_in_a_name_tells_a_rate_s_unit_where_its_numbers_do_not(tmp_path, where, unit) -> None:
+    path = tmp_path / where
+    path.parent.mkdir(parents=True)
+    rows = "\n".join(f"{i}\t{500 + i}" for i in range(9))
+    if not unit:
+        with pytest.raises(TraceFormatError, match="Mbit/s or kbit/s; say which"):
+            read(path, rows)
+        return
+    found = read(path, rows)
+    assert any(f"throughput: {unit}" in note and "in the name" in note for note in found.notes)
+    assert found.traces[0].mean_mbps == pytest.approx(504 if unit == "Mbit/s" else 0.504, rel=0.01)
+    assert read(path, rows, throughput_unit="MB/s").traces[0].mean_mbps == pytest.approx(504 * 8, rel=0.01)
+
+
 def test_sessions_in_one_file_become_traces(tmp_path) -> None:
     rows = [f"{s},{i},{r}" for s in ("x", "y") for i, r in enumerate(RATES)]
     found = read(tmp_path / "s.csv", "\n".join(["session_id,time_s,throughput_mbps", *rows]))

@@ -46,6 +46,12 @@ _RATE = re.compile(
     re.IGNORECASE,
 )
 
+# What a name tells of a rate between 100 and 1,500: of a fast radio Mbit/s, of a slow one kbit/s.
+_FAST, _SLOW = (
+    re.compile(r"(?i)(?<![0-9])5g(?![0-9a-z])|mm-?wave"),
+    re.compile(r"(?i)(?<![0-9a-z])[23]g(?![0-9a-z])|hspa|hsdpa|umts|gprs"),
+)
+
 
 def rate_unit(text: str) -> str | None:
     """Return the unit that words such as ``Mbits/sec``, ``kbps``, ``MB/s`` or ``bytes_sec`` name, or ``None``."""
@@ -134,7 +140,7 @@ def megabits_per_unit(rates: Array, in_ms: bool, name: str) -> tuple[float, str]
     Args:
         rates: all values of a set.
         in_ms: the clock beside them counts milliseconds, so that they are hardly Mbit/s.
-        name: for messages.
+        name: for messages; what it says of the radio counts where the numbers do not tell.
 
     Raises:
         TraceFormatError: two units are plausible.
@@ -162,7 +168,13 @@ def megabits_per_unit(rates: Array, in_ms: bool, name: str) -> tuple[float, str]
                 "kbps"
             ], f"throughput: kbit/s (beside a clock in ms, a median of {middle:g}; --rate-unit says otherwise)"
         if whole > 0.9:
-            raise TraceFormatError(
-                name, f"a median of {middle:g} may be Mbit/s or kbit/s; say which: --rate-unit Mbps or kbps"
-            )
+            near = "/".join(re.split(r"[/\\]", name)[-3:])  # the file and two folders above it
+            fast, slow = _FAST.search(near), _SLOW.search(near)
+            told = fast or slow
+            if told is None or (fast and slow):
+                raise TraceFormatError(
+                    name, f"a median of {middle:g} may be Mbit/s or kbit/s; say which: --rate-unit Mbps or kbps"
+                )
+            unit, said = ("Mbps", "Mbit/s") if fast else ("kbps", "kbit/s")
+            return MEGABITS[unit], f"throughput: {said} ({told[0]} in the name; --rate-unit says otherwise)"
     return 1.0, f"throughput: Mbit/s (assumed: a median of {middle:g}; --rate-unit says otherwise)"
