@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from netllm_gym import evaluate
 from netllm_gym.evaluation.bootstrap import Bootstrap
-from netllm_gym.evaluation.plots import COLOURS, DASHES
+from netllm_gym.evaluation.canvas import COLOURS, DASHES
 from netllm_gym.evaluation.settings import load_setting
 from netllm_gym.files import atomic_path
 
