@@ -86,9 +86,13 @@ def agents_command(
     import inspect
 
     from netllm_gym.agents.registry import factory, list_agents
+    from netllm_gym.errors import UnknownNameError
 
     rows = []
-    for name in list_agents(task):
+    names = list_agents(task)
+    if not names:
+        raise UnknownNameError("task", str(task), {name.partition("/")[0] for name in list_agents()})
+    for name in names:
         text = (inspect.getdoc(factory(name)) or "").splitlines()
         rows.append({"name": name, "description": text[0] if text else ""})
     emit(rows, as_json)

@@ -103,6 +103,8 @@ def _evaluation_of(out: str, datasets: list[str]) -> str:
     try:
         description = read_description(out)
         env = str(description["env_id"])
+        if env == "any":  # a model of several tasks: where it learnt last, else its first
+            env = str(describe(datasets[0])["config"]["env"] if datasets else next(iter(description["tasks"])))
     except NetLLMGymError:  # a recipe of another package that writes another kind of folder
         return shlex.join(words)
     try:

@@ -29,6 +29,18 @@ def run(monkeypatch, capsys, tmp_path):
     return call
 
 
+def test_what_a_model_of_several_tasks_is_evaluated_on() -> None:
+    from netllm_gym import zoo
+    from netllm_gym.cli.datasets import _evaluation_of
+
+    assert _evaluation_of(str(zoo.ROOT / "any-generalist"), []).endswith("--task abr")
+
+
+def test_agents_of_an_unknown_task_are_a_mistake(run) -> None:
+    code, _, err = run("agents", "nonsense")
+    assert code == 2 and "unknown task 'nonsense'" in err
+
+
 def test_lists_are_json_for_scripts(run) -> None:
     code, out, _ = run("traces", "list", "--json")
     assert code == 0 and {row["name"] for row in json.loads(out)} >= {"abr/synthetic", "abr/fcc-hsdpa"}
