@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,24 @@ class Reading:
     def sentences(self) -> tuple[str, ...]:
         """Return the notes, and the repairs with their counts."""
         return (*self.notes, *(f"{what}: {count}" for what, count in self.repairs.items()))
+
+
+@dataclass
+class Notes:
+    """What was guessed about a set of files while they were read, and what was repaired in them.
+
+    Attributes:
+        guesses: sentences, each once.
+        repairs: what → how many rows.
+    """
+
+    guesses: list[str] = field(default_factory=list)
+    repairs: Counter[str] = field(default_factory=Counter)
+
+    def guess(self, sentence: str) -> None:
+        """Note a guess once; nothing for an empty one."""
+        if sentence and sentence not in self.guesses:
+            self.guesses.append(sentence)
 
 
 def passed_over(beside: Sequence[tuple[Path, TraceFormatError]], files: int, what: str) -> str:

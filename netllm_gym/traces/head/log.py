@@ -9,8 +9,9 @@ from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.head import geometry, orient
 from netllm_gym.traces.head.fields import HeadFields
 from netllm_gym.traces.head.resample import resample
-from netllm_gym.traces.head.scales import HeadNotes, HeadOptions, HeadScales, stamps
+from netllm_gym.traces.head.scales import HeadOptions, HeadScales, stamps
 from netllm_gym.traces.head.trace import HeadTrace
+from netllm_gym.traces.reading import Notes
 from netllm_gym.traces.tables import Table
 
 Array = NDArray[np.float64]
@@ -88,7 +89,7 @@ def _labels(table: Table, column: int) -> list[str] | None:
 
 
 def to_trace(
-    table: Table, fields: HeadFields, how: HeadScales, options: HeadOptions, notes: HeadNotes, user: str, video: str
+    table: Table, fields: HeadFields, how: HeadScales, options: HeadOptions, notes: Notes, user: str, video: str
 ) -> HeadTrace:
     """Return the trace of one log.
 
@@ -135,7 +136,7 @@ def to_trace(
     return _sampled(time, angles, lines, name, options, notes, user, video)
 
 
-def _tolerate(bad: NDArray[np.bool_], table: Table, notes: HeadNotes, what: str, problem: str) -> None:
+def _tolerate(bad: NDArray[np.bool_], table: Table, notes: Notes, what: str, problem: str) -> None:
     count = int(bad.sum())
     if not count:
         return
@@ -146,7 +147,7 @@ def _tolerate(bad: NDArray[np.bool_], table: Table, notes: HeadNotes, what: str,
 
 
 def _forward(
-    time: Array, angles: Array, lines: NDArray[np.int64], table: Table, notes: HeadNotes
+    time: Array, angles: Array, lines: NDArray[np.int64], table: Table, notes: Notes
 ) -> tuple[Array, Array, NDArray[np.int64]]:
     """Leave out rows whose stamp goes back by a little; refuse a clock that goes back by more."""
     before = np.maximum.accumulate(np.concatenate([[time[0]], time[:-1]]))
@@ -166,7 +167,7 @@ def _forward(
 
 
 def _sampled(
-    time: Array, angles: Array, lines: NDArray[np.int64], name: str, options: HeadOptions, notes: HeadNotes, user: str,
+    time: Array, angles: Array, lines: NDArray[np.int64], name: str, options: HeadOptions, notes: Notes, user: str,
     video: str,
 ) -> HeadTrace:  # fmt: skip
     twice = np.flatnonzero(np.diff(time) == 0) + 1

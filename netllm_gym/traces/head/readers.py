@@ -16,8 +16,9 @@ from netllm_gym.traces.head.columns import understand
 from netllm_gym.traces.head.fields import EXPLICIT, HeadFields
 from netllm_gym.traces.head.log import sessions, to_trace
 from netllm_gym.traces.head.resample import HZ, MAX_GAP_S, resample
-from netllm_gym.traces.head.scales import HeadNotes, HeadOptions, HeadScales, scales, stamps
+from netllm_gym.traces.head.scales import HeadOptions, HeadScales, scales, stamps
 from netllm_gym.traces.head.trace import HeadTrace
+from netllm_gym.traces.reading import Notes
 from netllm_gym.traces.tables import MAX_CELLS, Table, read_table
 
 # Columns after the time stamp, by name (:func:`netllm_gym.traces.head.fields.explicit`).
@@ -106,7 +107,7 @@ def read_head_csv(
         length = np.linalg.norm(table.values[:, list(fields.columns)], axis=1)
         if (length < 1e-6).any():
             raise TraceFormatError(name, "a vector of length zero", int(table.lines[np.argmax(length < 1e-6)]))
-    notes = HeadNotes()
+    notes = Notes()
     trace = to_trace(table, fields, scales([table], fields, options, notes), options, notes, user, video)
     if fields.form != "quaternion" or (lon_offset_deg == 0.0 and lat_sign == -1.0):
         return trace
@@ -171,7 +172,7 @@ def read_viewer_rows(data: bytes, name: str) -> list[tuple[str, Table]] | None:
 
 
 __all__ = [
-    "COLUMNS", "HZ", "MAX_GAP_S", "NETLLM_FILE", "HeadFields", "HeadNotes", "HeadOptions", "HeadScales",
+    "COLUMNS", "HZ", "MAX_GAP_S", "NETLLM_FILE", "HeadFields", "HeadOptions", "HeadScales",
     "begins_with_clock", "read_head_csv", "read_netllm", "read_viewer_rows", "resample", "scales", "sessions", "stamps",
     "strict_table", "to_trace", "understand",
 ]  # fmt: skip

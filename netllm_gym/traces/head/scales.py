@@ -6,9 +6,8 @@ refused with the option that settles it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from netllm_gym.traces.head import geometry, orient
 from netllm_gym.traces.head.fields import HeadFields
 from netllm_gym.traces.head.resample import HZ, MAX_GAP_S
 from netllm_gym.traces.moments import calendar_seconds, seconds_of
+from netllm_gym.traces.reading import Notes
 from netllm_gym.traces.tables import Table
 
 Array = NDArray[np.float64]
@@ -69,24 +69,6 @@ class HeadOptions:
             raise ConfigError(f"a frame has a positive width and height, got {self.frame}")
 
 
-@dataclass
-class HeadNotes:
-    """What was guessed about a set of logs, and what was repaired in them.
-
-    Attributes:
-        guesses: sentences, each once.
-        repairs: what → how many rows.
-    """
-
-    guesses: list[str] = field(default_factory=list)
-    repairs: Counter[str] = field(default_factory=Counter)
-
-    def guess(self, sentence: str) -> None:
-        """Note a guess once; nothing for an empty one."""
-        if sentence and sentence not in self.guesses:
-            self.guesses.append(sentence)
-
-
 @dataclass(frozen=True)
 class HeadScales:
     """How the numbers of logs with the same fields become seconds and angles."""
@@ -119,7 +101,7 @@ def stamps(table: Table, fields: HeadFields) -> tuple[Array, bool]:
     return (table.values[:, fields.time], False) if written is None else (written, True)
 
 
-def scales(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, notes: HeadNotes) -> HeadScales:
+def scales(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, notes: Notes) -> HeadScales:
     """Decide the units and conventions of logs that share their columns.
 
     Raises:
@@ -174,7 +156,7 @@ def _full_turns(pitch: Array) -> bool:
     return bool((pitch > 180.0).any() and pitch.max() <= 360.0 and (np.abs(geometry.wrap_deg(pitch)) <= 91.0).all())
 
 
-def _seconds(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, notes: HeadNotes) -> float:
+def _seconds(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, notes: Notes) -> float:
     if fields.time_unit == "frame":
         rate = options.frame_hz or (25.0 if fields.axes == "bottom-left" else FRAME_HZ)
         if not options.frame_hz:
@@ -243,7 +225,7 @@ def _shares(pooled: Array) -> bool:
 
 
 def _quaternion_scales(
-    tables: Sequence[Table], pooled: Array, fields: HeadFields, options: HeadOptions, notes: HeadNotes, seconds: float
+    tables: Sequence[Table], pooled: Array, fields: HeadFields, options: HeadOptions, notes: Notes, seconds: float
 ) -> HeadScales:
     lengths = np.linalg.norm(pooled, axis=1)
     turns = pooled[lengths > 1e-6]
@@ -281,7 +263,7 @@ def _quaternion_scales(
     return HeadScales(seconds, convention=convention or "unity", order=order)
 
 
-def _vector_axes(pooled: Array, options: HeadOptions, notes: HeadNotes) -> str:
+def _vector_axes(pooled: Array, options: HeadOptions, notes: Notes) -> str:
     if options.convention:
         return options.convention
     up = orient.up_axis(pooled) if len(pooled) >= 50 else None
@@ -299,7 +281,7 @@ def _vector_axes(pooled: Array, options: HeadOptions, notes: HeadNotes) -> str:
 
 
 def _position_scales(
-    pooled: Array, fields: HeadFields, options: HeadOptions, notes: HeadNotes, seconds: float, name: str
+    pooled: Array, fields: HeadFields, options: HeadOptions, notes: Notes, seconds: float, name: str
 ) -> HeadScales:
     low, high = pooled.min(axis=0), pooled.max(axis=0)
     if options.frame is None and fields.unit != "px" and (low >= -0.01).all() and (high <= 1.01).all():

@@ -14,10 +14,10 @@ from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, by_
 from netllm_gym.traces.head.layout import SUFFIXES, head_files, places
 from netllm_gym.traces.head.log import sessions, to_trace
 from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, begins_with_clock, read_netllm, read_viewer_rows
-from netllm_gym.traces.head.scales import HeadNotes, HeadOptions, scales, stamps
+from netllm_gym.traces.head.scales import HeadOptions, scales, stamps
 from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.head.viewerjson import read_viewer_json
-from netllm_gym.traces.reading import Reading, beginning, content, passed_over
+from netllm_gym.traces.reading import Notes, Reading, beginning, content, passed_over
 from netllm_gym.traces.tables import Table, read_table, twice
 from netllm_gym.traces.traceset import TraceSet
 
@@ -113,7 +113,7 @@ def guess_columns(data: bytes, name: str) -> str:
     raise TraceFormatError(name, f"cannot tell the columns; say which: {', '.join(COLUMNS)}", 1)
 
 
-def _netllm(files: list[Path], dataset: str, notes: HeadNotes) -> list[HeadTrace]:
+def _netllm(files: list[Path], dataset: str, notes: Notes) -> list[HeadTrace]:
     """Read NetLLM's files, whose angles are Z-X-Y ones of the headset, with the frame offset of their data set."""
     traces = []
     known = {
@@ -150,7 +150,7 @@ def understand_heads(
     """
     if columns is not None and columns not in COLUMNS:
         raise UnknownNameError("column format", columns, COLUMNS)
-    root, options, notes = Path(path), options or HeadOptions(), HeadNotes()
+    root, options, notes = Path(path), options or HeadOptions(), Notes()
     skipped: list[str] = []
     files = _candidates(root, skipped)
     netllm = [file for file in files if NETLLM_FILE.search(file.name)]
@@ -179,7 +179,7 @@ def _candidates(root: Path, skipped: list[str]) -> list[Path]:
 
 
 def _tables(
-    root: Path, files: list[Path], columns: str | None, options: HeadOptions, pattern: str | None, notes: HeadNotes
+    root: Path, files: list[Path], columns: str | None, options: HeadOptions, pattern: str | None, notes: Notes
 ) -> tuple[str, list[HeadTrace]]:
     where, layout = places(root, files, pattern)
     logs: list[tuple[str, str, Table, HeadFields]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from netllm_gym.traces.network import fields as reading
 from netllm_gym.traces.network import units
 from netllm_gym.traces.network.fields import LinkFields
 from netllm_gym.traces.network.trace import NetworkTrace
+from netllm_gym.traces.reading import Notes
 from netllm_gym.traces.tables import Table
 
 Array = NDArray[np.float64]
@@ -74,19 +75,6 @@ class NetworkOptions:
         return match[1] if match.re.groups else match[0]
 
 
-@dataclass
-class LinkNotes:
-    """What was guessed, and what was repaired how often."""
-
-    guesses: list[str] = field(default_factory=list)
-    repairs: Counter[str] = field(default_factory=Counter)
-
-    def guess(self, sentence: str) -> None:
-        """Note a sentence once; nothing for an empty one."""
-        if sentence and sentence not in self.guesses:
-            self.guesses.append(sentence)
-
-
 @dataclass(frozen=True)
 class Session:
     """Rows of one recording: stamps as written, values as written, ``label`` of the session, ``group`` if named."""
@@ -129,7 +117,7 @@ def link_fields(table: Table, options: NetworkOptions) -> LinkFields | None:
     return replace(found, time=-1) if options.step_s is not None else found
 
 
-def sessions_of(table: Table, found: LinkFields, options: NetworkOptions, notes: LinkNotes) -> list[Session]:
+def sessions_of(table: Table, found: LinkFields, options: NetworkOptions, notes: Notes) -> list[Session]:
     """Cut a table into recordings: by the columns that name them, and where the clock starts anew.
 
     Raises:
@@ -243,7 +231,7 @@ def _values(table: Table, found: LinkFields) -> tuple[Array, Array | None]:
 
 
 def traces_of(
-    sets: Sequence[tuple[LinkFields, list[Session]]], names: dict[str, str], options: NetworkOptions, notes: LinkNotes
+    sets: Sequence[tuple[LinkFields, list[Session]]], names: dict[str, str], options: NetworkOptions, notes: Notes
 ) -> list[NetworkTrace]:
     """Return the traces of sessions, the units settled over all that share their columns.
 
@@ -261,7 +249,7 @@ def traces_of(
     return traces
 
 
-def _tick(members: list[Session], found: LinkFields, notes: LinkNotes) -> tuple[float, bool]:
+def _tick(members: list[Session], found: LinkFields, notes: Notes) -> tuple[float, bool]:
     if found.time < 0 or (members and members[0].seconds):
         return 1.0, False
     if found.time_unit:
@@ -271,7 +259,7 @@ def _tick(members: list[Session], found: LinkFields, notes: LinkNotes) -> tuple[
     return tick, True
 
 
-def _factor(members: list[Session], found: LinkFields, in_ms: bool, notes: LinkNotes) -> float:
+def _factor(members: list[Session], found: LinkFields, in_ms: bool, notes: Notes) -> float:
     if found.counts or (members and members[0].scale is not None):
         return 1.0
     if found.rate_unit:
@@ -291,7 +279,7 @@ def _factor(members: list[Session], found: LinkFields, in_ms: bool, notes: LinkN
 
 def _pieces(
     session: Session, found: LinkFields, tick: float, factor: float, names: dict[str, str], options: NetworkOptions,
-    notes: LinkNotes,
+    notes: Notes,
 ) -> list[NetworkTrace]:  # fmt: skip
     name = session.name
     time, values, lines = session.moments * tick, session.values * factor, session.lines
@@ -355,7 +343,7 @@ def _pieces(
     return _without_pauses(label, steps, rates, group, notes)
 
 
-def _once(time: Array, values: Array, notes: LinkNotes) -> tuple[Array, Array]:
+def _once(time: Array, values: Array, notes: Notes) -> tuple[Array, Array]:
     """Join rows of one stamp: the corners of a step function as they are, others to their mean."""
     same = np.diff(time) == 0
     if not same.any():
@@ -373,7 +361,7 @@ def _once(time: Array, values: Array, notes: LinkNotes) -> tuple[Array, Array]:
     return stamps, np.bincount(index, values) / np.bincount(index)
 
 
-def _without_pauses(label: str, steps: Array, rates: Array, group: str, notes: LinkNotes) -> list[NetworkTrace]:
+def _without_pauses(label: str, steps: Array, rates: Array, group: str, notes: Notes) -> list[NetworkTrace]:
     limit = max(PAUSE_STEPS * float(np.median(steps)), PAUSE_S)
     pauses = np.flatnonzero(steps > limit)
     if not len(pauses):

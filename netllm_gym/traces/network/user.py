@@ -25,9 +25,9 @@ from netllm_gym.traces.network.readers.iperf import is_iperf_text, read_iperf
 from netllm_gym.traces.network.readers.jsonlink import read_json_links
 from netllm_gym.traces.network.readers.large import is_large, read_large
 from netllm_gym.traces.network.readers.linklog import is_link_log, read_link_log
-from netllm_gym.traces.network.tables import LinkNotes, NetworkOptions, Session, link_fields, sessions_of, traces_of
+from netllm_gym.traces.network.tables import NetworkOptions, Session, link_fields, sessions_of, traces_of
 from netllm_gym.traces.network.trace import NetworkTrace
-from netllm_gym.traces.reading import Reading, beginning, content, data_files, passed_over
+from netllm_gym.traces.reading import Notes, Reading, beginning, content, data_files, passed_over
 from netllm_gym.traces.tables import Table, read_table, twice
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.traceset import TraceSet
@@ -36,12 +36,12 @@ MAX_FILES = 200_000
 
 
 def _read_table_links(data: bytes, name: str) -> tuple[NetworkTrace, ...]:
-    return _settled([(name, with_clock(read_table(data, name)))], NetworkOptions(), LinkNotes(), {})
+    return _settled([(name, with_clock(read_table(data, name)))], NetworkOptions(), Notes(), {})
 
 
 def _read_json(data: bytes, name: str) -> NetworkTrace | tuple[NetworkTrace, ...]:
     found = read_json_links(data, name)
-    return found if isinstance(found, NetworkTrace) else _settled([(name, found)], NetworkOptions(), LinkNotes(), {})
+    return found if isinstance(found, NetworkTrace) else _settled([(name, found)], NetworkOptions(), Notes(), {})
 
 
 # name -> reader(data, name) returning a trace, or a tuple of them for files that hold many.
@@ -149,7 +149,7 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
         UnknownNameError: no such format or unit.
         ConfigError: columns for another format than a table.
     """
-    root, options, notes = Path(path), options or NetworkOptions(), LinkNotes()
+    root, options, notes = Path(path), options or NetworkOptions(), Notes()
     if format is not None and format not in FORMATS:
         raise UnknownNameError("trace format", format, FORMATS)
     named = options.time is not None
@@ -229,7 +229,7 @@ def _natural(name: str) -> tuple[str, ...]:
 
 
 def _settled(
-    tables: list[tuple[str, Table]], options: NetworkOptions, notes: LinkNotes, names: dict[str, str]
+    tables: list[tuple[str, Table]], options: NetworkOptions, notes: Notes, names: dict[str, str]
 ) -> tuple[NetworkTrace, ...]:
     sets: list[tuple[LinkFields, list[Session]]] = []
     for name, given in tables:
