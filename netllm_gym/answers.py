@@ -13,6 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from netllm_gym.envs.actions import flat_mask
+from netllm_gym.envs.lookup import name_of
 from netllm_gym.errors import NetLLMGymError
 from netllm_gym.plugins import is_own
 
@@ -139,10 +140,9 @@ def warn_if_unseeded(env: gym.Env, seed: int, options: dict[str, Any] | None = N
     except Exception:  # said where an episode is played, with its name
         return
     if not same(first, again):
-        name = inner.spec.id if inner.spec else type(inner).__name__
         warnings.warn(
-            f"{name} begins otherwise each time after the same seed: agents will not meet the same episodes, and the "
-            "same command will not give the same numbers; its reset(seed=…) should seed all that it draws from",
+            f"{name_of(env)} begins otherwise each time after the same seed: agents will not meet the same episodes, "
+            "and the same command will not give the same numbers; its reset(seed=…) should seed all that it draws from",
             stacklevel=2,
         )
 
@@ -152,8 +152,7 @@ def shut(env: gym.Env) -> None:
     try:
         env.close()
     except Exception as error:  # somebody else's code
-        name = env.spec.id if env.spec else type(env.unwrapped).__name__
-        warnings.warn(f"{name} could not be closed: {type(error).__name__}: {error}", stacklevel=3)
+        warnings.warn(f"{name_of(env)} could not be closed: {type(error).__name__}: {error}", stacklevel=3)
 
 
 def short(value: Any) -> str:

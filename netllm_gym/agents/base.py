@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from netllm_gym.envs.actions import actions_of
+from netllm_gym.envs.lookup import name_of
 from netllm_gym.errors import ConfigError, NotResetError
 
 
@@ -46,7 +47,7 @@ class EnvInfo:
         inner: Any = env.unwrapped
         static = inner.static_info() if hasattr(inner, "static_info") else {}
         return cls(
-            env_id=inner.spec.id if inner.spec else type(inner).__name__,
+            env_id=name_of(env),
             observation_space=env.observation_space,
             action_space=actions_of(env),
             metadata=dict(inner.metadata or {}),
@@ -105,8 +106,7 @@ def check_serves(agent: Agent, env: gym.Env) -> None:
     Raises:
         ConfigError: see :attr:`Agent.serves`.
     """
-    inner = env.unwrapped
-    here = inner.spec.id if inner.spec else type(inner).__name__
+    inner, here = env.unwrapped, name_of(env)
     if not agent.serves or here in agent.serves:
         return
     for known in agent.serves:

@@ -38,6 +38,12 @@ def spec_of(env: str) -> EnvSpec:
     return gym.registry[name]
 
 
+def name_of(env: gym.Env) -> str:
+    """Return the id of an environment without its wrappers, or the name of its class where it was not registered."""
+    inner = env.unwrapped
+    return inner.spec.id if inner.spec else type(inner).__name__
+
+
 def make_env(env: str | EnvSpec, kwargs: Mapping[str, Any] | None = None) -> gym.Env:
     """Return a new environment, without Gymnasium's checks of every step, with composite actions flat.
 
