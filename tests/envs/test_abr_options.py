@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from netllm_gym import make_agent
 from netllm_gym.agents.base import EnvInfo
+from netllm_gym.envs.abr import vector_numpy
 from netllm_gym.envs.abr.bound import upper_bound
 from netllm_gym.envs.abr.env import ABREnv
 from netllm_gym.envs.abr.kernel import link_arrays, transfer_s
@@ -117,8 +118,13 @@ def test_slow_start_is_never_faster_than_the_link_and_its_bytes_invert_its_time(
 @pytest.mark.parametrize("offset", [0.0, 1.0, 1.5, 2.0])
 def test_no_bytes_take_no_time_and_few_wait_for_the_end_of_an_outage(offset: float) -> None:
     link = link_arrays(NetworkTrace("t", [1.0, 1.0], [8e9, 0.0]), 1.0)
-    assert transfer_s(*link, offset, 0.0) == pytest.approx(0.0, abs=1e-9)
-    assert transfer_s(*link, offset, 1e-9) == pytest.approx(2.0 - offset if offset > 1 else 0.0, abs=1e-9)
+    expected = {0.0: 0.0, 1e-9: 2.0 - offset if offset > 1 else 0.0}
+    first, many = np.array([0]), np.array([2])
+    piece = vector_numpy._piece_at(link[0], np.array([offset]), first, many)
+    for size, seconds in expected.items():
+        assert transfer_s(*link, offset, size) == pytest.approx(seconds, abs=1e-9)
+        found = vector_numpy._transfer((*link, first), first, many, piece, np.array([offset]), np.array([size]))
+        assert found[0][0] == pytest.approx(seconds, abs=1e-9)
 
 
 def test_slow_start_by_hand() -> None:

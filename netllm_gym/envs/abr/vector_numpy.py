@@ -87,8 +87,8 @@ def _transfer(links: Links, low: Ints, stop: Ints, piece: Ints, offset: Floats, 
     cycles, target = cycles - exactly, np.where(exactly, whole, target)
     i = np.minimum(_seek(carried, target, np.where(beyond, low, piece), stop), stop - 1)
     dead = rate[i] <= 0.0  # an outage: bytes that rounding hides in `carried` wait for its end, no bytes for nothing
-    finish = end[i] - np.where(dead, 0.0, (carried[i] - target) / np.where(dead, 1.0, rate[i]))
-    finish = np.where(dead & (size <= 0.0), offset, finish)
+    waits = np.where(size > 0.0, end[i], offset)
+    finish = np.where(dead, waits, end[i] - (carried[i] - target) / np.where(dead, 1.0, rate[i]))
     return cycles * end[stop - 1] + finish - offset, i
 
 
