@@ -30,6 +30,7 @@ LOADERS = {
     "llm": "netllm_gym.agents.llm.storage:load",
     "generalist": "netllm_gym.agents.llm.generalist_storage:load_generalist",
     "regret-mlp": "netllm_gym.agents.offline.checkpoint:load",
+    "cluster-cql": "netllm_gym.agents.cluster.cql:load",
     "d3rlpy": "netllm_gym.agents.offline.checkpoint:load",
     "actor-critic": "netllm_gym.agents.abr.actor_critic:load",
     "abr-llm": "netllm_gym.agents.abr.llm:load",

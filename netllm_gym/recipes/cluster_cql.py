@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from netllm_gym.agents.base import Agent
+from netllm_gym.agents.cluster.cql import KIND, ClusterCQL
 from netllm_gym.agents.offline.algorithms import OfflineConfig, train_offline
 from netllm_gym.agents.offline.checkpoint import save
 from netllm_gym.datasets.schedules import padded
@@ -33,10 +34,10 @@ class ClusterCQLOptions(OfflineConfig):
 
 @register_recipe("cluster-cql", ClusterCQLOptions, data=False, extra="rl")
 def train_cluster_cql(training: Training) -> Agent:
-    """Train conservative Q-learning to schedule; play it as ``cluster/cql`` with ``checkpoint=FOLDER``."""
+    """Train conservative Q-learning to schedule; the folder plays as it is, or as ``cluster/cql checkpoint=FOLDER``."""
     options: ClusterCQLOptions = training.config
     data = padded(collected(options.traces, "train", options.sequences, options.jobs, options.executors, training.say))
     training.say(f"{len(data)} episodes, {data.steps} decisions")
     agent = train_offline(narrowed(OfflineConfig, options), data, training.say)
-    save(agent, data, training.out)
-    return agent
+    save(agent, data, training.out, KIND)
+    return ClusterCQL(training.out)

@@ -77,6 +77,17 @@ def test_cql_is_trained_on_the_padded_view_and_acts_legally(raw, tmp_path):
         assert np.isfinite(play(netllm_gym.make_agent("cluster/cql", checkpoint=tmp_path / algorithm)))
 
 
+def test_what_the_recipe_of_cql_writes_plays_as_it_is(tmp_path):
+    pytest.importorskip("d3rlpy")
+    options = {"steps": 4, "batch_size": 8, "traces": "cluster/synthetic", "sequences": 1, "jobs": 3, "executors": 4}
+    agent = netllm_gym.train("cluster-cql", out=tmp_path / "cql", options=options, say=None)
+    folder = netllm_gym.make_agent(str(tmp_path / "cql"))
+    assert play(agent) == play(folder) == play(netllm_gym.make_agent("cluster/cql", checkpoint=tmp_path / "cql"))
+    assert "cluster-cql for netllm_gym/ClusterScheduling-v0" in (tmp_path / "cql" / "README.md").read_text()
+    with pytest.raises(CheckpointError, match="takes no option 'depth'"):
+        netllm_gym.make_agent(str(tmp_path / "cql"), depth=2)
+
+
 def test_wrong_checkpoints_are_named(tmp_path):
     with pytest.raises(CheckpointError, match="no agent"):
         netllm_gym.make_agent("cluster/llm", checkpoint=tmp_path)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.agents.base import BatchAgent, EnvInfo
-from netllm_gym.agents.registry import make_agent, register_agent
+from netllm_gym.agents.checkpoint import read_description
+from netllm_gym.agents.registry import register_agent
 from netllm_gym.envs.cluster.padded import PaddedView
 from netllm_gym.envs.cluster.view import rows_of
 from netllm_gym.errors import CheckpointError, ConfigError
+from netllm_gym.extras import guarded
 
-ENV = "netllm_gym/ClusterScheduling-v0"
+KIND = "cluster-cql"
 
 
 @register_agent("cluster/cql")
@@ -28,10 +30,15 @@ class ClusterCQL(BatchAgent):
     def __init__(self, checkpoint: str | Path | None = None) -> None:
         if checkpoint is None:
             raise ConfigError("cluster/cql needs checkpoint=FOLDER; netllm-gym train cluster-cql makes one")
-        model: Any = make_agent(str(checkpoint))
-        if getattr(model, "kind", "") != "d3rlpy" or "candidates" not in model.view.space.spaces:
+        facts = read_description(checkpoint)
+        if facts["kind"] not in (KIND, "d3rlpy"):  # the latter: folders that did not say so yet
+            raise CheckpointError(f"{checkpoint} holds a {facts['kind']} agent, not one of cluster-cql")
+        with guarded(f"the {KIND} agent of {checkpoint}"):
+            from netllm_gym.agents.offline import checkpoint as flat
+
+            self.model: Any = flat.load(Path(checkpoint), facts)
+        if "candidates" not in self.model.view.space.spaces:
             raise CheckpointError(f"{checkpoint} was not trained on the padded view of a cluster")
-        self.model = model
 
     def reset_batch(self, env_infos: Sequence[EnvInfo]) -> None:
         """Begin episodes (on clusters of one size)."""
@@ -49,3 +56,14 @@ class ClusterCQL(BatchAgent):
         masks = [i if o is None else {"action_mask": view.mask(o, i["action_mask"])} for o, i in pairs]
         chosen = self.model.act_batch([o if o is None else view(o) for o in observations], masks)
         return [None if o is None else view.decode(a, o) for o, a in zip(observations, chosen, strict=True)]
+
+
+def load(folder: Path, description: dict[str, Any], **kwargs: Any) -> ClusterCQL:
+    """Rebuild the scheduler of a checkpoint folder.
+
+    Raises:
+        CheckpointError: an option is given, or the folder is damaged.
+    """
+    if kwargs:
+        raise CheckpointError(f"{folder}: a {KIND} checkpoint takes no option {next(iter(kwargs))!r}")
+    return ClusterCQL(folder)

@@ -18,10 +18,10 @@ from netllm_gym.datasets.flat import ActionCode, FlatView
 from netllm_gym.errors import CheckpointError
 
 
-def save(agent: Any, experience: Experience, folder: str | Path) -> Path:
-    """Write the checkpoint folder of a trained network agent."""
+def save(agent: Any, experience: Experience, folder: str | Path, kind: str = "") -> Path:
+    """Write the checkpoint folder of a trained network agent; `kind` names who opens it, by default the agent's own."""
     description = {
-        "kind": agent.kind,
+        "kind": kind or agent.kind,
         "env_id": experience.env_id,
         "config": asdict(agent.config),
         "metadata": agent.metadata,
@@ -33,7 +33,7 @@ def save(agent: Any, experience: Experience, folder: str | Path) -> Path:
     tensors = agent.tensors()
     count = sum(value.numel() for value in tensors.values())
     card = (
-        f"# {agent.kind} for {experience.env_id}\n\n"
+        f"# {description['kind']} for {experience.env_id}\n\n"
         f"- configuration: `{json.dumps(description['config'])}`\n"
         f"- {count:,} parameters, trained on {experience.name} (digest {experience.digest[:16]})\n\n"
         'Load it with `netllm_gym.make_agent("this folder")`.\n'
