@@ -22,6 +22,8 @@ import pandas as pd
 from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.datasets.store import load_experience
 from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.evaluation.formats import interval, number
+from netllm_gym.evaluation.formats import table as markdown_table
 from netllm_gym.files import atomic_path, digest, one_writer, sweep, write_json, write_text
 
 if TYPE_CHECKING:
@@ -147,6 +149,8 @@ def cells(grid: Grid) -> list[Cell]:
         key = json.dumps([first, share], sort_keys=True)
         names = [condition] if condition else []
         names += [_shown(name, value) for name, value in shown.items()]
+        if not names and values:  # ranks of adapters that there are not
+            names = [first["tuning"]]
         if condition:
             shown = {"condition": condition, **shown}
         found.setdefault(key, Cell(", ".join(names) or "as configured", shown, share, configs))
@@ -198,12 +202,12 @@ def ablate(
     spent: dict[str, float] = {}  # seconds of training, all seeds
     total = len(recipes) * len(grid.seeds)
     # Seed by seed: an ablation that is stopped early has whole comparisons of fewer seeds.
-    for number, (seed, cell) in enumerate(itertools.product(grid.seeds, recipes), 1):
+    for turn, (seed, cell) in enumerate(itertools.product(grid.seeds, recipes), 1):
         config, data = cell.configs[seed], take_share(experience, cell.share)
         content = {"config": config.to_json(), "data": data.digest, "valid": valid.digest, "minutes": grid.minutes}
         place = folder / "cells" / digest([json.dumps(content, sort_keys=True).encode()])[:16]
         if not (place / "agent.json").is_file():
-            say(f"[{number}/{total}] {cell.label}, seed {seed}")
+            say(f"[{turn}/{total}] {cell.label}, seed {seed}")
             run, begin = place.with_suffix(".run"), time.perf_counter()
             agent = train(
                 config, data, valid, run, minutes=grid.minutes or None, progress=lambda line: say(f"  {line}")
@@ -259,7 +263,7 @@ def _compared(
     table = result.summary().reset_index()
     first = next(iter(against.values()))
     table["reference"] = [against.get(agent, first) for agent in table["agent"]]
-    columns = ("difference", "difference_low", "difference_high", "verdict")
+    columns = ("difference", "difference_low", "difference_high", "verdict", "why")
     for reference, rows in table.groupby("reference", sort=False):
         among = result.frame["agent"].isin([*rows["agent"], reference])
         part = replace(result, frame=result.frame[among].reset_index(drop=True),
@@ -272,14 +276,45 @@ def _compared(
     return table[[column for column in (*wanted, "trainable", "seconds", "latency_p50_ms") if column in table]]
 
 
+def readable(table: pd.DataFrame) -> list[dict[str, str]]:
+    """Return the rows of a table as texts, a value and its interval in one cell."""
+
+    def cell(row: dict[str, Any], value: str, stem: str, signed: bool) -> str:
+        ends = interval(row[f"{stem}_low"], row[f"{stem}_high"], signed=signed)
+        return " ".join(filter(None, (number(row[value], signed=signed), ends)))
+
+    return [
+        {
+            "agent": row["agent"],
+            "mean": cell(row, "mean", "ci", False),
+            "difference": cell(row, "difference", "difference", True),
+            "verdict": row["verdict"] or "–",
+            "reference": row["reference"],
+            "to reference": cell(row, "reference_difference", "reference_difference", True),
+            "verdict on it": row["reference_verdict"] or "–",
+            "trainable": f"{row['trainable']:.0f}",
+            "seconds": number(row["seconds"], 1),
+        }
+        for row in table.to_dict("records")
+    ]
+
+
+def reasons(table: pd.DataFrame) -> list[str]:
+    """Return why verdicts are undecided, each reason once."""
+    found = [
+        row[why] for why, said in (("why", "verdict"), ("reference_why", "reference_verdict"))
+        for row in table.to_dict("records") if row[said] == "undecided"
+    ]  # fmt: skip
+    return list(dict.fromkeys(found))
+
+
 def _markdown(table: pd.DataFrame, grid: Grid, where: str = "") -> str:
-    lines = ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
-    for row in table.itertuples(index=False):
-        cells_ = (f"{value:.3f}" if isinstance(value, float) else str(value) for value in row)
-        lines.append("| " + " | ".join(cells_) + " |")
+    rows = readable(table)
     place = f"{grid.env} ({where})" if where else grid.env
     note = f"Seeds {', '.join(map(str, grid.seeds))}; trained on {', '.join(grid.train)}; played on {place}."
-    return "\n".join([*lines, "", note]) + "\n"
+    against = f"`difference` is to {grid.rivals[0] if grid.rivals else 'the first recipe'}."
+    lines = [*markdown_table([*rows[0]], [[*row.values()] for row in rows]), "", f"{note} {against}"]
+    return "\n".join([*lines, *(f"\nUndecided: {why}." for why in reasons(table))]) + "\n"
 
 
 def _draw(table: pd.DataFrame, path: Path) -> None:

@@ -13,11 +13,12 @@ import glob
 import hashlib
 import inspect
 import json
+import math
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -228,6 +229,15 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8 by atomic rename."""
     with atomic_path(target) as path:
         path.write_text(text, encoding="utf-8")
+
+
+def finite(value: Any) -> Any:
+    """Return `value` as JSON knows it: numbers that are not finite are null, down to the last list and object."""
+    if isinstance(value, Mapping):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_json(target: str | os.PathLike[str], value: Any) -> None:

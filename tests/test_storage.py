@@ -222,3 +222,17 @@ def test_where_no_file_can_be_made_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "make_folder", lambda path: None)
     with pytest.raises(StorageError, match="cannot be written"), files.lock(tmp_path / "no" / "a", "a"):
         pass
+
+
+def test_json_of_others_readers_holds_no_bare_infinity():
+    import gymnasium as gym
+    import numpy as np
+
+    from netllm_gym.agents.checkpoint import space_of_json, space_to_json
+    from netllm_gym.files import finite
+
+    assert finite({"a": [1.0, float("nan"), (float("-inf"), "x")]}) == {"a": [1.0, None, [None, "x"]]}
+    low = np.array([-np.inf, 0.0], np.float32)
+    space = gym.spaces.Dict({"x": gym.spaces.Box(low, np.inf, (2,), np.float32), "n": gym.spaces.Discrete(3)})
+    text = json.dumps(space_to_json(space), allow_nan=False)  # raises where a number is not finite
+    assert space_of_json(json.loads(text)) == space

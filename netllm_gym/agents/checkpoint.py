@@ -139,10 +139,10 @@ def rebuilding(folder: Path) -> Iterator[None]:
 
 
 def space_to_json(space: Any) -> Any:
-    """Return a Gymnasium space as what JSON can hold (Minari's form)."""
+    """Return a Gymnasium space as what JSON can hold (Minari's form; bounds that are infinite are text)."""
     from minari.serialization import serialize_space
 
-    return json.loads(serialize_space(space))
+    return json.loads(serialize_space(space), parse_constant=str)  # NumPy reads "-Infinity" as the number again
 
 
 def space_of_json(value: Any) -> Any:

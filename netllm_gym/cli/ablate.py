@@ -30,7 +30,7 @@ def ablate_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train and compare LLM agents that differ in a few options; the same command resumes a stopped one."""
-    from netllm_gym.ablation import Grid, ablate
+    from netllm_gym.ablation import Grid, ablate, readable, reasons
     from netllm_gym.errors import ConfigError
 
     if setting:
@@ -56,6 +56,8 @@ def ablate_command(
             tuple(rival or ()),
         )
     table, folder = ablate(chosen, out, workers, lambda line: remarks.print(line))
-    emit(table.to_dict("records"), as_json)
+    emit(table.to_dict("records") if as_json else readable(table), as_json)
     if not as_json:
+        for why in reasons(table):
+            remarks.print(f"undecided: {why}", markup=False, soft_wrap=True)
         console.print(f"table and figure: {folder}")

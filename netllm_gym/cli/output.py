@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from netllm_gym.errors import ConfigError
+from netllm_gym.files import finite
 
 console = Console(highlight=False)
 # Progress and remarks go to stderr, so that stdout stays what a script may read.
@@ -26,15 +26,10 @@ def say_notes(notes: Iterable[str]) -> None:
         remarks.print(f"traces: {sentence}", markup=False, soft_wrap=True)
 
 
-def _finite(value: Any) -> Any:
-    """Return a value as JSON knows it: what is not finite is null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def emit(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     """Print rows as a table, or as a JSON list."""
     if as_json:
-        print(json.dumps([{key: _finite(value) for key, value in row.items()} for row in rows], indent=2, default=str))
+        print(json.dumps(finite([dict(row) for row in rows]), indent=2, default=str))
         return
     if not rows:
         console.print("none")

@@ -16,7 +16,7 @@ from typing import Any
 
 from netllm_gym import zoo
 from netllm_gym.evaluation.runner import evaluate
-from netllm_gym.files import one_writer, sweep, write_text
+from netllm_gym.files import finite, one_writer, sweep, write_text
 from netllm_gym.reproduce.plan import Cell, Outcome, cells, chosen_tasks, replayed, retrained, zoo_agents
 from netllm_gym.reproduce.retrain import retrain
 from netllm_gym.reproduce.rows import with_stored
@@ -85,7 +85,7 @@ def reproduce(
     clock = _Clock([cell.task.seconds for cell in work])
 
     def write() -> None:
-        write_text(out / "reproduce.json", json.dumps(as_json(outcomes), indent=1) + "\n")
+        write_text(out / "reproduce.json", json.dumps(finite(as_json(outcomes)), indent=1, allow_nan=False) + "\n")
         write_text(out / "reproduce.md", as_markdown(outcomes, profile, seed, left_out))
         write_page(outcomes, out / "report.html", profile, seed, left_out)
 

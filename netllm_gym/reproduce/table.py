@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,8 @@ import pandas as pd
 from netllm_gym.evaluation.bootstrap import DRAWS
 from netllm_gym.evaluation.formats import interval, number, percent, percent_interval, pretty, table
 from netllm_gym.evaluation.generalisation import generalisation_gap, meaning_of_standing
+from netllm_gym.evaluation.result import EvaluationResult
+from netllm_gym.evaluation.rows import training_seeds
 from netllm_gym.evaluation.verdicts import MIN_GROUPS, MIN_TRAININGS
 from netllm_gym.reproduce.across import across
 from netllm_gym.reproduce.overlap import overlap
@@ -108,20 +111,36 @@ def headline(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def gaps(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Return, for every agent and unseen setting, its standing there and on default, and the gap with its interval."""
+    """Return, for every agent and unseen setting, its standing there and on default, and the gap with its interval.
+
+    Several trainings may have been played in some settings only: an agent counts with those that all its settings have.
+    """
     seen = next((o for o in outcomes if o.cell.setting.name == "default" and o.cell.first), None)
+    others = [o for o in outcomes if o.cell.setting.name.startswith("unseen") and o.cell.first]
     found: list[dict[str, Any]] = []
-    if seen is None:
+    if seen is None or not others:
         return found
-    for outcome in outcomes:
-        if not outcome.cell.setting.name.startswith("unseen") or not outcome.cell.first:
-            continue
-        frame = generalisation_gap(seen.result, outcome.result)
-        ends = {seen.result.manifest["oracle"]}
-        for row in frame.to_dict("records"):
-            if row["agent"] not in ends:
+    known, *results = _with_shared_trainings([o.result for o in (seen, *others)])
+    for outcome, result in zip(others, results, strict=True):
+        for row in generalisation_gap(known, result).to_dict("records"):
+            if row["agent"] != known.manifest["oracle"]:
                 found.append({"setting": outcome.cell.setting.name, **{str(k): v for k, v in row.items()}})
     return found
+
+
+def _with_shared_trainings(results: Sequence[EvaluationResult]) -> list[EvaluationResult]:
+    """Return results in which every agent has the same trainings: those of all the results that it is in."""
+    everywhere: dict[str, set[int]] = {}
+    for result in results:
+        for agent in result.agents:
+            own = set(training_seeds(result.frame, agent))
+            everywhere[agent] = everywhere.get(agent, own) & own
+    kept = []
+    for result in results:
+        pairs = zip(result.frame["agent"], result.frame["training_seed"], strict=True)
+        inside = [int(seed) in everywhere[agent] for agent, seed in pairs]
+        kept.append(replace(result, frame=result.frame[inside].reset_index(drop=True)))
+    return kept
 
 
 def _gap_lines(outcomes: Sequence[Outcome]) -> list[str]:

@@ -3,13 +3,17 @@
 import json
 import re
 import sys
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from netllm_gym import zoo
 from netllm_gym.errors import CheckpointError, ConfigError, UnknownNameError
+from netllm_gym.evaluation import EvaluationResult
 from netllm_gym.reproduce import plan, reproduce
 from netllm_gym.reproduce.retrain import command_line, retrain
+from netllm_gym.reproduce.table import gaps
 
 
 def play(out, **options):
@@ -59,6 +63,21 @@ def test_the_table_says_what_it_must(first):
     page = first[0].with_name("report.html").read_text()
     assert "abr-default/report.html" in page and page.count("<svg") == 1 and "color-scheme" in page
     assert (first[0].parent / "abr-unseen1" / "report.html").is_file()
+
+
+def test_more_trainings_in_one_setting_than_in_another_leave_a_gap_over_those_of_both(first):
+    cells = plan.cells(plan.tasks()["abr"], "embedded", [], ["default", "unseen1"], 6)
+    loaded = [plan.Outcome(cell, EvaluationResult.load(first[0].parent / cell.name)) for cell in cells]
+    before = pd.DataFrame(gaps(loaded))
+    frame = loaded[0].result.frame
+    further = frame[frame["agent"] == "abr/actor-critic"].assign(training_seed=99)
+    more = replace(loaded[0].result, frame=pd.concat([frame, further], ignore_index=True))
+    assert before.equals(pd.DataFrame(gaps([replace(loaded[0], result=more), loaded[1]])))
+    other = replace(loaded[0].result, frame=frame.assign(training_seed=frame["training_seed"].where(
+        frame["agent"] != "abr/actor-critic", 99)))  # fmt: skip
+    assert {*before["agent"]} - {"abr/actor-critic"} == {
+        row["agent"] for row in gaps([replace(loaded[0], result=other), loaded[1]])
+    }
 
 
 def test_an_agent_of_several_tasks_has_a_row_across_them(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 import netllm_gym  # noqa: E402
-from netllm_gym.ablation import Grid, ablate, cells, references, take_share  # noqa: E402
+from netllm_gym.ablation import Grid, ablate, cells, reasons, references, take_share  # noqa: E402
 from netllm_gym.agents.llm.batches import collate  # noqa: E402
 from netllm_gym.agents.llm.config import LADDER, LLMConfig  # noqa: E402
 from netllm_gym.agents.llm.storage import load, save  # noqa: E402
@@ -55,6 +55,8 @@ def test_cells_that_come_out_the_same_are_one():
     assert found == ["none, full", "tiny-random, lora", "tiny-random, frozen"]
     ranks = _grid(vary={"backbone": ["none", "tiny-random"], "lora_rank": [2, 4], "data_share": [0.5, 1.0]})
     assert len(cells(ranks)) == 2 + 4
+    none = _grid(vary={"lora_rank": [0, 2]}, options={"layers": 1})
+    assert [cell.label for cell in cells(none)] == ["frozen", "lora_rank 2"]
 
 
 def test_conditions_are_crossed_with_what_is_varied():
@@ -100,6 +102,9 @@ def test_a_grid_is_trained_evaluated_drawn_and_resumed(tmp_path):
     gap = rows.loc["abr/bba", "mean"] - rows.loc["none", "mean"]
     assert rows.loc["abr/bba", "reference_difference"] == pytest.approx(gap)
     assert rows.loc["none", "difference"] == pytest.approx(-gap)
+    text = (folder / "table.md").read_text()
+    assert "nan" not in text and "inf" not in text and "Undecided: " in text and "is to abr/bba" in text
+    assert reasons(table) and all(reasons(table))
     lines.clear()
     again, _ = ablate(Grid.read(path), tmp_path / "out", say=lines.append)
     assert not lines and again.equals(table)
