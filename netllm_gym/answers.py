@@ -155,7 +155,7 @@ def shut(env: gym.Env) -> None:
         warnings.warn(f"{name_of(env)} could not be closed: {type(error).__name__}: {error}", stacklevel=3)
 
 
-def short(value: Any) -> str:
-    """Return `value` as one line of at most 80 characters."""
+def short(value: Any, most: int = 80) -> str:
+    """Return `value` as one line of at most `most` characters."""
     text = " ".join(str(value).split())
-    return text if len(text) <= 80 else text[:77] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -370,4 +370,4 @@ def reason_of(error: Exception | SystemExit) -> str:
     """Describe why an episode failed, in one line."""
     if isinstance(error, IllegalActionError | ObservationError | DecisionTimeoutError):
         return " ".join(str(error).split())
-    return f"{type(error).__name__}: {short(error)}"
+    return f"{type(error).__name__}: {short(error, 300)}"  # whole, since what helps stands at its end

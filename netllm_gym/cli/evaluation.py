@@ -14,7 +14,9 @@ from netllm_gym.errors import ConfigError
 
 def evaluate_command(
     agent: Annotated[list[str], typer.Option(help="Name, checkpoint folder or module:Class, may be repeated.")],
-    task: Annotated[str, typer.Option(help="Task: abr, viewport, streaming, cluster, or another package's.")] = "abr",
+    task: Annotated[
+        str, typer.Option(help="Task: abr, viewport, crowd, streaming, cluster, or another package's.")
+    ] = "abr",
     env: Annotated[str, typer.Option(help="An environment instead of a task; --env-arg gives its arguments.")] = "",
     setting: Annotated[
         str, typer.Option(help="default, unseen1, unseen2, …; a wrong name lists those of the task.")
@@ -58,7 +60,7 @@ def evaluate_command(
     if not as_json:
         console.print(f"report: {page}", soft_wrap=True, markup=False)
     if not result.comparable:
-        remarks.print("nothing is left to compare: see the reasons above", markup=False)
+        remarks.print("nothing is left to compare, as what was named has failed: see the reasons above", markup=False)
         raise typer.Exit(1)
 
 

@@ -48,7 +48,24 @@ def _state(name: str, entry: dict[str, Any]) -> str:
 
 @app.command("info")
 def info_command(name: Name, as_json: Json = False) -> None:
-    """Describe a trace set: splits, statistics, licence, source."""
+    """Describe a trace set (splits, statistics, licence, source), or a video (its levels)."""
+    if name.startswith("video/"):
+        video = room.load_video(name.removeprefix("video/"))
+        sizes = video.chunk_bytes / 1e6
+        emit(
+            [
+                {
+                    "level": level, "kbit/s": float(video.bitrates_kbps[level]), "mean chunk, MB": float(column.mean()),
+                    "smallest, MB": float(column.min()), "largest, MB": float(column.max()),
+                }
+                for level, column in enumerate(sizes.T)
+            ],
+            as_json,
+        )  # fmt: skip
+        if not as_json:
+            tables = ", ".join(sorted(video.quality_tables)) or "none"
+            console.print(f"{video.chunks} chunks of {video.chunk_s:g} s; tables of quality: {tables}")
+        return
     splits = ("train", "valid", "test") if name in catalog.entries() or name.endswith("/as-published") else ("all",)
     rows = []
     for split in splits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -48,14 +49,34 @@ def make_env(env: str | EnvSpec, kwargs: Mapping[str, Any] | None = None) -> gym
     """Return a new environment, without Gymnasium's checks of every step, with composite actions flat.
 
     Raises:
-        UnknownNameError: no such environment.
-        ConfigError: an argument that the environment does not take, or a simulator that is not installed.
+        UnknownNameError: no such environment, or an argument that it does not take.
+        ConfigError: an argument that does not fit, or a simulator that is not installed.
     """
     spec = spec_of(env) if isinstance(env, str) else env
+    taken = _arguments(spec)
+    for name in kwargs or ():
+        if taken and name not in taken:
+            raise UnknownNameError(f"argument of {spec.id}", name, taken)
     try:
         return with_flat_actions(gym.make(spec, disable_env_checker=True, **(kwargs or {})))
     except (TypeError, gym.error.Error) as error:  # a missing simulator is Gymnasium's error, with what to install
         raise ConfigError(f"{spec.id}: {error}") from None
+
+
+def _arguments(spec: EnvSpec) -> tuple[str, ...]:
+    """Return what the maker of an environment takes by name; nothing where it takes anything, or does not tell."""
+    try:
+        found = inspect.signature(creator_of(spec)).parameters.values()
+    except (TypeError, ValueError, ImportError, AttributeError, ConfigError):
+        return ()
+    if any(one.kind is one.VAR_KEYWORD for one in found):
+        return ()
+    # Gymnasium's own: it takes them before the environment sees them.
+    return (
+        *(one.name for one in found if one.kind is not one.POSITIONAL_ONLY),
+        "max_episode_steps",
+        "disable_env_checker",
+    )
 
 
 def creator_of(spec: EnvSpec) -> Any:

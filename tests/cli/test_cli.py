@@ -194,3 +194,13 @@ def test_shipped_agents_have_trained_on_no_test_recording(run, fcc_hsdpa) -> Non
 def test_audit_against_nobody_is_a_mistake(run) -> None:
     code, _, err = run("traces", "audit", "abr/default", "--against", "abr/nobody")
     assert code == 2 and "unknown agent 'abr/nobody'" in err
+
+
+def test_info_describes_a_video_by_its_levels(run, monkeypatch) -> None:
+    from netllm_gym import traces
+
+    known = traces.load_video("synthetic")
+    monkeypatch.setattr(traces, "load_video", {"one": known}.__getitem__)
+    code, out, _ = run("traces", "info", "video/one", "--json")
+    assert code == 0 and [row["kbit/s"] for row in json.loads(out)] == known.bitrates_kbps.tolist()
+    assert f"{known.chunks} chunks" in run("traces", "info", "video/one")[1]

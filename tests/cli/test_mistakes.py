@@ -16,7 +16,7 @@ from netllm_gym import Agent, extras, plugins, register_agent
 from netllm_gym.agents import registry
 from netllm_gym.agents.llm import wheel
 from netllm_gym.cli import main
-from netllm_gym.errors import ConfigError, MissingExtraError
+from netllm_gym.errors import ConfigError, MissingExtraError, UnknownNameError
 
 # Runs commands one after the other in an interpreter that cannot import the optional packages.
 WITHOUT = """
@@ -435,3 +435,13 @@ def test_a_printed_summary_shows_what_matters() -> None:
         assert shown in text and shown in page
     assert len(text.splitlines()) == len(summary) + 3 and len(summary.columns) > 30
     assert type(summary[summary["failed"] == 0]) is pd.DataFrame and "win_rate" in repr(pd.DataFrame(summary).columns)
+
+
+def test_an_argument_that_an_environment_does_not_take_is_named_with_its_neighbours() -> None:
+    import gymnasium as gym
+
+    from netllm_gym.envs.lookup import make_env
+
+    with pytest.raises(UnknownNameError, match="'bufer_cap_s'; did you mean buffer_cap_s"):
+        make_env("netllm_gym/ABR-v0", {"bufer_cap_s": 3})
+    assert isinstance(make_env("CartPole-v1", {"render_mode": None, "max_episode_steps": 7}), gym.Env)

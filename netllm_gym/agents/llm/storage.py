@@ -22,6 +22,15 @@ _REST = "encoder_head.safetensors"
 ADAPTER = "adapter_model.safetensors"
 
 
+def _depth(layers: int) -> str:
+    return f"{layers or 'all'} layer{'' if layers == 1 else 's'}"
+
+
+def _weights(config: dict[str, Any]) -> str:
+    """The tiny model for tests has no others than random ones, whatever is asked for."""
+    return "random" if config["backbone"] == "tiny-random" else str(config["weights"])
+
+
 def _card(description: dict[str, Any], trainable: int) -> str:
     config, dataset = description["config"], description["dataset"]
     setting = ", ".join(f"{key}={value}" for key, value in dataset.get("setting", {}).items())
@@ -32,7 +41,7 @@ def _card(description: dict[str, Any], trainable: int) -> str:
         "---",
         f"# LLM agent for {description['env_id']}",
         "",
-        f"- backbone: {config['backbone']}, {config['layers'] or 'all'} layers, {config['weights']} weights",
+        f"- backbone: {config['backbone']}, {_depth(config['layers'])}, {_weights(config)} weights",
         f"- objective: {config['objective']}; tokens: {config['tokens']}; tuning: {config['tuning']}"
         + (f", rank {config['lora_rank']}" if config["tuning"] == "lora" else ""),
         f"- trained parameters: {trainable:,}",
