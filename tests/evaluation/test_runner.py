@@ -187,7 +187,7 @@ def test_users_mistakes():
         ({"agents": ["toy/hint", "toy/hint"]}, ConfigError, "label"),
         ({"agents": [{"bias": 1}]}, ConfigError, "name"),
         ({"agents": [{"name": "toy/hint", "bais": 1}]}, ConfigError, "bais"),
-        ({"agents": ["toy/hint"], "setting": {"stepps": 3}}, ConfigError, "stepps"),
+        ({"agents": ["toy/hint"], "setting": {"stepps": 3}}, UnknownNameError, "did you mean steps"),
         ({"agents": ["toy/hint"], "episodes": 0}, ConfigError, "at least 1"),
         ({"agents": ["toy/hint"], "workers": 0}, ConfigError, "workers"),
         ({"agents": ["toy/hint"], "trace_steps": [20]}, ConfigError, "episode 20"),
