@@ -65,7 +65,7 @@ def _html_table(lines: Sequence[str]) -> str:
         shown = escape(text.strip())
         for mark, kind in {mark: plain(name) for name, mark in MARKS.items()}.items():
             if f"] {mark}" in shown:
-                shown = shown.replace(f"] {mark}", f'] <span class="{kind}">{mark}</span>')
+                shown = shown.replace(f"] {mark}", f']&nbsp;<span class="{kind}">{mark}</span>')
         if "[" in shown and "]" in shown:
             shown = shown.replace("[", "<br><small>[", 1).replace("]", "]</small>", 1)
         if shown.startswith("**"):
@@ -77,7 +77,8 @@ def _html_table(lines: Sequence[str]) -> str:
     rows = [line.strip("|").split("|") for line in lines]
     head = "".join(f"<th>{cell(text)}</th>" for text in rows[0])
     body = "\n".join("<tr>" + "".join(f"<td>{cell(text)}</td>" for text in row) + "</tr>" for row in rows[2:])
-    return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    table = f'<table class="settings">\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>'
+    return f'<div class="wide">{table}</div>'
 
 
 def _sentences(outcomes: Sequence[Outcome]) -> str:

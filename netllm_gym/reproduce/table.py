@@ -161,9 +161,10 @@ def _gap_lines(outcomes: Sequence[Outcome]) -> list[str]:
             for name in names
         ]
         body.append([agent, percent(seen), *cells])
+    shared = "; where two settings share recordings, on those" if any(row["shared"] for row in found) else ""
     return [
         f"Generalisation: {meaning_of_standing(outcomes[0].result)} on default, and its change on the unseen settings, "
-        "in points.", "",
+        f"in points{shared} (default: as beside {names[0]}).", "",
         *table(["agent", "default", *names], body), "",
     ]  # fmt: skip
 
