@@ -22,7 +22,8 @@ import pandas as pd
 from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.datasets.store import load_experience
 from netllm_gym.errors import ConfigError, UnknownNameError
-from netllm_gym.evaluation.formats import interval, number
+from netllm_gym.evaluation.brief import with_interval
+from netllm_gym.evaluation.formats import number
 from netllm_gym.evaluation.formats import table as markdown_table
 from netllm_gym.files import atomic_path, digest, one_writer, sweep, write_json, write_text
 
@@ -278,19 +279,14 @@ def _compared(
 
 def readable(table: pd.DataFrame) -> list[dict[str, str]]:
     """Return the rows of a table as texts, a value and its interval in one cell."""
-
-    def cell(row: dict[str, Any], value: str, stem: str, signed: bool) -> str:
-        ends = interval(row[f"{stem}_low"], row[f"{stem}_high"], signed=signed)
-        return " ".join(filter(None, (number(row[value], signed=signed), ends)))
-
     return [
         {
             "agent": row["agent"],
-            "mean": cell(row, "mean", "ci", False),
-            "difference": cell(row, "difference", "difference", True),
+            "mean": with_interval(row, "mean", "ci"),
+            "difference": with_interval(row, "difference", "difference"),
             "verdict": row["verdict"] or "–",
             "reference": row["reference"],
-            "to reference": cell(row, "reference_difference", "reference_difference", True),
+            "to reference": with_interval(row, "reference_difference", "reference_difference"),
             "verdict on it": row["reference_verdict"] or "–",
             "trainable": f"{row['trainable']:.0f}",
             "seconds": number(row["seconds"], 1),

@@ -71,12 +71,8 @@ def _arguments(spec: EnvSpec) -> tuple[str, ...]:
         return ()
     if any(one.kind is one.VAR_KEYWORD for one in found):
         return ()
-    # Gymnasium's own: it takes them before the environment sees them.
-    return (
-        *(one.name for one in found if one.kind is not one.POSITIONAL_ONLY),
-        "max_episode_steps",
-        "disable_env_checker",
-    )
+    # The last is gym.make's own: the environment never sees it.
+    return (*(one.name for one in found if one.kind is not one.POSITIONAL_ONLY), "max_episode_steps")
 
 
 def creator_of(spec: EnvSpec) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -49,8 +50,8 @@ def rows(summary: pd.DataFrame, metric: str, baseline: str | None, between: str 
         wait = row["latency_p50_ms"]
         cells: dict[str, Any] = {
             "agent": row["agent"],
-            pretty(metric) or "mean": _with_interval(row, "mean", "ci", between),
-            compared: _with_interval(row, "difference", "difference", between),
+            pretty(metric) or "mean": with_interval(row, "mean", "ci", between),
+            compared: with_interval(row, "difference", "difference", between),
             "gap closed": percent(row["score"]),
             "decision": "–" if row["privileged"] or pd.isna(wait) else f"{number(wait)} ms",
             "verdict": row["verdict"] or "–",
@@ -61,8 +62,9 @@ def rows(summary: pd.DataFrame, metric: str, baseline: str | None, between: str 
     return shown
 
 
-def _with_interval(row: pd.Series, value: str, stem: str, between: str) -> str:
-    signed = stem == "difference"
+def with_interval(row: Mapping[Any, Any] | pd.Series, value: str, stem: str, between: str = " ") -> str:
+    """Return a value of a row and its interval, ``stem_low`` to ``stem_high``, with `between` between them."""
+    signed = stem.endswith("difference")
     text = number(row[value], signed=signed)
     return between.join(filter(None, (text, interval(row[f"{stem}_low"], row[f"{stem}_high"], signed=signed))))
 
