@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from netllm_gym import evaluate, traces
+from netllm_gym.errors import DownloadError
 from netllm_gym.evaluation.bootstrap import Bootstrap, Part
 from netllm_gym.evaluation.formats import interval, number, percent, table
 from netllm_gym.evaluation.summary import Roles, assess
@@ -131,7 +132,11 @@ def play(given: argparse.Namespace) -> None:
     for name, kwargs in cases(given.split).items():
         if given.cases and name not in given.cases:
             continue
-        count = min(len(traces.load(kwargs["traces"], given.split)), given.episodes)
+        try:
+            count = min(len(traces.load(kwargs["traces"], given.split)), given.episodes)
+        except DownloadError as error:
+            print(f"{name}: left out, {error}", flush=True)
+            continue
         for label, seed, folder in wanted:
             key = (name, given.split, label, "" if label in REFERENCES else given.without, seed)
             if (rows[KEYS].apply(tuple, axis=1) == key).any() if len(rows) else False:
