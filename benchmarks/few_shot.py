@@ -71,7 +71,7 @@ def main() -> None:
             apart = f"{number(row['difference'], signed=True)} "
             apart += interval(row["difference_low"], row["difference_high"], True)
             lines.append([task, row["agent"], str(row["seeds"]), f"{number(row['mean'])} "
-                          f"{interval(row['ci_low'], row['ci_high'])}", apart, str(row["verdict"])])  # fmt: skip
+                          f"{interval(row['ci_low'], row['ci_high'])}", apart.strip(), str(row["verdict"])])  # fmt: skip
     print("\n".join(table(["task", "agent", "trainings", "mean", "minus from scratch", "verdict"], lines)))
 
 
