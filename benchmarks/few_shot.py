@@ -1,4 +1,4 @@
-"""From few episodes: does what the generalist knows help on environments of others? `python benchmarks/few_shot.py OUT`.
+"""From few episodes of another task, does what the generalist knows help? `python benchmarks/few_shot.py OUT`.
 
 Needs `third_party.py` of docs/tutorials/third_party.md in the working directory, `pip install mobile-env highway-env`
 and `pip install -e examples/fourth_task`. Four episodes of a rule to learn from and four to choose weights by; the same
@@ -70,8 +70,8 @@ def main() -> None:
         for _, row in played.summary().iterrows():
             apart = f"{number(row['difference'], signed=True)} "
             apart += interval(row["difference_low"], row["difference_high"], True)
-            lines.append([task, row["agent"], str(row["seeds"]), f"{number(row['mean'])} "
-                          f"{interval(row['ci_low'], row['ci_high'])}", apart.strip(), str(row["verdict"])])  # fmt: skip
+            mean = f"{number(row['mean'])} {interval(row['ci_low'], row['ci_high'])}"
+            lines.append([task, row["agent"], str(row["seeds"]), mean, apart.strip(), str(row["verdict"])])
     print("\n".join(table(["task", "agent", "trainings", "mean", "minus from scratch", "verdict"], lines)))
 
 
