@@ -120,12 +120,8 @@ def _fitting(recipe: str, name: str, value: Any, hint: Any) -> Any:
             return value
         if plain is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
-        if plain is tuple and isinstance(value, list | tuple):
-            return tuple(value)
-        if plain is tuple and isinstance(value, int) and not isinstance(value, bool):
-            return (value,)
-        if plain is tuple and isinstance(value, str) and value and str in typing.get_args(kind):
-            return tuple(value.split(","))
+        if plain is tuple and (members := _members(value, typing.get_args(kind))) is not None:
+            return members
         if plain is int and isinstance(value, int) and not isinstance(value, bool):
             return value
         if plain not in (int, float, tuple, type(None)) and isinstance(plain, type) and isinstance(value, plain):
@@ -136,8 +132,28 @@ def _fitting(recipe: str, name: str, value: Any, hint: Any) -> Any:
     raise ConfigError(f"option {name} of recipe {recipe} takes {wanted}, got {value!r}")
 
 
+def _members(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Return a list, one value, or values with commas between as a tuple; None if one is of another kind."""
+    kind = kinds[0] if kinds else Any
+    if isinstance(value, str) and (kind is str or "," in value):
+        value = [part.strip() for part in value.split(",")] if value else None
+        if value and kind in (int, float):
+            try:
+                value = [kind(part) for part in value]
+            except ValueError:
+                return None
+    found = list(value) if isinstance(value, list | tuple) else None if value is None else [value]
+    if found is not None and kind is float:
+        found = [float(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in found]
+    if found is None or (isinstance(kind, type) and any(type(one) is not kind for one in found)):
+        return None
+    return tuple(found)
+
+
 def _said(kind: Any) -> str:
-    return "a list" if (typing.get_origin(kind) or kind) is tuple else getattr(kind, "__name__", str(kind))
+    if (typing.get_origin(kind) or kind) is not tuple:
+        return getattr(kind, "__name__", str(kind))
+    return f"a list of {typing.get_args(kind)[0].__name__}, commas between"
 
 
 def narrowed(kind: type[C], options: Any) -> C:

@@ -84,7 +84,11 @@ def test_train_takes_ids_datasets_and_experience(data, tmp_path: Path) -> None:
         ({"width": True}, "takes int"),
         ({"rate": "fast"}, "takes float"),
         ({"word": 3}, "takes str"),
-        ({"shape": "12"}, "takes a list"),
+        ({"shape": "12"}, "takes a list of int, commas between"),
+        ({"shape": "4,x"}, "takes a list"),
+        ({"shape": [4, "x"]}, "takes a list"),
+        ({"shape": [4, True]}, "takes a list"),
+        ({"without": [3]}, "takes a list of str"),
     ],
 )
 def test_options_that_mean_nothing_are_errors(data, tmp_path, options, message) -> None:
@@ -96,6 +100,12 @@ def test_options_that_mean_nothing_are_errors(data, tmp_path, options, message) 
 def test_names_come_as_a_list_or_with_commas(data, tmp_path, given) -> None:
     train("test/mine", [data], tmp_path / "out", options={"without": given})
     assert GIVEN[-1].config.without == ("a/x", "a/y")
+
+
+@pytest.mark.parametrize("given", ["4,1", "4, 1", [4, 1], (4, 1)])
+def test_numbers_come_as_a_list_or_with_commas(data, tmp_path, given) -> None:
+    train("test/mine", [data], tmp_path / "out", options={"shape": given})
+    assert GIVEN[-1].config.shape == (4, 1)
 
 
 def test_the_name_of_a_recipe_fixes_its_algorithm(data, tmp_path) -> None:
