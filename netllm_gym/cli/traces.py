@@ -13,6 +13,7 @@ from netllm_gym.cli.imports import import_command
 from netllm_gym.cli.output import console, emit, remarks, say_notes
 from netllm_gym.errors import ConfigError, DownloadError
 from netllm_gym.traces import catalog
+from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.jobs.statistics import summary
 from netllm_gym.traces.jobs.trace import JobTrace
 from netllm_gym.traces.network.trace import NetworkTrace, statistics
@@ -99,18 +100,18 @@ def plot_command(
     out: Annotated[Path, typer.Option(help="Figure to write (.png, .pdf, .svg).")] = Path("traces.png"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a figure that is there.")] = False,
 ) -> None:
-    """Draw a few traces and how they are distributed: links by their means, workloads by their jobs."""
-    from netllm_gym.traces.plot import plot_network, plot_workload
+    """Draw a few traces: links and how their means are distributed, yaw and pitch of viewers, jobs of workloads."""
+    from netllm_gym.traces.plot import plot_heads, plot_network, plot_workload
 
     traces = room.load(name, split)
-    if not isinstance(traces[0], NetworkTrace | JobTrace):
-        raise ConfigError(f"{name} holds neither network traces nor workloads")
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise ConfigError(f"cannot write {out.suffix or 'a file without suffix'}; use .png, .pdf or .svg")
     if out.exists() and not overwrite:
         raise ConfigError(f"{out} exists; name another with --out, or add --overwrite")
     if isinstance(traces[0], NetworkTrace):
         plot_network(traces, out)
+    elif isinstance(traces[0], HeadTrace):
+        plot_heads(traces, out)
     else:
         plot_workload(traces, out)
     console.print(f"wrote {out}")
