@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,28 @@ class Notes:
         """Note a guess once; nothing for an empty one."""
         if sentence and sentence not in self.guesses:
             self.guesses.append(sentence)
+
+
+class SaidOf:
+    """What was guessed about groups of files: a sentence that does not hold for all of them names those it is about."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, list[list[str]]] = {}
+
+    def add(self, sentences: Sequence[str], files: Sequence[str]) -> None:
+        """Take the sentences on one group."""
+        for sentence in sentences:
+            self._groups.setdefault(sentence, []).append(list(dict.fromkeys(files)))
+
+    def sentences(self, groups: int) -> list[str]:
+        """Return all sentences on so many groups."""
+        out = []
+        for sentence, members in self._groups.items():
+            files = [file for member in members for file in member]
+            more = f" and {len(files) - 2} more" if len(files) > 3 else ""
+            shown = ", ".join(files[: 2 if more else 3])
+            out.append(sentence if len(members) == groups else f"{shown}{more}: {sentence}")
+        return out
 
 
 def passed_over(beside: Sequence[tuple[Path, TraceFormatError]], files: int, what: str) -> str:
@@ -165,6 +188,36 @@ def beginning(path: Path, size: int = 65_536) -> bytes:
     return data if whole else data[: data.rfind(b"\n") + 1] or data
 
 
+# Endings of what people write beside their data.
+_WRITTEN = {"", ".txt", ".text", ".rst", ".info", ".log"}
+_WORD = re.compile(r"[(\[\"'\u201c*]*[^\W\d_][^\W\d_'\u2019-]*[)\].,:;!?\"'\u201d*]*")
+_AMOUNT = re.compile(r"[-+\d.,:;eE%/T]*\d[-+\d.,:;eE%/TZ]*")
+
+
+def notes_beside(files: Sequence[Path]) -> list[Path]:
+    """Return those of some files that hold prose (notes, a licence), not data: mostly words, some in a row."""
+    return [file for file in files if file.suffix.lower() in _WRITTEN and _is_prose(file)]
+
+
+def _is_prose(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            data = utf8(file.read(8192))
+    except OSError:
+        return False
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", "replace")
+    if "\0" in text or text.lstrip()[:1] in ("", "{", "[", "<", "@"):
+        return False
+    tokens = text.split()
+    words = sum(_WORD.fullmatch(token) is not None for token in tokens)
+    amounts = sum(_AMOUNT.fullmatch(token) is not None for token in tokens)
+    sentence = any(sum(_WORD.fullmatch(x) is not None for x in line.split()) >= 4 for line in text.splitlines())
+    return sentence and words >= 0.6 * len(tokens) and amounts <= 0.2 * len(tokens)
+
+
 def data_files(root: Path, notes: list[str]) -> list[Path]:
     """Return the files of a path that may hold data, in sorted order; what is skipped is noted.
 
@@ -192,6 +245,9 @@ def data_files(root: Path, notes: list[str]) -> list[Path]:
             skipped.append(member.name)
         else:
             kept.append(member)
+    if len(prose := notes_beside(kept)) < len(kept):  # alone it is refused as what it is
+        skipped += [f"{member.name} (notes)" for member in prose]
+        kept = [member for member in kept if member not in set(prose)]
     if skipped:
         more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
         notes.append(f"skipped: {', '.join(skipped[:5])}{more}")

@@ -17,7 +17,8 @@ from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, begins_with_clo
 from netllm_gym.traces.head.scales import HeadOptions, scales, stamps
 from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.head.viewerjson import read_viewer_json
-from netllm_gym.traces.reading import Notes, Reading, beginning, content, passed_over
+from netllm_gym.traces.network.fields import is_ride
+from netllm_gym.traces.reading import Notes, Reading, SaidOf, beginning, content, notes_beside, passed_over
 from netllm_gym.traces.tables import Table, read_table, twice
 from netllm_gym.traces.traceset import TraceSet
 
@@ -37,7 +38,9 @@ def holds_head_logs(path: str | Path) -> bool:
     root = Path(path)
     if not root.exists():
         return False
-    for member in head_files(root)[:4]:
+    members = head_files(root)
+    prose = set(notes_beside(members[:8]))  # a few more are looked at, where notes stand first
+    for member in [member for member in members[:8] if member not in prose][:4]:
         if member.name.lower().startswith(("readme", "license", "licence")) or not member.stat().st_size:
             continue
         if NETLLM_FILE.search(member.name):
@@ -79,8 +82,8 @@ def _is_log(path: Path, nested: bool) -> bool:
         ):
             return True  # without a clock, to be refused as what it is
         return understand(table).form != ""
-    if table.width < 3:
-        return False
+    if table.width < 3 or (table.width == 6 and is_ride(table.values)):
+        return False  # a ride whose bytes rise for a while has a third number that turns far
     fields = by_numbers(table)
     if fields.form in ("quaternion", "vector") or fields.axes:
         return True
@@ -171,6 +174,10 @@ def _candidates(root: Path, skipped: list[str]) -> list[Path]:
     full = [f for f in kept if f.stat().st_size]
     if len(full) < len(files):
         skipped.append(f"skipped {len(files) - len(full)} files: empty, or a read-me")
+    if len(prose := notes_beside(full)) < len(full):
+        full = [file for file in full if file not in set(prose)]
+        if prose:
+            skipped.append(f"skipped: {', '.join(f'{file.name} (notes)' for file in prose[:5])}")
     if not full:
         raise TraceFormatError(root, f"no file <video>/<user>.csv below it (nor another {', '.join(sorted(SUFFIXES))})")
     if len(full) > MAX_LOGS:
@@ -223,12 +230,18 @@ def _tables(
         notes.guess(f"viewers and videos from the paths, as {layout}")
     traces: list[HeadTrace] = []
     taken: dict[tuple[str, str], int] = {}
-    for fields in dict.fromkeys(f for _, _, _, f in logs):
-        members = [(u, v, t) for u, v, t, f in logs if f == fields]
+    groups: dict[tuple[HeadFields, tuple[str, ...]], list[tuple[str, str, Table]]] = {}
+    for log_user, log_video, table, fields in logs:
+        names = () if table.header is None else tuple(table.header[c] for c in (*fields.columns, fields.time) if c >= 0)
+        groups.setdefault((fields, names), []).append((log_user, log_video, table))
+    said = SaidOf()
+    for (fields, _), members in groups.items():
         if _tsinghua(members[0][2]) and not options.lon_offset_deg:
             options = replace(options, lon_offset_deg=90.0)
             notes.guess("Wu2017's raw logs: the frame's centre lies at yaw -90")
-        how = scales([t for _, _, t in members], fields, options, notes)
+        own = Notes(repairs=notes.repairs)
+        how = scales([t for _, _, t in members], fields, options, own)
+        said.add(own.guesses, [Path(t.name).name for _, _, t in members])
         for user, video, table in members:
             moments, text = stamps(table, fields)
             pieces = sessions(table, moments * (1.0 if text else how.seconds), fields)
@@ -241,6 +254,8 @@ def _tables(
                 taken[pair] = taken.get(pair, 0) + 1
                 label = pair[1] if taken[pair] == 1 else f"{pair[1]}#{taken[pair]}"
                 traces.append(to_trace(part, fields, how, options, notes, pair[0], label))
+    for sentence in said.sentences(len(groups)):
+        notes.guess(sentence)
     return form or "table", traces
 
 

@@ -51,6 +51,7 @@ class LinkFields:
 _DOCUMENTED = (
     ({"run_num", "seq_num", "throughput"}, "Mbps"),  # Lumos5G (Narayanan et al., IMC 2020)
     ({"timestamp", "dl_bitrate", "ul_bitrate"}, "kbps"),  # G-NetTrack, whatever separates its fields
+    ({"sponsor", "ping", "download", "upload"}, "bps"),  # speedtest-cli's tables
     ({"time", "throughput", "speed", "latitude"}, "Mbps"),  # Starlink and cellular drives (Hu et al., 2023)
 )
 _TIME = (
@@ -123,7 +124,12 @@ def split_unit(name: str, words: re.Pattern[str] | None = None) -> tuple[str, st
     return plain_name(name), ""
 
 
-def _direction(name: str) -> int:
+def is_rate(plain: str) -> bool:
+    """Tell whether a plain name, without its unit, is that of a throughput that was measured."""
+    return bool(_RATE.search(plain)) and not (_NOT.search(plain) or _SECOND.search(plain))
+
+
+def direction(name: str) -> int:
     """Return what a name's direction adds: a base station's ``rx … uplink`` is no downlink."""
     down, up = re.search(_LINKWARD.format("dl|down"), name), re.search(_LINKWARD.format("ul|up"), name)
     if (down is None) == (up is None):
@@ -141,9 +147,11 @@ def by_header(table: Table) -> LinkFields | None:
         unit = rate_unit(unit_text) or rate_unit(name) or ""
         if not unit and _BYTES.search(whole) and re.search(r"/ ?s(ec)?$|_per_s", name.strip().lower()):
             unit = "B/s"  # bytes_in/s
+        if re.fullmatch(r"net/\w+ (recv|send)", name.strip()):
+            unit = "B/s"  # dstat's
         if re.fullmatch(r"rx|tx", name) and {name[0] + "y", name[0] + "z"} <= set(names):
             continue  # a turn or a place about x
-        if _NOT.search(whole) or _NOT.search(base) or not _numbers(table, i):
+        if _NOT.search(whole) or _NOT.search(base) or not holds_numbers(table, i):
             continue
         score = 0
         if _RATE.search(base) or _RATE.search(whole) or unit:
@@ -154,7 +162,7 @@ def by_header(table: Table) -> LinkFields | None:
             score = 4
         if not score:
             continue
-        score += _direction(whole)
+        score += direction(whole)
         score -= 8 if _SECOND.search(whole) else 0
         counts = ""
         if not unit and not _PER_TIME.search(whole):
@@ -218,16 +226,25 @@ def refuse_counter(table: Table, found: LinkFields) -> None:
 
 
 def _beside(names: list[str], table: Table, time: int, rate: int) -> int:
-    """Return the column that tells apart rows of one stamp (two interfaces, say), or -1."""
+    """Return the column that tells apart series (two interfaces, say), or -1.
+
+    Their rows have the same stamps, or stand one series below another: then the clock rises in each, not in all.
+    """
     stamps: list[str] | list[float] = table.texts.get(time) or table.values[:, time].tolist()
-    if len(set(stamps)) > 0.75 * len(stamps):
-        return -1
+    beside = len(set(stamps)) <= 0.75 * len(stamps)
+    clock = table.values[:, time] if time not in table.texts else seconds_of(table.texts[time])
+    below = clock is not None and bool((np.diff(clock) < 0).any())
     for i, name in enumerate(names):
         if i in (time, rate) or not _BESIDE.fullmatch(plain_name(name)) or not _repeats(table, i):
             continue
         cells: list[str] | list[float] = table.texts.get(i) or table.values[:, i].tolist()
-        if len(set(zip(stamps, cells, strict=True))) > 0.95 * len(stamps):
+        if beside and len(set(zip(stamps, cells, strict=True))) > 0.95 * len(stamps):
             return i
+        if below and clock is not None:
+            _, places = np.unique(np.array(cells), return_inverse=True)
+            in_series = np.diff(places[np.argsort(places, kind="stable")]) == 0
+            if (np.diff(clock[np.argsort(places, kind="stable")])[in_series] > 0).all():
+                return i
     return -1
 
 
@@ -297,7 +314,8 @@ def _unnamed_clock(names: list[str], table: Table, rate: int) -> tuple[int, int,
     return None
 
 
-def _numbers(table: Table, column: int) -> bool:
+def holds_numbers(table: Table, column: int) -> bool:
+    """Tell whether a column holds numbers, or numbers with their units."""
     good = np.isfinite(table.values[:, column])
     if good.mean() > 0.5:
         return True
@@ -407,7 +425,7 @@ def _by_numbers(table: Table) -> LinkFields | None:
         return LinkFields(moments[0], rest[0], unit_column=units[0] if units else -1) if len(rest) in (1, 2) else None
     if rates_in_cells and numeric:
         return LinkFields(numeric[0], rates_in_cells[0])
-    if table.width == 6 and len(numeric) == 6 and _is_ride(table.values):
+    if table.width == 6 and len(numeric) == 6 and is_ride(table.values):
         return LinkFields(1, 4, "ms", "B", counts="bytes", span=5)
     if table.width == 4 and len(numeric) == 4 and _is_drive(table.values):
         return LinkFields(0, 3, "s", unread_unit="-")  # published in kbit/s, but nothing in the file says so
@@ -427,7 +445,7 @@ def _is_drive(values: np.ndarray) -> bool:
     return bool(epoch.all() and place.mean() > 0.9 and (values[:, 3] >= 0).all())
 
 
-def _is_ride(values: np.ndarray) -> bool:
+def is_ride(values: np.ndarray) -> bool:
     """Tell a ride's log (Riiser et al., van der Hooft et al.): epoch, ms from start, latitude, longitude, bytes, ms."""
     return bool(
         (values[:, 0] > 1e9).all() and (np.abs(values[:, 2]) <= 90).all() and (np.abs(values[:, 3]) <= 180).all()

@@ -65,7 +65,9 @@ def summed(table: Table) -> tuple[Table, str]:
 
 _BEGAN = re.compile(r"(\w+_)?(start|begin|began|request|sent)(_?(time|ts|at))?(_?stamp)?")
 _ENDED = re.compile(r"(\w+_)?(end|finish|finished|complete|completed|done|stop)(_?(time|ts|at))?(_?stamp)?")
-_TOOK = re.compile(r"duration|took|(\w+_)?(delivery|download|fetch|transfer|transmission|receive)_?(time|duration)")
+_TOOK = re.compile(
+    r"duration|took|(\w+_)?(delivery|download|fetch|transfer|transmission|receive|total)_?(time|duration)"
+)
 OVERLAP = 0.02  # share of downloads that may begin before the one above has ended
 
 
@@ -110,7 +112,9 @@ def downloaded(table: Table) -> tuple[Table, str]:
     values = np.column_stack([values, table.values[:, keep]])[good]
     texts = {2 + i: [x for x, y in zip(table.texts[c], good, strict=True) if y]
              for i, c in enumerate(keep) if c in table.texts}  # fmt: skip
-    header = ["duration (s)", "throughput (bit/s)", *(table.header[c] for c in keep)]
+    # Without its clock nothing but the name tells that a column parts recordings.
+    kept = ["session_id" if found.sessions == (c,) else table.header[c] for c in keep]
+    header = ["duration (s)", "throughput (bit/s)", *kept]
     said = f"a download a row: {table.header[found.rate]!r} over the time that it took, pauses left out"
     return Table(table.name, header, values, texts, table.lines[good], table.short), said
 

@@ -16,7 +16,7 @@ from netllm_gym.traces.network import fields as reading
 from netllm_gym.traces.network import units
 from netllm_gym.traces.network.fields import LinkFields
 from netllm_gym.traces.network.trace import NetworkTrace
-from netllm_gym.traces.reading import Notes
+from netllm_gym.traces.reading import Notes, SaidOf
 from netllm_gym.traces.tables import Table
 
 Array = NDArray[np.float64]
@@ -230,22 +230,40 @@ def _values(table: Table, found: LinkFields) -> tuple[Array, Array | None]:
     return column, None
 
 
+# What one file's table holds: its columns, its header (empty without one) and its recordings.
+LinkSet = tuple[LinkFields, tuple[str, ...], list[Session]]
+
+
 def traces_of(
-    sets: Sequence[tuple[LinkFields, list[Session]]], names: dict[str, str], options: NetworkOptions, notes: Notes
+    sets: Sequence[LinkSet], names: dict[str, str], options: NetworkOptions, notes: Notes
 ) -> list[NetworkTrace]:
-    """Return the traces of sessions, the units settled over all that share their columns.
+    """Return the traces of sessions, the units settled over all that share columns and header.
 
     Raises:
         TraceFormatError: units that nothing tells, values that are not plausible, or a clock that goes back.
     """
+    groups: dict[tuple[LinkFields, tuple[str, ...]], list[Session]] = {}
+    for fields, header, sessions in sets:
+        members = groups.setdefault((fields, header), [])
+        members += [session for session in sessions if len(session.moments)]
+    groups = {key: members for key, members in groups.items() if members}
+    if not groups:
+        raise TraceFormatError(
+            next(iter(names), "table"), "counters that stand still: name a column of rates, --time, --throughput"
+        )
     traces: list[NetworkTrace] = []
-    for found in dict.fromkeys(fields for fields, _ in sets):
-        members = [session for fields, sessions in sets if fields == found for session in sessions]
-        members = [session for session in members if len(session.moments)]
-        tick, guessed = _tick(members, found, notes)
-        factor = _factor(members, found, guessed and tick == 1e-3, notes)
+    said = SaidOf()
+    for (found, _), members in groups.items():
+        own = Notes()
+        tick, guessed = _tick(members, found, own)
+        factor = _factor(members, found, guessed and tick == 1e-3, own)
+        if not (found.counts or found.rate_unit or members[0].scale is not None):
+            own.guess(units.far_apart({names.get(s.name, s.name): s.values for s in members}))
+        said.add(own.guesses, [names.get(session.name, session.name) for session in members])
         for session in members:
             traces += _pieces(session, found, tick, factor, names, options, notes)
+    for sentence in said.sentences(len(groups)):
+        notes.guess(sentence)
     return traces
 
 

@@ -178,3 +178,11 @@ def megabits_per_unit(rates: Array, in_ms: bool, name: str) -> tuple[float, str]
             unit, said = ("Mbps", "Mbit/s") if fast else ("kbps", "kbit/s")
             return MEGABITS[unit], f"throughput: {said} ({told[0]} in the name; --rate-unit says otherwise)"
     return 1.0, f"throughput: Mbit/s (assumed: a median of {middle:g}; --rate-unit says otherwise)"
+
+
+def far_apart(rates: dict[str, Array]) -> str:
+    """Return a sentence on recordings, by name, that may be in another unit than the others; empty where none is."""
+    middles = {name: float(np.median(values[values > 0])) for name, values in rates.items() if (values > 0).any()}
+    usual = float(np.median(list(middles.values()))) if middles else 0.0
+    far = [name for name, middle in middles.items() if not usual / 300.0 < middle < usual * 300.0]
+    return f"read in the unit of the others, though far from them: {', '.join(far[:5])}" if far else ""

@@ -12,7 +12,6 @@ from netllm_gym.traces.foreign import refuse_foreign
 from netllm_gym.traces.moments import is_number
 from netllm_gym.traces.network import readers, units
 from netllm_gym.traces.network.fields import (
-    LinkFields,
     downward,
     duration_column,
     is_rate_table,
@@ -25,7 +24,8 @@ from netllm_gym.traces.network.readers.iperf import is_iperf_text, read_iperf
 from netllm_gym.traces.network.readers.jsonlink import read_json_links
 from netllm_gym.traces.network.readers.large import is_large, read_large
 from netllm_gym.traces.network.readers.linklog import is_link_log, read_link_log
-from netllm_gym.traces.network.tables import NetworkOptions, Session, link_fields, sessions_of, traces_of
+from netllm_gym.traces.network.rivals import rivals
+from netllm_gym.traces.network.tables import LinkSet, NetworkOptions, link_fields, sessions_of, traces_of
 from netllm_gym.traces.network.trace import NetworkTrace
 from netllm_gym.traces.reading import Notes, Reading, beginning, content, data_files, passed_over
 from netllm_gym.traces.tables import Table, read_table, twice
@@ -231,7 +231,7 @@ def _natural(name: str) -> tuple[str, ...]:
 def _settled(
     tables: list[tuple[str, Table]], options: NetworkOptions, notes: Notes, names: dict[str, str]
 ) -> tuple[NetworkTrace, ...]:
-    sets: list[tuple[LinkFields, list[Session]]] = []
+    sets: list[LinkSet] = []
     for name, given in tables:
         table, left_out = downward(given) if options.time is None else (given, "")
         notes.guess(left_out)
@@ -248,10 +248,10 @@ def _settled(
             clock = "none" if found.time < 0 else table.header[found.time]
             notes.guess(f"columns: time {clock!r}, throughput {table.header[found.rate]!r}")
             notes.guess(twice(table, (found.time, found.rate)))
-            notes.guess(_beside(table.header, found.rate))
+            notes.guess("" if options.throughput else rivals(table, found))
             what = {"bytes": "what came since the row above", "total": "all that came so far"}.get(found.counts, "")
             notes.guess(f"{table.header[found.rate]!r} counts {what}" if what else "")
-        sets.append((found, sessions_of(table, found, options, notes)))
+        sets.append((found, tuple(table.header or ()), sessions_of(table, found, options, notes)))
     return tuple(traces_of(sets, names, options, notes))
 
 
@@ -262,13 +262,6 @@ def _is_beside(data: bytes, name: str) -> bool:
     except TraceFormatError:
         return False
     return table.header is not None and link_fields(table, NetworkOptions()) is None and not is_rate_table(table)
-
-
-def _beside(header: list[str], rate: int) -> str:
-    """Return a sentence on columns that differ from the one that is read by a number alone; empty if there is none."""
-    bare = re.sub(r"\d+", "", header[rate])
-    alike = [name for i, name in enumerate(header) if i != rate and re.sub(r"\d+", "", name) == bare != header[rate]]
-    return f"read {header[rate]!r}, not {', '.join(map(repr, alike[:5]))}: --throughput names another" if alike else ""
 
 
 def _renamed(trace: NetworkTrace, name: str, names: Mapping[str, str], options: NetworkOptions) -> NetworkTrace:
