@@ -33,6 +33,9 @@ _ZONE = re.compile(r" \(?(?!AM$|PM$)[A-Z]{2,5}\)?(?=$| \d{4}$)")
 _HALF_DAY = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d(?:\.\d{1,9})?))? ?([AaPp])\.?[Mm]\.?")
 _BASIC = re.compile(r"\d{8}T\d{4}")  # ISO 8601 without marks: 20210131T235959Z
 _NANOS = re.compile(r"(:\d\d\.\d{6})\d{1,3}(?!\d)")  # Wireshark's; strptime reads six digits
+_OWN = ("iso", "clock", "span", "half day", "days", "no year")  # known otherwise than by a format
+_NO_YEAR = re.compile(r"(\d\d)-(\d\d) (\d\d:\d\d:\d\d)")
+_COMMA = re.compile(r"(:\d\d),(\d{1,9})(?!\d)")  # 10:00:00,250
 _SPAN = re.compile(r"(\d{1,15}(?:\.\d{1,12})?) ?(s|sec|ms|us|ns)")
 _SPAN_S = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -59,7 +62,7 @@ def parse_time(text: str, known: str = "") -> tuple[float, str] | None:
         return None
     if is_number(text):
         return None
-    text = _NANOS.sub(r"\1", _ZONE.sub("", text)).replace(", ", " ")
+    text = _NANOS.sub(r"\1", _COMMA.sub(r"\1.\2", _ZONE.sub("", text))).replace(", ", " ")
     if known in ("", "iso"):
         try:
             moment = datetime.fromisoformat(text.replace("UTC", "+00:00").replace(" +", "+"))
@@ -77,7 +80,10 @@ def parse_time(text: str, known: str = "") -> tuple[float, str] | None:
         if not 1 <= int(hours) <= 12:
             return None
         return (int(hours) % 12 + 12 * (half in "pP")) * 3600.0 + int(minutes) * 60 + float(seconds or 0), "half day"
-    for format in (known,) if known and known not in ("iso", "clock", "span", "half day", "days") else _TIME_FORMATS:
+    if known in ("", "no year") and (match := _NO_YEAR.fullmatch(text)):  # dstat's; a leap year has all days
+        dated = parse_time(f"2000-{match[2]}-{match[1]} {match[3]}", "iso")
+        return None if dated is None else (dated[0], "no year")
+    for format in (known,) if known and known not in _OWN else _TIME_FORMATS:
         try:
             return datetime.strptime(text, format).replace(tzinfo=UTC).timestamp(), format
         except (ValueError, OverflowError):

@@ -118,6 +118,9 @@ def read_table(data: bytes, name: str) -> Table:
     if delimiter == " ":  # "time (s) rate (kbps)" are two names
         lines[begin] = content[0] = _UNIT_APART.sub("_", content[0])
         comment = _UNIT_APART.sub("_", comment)
+        for place, line in _names_apart(content):
+            at = next(i for i in range(begin, len(lines)) if lines[i].strip() == content[place])
+            lines[at] = content[place] = line
     above_rows = _preamble(content, delimiter)
     if above_rows:
         content = content[above_rows:]
@@ -142,6 +145,24 @@ def read_table(data: bytes, name: str) -> Table:
     long = np.flatnonzero((np.abs(fast[0]) >= LONGEST_EXACT).any(axis=0)).tolist()
     cells = [fields_of(line, delimiter) for line in lines[start:]] if long else []
     return Table(name, header, *fast, exact={c: [row[c] for row in cells] for c in long})
+
+
+def _names_apart(content: list[str]) -> list[tuple[int, str]]:
+    """Return the rows above a table between blanks whose names hold blanks, which wider gaps part, with those joined.
+
+    ``KB/s in  KB/s out`` are the names of two columns; as four words they would be taken for no names at all.
+    """
+    widths = [len(line.split()) for line in content]
+    usual, times = Counter(widths).most_common(1)[0]
+    out = []
+    for place, line in enumerate(content[:20]):
+        names = re.split(r"\s{2,}|\t", line)
+        if times < 2 or is_number(line.split()[0]) or widths[place] == usual:
+            break
+        if len(names) == usual > 1 and not any(is_number(name) for name in names):
+            out.append((place, " ".join(re.sub(r"\s+", "_", name) for name in names)))
+            break
+    return out
 
 
 def _preamble(content: list[str], delimiter: str) -> int:

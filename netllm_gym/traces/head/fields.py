@@ -86,9 +86,11 @@ _TIME_NAMES = (
     r"capture_?time",
     r"clock",
     r"timer|time_?line|play_?head|\w+_time_?(stamp)?",
+    r"start|onset|begin|zeit(_?stempel)?|temps|tiempo|tempo",
 )
 _TIME_ONLY = {"min": "min", "minutes": "min", "mins": "min", "h": "h", "hours": "h"}  # "pitch_min" is no pitch
 _PIXELS = re.compile(r"[ _.]*[(\[]?(px|pix|pixels?)[)\]]?$", re.I)  # fmt: skip
+_ANGLES = re.compile(r"([ ._]*[(\[](deg\w*|rad\w*|°)[)\]]|[ ._](deg|degrees?|rad|radians?))$", re.I)
 _COUNT = re.compile(r"(no_)?(frame|frames|frame_?(id|no|idx|index|number)|no|idx|index|sample|row|i|n|id)")
 _USER = re.compile(r"(user|viewer|subject|participant|person|uid|observer|player)(_?(id|name|no|number|index))?")
 _VIDEO = re.compile(
@@ -122,6 +124,12 @@ def _unit(plain: str) -> tuple[str, str]:
     return plain, ""
 
 
+def _angle_unit(name: str) -> str:
+    """Return the unit that a name such as ``Rotation X (deg)`` or ``rot_x_rad`` ends in, or nothing."""
+    match = _ANGLES.search(name.strip())
+    return "" if match is None else "rad" if "rad" in match[0].lower() else "deg"
+
+
 def _rank(prefix: str) -> int:
     return (-2 if _LESS.search(prefix) else 0) + (1 if _MORE.search(prefix) else 0)
 
@@ -130,7 +138,7 @@ def _lettered(names: list[str]) -> dict[str, dict[str, int]]:
     """Group columns that end in w, x, y or z by what stands before: ``qx`` → q, ``Rot.x`` → rot."""
     groups: dict[str, dict[str, int]] = {}
     for i, given in enumerate(names):
-        name = _PIXELS.sub("", given.strip())
+        name = _ANGLES.sub("", _PIXELS.sub("", given.strip()))
         match = re.fullmatch(r"(.*?)[ ._\-\[(]*([wxyzWXYZ])[)\]]?", name.strip())
         if leading := _LEADING.fullmatch(name.strip()):
             groups.setdefault(_plain(leading[2]), {}).setdefault(leading[1].lower(), i)
@@ -243,7 +251,8 @@ def by_header(table: Table) -> HeadFields | None:
         _, group = max(turns, key=lambda item: _rank(item[0]))
         # Unity's Euler angles: about y (yaw), x (pitch, down positive) and z.
         axes = "three-euler" if three else "unity-euler"
-        return replace(base, form="angles", columns=(group["y"], group["x"], group["z"]), axes=axes)
+        columns = group["y"], group["x"], group["z"]
+        return replace(base, form="angles", columns=columns, axes=axes, unit=_angle_unit(names[columns[0]]))
     pairs = [(p, g) for p, g in groups.items() if {"x", "y"} <= set(g) and "z" not in g]
     if pairs:
         _, group = max(pairs, key=lambda item: _rank(item[0]))

@@ -20,6 +20,8 @@ _BOTH_PARTS = re.compile(
 _PERSONAL = re.compile(
     r"(?:uid|user|subject|subj|sub|participant|viewer|person|observer)[-_ ]?\w*\d\w*|[ps]\d{2,3}", re.I
 )
+# The halves of u1_v2.
+_PERSON_NO, _VIDEO_NO = re.compile(r"[ups]\d{1,4}", re.I), re.compile(r"v(id(eo)?)?\d", re.I)
 _NOISE = re.compile(
     r"[-_ ]?(orientation|head(motion)?(logs?)?|hmd|gaze|log|fixations?|scanpaths?|\d+hz|raw|trace|data)$", re.I
 )
@@ -117,6 +119,8 @@ def _place(path: PurePosixPath, flat: bool) -> tuple[str, str, str]:
         return _label(parent, _USER_PART), stem, "<user>/<video>"
     if flat:
         halves = re.split(r"[_-]", stem, maxsplit=1)
+        if len(halves) == 2 and _PERSON_NO.fullmatch(halves[0]) and _VIDEO_NO.match(halves[1]):
+            return halves[0], halves[1], "<user>_<video>"
         if len(halves) == 2 and halves[1]:
             return halves[1], halves[0], "<video>_<user>"
         return stem, parent or "video", "<user>"

@@ -121,11 +121,11 @@ def scales(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, no
     if fields.form == "position":
         return _position_scales(pooled, fields, options, notes, seconds, name)
     unit = options.angle_unit or fields.unit
+    if fields.axes == "unity-euler" and not options.convention:
+        notes.guess("angles about x, y and z are Unity's (--convention opengl: A-Frame's and three.js's)")
     if not unit:
         span = sum(float(np.ptp(stamps(t, fields)[0])) for t in tables) * seconds
         unit = "rad" if _radians(pooled, span, fields.polar or fields.axes == "phi-theta") else "deg"
-        if fields.axes == "unity-euler" and not options.convention:
-            notes.guess("angles about x, y and z are Unity's (--convention opengl: A-Frame's and three.js's)")
         if unit == "rad" and not fields.polar and fields.axes != "phi-theta" and _shares(pooled):
             raise TraceFormatError(
                 name, "angles that all lie from 0 to 1 may be radians or shares of the frame; say which: --angle-unit "
