@@ -46,11 +46,11 @@ def test_files_of_other_names_have_units_of_their_own(tmp_path) -> None:
 
 
 def test_files_of_one_header_share_a_unit_and_a_stray_one_is_said(tmp_path) -> None:
-    levels = {"a": 2000.0, "b": 2100.0, "c": 90.0, "d": 2.5}  # c is a slow drive, d may be in Mbit/s
+    levels = {"a": 2000.0, "b": 2100.0, "c": 90.0, "d": 2.5, "e": 2200.0}  # c is a slow drive, d may be in Mbit/s
     for name, level in levels.items():
         (tmp_path / f"{name}.csv").write_text(_rows(lambda i, level=level: f"{i},{level + i / 100}", "time,bandwidth"))
     found = understand(tmp_path)
-    assert [round(trace.throughput_mbps[0], 4) for trace in found.traces] == [2.0, 2.1, 0.09, 0.0025]
+    assert [round(trace.throughput_mbps[0], 4) for trace in found.traces] == [2.0, 2.1, 0.09, 0.0025, 2.2]
     assert "read in the unit of the others, though far from them: d.csv" in found.sentences()
 
 

@@ -234,14 +234,14 @@ def _tables(
     for log_user, log_video, table, fields in logs:
         names = () if table.header is None else tuple(table.header[c] for c in (*fields.columns, fields.time) if c >= 0)
         groups.setdefault((fields, names), []).append((log_user, log_video, table))
-    said = SaidOf()
+    guessed = SaidOf()
     for (fields, _), members in groups.items():
         if _tsinghua(members[0][2]) and not options.lon_offset_deg:
             options = replace(options, lon_offset_deg=90.0)
             notes.guess("Wu2017's raw logs: the frame's centre lies at yaw -90")
         own = Notes(repairs=notes.repairs)
         how = scales([t for _, _, t in members], fields, options, own)
-        said.add(own.guesses, [Path(t.name).name for _, _, t in members])
+        guessed.add(own.guesses, [Path(t.name).name for _, _, t in members])
         for user, video, table in members:
             moments, text = stamps(table, fields)
             pieces = sessions(table, moments * (1.0 if text else how.seconds), fields)
@@ -254,7 +254,7 @@ def _tables(
                 taken[pair] = taken.get(pair, 0) + 1
                 label = pair[1] if taken[pair] == 1 else f"{pair[1]}#{taken[pair]}"
                 traces.append(to_trace(part, fields, how, options, notes, pair[0], label))
-    for sentence in said.sentences(len(groups)):
+    for sentence in guessed.sentences(len(groups)):
         notes.guess(sentence)
     return form or "table", traces
 
