@@ -15,7 +15,7 @@ from pathlib import Path
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.text import decode, parse_float
 from netllm_gym.traces.video.manifest import VideoManifest, assembled
-from netllm_gym.traces.video.mpd import LONGEST_S, MAX_CHUNKS, MAX_LEVELS, MAX_SIZES, even
+from netllm_gym.traces.video.mpd import LONGEST_S, MAX_CHUNKS, MAX_LEVELS, MAX_SIZES, codec_of, even
 
 _ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
 _VIDEO_CODECS = re.compile(r"avc|hvc|hev|dvh|av01|vp0?[89]|mp4v", re.I)
@@ -34,6 +34,7 @@ def read_hls(path: Path, load: Callable[[Path], bytes]) -> VideoManifest:
     name = str(path)
     lines = _lines(load(path), name)
     levels: dict[str, float] = {}
+    codecs: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
         if not line.startswith("#EXT-X-STREAM-INF:"):
             continue
@@ -43,6 +44,7 @@ def read_hls(path: Path, load: Callable[[Path], bytes]) -> VideoManifest:
         uri = next((x for x in lines[number:] if x and not x.startswith("#")), "")
         rate = told.get("AVERAGE-BANDWIDTH", told.get("BANDWIDTH", ""))
         levels.setdefault(uri, parse_float(rate, name, number) / 1000.0)
+        codecs.setdefault(uri, codec_of(told.get("CODECS", "")))
         if len(levels) > MAX_LEVELS:
             raise TraceFormatError(name, f"more than {MAX_LEVELS} levels")
     if not any(line.startswith(("#EXT-X-STREAM-INF", "#EXTINF")) for line in lines):
@@ -54,6 +56,10 @@ def read_hls(path: Path, load: Callable[[Path], bytes]) -> VideoManifest:
         if not measured:
             raise TraceFormatError(name, "nothing tells what its segments weigh; give the multivariant playlist")
         return assembled(name, [sizes], None, even(seconds, name)[0])
+    families = list(dict.fromkeys(codec for codec in codecs.values() if codec))
+    if len(families) > 1:  # a player takes one of them: their bitrates are no common ladder
+        levels = {uri: kbps for uri, kbps in levels.items() if codecs[uri] == families[0]}
+        name = f"{name} ({families[0]} of {', '.join(families)})"
     read = []
     for uri, kbps in levels.items():
         beside = _beside(path.parent, uri)

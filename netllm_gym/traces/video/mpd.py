@@ -1,8 +1,9 @@
 """DASH manifests (ISO/IEC 23009-1): the ladder and what every chunk weighs.
 
 What is read: on-demand (static) manifests of one period or several with the same ladder; ``SegmentList``,
-``SegmentTemplate`` (with or without ``SegmentTimeline``) and ``SegmentBase``. What is refused, each in one line that
-names it: live (dynamic) manifests, periods elsewhere (xlink), ladders or chunk lengths that change, an index
+``SegmentTemplate`` (with or without ``SegmentTimeline``) and ``SegmentBase``. Of a video in several codecs the levels
+of the first are read, and the video's name says so; sets for trick play are no levels. What is refused, each in one
+line that names it: live (dynamic) manifests, periods elsewhere (xlink), ladders or chunk lengths that change, an index
 (``SegmentBase``) whose media file is not beside the manifest, an index of indexes.
 
 XML is parsed without entities (:mod:`netllm_gym.traces.xmltext`). Nothing is ever downloaded, and no file outside the
@@ -43,6 +44,7 @@ class _Level:
     seconds: list[float]
     sizes: list[float]
     measured: bool
+    codec: str = ""
 
 
 def read_mpd(data: bytes, name: str, folder: Path | None = None) -> VideoManifest:
@@ -72,9 +74,15 @@ def read_mpd(data: bytes, name: str, folder: Path | None = None) -> VideoManifes
         raise TraceFormatError(name, "a live (dynamic) manifest is not supported: its chunks are not all known")
     periods: list[list[_Level]] = []
     for element, seconds in _periods(root, name):
-        periods.append(_period(element, seconds, name, folder))
+        periods.append(_period(element, root, seconds, name, folder))
         if sum(len(level.sizes) for level in periods[-1]) * len(periods) > MAX_SIZES:
             raise TraceFormatError(name, f"more than {MAX_SIZES} chunks over all levels and periods")
+    codecs = list(dict.fromkeys(level.codec for level in periods[0] if level.codec))
+    if len(codecs) > 1:  # a player takes one of them: their bitrates are no common ladder
+        periods = [[level for level in period if level.codec == codecs[0]] for period in periods]
+    for period in periods:
+        if len(set(counts := [len(level.sizes) for level in period])) != 1:
+            raise TraceFormatError(name, f"levels have different numbers of chunks: {counts[:12]}")
     ladder = sorted(level.kbps for level in periods[0])
     for number, period in enumerate(periods[1:], start=1):
         if sorted(level.kbps for level in period) != ladder:
@@ -88,7 +96,33 @@ def read_mpd(data: bytes, name: str, folder: Path | None = None) -> VideoManifes
     measured = all(level.measured for period in periods for level in period)
     sizes = [[size for level in column for size in level.sizes] for column in columns]
     chunk_s = periods[0][0].seconds[0]
-    return assembled(name if measured else f"{name} (nominal sizes)", sizes, ladder, chunk_s)
+    label = f"{name} ({codecs[0]} of {', '.join(codecs)})" if len(codecs) > 1 else name
+    return assembled(label if measured else f"{label} (nominal sizes)", sizes, ladder, chunk_s)
+
+
+def _address(*places: ElementTree.Element) -> str:
+    """Return the address that elements give, each relative to the one around it; empty where none does."""
+    found = ""
+    for place in places:
+        own = (place.findtext("BaseURL") or "").strip()
+        found = own if "://" in own or own.startswith("/") else found[: found.rfind("/") + 1] + own if own else found
+    return found
+
+
+_FAMILIES = {"avc1": "avc", "avc3": "avc", "hvc1": "hevc", "hev1": "hevc", "dvh1": "dv", "dvhe": "dv", "vp09": "vp9",
+             "vp9": "vp9", "vp08": "vp8", "vp8": "vp8", "av01": "av1"}  # fmt: skip
+
+
+def codec_of(codecs: str) -> str:
+    """Return the family of the video codec that a list such as ``avc1.4d401f,mp4a.40.2`` names; empty without one."""
+    fours = (part.strip().partition(".")[0] for part in codecs.lower().split(","))
+    return next((_FAMILIES[four] for four in fours if four in _FAMILIES), "")
+
+
+def _is_trick(group: ElementTree.Element) -> bool:
+    """Tell whether a set holds pictures for winding forward, not for playing."""
+    told = [*group.findall("EssentialProperty"), *group.findall("SupplementalProperty")]
+    return any("trickmode" in (e.get("schemeIdUri") or "") for e in told)
 
 
 def _periods(root: ElementTree.Element, name: str) -> Iterator[tuple[ElementTree.Element, float | None]]:
@@ -110,10 +144,12 @@ def _periods(root: ElementTree.Element, name: str) -> Iterator[tuple[ElementTree
         begins += seconds or 0.0
 
 
-def _period(period: ElementTree.Element, total_s: float | None, name: str, folder: Path | None) -> list[_Level]:
+def _period(
+    period: ElementTree.Element, root: ElementTree.Element, total_s: float | None, name: str, folder: Path | None
+) -> list[_Level]:
     """Return the video levels of a period."""
     levels: list[_Level] = []
-    for group in period.findall("AdaptationSet"):
+    for group in (g for g in period.findall("AdaptationSet") if not _is_trick(g)):
         for level in group.findall("Representation"):
             kind = level.get("mimeType") or group.get("mimeType") or group.get("contentType") or ""
             if not kind and (level.get("width") or group.get("width")):
@@ -122,14 +158,11 @@ def _period(period: ElementTree.Element, total_s: float | None, name: str, folde
                 continue
             if len(levels) >= MAX_LEVELS:
                 raise TraceFormatError(name, f"more than {MAX_LEVELS} levels")
-            levels.append(_level(level, group, period, total_s, name, folder))
+            levels.append(_level(level, group, period, total_s, name, folder, _address(root, period, group, level)))
             if len(levels) * len(levels[-1].sizes) > MAX_SIZES:
                 raise TraceFormatError(name, f"more than {MAX_SIZES} chunks over all levels")
     if not levels:
         raise TraceFormatError(name, "no video representation")
-    counts = [len(level.sizes) for level in levels]
-    if len(set(counts)) != 1:
-        raise TraceFormatError(name, f"levels have different numbers of chunks: {counts[:12]}")
     return levels
 
 
@@ -140,15 +173,19 @@ def _level(
     total_s: float | None,
     name: str,
     folder: Path | None,
+    url: str,
 ) -> _Level:
-    kbps = _attribute(level, "bandwidth", name) / 1000.0
+    kbps, codec = (
+        _attribute(level, "bandwidth", name) / 1000.0,
+        codec_of(level.get("codecs") or group.get("codecs") or ""),
+    )
     nearest = next((e for place in (level, group, period) for e in place if e.tag in ADDRESSING), None)
     if nearest is None:
         raise TraceFormatError(name, "no SegmentList, SegmentTemplate or SegmentBase")
     found = _inherited(nearest.tag, (period, group, level))
     if found.tag == "SegmentBase":
-        seconds, sizes = _indexed(found, level, name, folder)
-        return _Level(kbps, even(seconds, name), sizes, True)
+        seconds, sizes = _indexed(found, url, name, folder)
+        return _Level(kbps, even(seconds, name), sizes, True, codec)
     seconds = even(_durations(found, total_s, name), name)
     urls = found.findall("SegmentURL")
     ranges = [url.get("mediaRange") for url in urls]
@@ -156,10 +193,10 @@ def _level(
         sizes = [_range(text or "", name)[1] for text in ranges]
         if len(sizes) != len(seconds):
             raise TraceFormatError(name, f"{len(sizes)} segments but {len(seconds)} on the timeline")
-        return _Level(kbps, seconds, sizes, True)
+        return _Level(kbps, seconds, sizes, True, codec)
     if any(ranges):
         raise TraceFormatError(name, f"segment {ranges.index(None)} has no mediaRange, others have")
-    return _Level(kbps, seconds, [kbps * 125.0 * s for s in seconds], False)
+    return _Level(kbps, seconds, [kbps * 125.0 * s for s in seconds], False, codec)
 
 
 def _inherited(tag: str, places: tuple[ElementTree.Element, ...]) -> ElementTree.Element:
@@ -231,11 +268,9 @@ def even(durations: list[float], name: str) -> list[float]:
     return durations
 
 
-def _indexed(
-    base: ElementTree.Element, level: ElementTree.Element, name: str, folder: Path | None
-) -> tuple[list[float], list[float]]:
+def _indexed(base: ElementTree.Element, url: str, name: str, folder: Path | None) -> tuple[list[float], list[float]]:
     """Seconds and bytes of the chunks, from the index of a media file beside the manifest."""
-    text, url = base.get("indexRange"), (level.findtext("BaseURL") or "").strip()
+    text = base.get("indexRange")
     if text is None:
         raise TraceFormatError(name, "SegmentBase without an indexRange is not supported: nothing tells the chunks")
     begin, length = _range(text, name)

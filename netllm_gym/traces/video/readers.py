@@ -46,6 +46,11 @@ def read_manifest(
         return read_hls(path, _content)
     if data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
         raise TraceFormatError(path, "XML but no DASH manifest (.mpd): a video is an MPD, an HLS playlist or JSON")
+    if not data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith((b"{", b"[")):
+        raise TraceFormatError(
+            path, "a video is a DASH manifest (.mpd), an HLS playlist (.m3u8), JSON (bitrates_kbps, chunk_s, "
+            "chunk_bytes) or a folder with a file of chunk sizes a level"
+        )  # fmt: skip
     return read_video_json(data, str(path))
 
 
