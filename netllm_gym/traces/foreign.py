@@ -7,6 +7,7 @@ import re
 from netllm_gym.errors import TraceFormatError
 
 _TASKS = "give its tasks with run times, as WfCommons instances, GraphML, node-link JSON or a table with parents"
+_UNROLLED = "write a table job_id,task_id,runtime_s,parents"
 _FIELDS = "tshark -r FILE -T fields -E header=y -E separator=, -e frame.time_epoch -e ip.src -e frame.len"
 # How a file begins -> what it is and the remedy.
 _KNOWN = (
@@ -16,6 +17,9 @@ _KNOWN = (
     (r"Linux \S+ \(.*\)\s", "sar's text: write it as a table: sadf -d FILE -- -n DEV"),
     (r"(#[^\n]*\n\s*)*(x-pegasus|pegasus|cwlVersion)\s*:", f"a workflow's description without run times: {_TASKS}"),
     (r"(?i)(#[^\n]*\n\s*)*JOB\s+\S+\s+\S+[^{]*?\bPARENT\s", f"a description for DAGMan without run times: {_TASKS}"),
+    (r"(#[^\n]*\n\s*)*@([A-Z_]+ \d+ *\{|HYPERPERIOD )",
+     f"TGFF: how long its tasks run depends on the processor that its tables describe; {_UNROLLED}"),
+    (r"\s*JobID(Raw)? [^\n|,]*\n-{3,}[- ]*\n", "sacct's columns of fixed width, which cut names: use sacct -P"),
     (r"(Creator [^\n]*\n\s*)?graph\s*\[", f"GML: {_TASKS}"),
     (r"(<\?xml[^>]*>\s*)?<gexf", f"GEXF: {_TASKS}"),
     (r"\s*\{[^\[]{0,2000}\"traceEvents\"", "a timeline of events, and nothing in it tells what waits for what"),

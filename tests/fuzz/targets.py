@@ -21,7 +21,7 @@ from netllm_gym.traces.head.fields import EXPLICIT
 from netllm_gym.traces.head.readers import read_head_csv, read_viewer_rows
 from netllm_gym.traces.head.viewerjson import read_viewer_json
 from netllm_gym.traces.jobs.readers.alibaba import read_alibaba
-from netllm_gym.traces.jobs.readers.graphs import read_graph
+from netllm_gym.traces.jobs.readers.graphs import read_graphs
 from netllm_gym.traces.jobs.readers.taskgraph import read_task_table, workload_of
 from netllm_gym.traces.jobs.readers.taskjson import rows_of_json
 from netllm_gym.traces.jobs.readers.tpch import read_profile
@@ -253,7 +253,7 @@ def _columns(columns: str) -> Target:
 
 
 def _graph(kind: str) -> Target:
-    return lambda data: read_graph(data, "f", kind)
+    return lambda data: read_graphs(data, "f", kind)
 
 
 _ADJACENCY = _npy(np.zeros((1, 1)))

@@ -11,7 +11,7 @@ from netllm_gym.errors import TraceFormatError, UnknownNameError
 from netllm_gym.traces.foreign import refuse_foreign
 from netllm_gym.traces.jobs.readers.alibaba import is_alibaba, read_alibaba_file
 from netllm_gym.traces.jobs.readers.borg import guess_borg, read_borg
-from netllm_gym.traces.jobs.readers.graphs import guess_graph, read_graph
+from netllm_gym.traces.jobs.readers.graphs import guess_graph, read_graphs
 from netllm_gym.traces.jobs.readers.jobtable import is_batsim, is_job_table, read_batsim, read_job_tables
 from netllm_gym.traces.jobs.readers.rumen import is_rumen, read_rumen
 from netllm_gym.traces.jobs.readers.spark import is_spark, read_spark
@@ -51,8 +51,10 @@ def guess_workload(path: Path) -> str | None:
     if text.lstrip()[:1] in ("{", "["):
         if is_rumen(text):
             return "rumen"
-        if text.lstrip().startswith("{") and (is_wfcommons(path, text) or guess_graph(text)):
-            return "wfcommons" if is_wfcommons(path, text) else guess_graph(text)
+        if text.lstrip().startswith("{") and is_wfcommons(path, text):
+            return "wfcommons"
+        if (graph := guess_graph(text)) is not None:
+            return graph
         if is_batsim(text):
             return "batsim"
         return "json" if is_task_json(text) else None
@@ -130,7 +132,7 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
         parts = [(file.stem, list(rows_of_json(content(file), str(file)))) for file in files]
         workload = workload_of(apart(parts), name, repairs)
     elif kind in GRAPHS:
-        workload = Workload(name, tuple(read_graph(content(file), file.name, kind) for file in files))
+        workload = Workload(name, tuple(job for file in files for job in read_graphs(content(file), file.name, kind)))
     else:
         templates: list[JobTemplate] = []
         for file in files:

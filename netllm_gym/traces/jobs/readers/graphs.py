@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import Any
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.readers.wfcommons import LONGEST_S, MAX_EDGES, MAX_NAME, MAX_TASKS, job_of
@@ -24,6 +25,7 @@ from netllm_gym.traces.text import decode
 from netllm_gym.traces.xmltext import read_xml
 
 MAX_BYTES = 64 * 2**20
+MAX_GRAPHS = 20_000
 UNDIRECTED = "an undirected graph says nothing of what waits for what"
 Tasks = dict[str, tuple[str, list[str], float]]
 _RUNTIME = re.compile(
@@ -38,7 +40,7 @@ def guess_graph(text: str) -> str | None:
     if start.startswith("<"):
         head = start[:20_000]
         return "dax" if re.search(r"<(\w+:)?adag[\s>]", head) else "graphml" if "<graphml" in head else None
-    if start.startswith("{"):
+    if start[:1] in ("{", "["):
         head = start[:60_000]
         if '"task_graph"' in head and re.search(r'"dependencies"\s*:', text[:2_000_000]):
             return "node-link"  # SAGA's
@@ -54,8 +56,8 @@ def guess_graph(text: str) -> str | None:
     return "stg" if entry else None
 
 
-def read_graph(data: bytes, source: str, kind: str) -> JobTemplate:
-    """Return the graph of a file as a job.
+def read_graphs(data: bytes, source: str, kind: str) -> list[JobTemplate]:
+    """Return each graph of a file as a job.
 
     Raises:
         TraceFormatError: not such a file, a task without a run time, an unknown task, or a cycle.
@@ -63,10 +65,14 @@ def read_graph(data: bytes, source: str, kind: str) -> JobTemplate:
     if len(data) > MAX_BYTES:
         raise TraceFormatError(source, f"larger than {MAX_BYTES // 2**20} MiB")
     text = decode(data, source)
-    tasks = {"node-link": _node_link, "dax": _dax, "graphml": _graphml, "dot": _dot, "stg": _stg}[kind](text, source)
-    if not tasks:
+    readers = {"node-link": _node_links, "graphml": _graphmls, "dot": _dots}
+    graphs = readers[kind](text, source) if kind in readers else [(_dax if kind == "dax" else _stg)(text, source)]
+    if not graphs or not all(graphs):
         raise TraceFormatError(source, "no task in this graph")
-    return job_of(tasks, source=source)
+    if len(graphs) > MAX_GRAPHS:
+        raise TraceFormatError(source, f"more than {MAX_GRAPHS} graphs")
+    names = [source] if len(graphs) == 1 else [f"{source}#{i}" for i in range(1, len(graphs) + 1)]
+    return [job_of(tasks, source=name) for name, tasks in zip(names, graphs, strict=True)]
 
 
 def _seconds(text: str | None, task: str, source: str, scale: float = 1.0) -> float:
@@ -117,7 +123,7 @@ def _dax(text: str, source: str) -> Tasks:
     return _join(tasks, pairs, source)
 
 
-def _graphml(text: str, source: str) -> Tasks:
+def _graphmls(text: str, source: str) -> list[Tasks]:
     root = read_xml(text, source)
     declared = [k for k in root.findall("key") if k.get("for") in (None, "node", "all")]
     names = {k.get("id") or "": k.get("attr.name") or k.get("id") or "" for k in declared}
@@ -128,25 +134,35 @@ def _graphml(text: str, source: str) -> Tasks:
         shown = ", ".join(repr(n[:30]) for n in list(names.values())[:8]) or "none"
         raise TraceFormatError(source, f"no key of the nodes is a run time (runtime, duration, …); there are: {shown}")
     scale = 1e-3 if names[keys[0]].lower().endswith("ms") else 1.0
-    tasks: Tasks = {}
-    pairs: list[tuple[str, str]] = []
     graphs = root.findall("graph")
     if any(graph.get("edgedefault") == "undirected" for graph in graphs):
         raise TraceFormatError(source, UNDIRECTED)
-    for node in (n for graph in graphs for n in graph.findall("node")):
-        key = node.get("id") or ""
-        data = usual | {d.get("key") or "": d.text or "" for d in node.findall("data")}
-        label = next(
-            (data[k] for k, n in names.items() if n.lower() in ("name", "label", "program") and k in data), key
-        )
-        _add(tasks, key, label.strip() or key, _seconds(data.get(keys[0]), key, source, scale), source)
-    for edge in (e for graph in graphs for e in graph.findall("edge")):
-        pairs.append((edge.get("source") or "", edge.get("target") or ""))
-    return _join(tasks, pairs, source)
+    found = []
+    for graph in graphs:
+        tasks: Tasks = {}
+        for node in graph.findall("node"):
+            key = node.get("id") or ""
+            data = usual | {d.get("key") or "": d.text or "" for d in node.findall("data")}
+            label = next(
+                (data[k] for k, n in names.items() if n.lower() in ("name", "label", "program") and k in data), key
+            )
+            _add(tasks, key, label.strip() or key, _seconds(data.get(keys[0]), key, source, scale), source)
+        pairs = [(edge.get("source") or "", edge.get("target") or "") for edge in graph.findall("edge")]
+        found.append(_join(tasks, pairs, source))
+    return found
 
 
-def _node_link(text: str, source: str) -> Tasks:
+def _node_links(text: str, source: str) -> list[Tasks]:
+    """Return the graph of a document, or those of a list of graphs, bare or under a key of their own."""
     document = read_json(text, source, MAX_BYTES)
+    lists = [document, *document.values()] if isinstance(document, dict) and "nodes" not in document else [document]
+    for listed in lists:
+        if isinstance(listed, list) and listed and all(isinstance(x, dict) and "nodes" in x for x in listed):
+            return [_node_link(graph, source) for graph in listed]
+    return [_node_link(document, source)]
+
+
+def _node_link(document: Any, source: str) -> Tasks:
     if not isinstance(document, dict):
         raise TraceFormatError(source, "a node-link graph is an object")
     if document.get("directed") is False:
@@ -221,8 +237,21 @@ def _tokens(text: str, source: str) -> list[tuple[str, bool, int]]:
     return out
 
 
-def _dot(text: str, source: str) -> Tasks:
+def _dots(text: str, source: str) -> list[Tasks]:
+    """Return the graphs of a file, one below another."""
     tokens = _tokens(text, source)
+    found, begin, depth = [], 0, 0
+    for at, (word, is_text, _) in enumerate(tokens):
+        depth += (word == "{") - (word == "}") if not is_text else 0
+        if depth == 0 and word == "}" and not is_text:
+            found.append(tokens[begin : at + 1])
+            begin = at + 1
+    if len(found) < 2 or begin < len(tokens):
+        return [_dot(tokens, source)]
+    return [_dot(graph, source) for graph in found]
+
+
+def _dot(tokens: list[tuple[str, bool, int]], source: str) -> Tasks:
     attributes: dict[str, dict[str, str]] = {}
     pairs: list[tuple[str, str]] = []
     defaults: dict[str, str] = {}

@@ -33,7 +33,8 @@ MAX_WIDTH = 10_000_000
 SHARE = 0.01
 _T = r"(_?(time|timestamp|ts|at|date))?(_?(s|sec|seconds|ms))?"
 _COLUMNS = {
-    "job": r"(job|pod|container|application|app|request|instance|vm)(_?(id|name|no|number|sn|uuid|key))?|id|name",
+    "job": r"(job|pod|container|application|app|request|instance|vm|func|function|invocation)"
+    r"(_?(id|name|no|number|sn|uuid|key))?|id|name",
     "submit": rf"(submit|submitted|submission|arrival|arrived|creation|created|create|gmt_create|queued|enqueued?){_T}",
     "start": rf"(start|started|begin|scheduled|schedule|launch|launched){_T}",
     "end": rf"(end|ended|finish|finished|completion|completed|complete|deletion|deleted|stop|stopped){_T}",
@@ -63,7 +64,14 @@ def job_columns(header: Sequence[str]) -> dict[str, int] | None:
             found[what] = at
     timed = "seconds" in found or {"start", "end"} <= set(found)
     named = "job" in found and names[found["job"]].startswith("job")
-    return found if timed and ("submit" in found or ("start" in found and named)) else None
+    # A call that ended and how long it took also tell when it came (Azure's functions).
+    called = {"job", "end", "seconds"} <= set(found) and bool(calls_of(header))
+    return found if timed and ("submit" in found or ("start" in found and named) or called) else None
+
+
+def calls_of(header: Sequence[str]) -> list[str]:
+    """Return the columns that say which function a row is a call of: it is called again and again."""
+    return [name for name in header if re.fullmatch(r"(hash_?)?(func|function|invocation)(_?(id|name))?", plain(name))]
 
 
 def is_job_table(text: str) -> bool:
@@ -106,9 +114,9 @@ def _jobs(table: Table, repairs: dict[str, int]) -> list[tuple[float, str, int, 
     if "seconds" in at:
         own = spans_of(table, at["seconds"]) * scale_of(header[at["seconds"]])
         seconds = np.where(np.isfinite(own), own, seconds)
-    came = submit if "submit" in at else start
+    came = submit if "submit" in at else start if "start" in at else end - seconds
     width = _width(table, at)
-    named = "job" in at
+    named = "job" in at and not calls_of(header)
     jobs, taken, steps = [], set(), 0
     idle = bad = 0
     first = 0

@@ -28,7 +28,7 @@ _LISTED = r"(_?(task_?)?(ids?|tasks?|names?|list))?"
 _TIMED = r"(_?(in_?)?(s|sec|secs|seconds|ms|us|ns|min|minutes|h|hours))?"
 _COLUMNS = {
     "job": r"(job|workflow|dag|application|app|query)_?(id|name|no|number)?",
-    "task": r"(task|stage|node|operator|vertex|id|name)_?(id|name|no|number)?",
+    "task": r"(task|stage|node|operator|vertex|step|activity|key|id|name)_?(id|name|no|number|key)?",
     "seconds": r"((avg|mean)_?)?((task|stage)_?)?(run_?time|duration|exec(ution)?_?time|processing_?time|elapsed)"
     + _TIMED,
     "parents": r"(parents?|dependenc(y|ies)|depends_?on|deps?|predecessors?|upstream)" + _LISTED,
