@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from netllm_gym.cli.traces import app
+from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.user import understand
 
 YAW = [60 * math.sin(i / 9) for i in range(80)]
@@ -47,6 +49,35 @@ def test_euler_angles_in_radians_by_their_names(tmp_path) -> None:
 def test_german_clocks_and_commas(tmp_path) -> None:
     row = lambda i, y, p: [f"{x:.4f}".replace(".", ",") for x in (i / 10, y, p)]  # noqa: E731
     _sees(_read(tmp_path, _log("Zeit [s];Kopf Yaw [°];Kopf Pitch [°]", row, ";"), encoding="cp1252").traces[0])
+
+
+@pytest.mark.parametrize("form", ["m{}{}", "R[{},{}]", "r_{}{}", "4x4", "cell"])
+def test_rotation_matrices(tmp_path, form) -> None:
+    turns = Rotation.from_euler(
+        "YXZ", np.column_stack([YAW, np.negative(PITCH), np.zeros(80)]), degrees=True
+    ).as_matrix()
+    first, size = (1, 3) if form == "r_{}{}" else (0, 4 if form == "4x4" else 3)
+    names = [(a, b) for a in range(first, first + size) for b in range(first, first + size)]
+    shape = "m{}{}" if form == "4x4" else form
+    if form == "cell":
+        lines = [f'{i / 10},"{turn.round(6).tolist()}"' for i, turn in enumerate(turns)]
+        text = "\n".join(["time,rotation", *lines]) + "\n"
+    else:
+        lines = ["\t".join(["time", *(shape.format(a, b) for a, b in names)])]
+        for i, turn in enumerate(turns):
+            whole = np.eye(size)
+            whole[:3, :3] = turn
+            lines.append("\t".join([f"{i / 10}", *(f"{x:.6f}" for x in whole.ravel())]))
+        text = "\n".join(lines) + "\n"
+    found = _read(tmp_path, text)
+    _sees(found.traces[0])
+    assert any("rotation matrices" in sentence for sentence in found.sentences())
+
+
+def test_nine_numbers_that_are_no_rotation_are_refused(tmp_path) -> None:
+    names = ",".join(f"m{a}{b}" for a in range(3) for b in range(3))
+    with pytest.raises(TraceFormatError):
+        _read(tmp_path, _log(f"time,{names}", lambda i, y, p: (i / 10, *range(9))))
 
 
 def test_fixations_begin_at_their_start(tmp_path) -> None:

@@ -13,6 +13,7 @@ from netllm_gym.traces.head.columns import by_numbers, understand
 from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, by_header, rivals
 from netllm_gym.traces.head.layout import SUFFIXES, head_files, places
 from netllm_gym.traces.head.log import sessions, to_trace
+from netllm_gym.traces.head.matrix import SAID, unturned
 from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, begins_with_clock, read_netllm, read_viewer_rows
 from netllm_gym.traces.head.scales import HeadOptions, scales, stamps
 from netllm_gym.traces.head.trace import HeadTrace
@@ -70,7 +71,7 @@ def _is_log(path: Path, nested: bool) -> bool:
         return bool(logs) and not _is_drive(logs[0][2].header or [])
     if begins_with_clock(data):
         return read_viewer_rows(content(path), str(path)) is not None
-    table = read_table(data, str(path))
+    table = unturned(read_table(data, str(path)))
     if table.header is not None:
         if _is_drive(table.header):
             return False
@@ -211,7 +212,11 @@ def _tables(
                 notes.guess("AVTrack360's angles: positive pitch looks down")
         else:
             rows = read_viewer_rows(data, name) if columns is None else None
-            inside = [(user, video, read_table(data, name))] if rows is None else [(u, file.stem, t) for u, t in rows]
+            inside = (
+                [(user, video, unturned(read_table(data, name)))]
+                if rows is None
+                else [(u, file.stem, t) for u, t in rows]
+            )
             if columns is None and len(files) > 1 and (why := _is_beside(inside[0][2])) is not None:
                 beside.append((file, why))
                 continue
@@ -220,6 +225,7 @@ def _tables(
             if table.short:
                 notes.repairs["rows cut off at the end of a file left out"] += table.short
             fields = understand(table, columns)
+            notes.guess(SAID if "matrix.w" in (table.header or ()) else "")
             if said := twice(table, (fields.time, *fields.columns)):
                 notes.guess(said)
             if said := rivals(table, fields):
