@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,22 @@ def test_a_ride_whose_bytes_rise_is_no_head_log(tmp_path) -> None:
     found = _read(tmp_path, a__log=text)
     assert found.kind == "network"
     assert found.traces[0].throughput_mbps[0] == pytest.approx(0.808)
+
+
+# --- JSON
+# -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"columns": ["t", "kbps"], "index": [*range(9)], "data": [[i, 500 + i] for i in range(9)]},  # pandas, split
+        {"t": {str(i): i for i in range(9)}, "kbps": {str(i): 500 + i for i in range(9)}},  # pandas, columns
+        {"results": [{"series": [{"name": "net", "columns": ["time", "rate_kbps"],
+                                  "values": [[f"2021-01-01T00:00:0{i}Z", 500 + i] for i in range(9)]}]}]},  # InfluxDB
+    ],
+)  # fmt: skip
+def test_tables_in_json_keep_their_names(tmp_path, document) -> None:
+    trace = _read(tmp_path, a__json=json.dumps(document)).traces[0]
+    assert trace.throughput_mbps[0] == pytest.approx(0.5)
+    assert trace.total_s == pytest.approx(8.0)

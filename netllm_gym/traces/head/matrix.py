@@ -32,7 +32,7 @@ def unturned(table: Table) -> Table:
     else:
         return table
     turns = turns.reshape(-1, 3, 3)
-    good = np.isfinite(turns).all(axis=(1, 2))
+    good = np.asarray(np.isfinite(turns).all(axis=(1, 2)))
     square = np.einsum("nij,nkj->nik", turns[good], turns[good])
     if not good.any() or (np.abs(square - np.eye(3)).max(axis=(1, 2)) > 0.02).mean() > 0.05:
         return table
