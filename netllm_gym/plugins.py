@@ -52,6 +52,11 @@ def call(function: Callable[..., Any], subject: str, *arguments: Any, **keywords
     return function(*arguments, **keywords)
 
 
+def plain_id(env: str) -> str:
+    """Return an id without the module that is imported for it: ``module:id`` names the same environment as ``id``."""
+    return env.rpartition(":")[2]
+
+
 def look_here() -> None:
     """Let modules of the working directory be imported too, last: the console script does not look there."""
     if "" not in sys.path and os.getcwd() not in sys.path:

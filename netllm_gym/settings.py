@@ -15,7 +15,7 @@ from typing import Any
 
 from netllm_gym import traces as trace_room
 from netllm_gym.errors import DownloadError, UnknownNameError
-from netllm_gym.plugins import check_table, toml_tables
+from netllm_gym.plugins import check_table, plain_id, toml_tables
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,7 @@ def task_of(env_id: str) -> str:
     by_env: dict[str, str] = {}
     for task, entry in _catalog().items():
         if "env" in entry:
-            by_env.setdefault(_plain(entry["env"]), task)
-    if _plain(env_id) not in by_env:
+            by_env.setdefault(plain_id(entry["env"]), task)
+    if plain_id(env_id) not in by_env:
         raise UnknownNameError("environment with settings", env_id, by_env)
-    return by_env[_plain(env_id)]
-
-
-def _plain(env_id: str) -> str:
-    """Return an id without the module that Gymnasium imports for it."""
-    return env_id.rpartition(":")[2]
+    return by_env[plain_id(env_id)]

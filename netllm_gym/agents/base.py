@@ -12,6 +12,7 @@ import numpy as np
 from netllm_gym.envs.actions import actions_of
 from netllm_gym.envs.lookup import name_of
 from netllm_gym.errors import ConfigError, NotResetError
+from netllm_gym.plugins import plain_id
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,10 @@ def check_serves(agent: Agent, env: gym.Env) -> None:
         ConfigError: see :attr:`Agent.serves`.
     """
     inner, here = env.unwrapped, name_of(env)
-    if not agent.serves or here in agent.serves:
+    served = [plain_id(known) for known in agent.serves]
+    if not served or plain_id(here) in served:
         return
-    for known in agent.serves:
+    for known in served:
         entry: Any = gym.registry[known].entry_point if known in gym.registry else None
         creator = gym.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
         if isinstance(creator, type) and isinstance(inner, creator):

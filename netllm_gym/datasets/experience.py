@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from netllm_gym.errors import DatasetError
+from netllm_gym.plugins import plain_id
 from netllm_gym.traces.protocol import refuse_test
 
 
@@ -154,8 +155,8 @@ def merge(parts: Sequence[Experience]) -> Experience:
         raise DatasetError("no dataset given")
     first = parts[0]
     for other in parts[1:]:
-        if (other.env_id, other.observation_space, other.action_space) != (
-            first.env_id,
+        if (plain_id(other.env_id), other.observation_space, other.action_space) != (
+            plain_id(first.env_id),
             first.observation_space,
             first.action_space,
         ):

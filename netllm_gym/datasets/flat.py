@@ -158,7 +158,7 @@ class ActionCode:
         if mask is None:
             return np.ones(self.count, bool)
         flat = flat_mask(mask)
-        if flat.size == self.count:  # a mask of the combinations, or of the only factor
+        if flat.size == self.count != self.sizes.sum():  # of the combinations; 2 + 2 choices are as many as 2 x 2
             return flat
         collected = np.ones(self.shape, bool)
         for axis, part in enumerate(np.split(flat, np.cumsum(self.sizes)[:-1])):

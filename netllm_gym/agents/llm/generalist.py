@@ -30,6 +30,7 @@ from netllm_gym.agents.llm.trainer import agent_metadata, check, fit, fit_statis
 from netllm_gym.agents.llm.views import View, view_of
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import CheckpointError, ConfigError, DatasetError
+from netllm_gym.plugins import plain_id
 
 # A loss below this share of the untrained model's counts as learnt: its logarithm would outweigh every other task.
 NEARLY_NOTHING = 1e-3
@@ -182,7 +183,7 @@ def train_generalist(
     """
     if start_from is not None:
         config = replace(config, **{name: getattr(start_from.config, name) for name in BODY})
-    names = [lesson.experience.env_id for lesson in lessons]
+    names = [plain_id(lesson.experience.env_id) for lesson in lessons]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"a generalist needs lessons of different environments, got {', '.join(names) or 'none'}")
     if config.tuning != "lora":
@@ -190,7 +191,7 @@ def train_generalist(
     for lesson in lessons:
         for part in (lesson.experience, lesson.valid):
             check(lesson.config(config), part)
-            if part.env_id != lesson.experience.env_id:
+            if plain_id(part.env_id) != plain_id(lesson.experience.env_id):
                 raise DatasetError(f"lesson {lesson.experience.env_id}: its validation data come from {part.env_id}")
     folder = Path(out)
     same_run(folder, config, [[n, le.objective, le.experience.digest] for n, le in zip(names, lessons, strict=True)])
@@ -302,7 +303,7 @@ class Generalist(BatchAgent):
         Raises:
             CheckpointError: a task that it was not trained on.
         """
-        env_id = env_infos[0].env_id.rpartition(":")[2]
+        env_id = plain_id(env_infos[0].env_id)
         if env_id not in self.specs:
             known = ", ".join(self.specs)
             raise CheckpointError(

@@ -16,6 +16,7 @@ from netllm_gym.agents.llm.model import with_lora
 from netllm_gym.agents.llm.shared import Bank
 from netllm_gym.agents.llm.storage import ADAPTER, adapter_tensors, halves, read_tensors, write_adapter
 from netllm_gym.errors import CheckpointError, NetLLMGymError
+from netllm_gym.plugins import plain_id
 
 _SHARED = "shared.safetensors"
 
@@ -84,7 +85,8 @@ def load_generalist(folder: Path, description: dict[str, Any], device: str = "au
         config = LLMConfig.from_json({**description["config"], "device": device})
         specs: dict[str, dict[str, Any]] = {}
         configs: dict[str, LLMConfig] = {}
-        for env_id, task in description["tasks"].items():
+        for given, task in description["tasks"].items():
+            env_id = plain_id(given)
             spaces = {key: space_of_json(task[key]) for key in ("observation_space", "action_space")}
             specs[env_id] = {**spaces, **{key: task[key] for key in ("modalities", "scales", "dataset", "words")}}
             configs[env_id] = LLMConfig.from_json({**task["config"], "device": device})

@@ -18,21 +18,36 @@ from netllm_gym.envs.abr.view import ABRView, Episode
 from netllm_gym.envs.cluster.adaptive import waits
 from netllm_gym.envs.cluster.cluster_view import ClusterView as AdvisedCluster
 from netllm_gym.envs.cluster.view import CLUSTER_SCALES, ScheduleView, rows_of
+from netllm_gym.envs.leaves import LeafView
+from netllm_gym.errors import CheckpointError
 
 
 class View:
-    """The environment as it is.
+    """The environment as it is, its observations flat (:class:`~netllm_gym.envs.leaves.LeafView`).
 
     Args:
         info: of the environment at hand.
         trained: the spaces it was trained in, by name.
+
+    Raises:
+        CheckpointError: it shows or asks for something else than what was trained on.
     """
 
     notice = ""  # what of the episode lies outside of what was trained on
 
     def __init__(self, info: EnvInfo, trained: dict[str, Any]) -> None:
-        self.observation_space: gym.Space = info.observation_space
+        known: Any = trained["observation_space"]
+        self._leaves = LeafView(info.observation_space, like=known)
+        self.observation_space: gym.Space = self._leaves.space
         self.action_space: gym.Space = info.action_space
+        if odd := sorted(set(self._leaves.space.spaces) ^ set(known.spaces)):
+            raise CheckpointError(
+                f"{info.env_id} is not what was trained on: observation {odd[0]!r} is only on one side"
+            )
+        if type(self.action_space) is not type(trained["action_space"]):
+            raise CheckpointError(
+                f"trained on actions {trained['action_space']}, {info.env_id} has {self.action_space}"
+            )
         self.notice = self._news(trained)
 
     def _news(self, trained: dict[str, Any]) -> str:
@@ -48,7 +63,7 @@ class View:
 
     def observe(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """What the model reads, and what it is told beside (the mask)."""
-        return observation, info
+        return self._leaves(observation), info
 
     def answer(self, action: Any, observation: Any) -> Any:
         """The environment's action for the model's."""
