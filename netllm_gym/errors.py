@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class NetLLMGymError(Exception):
@@ -77,3 +81,38 @@ class NotResetError(NetLLMGymError, AttributeError):
 
 class UnknownOptionError(UnknownNameError, ConfigError):
     """An option of ``reset`` that an environment does not know; the message offers the nearest."""
+
+
+_HERE = str(Path(__file__).parent)
+# Whose lines say nothing of who called them.
+_MIDDLE = re.compile(r"[/\\\\](gymnasium|numpy)[/\\\\]|^<|[/\\\\]lib[/\\\\]python3\.\d+[/\\\\](?!site-packages)")
+
+
+@contextmanager
+def theirs(where: str) -> Iterator[None]:
+    """Note under what somebody else's code raises in the block where that was; our own errors pass as they are.
+
+    From Python it is their traceback, with the note below it; the command line says :func:`their_fault` in one line.
+    """
+    try:
+        yield
+    except NetLLMGymError:
+        raise
+    except Exception as error:
+        error.add_note(f"(in {where})")
+        raise
+
+
+def their_fault(error: BaseException) -> str | None:
+    """Return in one line what somebody else's code raised, where and in which line; ``None`` for anything else."""
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("(in ")]
+    if not notes:
+        return None
+    place = ""
+    if error.__cause__ is None:  # what a worker process raised comes without its frames
+        frames = [one for one in traceback.extract_tb(error.__traceback__) if not _MIDDLE.search(one.filename)]
+        if not frames or frames[-1].filename.startswith(_HERE):  # a fault of this package shows its whole traceback
+            return None
+        place = f" ({frames[-1].filename}:{frames[-1].lineno})"
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"{notes[0][4:-1]}: {reason}{place}"

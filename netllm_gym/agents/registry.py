@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.agents.base import Agent
-from netllm_gym.errors import CheckpointError, ConfigError, UnknownNameError
+from netllm_gym.errors import CheckpointError, ConfigError, UnknownNameError, theirs
 from netllm_gym.plugins import Table, call, is_own, look_here
 from netllm_gym.randomness import borrowed_generators
 
@@ -117,7 +117,9 @@ def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
         raise UnknownNameError("agent", name, AGENTS.names())
     if name in AGENTS:
         known = AGENTS[name]
-        return _called(call(known.factory, f"agent {name}", **kwargs), name, known.serves)
+        with theirs(f"the making of agent {name}"):
+            made = call(known.factory, f"agent {name}", **kwargs)
+        return _called(made, name, known.serves)
     folder = Path(name)
     if name.startswith("hf://"):
         from netllm_gym.agents.hub import pull
@@ -128,7 +130,8 @@ def make_agent(name: str | Path | Agent, **kwargs: Any) -> Agent:
 
         return _called(load_checkpoint(folder, **kwargs), name)
     if (own := imported(name)) is not None:
-        agent = call(own, f"agent {name}", **kwargs)
+        with theirs(f"the making of agent {name}"):
+            agent = call(own, f"agent {name}", **kwargs)
         if not isinstance(agent, Agent):
             raise ConfigError(f"{name} makes a {type(agent).__name__}, not a netllm_gym.Agent")
         return _called(agent, name)
@@ -162,7 +165,8 @@ def imported(name: str) -> Callable[..., Agent] | None:
     module, _, attribute = name.partition(":")
     look_here()
     try:
-        target: Any = importlib.import_module(module)
+        with theirs(f"module {module} of agent {name}"):
+            target: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
             raise  # the module is there, and something it needs is not

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import warnings
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import typer
 
 from netllm_gym.cli import ablate, backbone, bench, datasets, evaluation, hub, leaderboard, reproduce, testbed, traces
 from netllm_gym.cli.output import console, emit, remarks
-from netllm_gym.errors import NetLLMGymError
+from netllm_gym.errors import NetLLMGymError, their_fault
 from netllm_gym.extras import explain
 
 STOPPED = "stopped; the same command goes on from here"
@@ -178,18 +179,21 @@ def _run() -> int:
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     except ModuleNotFoundError as error:
-        missing = explain(error, "this command")
+        missing = explain(error, "this command") or their_fault(error)
         if missing is None:
             raise
         return _fail(missing)
     except OSError as error:
-        if error.errno not in _REFUSALS:
+        fault = their_fault(error)
+        if fault is None and error.errno not in _REFUSALS:
             raise
-        return _fail(f"{error.filename or 'this machine'}: {error.strerror}")
+        return _fail(fault or f"{error.filename or 'this machine'}: {error.strerror}")
     except Exception as error:
         # Typer reports usage errors through click's exceptions, which carry their own message and exit code.
         if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
-            raise
+            if (fault := their_fault(error)) is None:
+                raise
+            return _fail(fault)
         # A group without a command: its help has been printed, and that is the answer.
         return 0 if type(error).__name__ == "NoArgsIsHelpError" else _fail(error.format_message())
     if code == 130:
@@ -214,4 +218,5 @@ def _fail(reason: object) -> int:
 
 def _show_warning(message: Any, category: type, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
     """Print a warning as one line: where in the code it arose says nothing to who typed a command."""
-    remarks.print(f"warning: {message}", markup=False, soft_wrap=True)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(message)).removeprefix("WARN: ")  # Gymnasium colours its own
+    remarks.print(f"warning: {text}", markup=False, soft_wrap=True)

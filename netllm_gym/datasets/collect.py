@@ -26,7 +26,7 @@ from netllm_gym.datasets.rollout import Record, rollout
 from netllm_gym.datasets.store import Dataset, check_dataset_id, datasets_root, exists, write_dataset
 from netllm_gym.envs.leaves import LeafView, require_actions
 from netllm_gym.envs.lookup import make_env, spec_of
-from netllm_gym.errors import ConfigError, DamagedError
+from netllm_gym.errors import ConfigError, DamagedError, theirs
 from netllm_gym.files import lock, make_folder, read_sealed, sweep, write_json
 from netllm_gym.progress import counted
 from netllm_gym.traces.protocol import training
@@ -46,12 +46,10 @@ def _make(config: CollectConfig, spec: EnvSpec | None = None) -> gym.Env:
 def _named(episode: str) -> Iterator[None]:
     """Say which episode went wrong: in the message of our own errors, in a note under somebody else's traceback."""
     try:
-        yield
-    except (IllegalActionError, ObservationError) as error:
+        with theirs(episode):
+            yield
+    except (IllegalActionError, ObservationError, ConfigError) as error:
         raise type(error)(f"{episode}: {error}") from None
-    except Exception as error:
-        error.add_note(f"(in {episode})")
-        raise
 
 
 def _record_block(config: CollectConfig, spec: EnvSpec, first: int, last: int, path: Path) -> None:

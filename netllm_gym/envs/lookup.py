@@ -12,7 +12,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from netllm_gym.envs.actions import with_flat_actions
-from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.errors import ConfigError, UnknownNameError, theirs
 from netllm_gym.plugins import load_group, look_here
 
 
@@ -29,7 +29,8 @@ def spec_of(env: str) -> EnvSpec:
     if module:
         look_here()
         try:
-            importlib.import_module(module)
+            with theirs(f"module {module} of environment {env}"):
+                importlib.import_module(module)
         except ImportError as error:
             raise ConfigError(f"environment {env}: module {module} cannot be imported ({error})") from None
     if name not in gym.registry:
@@ -50,17 +51,40 @@ def make_env(env: str | EnvSpec, kwargs: Mapping[str, Any] | None = None) -> gym
 
     Raises:
         UnknownNameError: no such environment, or an argument that it does not take.
-        ConfigError: an argument that does not fit, or a simulator that is not installed.
+        ConfigError: an argument that does not fit or that is missing, an environment without spaces, or a simulator
+            that is not installed.
     """
     spec = spec_of(env) if isinstance(env, str) else env
     taken = _arguments(spec)
     for name in kwargs or ():
         if taken and name not in taken:
             raise UnknownNameError(f"argument of {spec.id}", name, taken)
+    if lacking := _lacking(spec, kwargs or {}):
+        names = " ".join(f"--env-arg {name}=…" for name in lacking)
+        raise ConfigError(f"{spec.id} cannot be made without {', '.join(lacking)} ({names}, or env_kwargs in Python)")
     try:
-        return with_flat_actions(gym.make(spec, disable_env_checker=True, **(kwargs or {})))
+        with theirs(f"the making of {spec.id}"):
+            made = gym.make(spec, disable_env_checker=True, **(kwargs or {}))
     except (TypeError, gym.error.Error) as error:  # a missing simulator is Gymnasium's error, with what to install
         raise ConfigError(f"{spec.id}: {error}") from None
+    for name in ("observation_space", "action_space"):
+        space = getattr(made.unwrapped, name, None)
+        if not isinstance(space, gym.Space):
+            kind = "" if space is None else f", but a {type(space).__module__}.{type(space).__name__}"
+            raise ConfigError(f"{spec.id} has no {name} of gymnasium.spaces{kind}; its __init__ sets one")
+    return with_flat_actions(made)
+
+
+def _lacking(spec: EnvSpec, kwargs: Mapping[str, Any]) -> list[str]:
+    """Return the arguments without which an environment cannot be made and that nobody gives."""
+    try:
+        found = inspect.signature(creator_of(spec)).parameters.values()
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, ImportError, AttributeError):
+        return []
+    needed = [p.name for p in found if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return [name for name in needed if name not in {**spec.kwargs, **kwargs}]
 
 
 def _arguments(spec: EnvSpec) -> tuple[str, ...]:
@@ -79,8 +103,13 @@ def creator_of(spec: EnvSpec) -> Any:
     """Return the class or function that makes environments of `spec`.
 
     Raises:
-        ConfigError: it needs a simulator that is not installed.
+        ConfigError: it needs a simulator that is not installed, or makes vectors only.
     """
+    if spec.entry_point is None:
+        raise ConfigError(
+            f"{spec.id} is registered with a vector_entry_point only; agents here play single environments, so "
+            "register it with an entry_point too"
+        )
     try:
         return load_env_creator(spec.entry_point) if isinstance(spec.entry_point, str) else spec.entry_point
     except gym.error.Error as error:

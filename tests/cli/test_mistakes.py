@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
 import os
 import subprocess
@@ -358,6 +359,17 @@ class Named(Agent):
 class Needs(Agent):
     def __init__(self, level):
         self.level = level
+
+class Raises(Env):
+    def __init__(self):
+        {}["link 7"]
+
+class Bare(gym.Env):
+    action_space = gym.spaces.Discrete(2)
+
+class Lacks(Env):
+    def __init__(self, links):
+        super().__init__()
 """
 
 
@@ -390,6 +402,60 @@ def test_what_an_environment_raises_is_its_own_traceback_with_the_episode_named(
         with pytest.raises(KeyError, match="no such file of mine") as raised:
             collect(config, "t/faulty/b-v0", workers, progress=False)
         assert raised.value.__notes__ == [f"(in episode 0 of {faulty}, played by any/random)"]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_an_environment_raises_is_one_line_of_a_command(run, faulty, workers) -> None:
+    words = ("collect", "--env", faulty, "--agent", "any/random", "--episodes", "2", "--dataset", "t/faulty/c-v0")
+    code, _, err = run(*words, "--env-arg", "broken=true", "--workers", workers)
+    last = err.strip().splitlines()[-1]
+    assert code == 2 and "Traceback" not in err
+    assert last.startswith(f"error: episode 0 of {faulty}, played by any/random: KeyError: 'no such file of mine'"), (
+        last
+    )
+    assert workers == "2" or "faulty_env.py:" in last
+
+
+@pytest.mark.parametrize(
+    ("env", "reason"),
+    [
+        ("Raises", "the making of faulty/Raises-v0: KeyError: 'link 7' ("),
+        ("Bare", "faulty/Bare-v0 has no observation_space of gymnasium.spaces; its __init__ sets one"),
+        ("Vector", "faulty/Vector-v0 is registered with a vector_entry_point only"),
+        ("Lacks", "faulty/Lacks-v0 cannot be made without links (--env-arg links=…, or env_kwargs in Python)"),
+    ],
+)
+def test_an_environment_that_cannot_be_made_is_one_line(run, faulty, monkeypatch, env, reason) -> None:
+    import gymnasium
+
+    importlib.import_module("faulty_env")
+    entry = {"vector_entry_point": "faulty_env:Env"} if env == "Vector" else {"entry_point": f"faulty_env:{env}"}
+    spec = gymnasium.envs.registration.EnvSpec(f"faulty/{env}-v0", **entry)
+    monkeypatch.setitem(gymnasium.registry, spec.id, spec)
+    for words in (("collect", "--dataset", "t/faulty/m-v0"), ("evaluate",)):
+        code, _, err = run(*words, "--env", spec.id, "--agent", "any/random", "--episodes", "1")
+        assert code == 2 and len(err.strip().splitlines()) == 1 and f"error: {reason}" in err, err
+
+
+def test_a_module_that_fails_is_one_line(run, monkeypatch, tmp_path) -> None:
+    (tmp_path / "failing_env.py").write_text("import nothing_of_this_name_here\n")
+    (tmp_path / "raising_env.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for module, reason in (("failing_env", "cannot be imported"), ("raising_env", "ZeroDivisionError")):
+        for words in (("--env", f"{module}:E-v0", "--agent", "any/random"), ("--agent", f"{module}:Agent")):
+            code, _, err = run("evaluate", *words, "--episodes", "1")
+            assert code == 2 and len(err.strip().splitlines()) == 1 and module in err, err
+            assert reason in err or "nothing_of_this_name_here" in err
+
+
+def test_a_fault_of_this_package_keeps_its_traceback() -> None:
+    from netllm_gym.errors import their_fault, theirs
+
+    with pytest.raises(AttributeError) as raised, theirs("an episode"):
+        registry.register_agent(None)  # type: ignore[arg-type]
+    assert raised.value.__notes__ == ["(in an episode)"] and their_fault(KeyError("x")) is None
+    raised.value.__traceback__ = raised.value.__traceback__.tb_next  # without the frame of this test
+    assert their_fault(raised.value) is None
 
 
 @pytest.mark.parametrize(("agent", "reason"), [("Named", "plain attributes"), ("Needs", "missing a required argument")])
