@@ -50,8 +50,12 @@ def step_answer(answer: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         raise ObservationError(_form("step", "(observation, reward, terminated, truncated, info)", answer))
     observation, reward, terminated, truncated, info = answer
     if not isinstance(reward, SupportsFloat) or np.ndim(reward):  # type: ignore[arg-type]
-        raise ObservationError(f"the reward is {short(repr(reward))}, not a number")
-    number = float(reward)
+        several = "; each agent of several needs an environment of its own" if isinstance(reward, dict) else ""
+        raise ObservationError(f"the reward is {short(repr(reward))}, not a number{several}")
+    try:
+        number = float(reward)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ObservationError(f"the reward is {type(reward).__name__}, not a number ({error})") from None
     if not math.isfinite(number):
         raise ObservationError(f"the reward became {number}")
     return observation, number, bool(terminated), bool(truncated), info
@@ -65,12 +69,39 @@ def _form(method: str, wanted: str, answer: Any) -> str:
     )
 
 
-def legal_action(space: spaces.Space, action: Any, info: dict[str, Any]) -> Any:
+def with_mask(space: spaces.Space, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+    """Return `info` with the mask that stands in the observation, as environments of PettingZoo and RLlib show it.
+
+    The key ``action_mask`` of a Dict observation is one where ``info`` has none and it has an entry for each choice.
+    """
+    if not isinstance(observation, dict) or "action_mask" in info or "action_mask" not in observation:
+        return info
+    mask = np.asarray(observation["action_mask"])
+    if mask.dtype.kind not in "biuf" or mask.size != sum(_choices(space)):
+        return info
+    return {**info, "action_mask": mask.astype(bool)}
+
+
+def _choices(space: Any) -> list[int]:
+    """Return the number of choices of each factor; none of numbers."""
+    if isinstance(space, spaces.Discrete):
+        return [int(space.n)]
+    if isinstance(space, spaces.MultiDiscrete):
+        return [int(n) for n in space.nvec.ravel()]
+    return [2] * int(np.prod(space.shape)) if isinstance(space, spaces.MultiBinary) else []
+
+
+def legal_action(space: spaces.Space, action: Any, info: dict[str, Any], factors: bool = False) -> Any:
     """Return a copy of `action`, which an agent may write into again, as the space wants it.
+
+    Args:
+        space, action: of the environment and the agent.
+        info: of the step, with its mask.
+        factors: hold a MultiDiscrete action to its mask too, factor by factor.
 
     Raises:
         IllegalActionError: it is not in the space, or masked out by ``info["action_mask"]``.
-        ObservationError: a mask of another size than the space.
+        ObservationError: a mask of another size than the space, or one that allows nothing.
     """
     played = _cast(action, space) if isinstance(space, spaces.Box) else copy.deepcopy(action)
     if played is None or not space.contains(played):
@@ -80,8 +111,20 @@ def legal_action(space: spaces.Space, action: Any, info: dict[str, Any]) -> Any:
         legal = flat_mask(mask)
         if legal.size != space.n:
             raise ObservationError(f"info['action_mask'] has {legal.size} entries for {space.n} actions")
+        if not legal.any():
+            raise ObservationError("info['action_mask'] allows no action")
         if not legal[int(played) - int(space.start)]:
             raise IllegalActionError(f"illegal action {short(action)}: masked out")
+    if factors and isinstance(space, spaces.MultiDiscrete) and mask is not None:
+        legal, sizes = flat_mask(mask), _choices(space)
+        if legal.size != sum(sizes):
+            raise ObservationError(f"info['action_mask'] has {legal.size} entries for {sum(sizes)} choices")
+        chosen = (np.ravel(played) - np.ravel(space.start)).tolist()
+        for number, (part, one) in enumerate(zip(np.split(legal, np.cumsum(sizes)[:-1]), chosen, strict=True)):
+            if not part.any():
+                raise ObservationError(f"info['action_mask'] allows no choice of factor {number}")
+            if not part[one]:
+                raise IllegalActionError(f"illegal action {short(action)}: its factor {number} is masked out")
     return played
 
 
@@ -130,21 +173,61 @@ def same(a: Any, b: Any) -> bool:
     return bool(np.array_equal(a, b))
 
 
+PROBED = 2  # steps that are compared
+
+
 def warn_if_unseeded(env: gym.Env, seed: int, options: dict[str, Any] | None = None) -> None:
-    """Warn where somebody else's environment does not begin alike twice after the same seed; it is reset here."""
+    """Warn where somebody else's environment does not begin, or go on, alike twice after the same seed.
+
+    It is reset here, and a few steps are played: what carries over an episode's end (a running mean of rewards, say)
+    makes agents meet different environments, depending on who plays first.
+    """
     inner: Any = env.unwrapped
     if is_own(type(getattr(inner, "inner", inner).unwrapped)):
         return
     try:
-        first, again = (copy.deepcopy(reset_answer(env.reset(seed=seed, options=options))[0]) for _ in range(2))
+        (first, *steps), (again, *others) = (_beginning(env, seed, options) for _ in range(2))
+        alike = same(first, again)
+        if alike and same(steps, others):
+            return
     except Exception:  # said where an episode is played, with its name
         return
-    if not same(first, again):
-        warnings.warn(
-            f"{name_of(env)} begins otherwise each time after the same seed: agents will not meet the same episodes, "
-            "and the same command will not give the same numbers; its reset(seed=…) should seed all that it draws from",
-            stacklevel=2,
-        )
+    how = (
+        "goes on otherwise after the same seed and actions"
+        if alike
+        else "begins otherwise each time after the same seed"
+    )
+    what = (
+        "nothing may carry over from episode to episode"
+        if alike
+        else "its reset(seed=…) should seed all that it draws from"
+    )
+    warnings.warn(
+        f"{name_of(env)} {how}: agents will not meet the same episodes, and the same command will not give the same "
+        f"numbers; {what}",
+        stacklevel=2,
+    )
+
+
+def _beginning(env: gym.Env, seed: int, options: dict[str, Any] | None) -> list[Any]:
+    """Return the first observation after a seed, and observations and rewards of the next steps."""
+    observation, info = reset_answer(env.reset(seed=seed, options=options))
+    seen = [copy.deepcopy(observation)]
+    space = copy.deepcopy(env.action_space)
+    space.seed(seed % 2**31)
+    for _ in range(PROBED):
+        mask = with_mask(space, observation, info).get("action_mask")
+        if mask is not None and not isinstance(space, spaces.Discrete):
+            break
+        action = space.sample() if mask is None else space.sample(flat_mask(mask).astype(np.int8))
+        try:
+            observation, reward, terminated, truncated, info = step_answer(env.step(action))
+        except Exception:  # said where an episode is played, with its name
+            break
+        seen += [copy.deepcopy(observation), reward]
+        if terminated or truncated:
+            break
+    return seen
 
 
 def shut(env: gym.Env) -> None:

@@ -29,9 +29,11 @@ from netllm_gym.answers import (
     reset_answer,
     short,
     step_answer,
+    with_mask,
 )
 from netllm_gym.envs.actions import FlatActions, with_flat_actions
 from netllm_gym.errors import NetLLMGymError
+from netllm_gym.plugins import is_own
 
 # Observations and infos of all episodes (None where an episode is over) -> an action for each.
 Decide = Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
@@ -122,7 +124,8 @@ class Play:
         self._begin(env, agent, None, {}, override, record_errors, timeout_s)
         self.agent_seed = agent_seed if agent_seed is not None else (seed or 0)
         with self._recorded():
-            self.observation, self.info = reset_answer(env.reset(seed=seed, options=options))
+            self.observation, info = reset_answer(env.reset(seed=seed, options=options))
+            self.info = with_mask(env.action_space, self.observation, info)
             self.first_info = dict(self.info)
             require_finite(self.observation)
 
@@ -147,6 +150,7 @@ class Play:
         self.observation, self.info, self.first_info = observation, info, dict(info)
         self.override, self.record_errors, self.timeout_s = override, record_errors, timeout_s
         self.agent_seed = 0
+        self.factors = not is_own(type(env.unwrapped))  # environments of this package mend masked factors themselves
         self.rewards: list[float] = []
         self.seconds: list[float] = []
         self.terminated = self.truncated = self.over = False
@@ -202,9 +206,10 @@ class Play:
             action = chosen if self.override is None else self.override(self, chosen)
             if isinstance(self.env, FlatActions):
                 action = self.env.flat(action)
-            action = legal_action(self.env.action_space, action, info)
+            action = legal_action(self.env.action_space, action, info, self.factors)
             answer = step_answer(self.env.step(action))
-            self.observation, reward, self.terminated, self.truncated, self.info = answer
+            self.observation, reward, self.terminated, self.truncated, told = answer
+            self.info = with_mask(self.env.action_space, self.observation, told)
             self.rewards.append(reward)
             if len(self.rewards) == ENDLESS:
                 warnings.warn(

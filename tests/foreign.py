@@ -16,6 +16,10 @@ ACTIONS: dict[str, gym.Space] = {
     "factors": spaces.MultiDiscrete([3, 2]),
     "dict": spaces.Dict({"a": spaces.Discrete(3, start=1), "b": spaces.MultiBinary(2)}),
     "whole": spaces.Box(0, 255, (1,), np.uint8),
+    "binary": spaces.MultiBinary(2),
+    "numbers": spaces.Dict({"share": spaces.Box(0, 0.1, (1,), np.float64), "level": spaces.Box(0, 9, (1,), np.int64)}),
+    "levels": spaces.Tuple((spaces.Box(0, 9, (1,), np.int64), spaces.Box(0, 9, (), np.int32))),
+    "mixed": spaces.Dict({"path": spaces.Discrete(2), "share": spaces.Box(0, 1, (1,))}),
 }
 
 
@@ -23,21 +27,39 @@ class Foreign(gym.Env):
     """Counts to four in one array that it writes into, and earns what it counted; `odd` is what it does wrong."""
 
     def __init__(self, odd: str = "", actions: str = "choice"):
-        shown: Any = {"category": spaces.Discrete(3), "words": spaces.Box(0, 9, (2,))}
+        shown: Any = {
+            "category": spaces.Discrete(3),
+            "words": spaces.Box(0, 9, (2,)),
+            "masked": spaces.Dict({"action_mask": spaces.MultiBinary(3), "x": spaces.Discrete(9)}),
+            "other mask": spaces.Dict({"action_mask": spaces.MultiBinary(2)}),
+            "lacks": spaces.Dict({"x": spaces.Discrete(9), "y": spaces.Discrete(9)}),
+            "lacks deep": spaces.Dict({"in": spaces.Dict({"x": spaces.Discrete(9), "y": spaces.Discrete(9)})}),
+            "text": spaces.Dict({"x": spaces.Discrete(9), "word": spaces.Text(5)}),
+        }
         self.observation_space = shown.get(odd, spaces.Box(-np.inf, np.inf, (2,), np.float64))
         self.action_space = ACTIONS[actions]
-        self.odd, self.seen = odd, np.zeros(2)
+        self.odd, self.seen, self.earned, self.played = odd, np.zeros(2), 0.0, []
 
     def _observation(self) -> Any:
-        return {"words": np.array(["a", "b"]), "objects": np.array([None, 1.0]), "category": self.t}.get(
-            self.odd, self.seen
-        )
+        mask = np.array([0, 1, 0] if self.t % 2 else [0, 0, 1], np.int8)
+        return {
+            "words": np.array(["a", "b"]),
+            "objects": np.array([None, 1.0]),
+            "category": self.t,
+            "masked": {"action_mask": mask, "x": self.t},
+            "other mask": {"action_mask": mask[:2]},
+            "lacks": {"x": 1},
+            "lacks deep": {"in": {"x": 1}},
+            "text": {"x": self.t, "word": "a"},
+        }.get(self.odd, self.seen)
 
     def _info(self) -> dict[str, Any]:
         masks: dict[str, Any] = {
             "no mask": None,
             "short mask": np.ones(2, np.int8),
             "lists": [np.array([1, 0, 0]), np.array([0, 1])],
+            "nothing": np.zeros(3, np.int8),
+            "shares": np.array([0.0, 0.5, 0.5]),
         }
         if self.odd in masks:
             return {"action_mask": masks[self.odd]}
@@ -61,11 +83,16 @@ class Foreign(gym.Env):
 
     def step(self, action):
         self.t += 1
+        self.played.append(action)
         self.seen[0] = self.t
         over = self.t >= 4 and self.odd != "endless"
         if self.odd == "old step":
             return self._observation(), 1.0, over, {}
-        return self._observation(), float(self.t), over, False, self._info()
+        if self.odd == "carries over":  # as NormalizeReward does
+            self.earned += 1.0
+        if self.odd == "beyond":
+            self.earned = 10**400
+        return self._observation(), self.t + self.earned, over, False, self._info()
 
 
 class Fewer(gym.ActionWrapper):

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import gymnasium as gym
 import minari
+import numpy as np
 import pytest
 
 import netllm_gym
 from netllm_gym import CollectConfig, collect, evaluate, make_agent
 from netllm_gym.answers import IllegalActionError, ObservationError
 from netllm_gym.datasets.rollout import rollout
+from netllm_gym.envs.actions import with_flat_actions
 from netllm_gym.envs.dict import DictEnv
 from netllm_gym.envs.lookup import spec_of
 from netllm_gym.errors import ConfigError, NetLLMGymError
@@ -52,6 +54,10 @@ def test_an_environment_registered_by_its_address_is_collected_and_made_again(ac
         ("objects", "observation 'observation' holds object in place of numbers"),
         ("category", r"observation 'observation' is 3, not in Discrete\(3\)"),
         ("short mask", "action_mask.* has 2 entries for 3 actions"),
+        ("nothing", "action_mask.* allows no action"),
+        ("lacks", "observation 'y' is in the observation space and not in what the environment shows"),
+        ("lacks deep", "observation 'in:y' is in the observation space and not in what"),
+        ("beyond", "the reward is int, not a number .*too large"),
     ],
 )
 def test_an_answer_that_no_dataset_holds_is_named(odd, message):
@@ -95,6 +101,54 @@ def test_steps_without_a_mask_allow_everything(odd, first):
 def test_masks_may_be_a_list_of_factors():
     record = rollout(Foreign("lists", "factors"), ANYBODY, 0, 0, None)
     assert record.actions.tolist() == [[0, 1]] * 4
+
+
+def test_a_mask_in_the_observation_is_kept():
+    env = Foreign("masked")
+    record = rollout(env, ANYBODY, 0, 0, None, epsilon=0.5)
+    assert record.actions.tolist() == env.played == [2, 1, 2, 1]
+    assert record.action_mask.tolist() == [[False, False, True], [False, True, False]] * 2
+    with pytest.raises(IllegalActionError, match="masked out"):
+        netllm_gym.play(Foreign("masked"), Always(0)).run()
+    assert netllm_gym.play(Foreign("other mask"), Always(0)).run().steps == 4  # one of something else
+    assert DictEnv(Foreign("masked")).reset(seed=0)[1]["action_mask"].tolist() == [False, False, True]
+
+
+def test_an_environment_without_metadata_is_shown_as_a_dict():
+    inner = Foreign()
+    inner.metadata = None
+    env = DictEnv(inner)
+    assert env.metadata["modalities"] == {"observation": "scalar"} and env.reset(seed=0, options={"low": 0.0})
+
+
+def test_shares_in_a_mask_are_legal():
+    assert set(rollout(Foreign("shares"), ANYBODY, 3, 0, None).actions.tolist()) <= {1, 2}
+
+
+def test_factors_that_are_masked_out_are_refused():
+    assert netllm_gym.play(Foreign("lists", "factors"), Always([0, 1])).run().steps == 4
+    with pytest.raises(IllegalActionError, match="its factor 1 is masked out"):
+        netllm_gym.play(Foreign("lists", "factors"), Always([0, 0])).run()
+
+
+def test_whole_numbers_among_others_are_rounded_and_recorded_as_played():
+    env = with_flat_actions(Foreign(actions="numbers"))
+    record = rollout(env, Always(np.array([8.7, 0.1])), 0, 0, None)  # Dict spaces sort their keys
+    assert record.actions.tolist() == [[9.0, 0.1]] * 4
+    assert [(one["level"].tolist(), one["share"].tolist()) for one in env.unwrapped.played] == [([9], [0.1])] * 4
+    assert with_flat_actions(Foreign(actions="levels")).action_space == gym.spaces.Box(0, 9, (2,), np.int64)
+
+
+def test_refused_spaces_say_what_to_do():
+    with pytest.raises(ConfigError, match=r"actions are a Dict .* gymnasium.ActionWrapper"):
+        collect(CollectConfig(FOREIGN, ("any/random",), 1, env_kwargs={"actions": "mixed"}), "netllm_gym/test/mix-v0")
+    with pytest.raises(ConfigError, match=r"'word' is a Text.*leave_out=\['word'\]"):
+        collect(CollectConfig(FOREIGN, ("any/random",), 1, env_kwargs={"odd": "text"}), "netllm_gym/test/text-v0")
+    kwargs = {"env": FOREIGN, "env_kwargs": {"odd": "text"}, "leave_out": ["word"]}
+    data = collect(CollectConfig("netllm_gym/Dict-v0", ("any/random",), 1, env_kwargs=kwargs), "netllm_gym/test/out-v0")
+    assert list(data.observation_space) == ["x"]
+    with pytest.raises(ConfigError, match="leave_out: observation has no key 'w'; its keys are word, x"):
+        DictEnv(Foreign("text"), leave_out=["w"])
 
 
 def test_only_names_are_names_of_traces():
@@ -163,7 +217,9 @@ def test_an_environment_that_ignores_its_seed_is_named(recwarn):
         collect(config, "netllm_gym/test/unseeded-v0")
     evaluate(FOREIGN, [Always()], episodes=1, progress=False)
     evaluate("netllm_gym/Dict-v0", [Always()], {"env": "CartPole-v1"}, episodes=1, progress=False)
-    assert not [w for w in recwarn if "begins otherwise" in str(w.message)]
+    assert not [w for w in recwarn if "otherwise" in str(w.message)]
+    with pytest.warns(UserWarning, match="Foreign-v0 goes on otherwise .* nothing may carry over"):
+        evaluate(FOREIGN, [Always()], {"odd": "carries over"}, episodes=1, progress=False)
 
 
 def test_what_was_played_counts_though_the_environment_cannot_be_closed():

@@ -30,5 +30,8 @@ class Random(Agent):
         if isinstance(self._space, gym.spaces.MultiDiscrete) and not isinstance(mask, tuple):
             mask = tuple(np.split(flat_mask(mask).astype(np.int8), np.cumsum(self._space.nvec.ravel())[:-1]))
         elif not isinstance(mask, tuple):
-            mask = np.asarray(mask, np.int8)
+            # True is legal, and so is a probability; a MultiBinary's own form has a 2 for what is open.
+            mask = np.asarray(mask, np.int8 if isinstance(self._space, gym.spaces.MultiBinary) else bool).astype(
+                np.int8
+            )
         return self._space.sample(mask)

@@ -50,7 +50,10 @@ def flat_action_space(space: gym.Space) -> gym.Space | None:
     if all(isinstance(member, spaces.Box) for member in members):
         boxes: list[Any] = members
         low, high = (np.concatenate([getattr(box, end).ravel() for box in boxes]) for end in ("low", "high"))
-        return spaces.Box(low.astype(np.float32), high.astype(np.float32), dtype=np.float32)
+        # Wide enough for every member: bounds must not move, and numbers that are all whole stay so.
+        kind: Any = np.result_type(*(box.dtype for box in boxes))
+        kind = np.result_type(kind, np.float32) if kind.kind == "f" else kind
+        return spaces.Box(low.astype(kind), high.astype(kind), dtype=kind)
     return None
 
 
@@ -67,11 +70,25 @@ class FlatActions(gym.Wrapper, gym.utils.RecordConstructorArgs):
         flat = flat_action_space(env.action_space)
         assert flat is not None
         self.action_space = flat
+        members: list[Any] = list(_members(env.action_space))
+        whole = [np.full(int(np.prod(part.shape or ())), part.dtype.kind in "biu") for part in members]
+        # Whole numbers among others: they are rounded, since cut off would be another action than was chosen.
+        mixed = (
+            isinstance(flat, spaces.Box)
+            and np.issubdtype(flat.dtype, np.floating)
+            and any(part.any() for part in whole)
+        )
+        self._whole = np.concatenate(whole) if mixed else None
 
     def flat(self, action: Any) -> Any:
-        """Return an action in its flat form, whichever it has; what is neither stays as it is."""
+        """Return an action in its flat form, whichever it has; what is neither stays as it is.
+
+        Where whole numbers stand beside others, the nearest whole number is taken for each of them.
+        """
         if not isinstance(action, dict | tuple) or not self.env.action_space.contains(action):
-            return action
+            if self._whole is None or not isinstance(action, np.ndarray) or action.shape != self._whole.shape:
+                return action
+            return np.where(self._whole, np.rint(action), action).astype(action.dtype)
         parts = [np.asarray(part).ravel() for part in _values(self.env.action_space, action)]
         return np.concatenate(parts).astype(self.action_space.dtype)
 

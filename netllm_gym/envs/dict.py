@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import spaces
 
-from netllm_gym.answers import reset_answer, step_answer
+from netllm_gym.answers import reset_answer, step_answer, with_mask
 from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.leaves import WHOLE, LeafView
 from netllm_gym.envs.reset_options import reset_options as checked_options
@@ -43,6 +43,7 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         scales: typical magnitude of each key.
         reset_options: options that the inner environment's ``reset`` takes; by default what it declares in
             ``metadata["reset_options"]``, else the bounds of Gymnasium's classic control.
+        leave_out: keys of a Dict observation that nobody is to see, such as a text, which no dataset holds.
 
     Raises:
         ConfigError: an id Gymnasium does not know or cannot make, or a modality for a key that is not there.
@@ -61,6 +62,7 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         scales: dict[str, Any] | None = None,
         reset_options: Sequence[str] = ("low", "high", "x_init", "y_init"),
         render_mode: str | None = None,
+        leave_out: Sequence[str] = (),
     ) -> None:
         if isinstance(env, str):
             kwargs = {**(env_kwargs or {}), **({"render_mode": render_mode} if render_mode else {})}
@@ -73,6 +75,14 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         self.inner, self.key, self.reset_options = env, key, tuple(reset_options)
         self.plain = not isinstance(env.observation_space, spaces.Dict)
         inside: Any = env.observation_space
+        self.leave_out = (leave_out,) if isinstance(leave_out, str) else tuple(leave_out)
+        if self.leave_out:
+            there: dict[str, gym.Space] = {} if self.plain else inside.spaces
+            if odd := [name for name in self.leave_out if name not in there]:
+                raise ConfigError(
+                    f"leave_out: observation has no key {odd[0]!r}; its keys are {', '.join(there) or 'none'}"
+                )
+            inside = spaces.Dict({name: space for name, space in there.items() if name not in self.leave_out})
         self.observation_space: Any = spaces.Dict({key: inside}) if self.plain else inside
         self.action_space = env.action_space
         self.render_mode = env.render_mode
@@ -80,14 +90,17 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         for given in (modalities or {}, scales or {}):
             if odd := sorted(set(given) - set(guessed)):
                 raise ConfigError(f"observation has no key {odd[0]!r}; its keys are {', '.join(guessed)}")
+        declared = env.metadata or {}  # some have none
         self.metadata = {
-            **env.metadata,
-            "modalities": {**guessed, **env.metadata.get("modalities", {}), **(modalities or {})},
-            "scales": {**env.metadata.get("scales", {}), **(scales or {})},
+            **declared,
+            "modalities": {**guessed, **declared.get("modalities", {}), **(modalities or {})},
+            "scales": {**declared.get("scales", {}), **(scales or {})},
         }
 
     def _wrap(self, observation: Any) -> dict[str, Any]:
-        return {self.key: observation} if self.plain else observation
+        if self.plain:
+            return {self.key: observation}
+        return {k: v for k, v in observation.items() if k not in self.leave_out} if self.leave_out else observation
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -100,9 +113,11 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         super().reset(seed=seed)
         inner: Any = self.inner.unwrapped
         if not is_own(type(inner)):  # environments of this package refuse what they do not know themselves
-            checked_options(options, tuple(inner.metadata.get("reset_options", self.reset_options)), typed=False)
+            checked_options(
+                options, tuple((inner.metadata or {}).get("reset_options", self.reset_options)), typed=False
+            )
         observation, info = reset_answer(self.inner.reset(seed=seed, options=options))
-        return self._wrap(observation), info
+        return self._wrap(observation), with_mask(self.action_space, observation, info)
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Step the inner environment.
@@ -111,6 +126,7 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
             ObservationError: its answer cannot be used, see :func:`netllm_gym.answers.step_answer`.
         """
         observation, reward, terminated, truncated, info = step_answer(self.inner.step(action))
+        info = with_mask(self.action_space, observation, info)
         return self._wrap(observation), reward, terminated, truncated, info
 
     def render(self) -> Any:

@@ -69,14 +69,24 @@ class LeafView:
         self.plain = isinstance(space, spaces.Dict) and list(found) == list(space.spaces)
 
     def __call__(self, observation: Any) -> dict[str, Any]:
-        """Flatten one observation."""
+        """Flatten one observation.
+
+        Raises:
+            ConfigError: it lacks a part of its space.
+        """
         if self.plain:
+            shown = observation.keys() if isinstance(observation, Mapping) else ()
+            if missing := [key for key in self.space.spaces if key not in shown]:
+                raise ConfigError(_missing(missing[0]))
             return observation
         flat: dict[str, Any] = {}
         for key, path, leaf in self._paths:
             value = observation
             for part in path:
-                value = value[part]
+                try:
+                    value = value[part]
+                except (LookupError, TypeError):
+                    raise ConfigError(_missing(key)) from None
             if isinstance(leaf, spaces.Graph):
                 flat |= {f"{key}{JOIN}{name}": part for name, part in self._graph(key, leaf, value).items()}
             else:
@@ -149,6 +159,10 @@ class LeafView:
         return found
 
 
+def _missing(key: str) -> str:
+    return f"observation {key!r} is in the observation space and not in what the environment shows"
+
+
 def _leaves(space: gym.Space, path: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...], gym.Space]]:
     key = JOIN.join(clean(str(part)) for part in path) or WHOLE
     if isinstance(space, spaces.Dict):
@@ -163,6 +177,7 @@ def _leaves(space: gym.Space, path: tuple[Any, ...]) -> Iterator[tuple[str, tupl
         raise ConfigError(
             f"observation {key!r} is a {type(space).__name__}, which has no fixed size; "
             "offer it as Box, Discrete, MultiDiscrete, MultiBinary, Graph, or a Dict or Tuple of them"
+            + (f", or leave it out (netllm_gym/Dict-v0 with leave_out={[path[0]]})" if path else "")
         )
 
 
@@ -245,6 +260,11 @@ def require_actions(space: gym.Space) -> None:
     """
     if not isinstance(space, ARRAYS):
         raise ConfigError(
-            f"actions are a {type(space).__name__}; datasets hold Box, Discrete, MultiDiscrete or MultiBinary actions, "
-            "and a Dict or Tuple of either choices or numbers"
+            f"actions are a {type(space).__name__} that is neither of choices nor of numbers alone: datasets hold Box, "
+            "Discrete, MultiDiscrete or MultiBinary actions, and a Dict or Tuple of either choices or numbers; put a "
+            "gymnasium.ActionWrapper around the environment that offers one of these"
+            if isinstance(space, spaces.Dict | spaces.Tuple)
+            else f"actions are a {type(space).__name__}; datasets hold Box, Discrete, MultiDiscrete or MultiBinary "
+            "actions, and a Dict or Tuple of either choices or numbers; put a gymnasium.ActionWrapper around the "
+            "environment that offers one of these"
         )
