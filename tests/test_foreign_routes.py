@@ -9,7 +9,7 @@ import pytest
 
 import netllm_gym
 from netllm_gym import CollectConfig, collect, evaluate
-from netllm_gym.errors import CheckpointError
+from netllm_gym.errors import CheckpointError, DatasetError
 from tests.foreign import FOREIGN
 
 ADDRESS = f"tests.foreign:{FOREIGN}"
@@ -56,3 +56,12 @@ def test_two_choices_of_two_are_masked_by_choice():
     assert code.legal([1, 0, 1, 1]).tolist() == [True, True, False, False]
     whole = ActionCode(gym.spaces.MultiDiscrete([3, 2]), "anybody")
     assert whole.legal([1, 0, 0, 0, 0, 1]).tolist() == [True, False, False, False, False, True]
+
+
+@pytest.mark.llm
+def test_numbers_beyond_a_networks_are_refused_before_training(tmp_path):
+    pytest.importorskip("torch")
+    data = collect(CollectConfig(FOREIGN, ("any/random",), 1), "netllm_gym/test/large-v0", progress=False).experience
+    data.episodes[0].rewards[:] = 1e300
+    with pytest.raises(DatasetError, match=r"rewards of episode 0 hold 1e\+300, more than a network computes in"):
+        netllm_gym.train("llm", [data], tmp_path / "llm", valid=[data], options={"backbone": "none", "steps": 1})

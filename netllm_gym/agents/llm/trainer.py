@@ -256,6 +256,13 @@ def check(config: LLMConfig, experience: Experience) -> None:
                     f"dataset {experience.name}: {key} of episode {number}"
                     f"{f' ({episode.trace})' if episode.trace else ''} is not a number at step {step}"
                 )
+        parts["returns"] = episode.returns_to_go()
+        for key, array in parts.items():
+            if array.dtype.kind == "f" and np.abs(array).max(initial=0.0) > np.finfo(np.float32).max / 1e3:
+                raise DatasetError(
+                    f"dataset {experience.name}: {key} of episode {number} hold {np.abs(array).max():.3g}, more than "
+                    "a network computes in (float32); give them in a larger unit"
+                )
     if config.objective == "regret" and any(e.action_values is None for e in experience.episodes):
         raise DatasetError(
             f"dataset {experience.name} has no action values; collect it with --hindsight or --values-of"
