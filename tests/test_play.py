@@ -196,6 +196,7 @@ def test_there_is_one_loop():
     """Whoever takes steps in a loop of his own measures, fails and refuses in his own way."""
     package = Path(netllm_gym.__file__).parent
     wrappers = {"envs/actions.py", "envs/dict.py", "envs/cluster/padded.py", "envs/cluster/simulator.py", "sb3.py"}
+    wrappers.add("answers.py")  # asks whether a seed gives the same steps twice: no agent decides, nothing is measured
     loops = set()
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
