@@ -119,3 +119,33 @@ def test_head_logs_are_drawn(tmp_path, monkeypatch, name) -> None:
     assert 1 < len(upper.lines) == len(lower.lines) <= 4
     for line in upper.lines:  # nothing crosses the figure where a head turns through the back
         assert np.nanmax(np.abs(np.diff(line.get_ydata()))) <= 180.0
+
+
+@pytest.mark.parametrize("names", ["{user}_{part}", "{part}_{user}", "{user} {part} (deg)", "{user}.{part}"])
+@pytest.mark.parametrize("users", [("user1", "user2", "user10"), ("u01", "u02", "u03"), ("P07", "P08", "P09")])
+def test_viewers_beside_each_other(tmp_path, names, users) -> None:
+    columns = [names.format(user=user, part=part) for user in users for part in ("yaw", "pitch")]
+    row = lambda i, y, p: (i / 10, *(x for k in range(3) for x in (y + 10 * k, p + k)))  # noqa: E731
+    found = _read(tmp_path, _log(",".join(["time", *columns]), row), "concert.csv")
+    assert [(trace.user, trace.video) for trace in found.traces] == [(user, "concert") for user in users]
+    _sees(found.traces[0])
+    assert np.allclose(found.traces[2].angles_deg[::5, 0], np.add(YAW[::10], 20), atol=0.2)
+    assert any("named after viewers" in sentence for sentence in found.sentences())
+
+
+def test_quaternions_of_viewers_beside_each_other(tmp_path) -> None:
+    header = "t," + ",".join(f"viewer{k}_q{c}" for k in (1, 2) for c in "wxyz")
+    half = [math.radians(y) / 2 for y in YAW]
+    turn = lambda i: (math.cos(half[i]), 0, math.sin(half[i]), 0)  # noqa: E731
+    found = _read(tmp_path, _log(header, lambda i, y, p: (i / 10, *turn(i), *turn(0))))
+    assert [trace.user for trace in found.traces] == ["viewer1", "viewer2"]
+    assert np.ptp(found.traces[0].angles_deg[:, 0]) > 60 and np.ptp(found.traces[1].angles_deg[:, 0]) < 1
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["t,user1_yaw,user1_pitch,user1_roll,user2_yaw", "t,yaw,pitch,roll,user1_age"],
+)
+def test_columns_that_are_not_the_same_for_every_viewer_are_not_parted(tmp_path, header) -> None:
+    found = _read(tmp_path, _log(header, lambda i, y, p: (i / 10, y, p, 0, 30)[: header.count(",") + 1]))
+    assert len(found.traces) == 1

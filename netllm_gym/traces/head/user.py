@@ -18,6 +18,7 @@ from netllm_gym.traces.head.readers import COLUMNS, NETLLM_FILE, begins_with_clo
 from netllm_gym.traces.head.scales import HeadOptions, scales, stamps
 from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.head.viewerjson import read_viewer_json
+from netllm_gym.traces.head.wide import by_viewer
 from netllm_gym.traces.network.fields import is_ride
 from netllm_gym.traces.reading import Notes, Reading, SaidOf, beginning, content, notes_beside, passed_over
 from netllm_gym.traces.tables import Table, read_table, twice
@@ -75,6 +76,8 @@ def _is_log(path: Path, nested: bool) -> bool:
     if table.header is not None:
         if _is_drive(table.header):
             return False
+        if by_viewer(table):
+            return True
         named = by_header(table)
         if (
             named is not None
@@ -212,11 +215,15 @@ def _tables(
                 notes.guess("AVTrack360's angles: positive pitch looks down")
         else:
             rows = read_viewer_rows(data, name) if columns is None else None
-            inside = (
-                [(user, video, unturned(read_table(data, name)))]
-                if rows is None
-                else [(u, file.stem, t) for u, t in rows]
-            )
+            if rows is None:
+                table = unturned(read_table(data, name))
+                beside_each_other = [] if columns is not None else by_viewer(table)
+                notes.guess("columns that are named after viewers are theirs" if beside_each_other else "")
+                inside = [(u, file.stem if str(file) in flat else video, t) for u, t in beside_each_other] or [
+                    (user, video, table)
+                ]
+            else:
+                inside = [(u, file.stem, t) for u, t in rows]
             if columns is None and len(files) > 1 and (why := _is_beside(inside[0][2])) is not None:
                 beside.append((file, why))
                 continue
