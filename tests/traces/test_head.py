@@ -80,6 +80,7 @@ def test_all_column_formats_agree() -> None:
         (b"0,1,2,3\n0.4,1,2,3\n0.2,1,2,3\n", "does not come after"),
         (b"0,1,2,3\n0,90,2,3\n", "two different orientations"),
         (b"0,1,2,3\n1e9,1,2,3\n", "not a head log"),
+        (b"0,1,2,3\n500000,1,2,3\n", "2 samples over 500000 s: .* --time-unit"),
         (b"\xff\xfe\x00", "not UTF-8"),
     ],
 )

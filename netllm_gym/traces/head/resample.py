@@ -12,6 +12,8 @@ HZ = 5.0
 MAX_GAP_S = 1.0
 # A recording longer than a day, or one resampled to more samples than this, is not a head log.
 MAX_SAMPLES = 5_000_000
+# Nor is one of which less than a sample in so many was seen, beyond an hour or so: its clock is in another unit.
+SPARSE, FEW_SAMPLES = 1_000, 20_000
 
 
 def resample(
@@ -46,6 +48,10 @@ def resample(
     span = float(time[-1] - time[0])
     if not span * hz < MAX_SAMPLES:
         raise TraceFormatError(name, f"spans {span:g} s: not a head log")
+    if span * hz > max(FEW_SAMPLES, SPARSE * len(time)):
+        raise TraceFormatError(
+            name, f"{len(time)} samples over {span:g} s: not a head log, or its clock has another unit: --time-unit"
+        )
     count = int(np.floor(span * hz + 1e-6)) + 1
     at = time[0] + np.arange(count) / hz
     left = np.clip(np.searchsorted(time, at, side="right") - 1, 0, max(len(time) - 2, 0))
