@@ -82,6 +82,16 @@ def with_mask(space: spaces.Space, observation: Any, info: dict[str, Any]) -> di
     return {**info, "action_mask": mask.astype(bool)}
 
 
+def asked_mask(env: gym.Env, info: dict[str, Any]) -> dict[str, Any]:
+    """Return `info` with the mask that somebody else's ``env.action_masks()`` tells, as sb3-contrib asks for it.
+
+    It is asked where ``info`` has none; environments of this package have theirs in ``info``.
+    """
+    if "action_mask" in info or is_own(type(env.unwrapped)) or not env.has_wrapper_attr("action_masks"):
+        return info
+    return {**info, "action_mask": np.asarray(env.get_wrapper_attr("action_masks")())}
+
+
 def _choices(space: Any) -> list[int]:
     """Return the number of choices of each factor; none of numbers."""
     if isinstance(space, spaces.Discrete):
@@ -216,7 +226,7 @@ def _beginning(env: gym.Env, seed: int, options: dict[str, Any] | None) -> list[
     space = copy.deepcopy(env.action_space)
     space.seed(seed % 2**31)
     for _ in range(PROBED):
-        mask = with_mask(space, observation, info).get("action_mask")
+        mask = asked_mask(env, with_mask(space, observation, info)).get("action_mask")
         if mask is not None and not isinstance(space, spaces.Discrete):
             break
         action = space.sample() if mask is None else space.sample(flat_mask(mask).astype(np.int8))

@@ -95,6 +95,14 @@ class Foreign(gym.Env):
         return self._observation(), self.t + self.earned, over, False, self._info()
 
 
+class Asking(Foreign):
+    """Tells what is legal where it is asked, as sb3-contrib's MaskablePPO does; not after its end."""
+
+    def action_masks(self) -> list[bool]:
+        assert self.t < 4
+        return [False, self.t % 2 == 1, self.t % 2 == 0]
+
+
 class Fewer(gym.ActionWrapper):
     """Offers the first two of three actions."""
 

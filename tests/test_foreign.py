@@ -18,7 +18,7 @@ from netllm_gym.envs.actions import with_flat_actions
 from netllm_gym.envs.dict import DictEnv
 from netllm_gym.envs.lookup import spec_of
 from netllm_gym.errors import ConfigError, NetLLMGymError
-from tests.foreign import FOREIGN, MEASURED, WRAPPED, Foreign, Sloppy
+from tests.foreign import FOREIGN, MEASURED, WRAPPED, Asking, Foreign, Sloppy
 
 ANYBODY = make_agent("any/random")
 
@@ -112,6 +112,16 @@ def test_a_mask_in_the_observation_is_kept():
         netllm_gym.play(Foreign("masked"), Always(0)).run()
     assert netllm_gym.play(Foreign("other mask"), Always(0)).run().steps == 4  # one of something else
     assert DictEnv(Foreign("masked")).reset(seed=0)[1]["action_mask"].tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("wrap", [lambda env: env, gym.wrappers.PassiveEnvChecker, DictEnv])
+def test_a_mask_that_is_asked_for_is_kept(wrap):
+    env = Asking()
+    record = rollout(wrap(env), ANYBODY, 0, 0, None, epsilon=0.5)
+    assert record.actions.tolist() == env.played == [2, 1, 2, 1]
+    assert record.action_mask.tolist() == [[False, False, True], [False, True, False]] * 2
+    with pytest.raises(IllegalActionError, match="masked out"):
+        netllm_gym.play(wrap(Asking()), Always(0)).run()
 
 
 def test_an_environment_without_metadata_is_shown_as_a_dict():
