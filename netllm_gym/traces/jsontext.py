@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.moments import is_number
 from netllm_gym.traces.text import decode
 
 MAX_DIGITS = 400
@@ -70,7 +71,7 @@ def framed(node: Any, depth: int = 0) -> Any:
     """Return a document whose tables are lists of objects.
 
     Such tables are pandas' ``{"columns": ["t", "mbps"], "data": [[0, 5], …]}``, InfluxDB's with ``values``, and
-    pandas' columns by row, ``{"t": {"0": 0, …}, "mbps": {"0": 5, …}}``.
+    pandas' columns by row, ``{"t": {"0": 0, …}, "mbps": {"0": 5, …}}``, and Prometheus' series.
     """
     if depth > MAX_FRAMED:
         return node
@@ -88,6 +89,8 @@ def framed(node: Any, depth: int = 0) -> Any:
         every = [x["series"] for x in results]
         if all(isinstance(series, list) for series in every):
             return framed([table for series in every for table in series], depth + 1)
+    if (series := _series(node)) is not None:
+        return series
     names = node.get("columns")
     if isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names) > 1:
         for key in ("data", "values", "rows"):
@@ -101,6 +104,18 @@ def framed(node: Any, depth: int = 0) -> Any:
         if all(index.isdigit() for index in indices) and flat and all(list(column) == indices for column in values):
             return [{name: column[index] for name, column in node.items()} for index in indices]
     return {key: framed(value, depth + 1) for key, value in node.items()} if len(node) <= MAX_TABLES else node
+
+
+def _series(node: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """Return a series of Prometheus as a list of objects: ``{"metric": {"__name__": …}, "values": [[s, "12"], …]}``."""
+    metric, values = node.get("metric"), node.get("values")
+    if not isinstance(metric, dict) or not isinstance(values, list) or not values:
+        return None
+    if not all(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], str) for pair in values):
+        return None
+    labels = [str(text) for key, text in metric.items() if key != "__name__"]
+    label = str(metric.get("__name__") or " ".join(labels) or "value")[:80]
+    return [{"time": at, label: float(text) if is_number(text) else text[:80]} for at, text in values]
 
 
 def number(value: Any, what: str, name: str) -> float:

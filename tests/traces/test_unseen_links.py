@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from netllm_gym.errors import TraceFormatError
@@ -164,3 +165,21 @@ def test_tables_in_json_keep_their_names(tmp_path, document) -> None:
     trace = _read(tmp_path, a__json=json.dumps(document)).traces[0]
     assert trace.throughput_mbps[0] == pytest.approx(0.5)
     assert trace.total_s == pytest.approx(8.0)
+
+
+def _series(metric: dict[str, str], values: list[Any]) -> dict[str, Any]:
+    return {"metric": metric, "values": [[1_700_000_000 + 15 * i, str(v)] for i, v in enumerate(values)]}
+
+
+@pytest.mark.parametrize("name", ["node_network_receive_bytes_total", "download_mbps"])
+def test_prometheus_ranges(tmp_path, name) -> None:
+    rates = [1 + i % 3 for i in range(9)]
+    values = np.cumsum([0, *rates]) * 15 * 125_000 if "bytes" in name else rates
+    found = [_series({"__name__": name, "device": device}, list(values)) for device in ("eth0", "eth1")]
+    document = {"status": "success", "data": {"resultType": "matrix", "result": found}}
+    (tmp_path / "range.json").write_text(json.dumps(document))
+    traces = understand(tmp_path / "range.json").traces
+    assert len(traces) == 2
+    for trace in traces:
+        assert trace.throughput_mbps[:8].tolist() == pytest.approx(rates[:8])
+        assert trace.duration_s[:8].tolist() == pytest.approx([15.0] * 8)

@@ -8,6 +8,7 @@
 | ``{"Download": {"ServerMeasurements": [{"TCPInfo": {"ElapsedTime": µs, "BytesAcked": …}}]}}`` | NDT7's server |
 | ``{"Key": "measurement", "Value": {"AppInfo": {"ElapsedTime": µs, "NumBytes": …}}}`` a line | NDT7 |
 | ``{"dishGetHistory": {"current": …, "downlinkThroughputBps": […]}}`` | what a Starlink dish kept, a sample a second |
+| ``{"data": {"result": [{"metric": {"__name__": …}, "values": [[s, "12"], …]}]}}`` | a range of Prometheus |
 | ``[{"time": …, "throughput_mbps": …}]`` or one a line | samples |
 """
 
