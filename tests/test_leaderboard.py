@@ -163,3 +163,8 @@ def test_our_submissions_are_of_the_weights_that_ship(path: Path) -> None:
     ours = [agent for agent in json.loads(path.read_text())["agents"] if agent["weights"]]
     stale = [agent["label"] for agent in ours if zoo.content(agent["name"]) not in (None, agent["weights"])]
     assert not stale, f"submit {path.name} again: other weights ship of {', '.join(stale)}"
+
+
+def test_a_folder_without_submissions_says_so(tmp_path):
+    done = CliRunner().invoke(app, ["leaderboard", str(tmp_path)])
+    assert done.exit_code == 0 and "holds no submission" in " ".join(done.output.split())

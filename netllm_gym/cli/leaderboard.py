@@ -51,6 +51,8 @@ def leaderboard_command(
             raise typer.Exit(1)
         return
     submissions = leaderboard.read_all(folder)
+    if not submissions:
+        remarks.print(f"{folder} holds no submission (netllm-gym submit writes one)", markup=False)
     if page:
         write_text(page, leaderboard.page_of(submissions))
     table = leaderboard.table_of(submissions)
