@@ -237,10 +237,12 @@ def test_a_folder_that_is_a_person_names_the_viewer(tmp_path):
     assert found == {("01", "1-Conan"), ("p002", "1-Conan")}
 
 
-def test_a_second_viewer_in_the_same_rows_is_said(tmp_path):
+def test_a_second_viewer_in_the_same_rows_is_read(tmp_path):
     text = rows("time,user1_yaw,user1_pitch,user2_yaw,user2_pitch", TIME, YAW, PITCH, -YAW, -PITCH)
     head(tmp_path / "v" / "u.csv", text)
-    assert any("not 'user2_yaw'" in note for note in understand_heads(tmp_path).notes)
+    first, second = understand_heads(tmp_path).traces
+    assert [(trace.user, trace.video) for trace in (first, second)] == [("user1", "v"), ("user2", "v")]
+    assert first.angles_deg[:, :2] == pytest.approx(-second.angles_deg[:, :2], abs=1e-6)
 
 
 def test_orientations_deep_inside_a_sample(tmp_path):
