@@ -69,7 +69,7 @@ class FlatView:
         """Flatten stacked observations, key → ``[T, …]``, to ``[T, size]``.
 
         Raises:
-            ConfigError: a graph that is larger than the view was made for.
+            ConfigError: a graph that is larger than the view was made for, or a number beyond float32.
         """
         parts = []
         for key, member in self.space.spaces.items():
@@ -85,7 +85,14 @@ class FlatView:
             else:
                 scale = self.scales.get(key, 1.0)
                 scaled = values / (scale if np.isscalar(scale) else np.asarray(scale, np.float32))
-                parts.append(scaled.reshape(len(values), -1).astype(np.float32))
+                try:
+                    with np.errstate(over="raise"):
+                        parts.append(scaled.reshape(len(values), -1).astype(np.float32))
+                except FloatingPointError:
+                    raise ConfigError(
+                        f"observation {key!r} holds {np.abs(scaled).max():.3g}, more than a network computes in "
+                        "(float32); give it in a larger unit, or a scale in the environment's metadata"
+                    ) from None
         return np.concatenate(parts, axis=1)
 
     def one(self, observation: Any) -> NDArray[np.float32]:

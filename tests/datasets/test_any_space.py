@@ -296,3 +296,10 @@ def test_a_number_of_episodes_that_nobody_waits_for(count):
         CollectConfig(agents=("any/random",), episodes=count)
     with pytest.raises(ConfigError, match="episodes must be at most"):
         evaluate(agents=["abr/bba"], episodes=count, progress=False)
+
+
+def test_numbers_beyond_float32_are_no_vector() -> None:
+    space = spaces.Dict({"bytes": spaces.Box(0, np.inf, (2,), np.float64)})
+    with pytest.raises(ConfigError, match=r"'bytes' holds 1e\+200, more than a network computes in"):
+        FlatView(space, {}).one({"bytes": np.array([1.0, 1e200])})
+    assert FlatView(space, {"bytes": 1e200}).one({"bytes": np.array([0.0, 1e200])}).tolist() == [0.0, 1.0]
