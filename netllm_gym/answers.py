@@ -69,25 +69,20 @@ def _form(method: str, wanted: str, answer: Any) -> str:
     )
 
 
-def with_mask(space: spaces.Space, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
-    """Return `info` with the mask that stands in the observation, as environments of PettingZoo and RLlib show it.
+def with_mask(env: gym.Env, observation: Any, info: dict[str, Any], over: bool = False) -> dict[str, Any]:
+    """Return `info` with the mask that an environment tells elsewhere, where ``info`` has none.
 
-    The key ``action_mask`` of a Dict observation is one where ``info`` has none and it has an entry for each choice.
+    The key ``action_mask`` of a Dict observation is one, as PettingZoo and RLlib have it, if it has an entry for each
+    choice; else what somebody else's ``env.action_masks()`` returns, as sb3-contrib asks for it before the episode is
+    `over`. Environments of this package have theirs in ``info``.
     """
-    if not isinstance(observation, dict) or "action_mask" in info or "action_mask" not in observation:
+    if "action_mask" in info:
         return info
-    mask = np.asarray(observation["action_mask"])
-    if mask.dtype.kind not in "biuf" or mask.size != sum(_choices(space)):
-        return info
-    return {**info, "action_mask": mask.astype(bool)}
-
-
-def asked_mask(env: gym.Env, info: dict[str, Any]) -> dict[str, Any]:
-    """Return `info` with the mask that somebody else's ``env.action_masks()`` tells, as sb3-contrib asks for it.
-
-    It is asked where ``info`` has none; environments of this package have theirs in ``info``.
-    """
-    if "action_mask" in info or is_own(type(env.unwrapped)) or not env.has_wrapper_attr("action_masks"):
+    if isinstance(observation, dict) and "action_mask" in observation:
+        mask = np.asarray(observation["action_mask"])
+        if mask.dtype.kind in "biuf" and mask.size == sum(_choices(env.action_space)):
+            return {**info, "action_mask": mask.astype(bool)}
+    if over or is_own(type(env.unwrapped)) or not env.has_wrapper_attr("action_masks"):
         return info
     return {**info, "action_mask": np.asarray(env.get_wrapper_attr("action_masks")())}
 
@@ -226,7 +221,7 @@ def _beginning(env: gym.Env, seed: int, options: dict[str, Any] | None) -> list[
     space = copy.deepcopy(env.action_space)
     space.seed(seed % 2**31)
     for _ in range(PROBED):
-        mask = asked_mask(env, with_mask(space, observation, info)).get("action_mask")
+        mask = with_mask(env, observation, info).get("action_mask")
         if mask is not None and not isinstance(space, spaces.Discrete):
             break
         action = space.sample() if mask is None else space.sample(flat_mask(mask).astype(np.int8))

@@ -24,7 +24,6 @@ from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
 from netllm_gym.answers import (
     IllegalActionError,
     ObservationError,
-    asked_mask,
     legal_action,
     require_finite,
     reset_answer,
@@ -126,7 +125,7 @@ class Play:
         self.agent_seed = agent_seed if agent_seed is not None else (seed or 0)
         with self._recorded():
             self.observation, info = reset_answer(env.reset(seed=seed, options=options))
-            self.info = asked_mask(env, with_mask(env.action_space, self.observation, info))
+            self.info = with_mask(env, self.observation, info)
             self.first_info = dict(self.info)
             require_finite(self.observation)
 
@@ -210,9 +209,8 @@ class Play:
             action = legal_action(self.env.action_space, action, info, self.factors)
             answer = step_answer(self.env.step(action))
             self.observation, reward, self.terminated, self.truncated, told = answer
-            self.info = with_mask(self.env.action_space, self.observation, told)
-            if not (self.terminated or self.truncated):
-                self.info = asked_mask(self.env, self.info)
+            self.over = self.terminated or self.truncated
+            self.info = with_mask(self.env, self.observation, told, self.over)
             self.rewards.append(reward)
             if len(self.rewards) == ENDLESS:
                 warnings.warn(
@@ -220,7 +218,6 @@ class Play:
                     "environment cuts episodes off",
                     stacklevel=2,
                 )
-            self.over = self.terminated or self.truncated
             require_finite(self.observation)
             return Step(
                 self.slot, len(self.rewards) - 1, observation, info, chosen, action, reward,

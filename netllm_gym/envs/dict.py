@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import spaces
 
-from netllm_gym.answers import asked_mask, reset_answer, step_answer, with_mask
+from netllm_gym.answers import reset_answer, step_answer, with_mask
 from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.leaves import WHOLE, LeafView
 from netllm_gym.envs.reset_options import reset_options as checked_options
@@ -117,7 +117,7 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
                 options, tuple((inner.metadata or {}).get("reset_options", self.reset_options)), typed=False
             )
         observation, info = reset_answer(self.inner.reset(seed=seed, options=options))
-        return self._wrap(observation), asked_mask(self.inner, with_mask(self.action_space, observation, info))
+        return self._wrap(observation), with_mask(self.inner, observation, info)
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Step the inner environment.
@@ -126,9 +126,7 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
             ObservationError: its answer cannot be used, see :func:`netllm_gym.answers.step_answer`.
         """
         observation, reward, terminated, truncated, info = step_answer(self.inner.step(action))
-        info = with_mask(self.action_space, observation, info)
-        if not (terminated or truncated):
-            info = asked_mask(self.inner, info)
+        info = with_mask(self.inner, observation, info, over=terminated or truncated)
         return self._wrap(observation), reward, terminated, truncated, info
 
     def render(self) -> Any:

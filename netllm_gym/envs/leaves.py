@@ -259,12 +259,10 @@ def require_actions(space: gym.Space) -> None:
         ConfigError: neither Box, Discrete, MultiDiscrete nor MultiBinary.
     """
     if not isinstance(space, ARRAYS):
+        mixed = isinstance(space, spaces.Dict | spaces.Tuple)
         raise ConfigError(
-            f"actions are a {type(space).__name__} that is neither of choices nor of numbers alone: datasets hold Box, "
-            "Discrete, MultiDiscrete or MultiBinary actions, and a Dict or Tuple of either choices or numbers; put a "
-            "gymnasium.ActionWrapper around the environment that offers one of these"
-            if isinstance(space, spaces.Dict | spaces.Tuple)
-            else f"actions are a {type(space).__name__}; datasets hold Box, Discrete, MultiDiscrete or MultiBinary "
-            "actions, and a Dict or Tuple of either choices or numbers; put a gymnasium.ActionWrapper around the "
-            "environment that offers one of these"
+            f"actions are a {type(space).__name__}"
+            + (" that is neither of choices nor of numbers alone:" if mixed else ";")
+            + " datasets hold Box, Discrete, MultiDiscrete or MultiBinary actions, and a Dict or Tuple of either "
+            "choices or numbers; put a gymnasium.ActionWrapper around the environment that offers one of these"
         )

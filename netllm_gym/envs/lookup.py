@@ -55,11 +55,12 @@ def make_env(env: str | EnvSpec, kwargs: Mapping[str, Any] | None = None) -> gym
             that is not installed.
     """
     spec = spec_of(env) if isinstance(env, str) else env
-    taken = _arguments(spec)
+    parameters = _parameters(spec)
+    taken = _arguments(parameters)
     for name in kwargs or ():
         if taken and name not in taken:
             raise UnknownNameError(f"argument of {spec.id}", name, taken)
-    if lacking := _lacking(spec, kwargs or {}):
+    if lacking := _lacking(parameters, {**spec.kwargs, **(kwargs or {})}):
         names = " ".join(f"--env-arg {name}=…" for name in lacking)
         raise ConfigError(f"{spec.id} cannot be made without {', '.join(lacking)} ({names}, or env_kwargs in Python)")
     try:
@@ -75,28 +76,32 @@ def make_env(env: str | EnvSpec, kwargs: Mapping[str, Any] | None = None) -> gym
     return with_flat_actions(made)
 
 
-def _lacking(spec: EnvSpec, kwargs: Mapping[str, Any]) -> list[str]:
-    """Return the arguments without which an environment cannot be made and that nobody gives."""
+def _parameters(spec: EnvSpec) -> list[inspect.Parameter] | None:
+    """Return what the maker of an environment takes; ``None`` where it does not tell.
+
+    Raises:
+        ConfigError: as for :func:`creator_of`.
+    """
     try:
-        found = inspect.signature(creator_of(spec)).parameters.values()
+        return list(inspect.signature(creator_of(spec)).parameters.values())
     except ConfigError:
         raise
     except (TypeError, ValueError, ImportError, AttributeError):
-        return []
-    needed = [p.name for p in found if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return [name for name in needed if name not in {**spec.kwargs, **kwargs}]
+        return None
 
 
-def _arguments(spec: EnvSpec) -> tuple[str, ...]:
+def _lacking(parameters: list[inspect.Parameter] | None, given: Mapping[str, Any]) -> list[str]:
+    """Return the arguments without which an environment cannot be made and that nobody gives."""
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in parameters or () if p.default is p.empty and p.kind in named and p.name not in given]
+
+
+def _arguments(parameters: list[inspect.Parameter] | None) -> tuple[str, ...]:
     """Return what the maker of an environment takes by name; nothing where it takes anything, or does not tell."""
-    try:
-        found = inspect.signature(creator_of(spec)).parameters.values()
-    except (TypeError, ValueError, ImportError, AttributeError, ConfigError):
-        return ()
-    if any(one.kind is one.VAR_KEYWORD for one in found):
+    if parameters is None or any(one.kind is one.VAR_KEYWORD for one in parameters):
         return ()
     # The last is gym.make's own: the environment never sees it.
-    return (*(one.name for one in found if one.kind is not one.POSITIONAL_ONLY), "max_episode_steps")
+    return (*(one.name for one in parameters if one.kind is not one.POSITIONAL_ONLY), "max_episode_steps")
 
 
 def creator_of(spec: EnvSpec) -> Any:

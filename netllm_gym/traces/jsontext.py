@@ -70,7 +70,7 @@ def read_documents(text: str, name: str, max_bytes: int = 256 * 2**20) -> Any:
 def framed(node: Any, depth: int = 0) -> Any:
     """Return a document whose tables are lists of objects.
 
-    Such tables are pandas' ``{"columns": ["t", "mbps"], "data": [[0, 5], …]}``, InfluxDB's with ``values``, and
+    Such tables are pandas' ``{"columns": ["t", "mbps"], "data": [[0, 5], …]}``, InfluxDB's with ``values``,
     pandas' columns by row, ``{"t": {"0": 0, …}, "mbps": {"0": 5, …}}``, and Prometheus' series.
     """
     if depth > MAX_FRAMED:

@@ -199,6 +199,14 @@ def notes_beside(files: Sequence[Path]) -> list[Path]:
     return [file for file in files if file.suffix.lower() in _WRITTEN and _is_prose(file)]
 
 
+def without_notes(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the files without notes, and the notes; prose alone stays, to be refused as what it is."""
+    prose = notes_beside(files)
+    if len(prose) == len(files):
+        return [*files], []
+    return [file for file in files if file not in set(prose)], prose
+
+
 def _is_prose(path: Path) -> bool:
     try:
         with path.open("rb") as file:
@@ -245,9 +253,8 @@ def data_files(root: Path, notes: list[str]) -> list[Path]:
             skipped.append(member.name)
         else:
             kept.append(member)
-    if len(prose := notes_beside(kept)) < len(kept):  # alone it is refused as what it is
-        skipped += [f"{member.name} (notes)" for member in prose]
-        kept = [member for member in kept if member not in set(prose)]
+    kept, prose = without_notes(kept)
+    skipped += [f"{member.name} (notes)" for member in prose]
     if skipped:
         more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
         notes.append(f"skipped: {', '.join(skipped[:5])}{more}")

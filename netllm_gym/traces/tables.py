@@ -72,6 +72,12 @@ class Table:
         exact = {c: [column[i] for i in at] for c, column in self.exact.items()}
         return Table(self.name, self.header, self.values[at], texts, self.lines[at], exact=exact)
 
+    def columns(self, keep: Sequence[int], header: Sequence[str]) -> Table:
+        """Return the table of some columns, under names of `header`."""
+        texts = {i: self.texts[c] for i, c in enumerate(keep) if c in self.texts}
+        exact = {i: self.exact[c] for i, c in enumerate(keep) if c in self.exact}
+        return Table(self.name, [*header], self.values[:, [*keep]], texts, self.lines, self.short, exact)
+
 
 def _delimiter(lines: list[str]) -> str:
     """Return what separates the fields: the first candidate that cuts nearly all lines into equally many.

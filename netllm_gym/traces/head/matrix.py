@@ -8,6 +8,7 @@ is no rotation stays as it is.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,8 +16,6 @@ from netllm_gym.traces.tables import Table
 
 _NAME = re.compile(r"(.*?)[ _.\[(]*([0-3])[ _,.\]\[]*([0-3])[\])]?")
 _CELL = re.compile(r"[\[(\s]*([-+\d.eE]+(?:[\],;\s\[]+[-+\d.eE]+){8})[\])\s]*")
-
-
 SAID = "rotation matrices: row by row, their columns are the axes of the head"
 
 
@@ -43,11 +42,9 @@ def unturned(table: Table) -> Table:
     if good.any():
         quaternion[good] = Rotation.from_matrix(turns[good]).as_quat()
     keep = [i for i in range(table.width) if i not in set(found or ())]
-    texts = {keep.index(c): cells for c, cells in table.texts.items() if c in keep}
-    exact = {keep.index(c): cells for c, cells in table.exact.items() if c in keep}
+    rest = table.columns(keep, [table.header[i] for i in keep])
     header = [*(table.header[i] for i in keep), *(f"matrix.{c}" for c in "xyzw")]
-    values = np.column_stack([table.values[:, keep], quaternion])
-    return Table(table.name, header, values, texts, table.lines, table.short, exact)
+    return replace(rest, header=header, values=np.column_stack([rest.values, quaternion]))
 
 
 def _columns(header: list[str]) -> list[int] | None:

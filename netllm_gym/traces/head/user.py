@@ -20,7 +20,16 @@ from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.head.viewerjson import read_viewer_json
 from netllm_gym.traces.head.wide import by_viewer
 from netllm_gym.traces.network.fields import is_ride
-from netllm_gym.traces.reading import Notes, Reading, SaidOf, beginning, content, notes_beside, passed_over
+from netllm_gym.traces.reading import (
+    Notes,
+    Reading,
+    SaidOf,
+    beginning,
+    content,
+    notes_beside,
+    passed_over,
+    without_notes,
+)
 from netllm_gym.traces.tables import Table, read_table, twice
 from netllm_gym.traces.traceset import TraceSet
 
@@ -178,10 +187,9 @@ def _candidates(root: Path, skipped: list[str]) -> list[Path]:
     full = [f for f in kept if f.stat().st_size]
     if len(full) < len(files):
         skipped.append(f"skipped {len(files) - len(full)} files: empty, or a read-me")
-    if len(prose := notes_beside(full)) < len(full):
-        full = [file for file in full if file not in set(prose)]
-        if prose:
-            skipped.append(f"skipped: {', '.join(f'{file.name} (notes)' for file in prose[:5])}")
+    full, prose = without_notes(full)
+    if prose:
+        skipped.append(f"skipped: {', '.join(f'{file.name} (notes)' for file in prose[:5])}")
     if not full:
         raise TraceFormatError(root, f"no file <video>/<user>.csv below it (nor another {', '.join(sorted(SUFFIXES))})")
     if len(full) > MAX_LOGS:

@@ -34,15 +34,6 @@ def by_viewer(table: Table) -> list[tuple[str, Table]]:
     parts = [*whose.values()]
     if len(parts) < 2 or len(parts[0]) < 2 or any(set(part) != set(parts[0]) for part in parts):
         return []
-    found = [(user, _taken(table, shared, own)) for user, own in whose.items()]
+    common = [table.header[column] for column in shared]
+    found = [(user, table.columns([*shared, *own.values()], [*common, *own])) for user, own in whose.items()]
     return found if by_header(found[0][1]) is not None else []
-
-
-def _taken(table: Table, shared: list[int], own: dict[str, int]) -> Table:
-    """Return the shared columns and a viewer's, whose names lose his."""
-    kept = [*shared, *own.values()]
-    assert table.header is not None
-    header = [*(table.header[c] for c in shared), *own]
-    texts = {kept.index(c): cells for c, cells in table.texts.items() if c in kept}
-    exact = {kept.index(c): cells for c, cells in table.exact.items() if c in kept}
-    return Table(table.name, header, table.values[:, kept], texts, table.lines, table.short, exact)

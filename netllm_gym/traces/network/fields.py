@@ -242,8 +242,9 @@ def _beside(names: list[str], table: Table, time: int, rate: int) -> int:
             return i
         if below and clock is not None:
             _, places = np.unique(np.array(cells), return_inverse=True)
-            in_series = np.diff(places[np.argsort(places, kind="stable")]) == 0
-            if (np.diff(clock[np.argsort(places, kind="stable")])[in_series] > 0).all():
+            order = np.argsort(places, kind="stable")
+            in_series = np.diff(places[order]) == 0
+            if (np.diff(clock[order])[in_series] > 0).all():
                 return i
     return -1
 

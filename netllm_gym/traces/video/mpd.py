@@ -175,10 +175,8 @@ def _level(
     folder: Path | None,
     url: str,
 ) -> _Level:
-    kbps, codec = (
-        _attribute(level, "bandwidth", name) / 1000.0,
-        codec_of(level.get("codecs") or group.get("codecs") or ""),
-    )
+    kbps = _attribute(level, "bandwidth", name) / 1000.0
+    codec = codec_of(level.get("codecs") or group.get("codecs") or "")
     nearest = next((e for place in (level, group, period) for e in place if e.tag in ADDRESSING), None)
     if nearest is None:
         raise TraceFormatError(name, "no SegmentList, SegmentTemplate or SegmentBase")
