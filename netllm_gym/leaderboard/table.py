@@ -49,7 +49,8 @@ scored again from its agents: `netllm-gym leaderboard --rescore FILE`.
 
 *Test uses*: how often the submitter's machine had scored agents on that test split by then, the agents of other tables,
 trainings and experiments included. Choosing among many on a test split makes the best of them look better than it is.
-Agents called *as-published* have their authors' weights and may have trained on test traces: see [results](results/bitrates.md#published-numbers-beside-ours).
+Agents called *as-published* have their authors' weights and may have trained on test traces:
+see [results](results/bitrates.md#published-numbers-beside-ours).
 """
 
 

@@ -94,28 +94,27 @@ class ClusterLLM(BatchAgent):
 
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return (row, count - 1) per episode."""
-        view = self._view
-        seen = [o if o is None else view(o) for o in observations]
-        pairs = list(zip(observations, infos, strict=True))
+        view, pairs = self._view, list(zip(observations, infos, strict=True))
         known = [info if o is None else {"action_mask": self._mask(info)} for o, info in pairs]
-        chosen = self._network.act_batch(seen, known)
         if not isinstance(view, ClusterView):
-            return chosen
+            return self._network.act_batch([o if o is None else view(o) for o in observations], known)
+        advices = [o if o is None else view.advice(o) for o in observations]
+        seen = [o if o is None else view(o, advice) for o, advice in zip(observations, advices, strict=True)]
+        chosen = self._network.act_batch(seen, known)
         scores = iter(self._network.model.head.scores)  # of the episodes that go on
         return [
-            a if o is None else self._decided(view, a, o, info, next(scores))
-            for a, (o, info) in zip(chosen, pairs, strict=True)
+            a if o is None else self._decided(view, a, o, info, advice, next(scores))
+            for a, (o, info), advice in zip(chosen, pairs, advices, strict=True)
         ]
 
-    def _decided(self, view: ClusterView, action: Any, observation: Any, info: Any, scores: Any) -> Any:
+    def _decided(self, view: ClusterView, action: Any, observation: Any, info: Any, advice: Any, scores: Any) -> Any:
         """Return the decision: the rule's where it waits, or where the stage is not preferred by the margin."""
-        advice = view.advice(observation)
         if waits(advice, info):
             return np.array([view.max_stages, 0])
         row = int(action[0])
         if self.margin and 0 <= advice.row != row and scores[row] - scores[advice.row] < self.margin:
             return np.array([advice.row, advice.executors - 1])
-        return view.decode(action, observation)
+        return view.decode(action, observation, advice)
 
     def _mask(self, info: Any) -> Any:
         mask = self._view.mask(info["action_mask"], self._view.max_stages)

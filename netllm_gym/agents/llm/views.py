@@ -144,14 +144,16 @@ class AdvisedView(ClusterView):
 
     def observe(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The graph in units of its own, and what is legal."""
-        self._waits = waits(self._view.advice(observation), info)
-        return super().observe(observation, info)
+        self._advice = self._view.advice(observation)
+        self._waits = waits(self._advice, info)
+        mask = self._view.mask(info["action_mask"], self._view.max_stages)
+        return self._view(observation, self._advice), {"action_mask": mask}
 
     def answer(self, action: Any, observation: Any) -> Any:
         """The environment's stage and count."""
         if self._waits:
             return np.array([self._view.max_stages, 0])
-        return self._view.decode(action, observation)
+        return self._view.decode(action, observation, self._advice)
 
 
 def _size(space: Any) -> str:

@@ -82,14 +82,14 @@ class ClusterView(ScheduleView):
         """Return what the rule would do."""
         return advise(observation, self.moving_s)
 
-    def __call__(self, observation: Mapping[str, Any]) -> dict[str, NDArray]:
-        """Return the learner's observation.
+    def __call__(self, observation: Mapping[str, Any], advice: Advice | None = None) -> dict[str, NDArray]:
+        """Return the learner's observation; `advice` is what :meth:`advice` says of it, if that is known.
 
         Raises:
             ConfigError: more stages, jobs or edges than rows.
         """
         shown, faster, _ = relative(observation)
-        seen, advice = super().__call__(shown), self.advice(observation)
+        seen, advice = super().__call__(shown), advice or self.advice(observation)
         stages, jobs, _ = used(observation)
         flags = np.full((self.max_stages, 1), -1, np.float32)
         flags[: len(stages)] = 0.0
@@ -104,10 +104,10 @@ class ClusterView(ScheduleView):
         seen["cluster"] = np.append(seen["cluster"], np.array(more, np.float32))
         return seen
 
-    def counts(self, observation: Mapping[str, Any], row: int) -> NDArray[np.int64]:
+    def counts(self, observation: Mapping[str, Any], row: int, advice: Advice | None = None) -> NDArray[np.int64]:
         """Return how many executors each choice of a count stands for when the stage in `row` is picked, ``[8]``."""
-        job = int(observation["stages"][row, 4])
-        return options(int(self.advice(observation).room[job]), int(observation["executors"][0]))
+        advice, job = advice or self.advice(observation), int(observation["stages"][row, 4])
+        return options(int(advice.room[job]), int(observation["executors"][0]))
 
     def encode(self, action: Any, observation: Mapping[str, Any]) -> NDArray[np.int64]:
         """Return the view's action that comes nearest to the environment's (row, count - 1)."""
@@ -116,12 +116,12 @@ class ClusterView(ScheduleView):
             return np.array([row, 0])
         return np.array([row, int(np.abs(self.counts(observation, row) - count).argmin())])
 
-    def decode(self, action: Any, observation: Mapping[str, Any]) -> NDArray[np.int64]:
+    def decode(self, action: Any, observation: Mapping[str, Any], advice: Advice | None = None) -> NDArray[np.int64]:
         """Return the environment's (row, count - 1) for the view's action."""
         row = int(action[0])
         if row == self.max_stages:
             return np.array([row, 0])
-        return np.array([row, int(self.counts(observation, row)[int(action[1])]) - 1])
+        return np.array([row, int(self.counts(observation, row, advice)[int(action[1])]) - 1])
 
     def mask(self, legal: NDArray, max_stages: int) -> NDArray[np.bool_]:
         """Turn the environment's mask into the view's: rows, the end of the round, every choice of a count."""
