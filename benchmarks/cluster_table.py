@@ -5,7 +5,7 @@ Usage: python benchmarks/cluster_table.py OUT.jsonl AGENT … [--settings defaul
        python benchmarks/cluster_table.py OUT.jsonl AGENT … --families montage lanes cluster/wfcommons --split valid
 
 A family is a catalog name or a shape of random jobs (netllm_gym/traces/jobs/families.py): 50 jobs on 50 executors at
-load 0.7, and for a shape another workload in every sequence.
+load 0.7 (--jobs, --executors, --load), and for a shape another workload in every sequence.
 An agent is a registered name or a checkpoint folder, with options behind it: "cluster/weighted-fair alpha=0.2". Every
 agent meets the same jobs with the same draws. Each episode is appended to OUT.jsonl when it is over; the same command
 goes on where it stopped, and prints whatever OUT.jsonl holds of the agents asked. Delete OUT.jsonl after changing code.
@@ -50,7 +50,7 @@ def build(agent: str) -> Any:
 def cells(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return the columns of the table: label → arguments of the environment."""
     if args.families:
-        cluster = {"jobs": 50, "executors": 50, "load": 0.7}
+        cluster = {"jobs": args.jobs, "executors": args.executors, "load": args.load}
         return {name: cluster | {"traces": family(name, args.split)} | split(args) for name in args.families}
     if not args.loads:
         return {name: dict(load_setting("cluster", name, args.profile).kwargs) | split(args) for name in args.settings}
@@ -202,6 +202,9 @@ def main() -> None:
     parser.add_argument("--settings", nargs="+", default=["default", "unseen1", "unseen2", "unseen3"])
     parser.add_argument("--loads", nargs="+", type=float, default=[])
     parser.add_argument("--families", nargs="+", default=[])
+    parser.add_argument("--jobs", type=int, default=50)
+    parser.add_argument("--executors", type=int, default=50)
+    parser.add_argument("--load", type=float, default=0.7)
     parser.add_argument("--profile", default="paper", choices=["paper", "embedded"])
     parser.add_argument("--split", default="test")
     parser.add_argument("--episodes", type=int, default=30)

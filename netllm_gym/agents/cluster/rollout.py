@@ -134,7 +134,8 @@ class ClusterRollout(Agent):
 
     Args:
         base: who proposes: any agent of this task.
-        rule: who plays on in the futures: ``cluster/tuned``, ``cluster/strict-fair`` or ``cluster/fair``.
+        rule: who plays on in the futures: ``cluster/adaptive``, ``cluster/tuned``, ``cluster/strict-fair`` or
+            ``cluster/fair``.
         candidates: how many decisions are compared, the base's among them.
         futures: how many futures, in two halves: candidates that are clearly worse after the first are dropped.
         horizon: how long jobs go on arriving in a future, in what a mean job would take alone (TPC-H on 50 executors:
@@ -145,8 +146,8 @@ class ClusterRollout(Agent):
     """
 
     def __init__(
-        self, base: str = "cluster/tuned", rule: str = "cluster/tuned", candidates: int = 6, futures: int = 8,
-        horizon: float = 2.0, until: float = 3.0, margin: float = 1.0, seconds: float | None = None,
+        self, base: str = "cluster/adaptive", rule: str = "cluster/adaptive", candidates: int = 7, futures: int = 8,
+        horizon: float = 2.0, until: float = 3.0, margin: float = 2.0, seconds: float | None = None,
     ) -> None:  # fmt: skip
         if candidates < 1 or futures < 2 or min(horizon, until) <= 0 or margin < 0:
             raise ConfigError("candidates must be at least 1, futures 2, times positive, margin not negative")
@@ -206,3 +207,12 @@ def _error(differences: Sequence[float]) -> float:
     if len(differences) < 2:
         return np.inf
     return float(np.std(differences, ddof=1) / np.sqrt(len(differences)))
+
+
+@register_agent("cluster/llm-rollout")
+def llm_rollout(**kwargs: Any) -> ClusterRollout:
+    """Return ``cluster/rollout`` on top of ``cluster/llm``: the language model proposes, looking ahead corrects.
+
+    Keyword arguments are those of :class:`ClusterRollout`.
+    """
+    return ClusterRollout(**{"base": "cluster/llm", **kwargs})
