@@ -85,15 +85,21 @@ class SaidOf:
         return out
 
 
-def passed_over(beside: Sequence[tuple[Path, TraceFormatError]], files: int, what: str) -> str:
+def passed_over(beside: Sequence[tuple[Path, TraceFormatError]], files: int, what: str, few: bool = False) -> str:
     """Return a sentence on those of so many `files` that name no `what`, as they hold something else; empty for none.
 
+    Args:
+        beside: the files that are left out, and why they cannot be read.
+        files: how many there are.
+        what: they lack.
+        few: the others may be fewer than they, as logs are beside questionnaires.
+
     Raises:
-        TraceFormatError: they are most of the files; the error is the first one's.
+        TraceFormatError: they are most of the files, or all where few are enough; the error is the first one's.
     """
-    if len(beside) > files - len(beside):
+    if len(beside) > files - len(beside) and (not few or len(beside) == files):
         raise beside[0][1]
-    shown = ", ".join(path.name for path, _ in beside[:5])
+    shown = ", ".join(path.name for path, _ in beside[:5]) + (f" and {len(beside) - 5} more" if beside[5:] else "")
     return f"skipped {len(beside)} files that name no {what}: {shown}" if beside else ""
 
 

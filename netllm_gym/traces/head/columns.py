@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.head.fields import (
     _COUNT,
+    _STEP,
     EXPLICIT,
     HeadFields,
     _ambiguous,
@@ -17,6 +18,7 @@ from netllm_gym.traces.head.fields import (
     _unit_length,
     _within,
     by_header,
+    counts,
 )
 from netllm_gym.traces.tables import Table
 
@@ -33,7 +35,7 @@ def by_numbers(table: Table) -> HeadFields:
         return marked
     numeric = [c for c in range(table.width) if c not in table.texts]
     clocks = [c for c in numeric if _rises(table.values[:, c])]
-    clocks.sort(key=lambda c: (_counts(table.values[:, c]), c))
+    clocks.sort(key=lambda c: (counts(table.values[:, c]), c))
     if not clocks and len(table) == 1 and numeric:
         clocks = numeric[:1]
     if not clocks:
@@ -41,7 +43,7 @@ def by_numbers(table: Table) -> HeadFields:
             table.name, "no column rises like a clock; name the columns in a header", int(table.lines[0])
         )
     time = clocks[0]
-    indices = [c for c in clocks[1:] if _counts(table.values[:, c]) or (table.values[:, c] % 1.0 == 0.0).all()]
+    indices = [c for c in clocks[1:] if counts(table.values[:, c]) or (table.values[:, c] % 1.0 == 0.0).all()]
     rest = [c for c in numeric if c != time and c not in indices]
     base = HeadFields("", (), time, by="numbers")
     if len(rest) == 7 and _unit_length(table, rest[:4]) and _unit_length(table, rest[4:]):
@@ -102,13 +104,6 @@ def _rises(column: Array) -> bool:
     return float((steps >= 0).mean()) > 0.99 and float((steps > 0).mean()) > 0.5
 
 
-def _counts(column: Array) -> bool:
-    """Tell whether a column is a row or frame number: whole numbers that grow by one, now and then by more."""
-    column = column[np.isfinite(column)]
-    steps = np.diff(column)
-    return bool((column == np.round(column)).all()) and len(steps) > 0 and float(np.median(steps)) in (0.0, 1.0)
-
-
 def explicit(table: Table, columns: str) -> HeadFields:
     """Return the fields of a table whose columns a user named: a key of :data:`EXPLICIT`, time first.
 
@@ -140,9 +135,12 @@ def understand(table: Table, columns: str | None = None) -> HeadFields:
         raise TraceFormatError(table.name, f"no column names an orientation; the header has: {names}", 1)
     if found.time < 0:
         counted = next(
-            (i for i, n in enumerate(table.header) if "frame" in _plain(n) and _COUNT.fullmatch(_plain(n))), -1
-        )
+            (i for i, n in enumerate(map(_plain, table.header))
+             if ("frame" in n and _COUNT.fullmatch(n)) or _STEP.fullmatch(n)), -1,
+        )  # fmt: skip
         if counted < 0:
-            raise TraceFormatError(table.name, "no column names a time", 1)
+            raise TraceFormatError(
+                table.name, "no column names a time: call it time_s, time_ms, or frame for one that counts frames", 1
+            )
         return replace(found, time=counted, time_unit="frame")
     return found

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.head.letters import ANGLES, PIXELS, lettered, of_place
+from netllm_gym.traces.head.letters import plain as _plain
 from netllm_gym.traces.moments import seconds_of
 from netllm_gym.traces.tables import Table
-from netllm_gym.traces.text import micro
 
 Array = NDArray[np.float64]
 
@@ -50,6 +51,7 @@ class HeadFields:
         by: ``header`` or ``numbers``.
         axes: the convention that the names or numbers tell, or empty.
         listed: a quaternion stands as four numbers under one name, which does not say their order.
+        place: x, y and z of where the head is, or ().
     """
 
     form: str
@@ -64,6 +66,7 @@ class HeadFields:
     by: str = "header"
     axes: str = ""
     listed: bool = False
+    place: tuple[int, ...] = ()
 
 
 _UNITS = {
@@ -86,11 +89,11 @@ _TIME_NAMES = (
     r"capture_?time",
     r"clock",
     r"timer|time_?line|play_?head|\w+_time_?(stamp)?",
+    r"time_?steps?|\w+_ts|ts_\w+|t(ime)?_\w{2,}",
     r"start|onset|begin|zeit(_?stempel)?|temps|tiempo|tempo",
 )
 _TIME_ONLY = {"min": "min", "minutes": "min", "mins": "min", "h": "h", "hours": "h"}  # "pitch_min" is no pitch
-_PIXELS = re.compile(r"[ _.]*[(\[]?(px|pix|pixels?)[)\]]?$", re.I)  # fmt: skip
-_ANGLES = re.compile(r"([ ._]*[(\[](deg\w*|rad\w*|°)[)\]]|[ ._](deg|degrees?|rad|radians?))$", re.I)
+_STEP = re.compile(r"(time_?)?steps?|ticks?")
 _COUNT = re.compile(r"(no_)?(frame|frames|frame_?(id|no|idx|index|number)|no|idx|index|sample|row|i|n|id)")
 _USER = re.compile(r"(user|viewer|subject|participant|person|uid|observer|player)(_?(id|name|no|number|index))?")
 _VIDEO = re.compile(
@@ -99,15 +102,13 @@ _VIDEO = re.compile(
 _YAW = re.compile(r"(?:(.*)_)?(yaw|heading|pan|azimuth|azi|lon|long|longitude|lng|theta)")
 _PITCH = re.compile(r"(?:(.*)_)?(pitch|tilt|elevation|elev|ele|lat|latitude|phi|altitude)")
 _ROLL = re.compile(r"(?:(.*)_)?(roll|bank)")
-_LEADING = re.compile(r"([wxyz])[ ._](head|hmd|view(?:port)?|cent(?:er|re)|gaze|eye)", re.I)  # x_head
+# Where a head is: bare x, y and z, Pos, HmdPosition, head_loc; not those of a hand or of what is looked at.
+_HEAD = (
+    r"(?:head|hmd|helmet|headset|camera|cam|main_camera|view|viewer|user|player|center_eye|world|local|unity|unreal)"
+)
+_PLACE = re.compile(rf"(?:{_HEAD}_?)*(?:{_HEAD}|p|position|pos|loc|location|translation|trans|t|)(?:_{_HEAD})?")
 _LESS = re.compile(r"raw|eye|gaze|hand|controller|left|right|body|position|pos\b|target|velocity|acc|gyro|fixation")
 _MORE = re.compile(r"cal|head|hmd|view|cam|q|rot|ori|fwd|forward|dir|center|centre")
-
-
-def _plain(name: str) -> str:
-    """Lower case, words joined by underscores: ``cal. Yaw (deg)`` → ``cal_yaw_deg``; camel case is cut."""
-    name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", micro(name).strip())
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def _unit(plain: str) -> tuple[str, str]:
@@ -126,7 +127,7 @@ def _unit(plain: str) -> tuple[str, str]:
 
 def _angle_unit(name: str) -> str:
     """Return the unit that a name such as ``Rotation X (deg)`` or ``rot_x_rad`` ends in, or nothing."""
-    match = _ANGLES.search(name.strip())
+    match = ANGLES.search(name.strip())
     return "" if match is None else "rad" if "rad" in match[0].lower() else "deg"
 
 
@@ -134,34 +135,8 @@ def _rank(prefix: str) -> int:
     return (-2 if _LESS.search(prefix) else 0) + (1 if _MORE.search(prefix) else 0)
 
 
-def _lettered(names: list[str]) -> dict[str, dict[str, int]]:
-    """Group columns that end in w, x, y or z by what stands before: ``qx`` → q, ``Rot.x`` → rot."""
-    groups: dict[str, dict[str, int]] = {}
-    for i, given in enumerate(names):
-        name = _ANGLES.sub("", _PIXELS.sub("", given.strip()))
-        match = re.fullmatch(r"(.*?)[ ._\-\[(]*([wxyzWXYZ])[)\]]?", name.strip())
-        if leading := _LEADING.fullmatch(name.strip()):
-            groups.setdefault(_plain(leading[2]), {}).setdefault(leading[1].lower(), i)
-            continue
-        if not match:
-            continue
-        prefix, letter = match[1], match[2]
-        glued = bool(prefix) and name.strip()[len(prefix)] == letter
-        last = re.split(r"[ ._]", prefix)[-1]  # hmd_qx
-        if glued and not (letter.isupper() or len(last) <= 4 or prefix[-1].isdigit()):
-            continue  # a word that happens to end in such a letter
-        if (
-            glued
-            and letter.islower()
-            and last.lower() not in ("q", "quat", "rot", "r", "v", "dir", "vec", "h", "head", "p", "pos", "u", "f")
-        ):
-            continue
-        groups.setdefault(_plain(prefix), {}).setdefault(letter.lower(), i)
-    return groups
-
-
 def _time_column(names: list[str], table: Table) -> tuple[int, str]:
-    """Return the column of the clock and the unit in its name; -1 if there is none."""
+    """Return the column of the clock and the unit in its name; -1 if there is none, or rows are but counted."""
     best: tuple[int, int, str] | None = None
     for i, name in enumerate(names):
         plain, unit = _unit(_plain(name))
@@ -176,6 +151,8 @@ def _time_column(names: list[str], table: Table) -> tuple[int, str]:
         cells: list[str] | list[float] = table.texts.get(i) or table.values[:, i].tolist()
         if len(cells) > 2 and len(set(cells)) == 1:
             continue  # when the session began, in every row
+        if _STEP.fullmatch(plain) and counts(table.values[:, i]):
+            continue  # the number of a row
         for rank, pattern in enumerate(_TIME_NAMES):
             if re.fullmatch(pattern, plain):
                 if i in table.texts and "date" in plain and any("time" in _plain(n) for n in names if n != name):
@@ -190,6 +167,13 @@ def _time_column(names: list[str], table: Table) -> tuple[int, str]:
     return (best[1], best[2]) if best else (-1, "")
 
 
+def counts(column: Array) -> bool:
+    """Tell whether a column is a row or frame number: whole numbers that grow by one, now and then by more."""
+    column = column[np.isfinite(column)]
+    steps = np.diff(column)
+    return bool((column == np.round(column)).all()) and len(steps) > 0 and float(np.median(steps)) in (0.0, 1.0)
+
+
 def by_header(table: Table) -> HeadFields | None:
     """Return what the header says, or ``None`` where it names no orientation."""
     unreal = "unreal" if any(name.endswith("=") for name in table.header or []) else ""
@@ -199,7 +183,7 @@ def by_header(table: Table) -> HeadFields | None:
     user = next((i for i, (n, _) in enumerate(plain) if _USER.fullmatch(n)), -1)
     video = next((i for i, (n, u) in enumerate(plain) if _VIDEO.fullmatch(n) and not u and i != time), -1)
     base = HeadFields("", (), time, time_unit, user=user, video=video)
-    groups = _lettered(names)
+    groups = lettered(names)
     # three.js writes its private fields: quaternion._x, rotation._order; it is a right-handed world, y up.
     three = "opengl" if any(re.search(r"(^|[ .])_[wxyz]$|\._order$|^_order$", name.strip()) for name in names) else ""
     fours = [(p, g) for p, g in groups.items() if len(g) == 4]
@@ -207,6 +191,7 @@ def by_header(table: Table) -> HeadFields | None:
     threes = [(p, g) for p, g in groups.items() if set(g) == set("xyz")]
     directions = [(p, g) for p, g in threes if _unit_length(table, [g[c] for c in "xyz"])]
     vectors = directions or [(p, g) for p, g in threes if not p]  # bare x, y, z of any length
+    base = replace(base, place=_place(threes, directions))
     if quaternions:
         _, group = max(quaternions, key=lambda item: _rank(item[0]))
         # Other triples beside a quaternion are where the head is, not where it looks; a gaze may turn inside the head.
@@ -256,12 +241,20 @@ def by_header(table: Table) -> HeadFields | None:
     pairs = [(p, g) for p, g in groups.items() if {"x", "y"} <= set(g) and "z" not in g]
     if pairs:
         _, group = max(pairs, key=lambda item: _rank(item[0]))
-        unit = "px" if _PIXELS.search(names[group["x"]].strip()) else ""
+        across = names[group["x"]]
+        unit = "px" if PIXELS.search(across.strip()) and not of_place(across, names) else ""
         return replace(base, form="position", columns=(group["x"], group["y"]), unit=unit)
     uv = {n: i for i, (n, _) in enumerate(plain)}
     if "u" in uv and "v" in uv:
         return replace(base, form="position", columns=(uv["u"], uv["v"]))
     return None
+
+
+def _place(threes: list[tuple[str, dict[str, int]]], directions: list[tuple[str, dict[str, int]]]) -> tuple[int, ...]:
+    """Return the columns of where the head is: x, y and z by a usual name; nothing where several are as good."""
+    taken = {p for p, _ in directions}
+    named = [(p, g) for p, g in threes if p not in taken and _PLACE.fullmatch(p)]
+    return tuple(named[0][1][c] for c in "xyz") if len(named) == 1 else ()
 
 
 def _angles(plain: list[tuple[str, str]], time: int) -> tuple[tuple[int, ...], str, tuple[str, str]] | None:

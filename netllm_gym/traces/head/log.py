@@ -40,15 +40,14 @@ def angles_deg(values: Array, table: Table, fields: HeadFields, how: HeadScales,
         if columns.shape[1] == 2:
             columns = np.column_stack([columns, np.zeros(len(columns))])
         if how.euler:
-            right_handed = (options.convention or ("opengl" if fields.axes == "three-euler" else "")) == "opengl"
-            signs = [-1.0, 1.0, -1.0] if right_handed else [1.0, -1.0, -1.0]
+            signs = [-1.0, 1.0, -1.0] if how.convention == "opengl" else [1.0, -1.0, -1.0]
             columns = geometry.wrap_deg(columns) * np.array(signs)
         if fields.axes == "phi-theta":  # the second from the pole, the first from the frame's centre
             columns[:, 1] = 90.0 - columns[:, 1]
         if fields.polar:  # both angles from the frame's top left corner
             columns[:, 0] -= 180.0
             columns[:, 1] = 90.0 - columns[:, 1]
-        if options.pitch_down:
+        if options.pitch_down or how.pitch_down:
             columns[:, 1] = -columns[:, 1]
         angles = columns
     angles[:, 0] = angles[:, 0] + options.lon_offset_deg

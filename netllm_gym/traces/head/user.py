@@ -204,6 +204,7 @@ def _tables(
     logs: list[tuple[str, str, Table, HeadFields]] = []
     form = ""
     beside: list[tuple[Path, TraceFormatError]] = []
+    shapes: dict[str, TraceFormatError | None] = {}  # how the first lines look, of logs and of what stands beside them
     flat = {str(file) for file in files if file == root or file.parent == root}
     for file in files:
         user, video = where[file]
@@ -224,7 +225,13 @@ def _tables(
         else:
             rows = read_viewer_rows(data, name) if columns is None else None
             if rows is None:
-                table = unturned(read_table(data, name))
+                try:
+                    table = unturned(read_table(data, name))
+                except TraceFormatError as error:
+                    if columns is not None or len(files) == 1 or shapes.setdefault(_shape(data), error) is None:
+                        raise
+                    beside.append((file, error))
+                    continue
                 beside_each_other = [] if columns is not None else by_viewer(table)
                 notes.guess("columns that are named after viewers are theirs" if beside_each_other else "")
                 inside = [(u, file.stem if str(file) in flat else video, t) for u, t in beside_each_other] or [
@@ -233,8 +240,12 @@ def _tables(
             else:
                 inside = [(u, file.stem, t) for u, t in rows]
             if columns is None and len(files) > 1 and (why := _is_beside(inside[0][2])) is not None:
+                if shapes.setdefault(_shape(data), why) is None:
+                    raise why
                 beside.append((file, why))
                 continue
+            if columns is None and (damaged := shapes.setdefault(_shape(data), None)) is not None:
+                raise damaged  # a file that begins like the logs is one
             form = form or ("rows" if rows is not None else "table")
         for log_user, log_video, table in inside:
             if table.short:
@@ -246,7 +257,7 @@ def _tables(
             if said := rivals(table, fields):
                 notes.guess(said)
             logs.append((log_user, log_video, table, fields))
-    notes.guess(passed_over(beside, len(files), "orientation"))
+    notes.guess(passed_over(beside, len(files), "orientation", few=True))
     if form == "table":
         notes.guess(f"viewers and videos from the paths, as {layout}")
     traces: list[HeadTrace] = []
@@ -281,13 +292,21 @@ def _tables(
 
 
 def _is_beside(table: Table) -> TraceFormatError | None:
-    """Return why a table beside head logs is none: its names are those of something else, such as the viewers' ages."""
-    if table.header is not None and by_header(table) is None:
+    """Return why a table beside head logs is none: it holds something else, such as the viewers' ages or answers."""
+    if table.header is None or by_header(table) is None:
         try:
             understand(table)
+        except AmbiguousColumnsError:
+            return None  # to be refused as what it is
         except TraceFormatError as error:
             return error
     return None
+
+
+def _shape(data: bytes) -> str:
+    """Return the names of a file's first line, or how many fields a line of numbers has."""
+    first = next((line for line in data[:20_000].decode("utf-8", "replace").splitlines() if line.strip()), "")
+    return first.strip() if re.search(r"[A-DF-Za-df-z]{2}", first) else str(len(re.split(r"[,;\t ]+", first.strip())))
 
 
 def _tsinghua(table: Table) -> bool:

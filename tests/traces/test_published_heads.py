@@ -1,0 +1,121 @@
+"""Head logs in the shapes that published data sets have: places beside turns, answers beside logs, other clocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.user import understand
+
+COUNT = 300
+TIME = np.arange(COUNT) / 20
+YAW, PITCH = 70 * np.sin(TIME / 1.7), 25 * np.sin(TIME / 1.1)
+NECK_M = 0.12
+
+
+def _pose(right_handed: bool, neck_m: float = NECK_M) -> tuple[np.ndarray, np.ndarray]:
+    """Return places and quaternions (x, y, z, w) of a head that turns about its neck, in Unity's axes or OpenXR's."""
+    turn = Rotation.from_euler("YX", np.column_stack([YAW, -PITCH]), degrees=True)
+    place = neck_m * turn.apply([0.0, 0.3, 1.0]) + [0.0, 1.6, 0.0]
+    quaternion = turn.as_quat()
+    if right_handed:
+        place, quaternion = place * [1, 1, -1], quaternion * [-1, -1, 1, 1]
+    return place, quaternion
+
+
+def _write(path: Path, header: str, columns: list[np.ndarray], separator: str = ",") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = np.column_stack(columns)
+    path.write_text(header + "\n" + "".join(separator.join(f"{x:.6g}" for x in row) + "\n" for row in rows))
+    return path
+
+
+def _sees(trace: Any, yaw: np.ndarray = YAW, pitch: np.ndarray = PITCH) -> None:
+    assert np.allclose(trace.angles_deg[:, 0], yaw[::4][: len(trace.angles_deg)], atol=0.5)
+    assert np.allclose(trace.angles_deg[:, 1], pitch[::4][: len(trace.angles_deg)], atol=0.5)
+
+
+@pytest.mark.parametrize("right_handed", [False, True])
+@pytest.mark.parametrize(
+    "header", [
+        "time_s,px,py,pz,qx,qy,qz,qw",
+        "timestep,PositionX,PositionY,PositionZ,QuaternionX,QuaternionY,QuaternionZ,QuaternionW",
+        "t_unity,x_unity,y_unity,z_unity,qx_unity,qy_unity,qz_unity,qw_unity",
+        "oculusTS,hmdposx,hmdposy,hmdposz,hmdrotx,hmdroty,hmdrotz,hmdrotw",
+    ],
+)  # fmt: skip
+def test_where_a_head_moves_tells_whose_axes_its_quaternions_have(tmp_path, header, right_handed) -> None:
+    place, quaternion = _pose(right_handed)
+    clock = TIME if header.startswith("t") and "step" not in header else TIME * 1000
+    found = understand(_write(tmp_path / "log.csv", header, [clock, place, quaternion]))
+    _sees(found.traces[0])
+    assert any(("opengl" if right_handed else "unity") in said and "rises" in said for said in found.sentences())
+
+
+def test_a_place_that_stands_still_tells_nothing(tmp_path) -> None:
+    place, quaternion = _pose(True, 0.0)
+    found = understand(_write(tmp_path / "log.csv", "time_s,x,y,z,qx,qy,qz,qw", [TIME, place, quaternion]))
+    _sees(found.traces[0], -YAW, -PITCH)
+    assert any("the usual one" in said for said in found.sentences())
+
+
+def test_a_walk_around_something_does_not_turn_the_axes(tmp_path) -> None:
+    place, quaternion = _pose(False)
+    around = -2.0 * Rotation.from_quat(quaternion).apply([0.0, 0.0, 1.0]) * [1, 0, 1]
+    found = understand(_write(tmp_path / "log.csv", "time_s,x,y,z,qx,qy,qz,qw", [TIME, place + around, quaternion]))
+    _sees(found.traces[0])
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_a_head_that_sinks_tells_that_its_pitch_looks_down(tmp_path, down) -> None:
+    place, _ = _pose(False)
+    columns = [TIME, YAW, -PITCH if down else PITCH, place]
+    found = understand(_write(tmp_path / "log.csv", "time_s,yaw,pitch,pos_x,pos_y,pos_z", columns))
+    _sees(found.traces[0])
+    assert down == any("looks down" in said for said in found.sentences())
+
+
+@pytest.mark.parametrize("right_handed", [False, True])
+def test_where_a_head_moves_tells_whose_angles_about_three_axes_are(tmp_path, right_handed) -> None:
+    place, _ = _pose(right_handed)
+    turns = [PITCH, -YAW] if right_handed else [-PITCH, YAW]
+    columns = [TIME, place, *turns, np.zeros(COUNT)]
+    found = understand(_write(tmp_path / "log.csv", "time_s,pos_x,pos_y,pos_z,rot_x,rot_y,rot_z", columns))
+    _sees(found.traces[0])
+
+
+def test_steps_that_only_count_rows_are_frames(tmp_path) -> None:
+    found = understand(_write(tmp_path / "log.csv", "timestep,yaw,pitch", [np.arange(COUNT), YAW, PITCH]))
+    assert any("frames" in said and "--frame-rate" in said for said in found.sentences())
+    assert found.traces[0].duration_s == pytest.approx((COUNT - 1) / 30, abs=0.3)
+
+
+def test_answers_and_notes_of_any_shape_beside_logs_are_passed_over(tmp_path) -> None:
+    _, quaternion = _pose(False)
+    (tmp_path / "a" / "test0" / "dive").mkdir(parents=True)
+    frames = np.arange(COUNT)
+    rows = np.column_stack([TIME, frames, quaternion[:, [3, 2, 0, 1]]])
+    log = tmp_path / "a" / "test0" / "dive" / "dive_0.txt"
+    log.write_text("".join(" ".join(f"{x:.6g}" for x in row) + "\n" for row in rows))
+    (tmp_path / "a" / "answers.txt").write_text("0 12345678-abcd\n1 male\n2 27\n")
+    (tmp_path / "a" / "sickness.csv").write_text("1,2,0,1\n0,0,3,1\n2,1,0,0\n")
+    (tmp_path / "a" / "ragged.csv").write_text("question,answer\nhow was it,good,very\n1,2\n")
+    found = understand(tmp_path)
+    assert (found.kind, len(found.traces)) == ("head", 1)
+    assert any("skipped 3 files" in said for said in found.sentences())
+
+
+def test_a_log_that_is_damaged_is_not_taken_for_answers(tmp_path) -> None:
+    for name in ("u1", "u2"):
+        _write(tmp_path / "v1" / f"{name}.csv", "time_s,yaw,pitch", [TIME, YAW, PITCH])
+    (tmp_path / "v1" / "u3.csv").write_text("time_s,yaw,pitch\n" + "0,1,2\n" * 5 + "0.1,1\n0.2,1,2\n")
+    with pytest.raises(TraceFormatError, match=r"u3\.csv:7"):
+        understand(tmp_path)
+    (tmp_path / "v1" / "u3.csv").rename(tmp_path / "v1" / "a0.csv")
+    with pytest.raises(TraceFormatError, match=r"a0\.csv:7"):
+        understand(tmp_path)
