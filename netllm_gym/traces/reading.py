@@ -155,7 +155,13 @@ _MAGIC = (
 )  # fmt: skip
 
 
+# How a pickle of the oldest protocol begins, which is text: a global, or a list, dict or tuple that is numbered.
+_OLD_PICKLE = re.compile(rb"c[\w.]+\n\w+\np\d+\n|\([ldt]?p\d+\n")
+
+
 def _refuse_binary(path: Path, data: bytes) -> None:
+    if _OLD_PICKLE.match(data):
+        raise TraceFormatError(path, "not text but a pickle, which may run code: export it as CSV")
     for magic, what in _MAGIC:
         if data.startswith(magic):
             raise TraceFormatError(path, f"not text but {what}")

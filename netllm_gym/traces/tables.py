@@ -127,6 +127,8 @@ def read_table(data: bytes, name: str) -> Table:
         for place, line in _names_apart(content):
             at = next(i for i in range(begin, len(lines)) if lines[i].strip() == content[place])
             lines[at] = content[place] = line
+    if (names := _parted_otherwise(content, delimiter)) is not None:
+        lines[begin] = content[0] = names
     above_rows = _preamble(content, delimiter)
     if above_rows:
         content = content[above_rows:]
@@ -171,6 +173,24 @@ def _names_apart(content: list[str]) -> list[tuple[int, str]]:
     return out
 
 
+def _parted_otherwise(content: list[str], delimiter: str) -> str | None:
+    """Return names that another mark parts than the rows below them (``Time x y`` over ``0,1,2``), with theirs.
+
+    A mark behind the last name is taken off. ``None`` where the line is as wide as the others, or holds other names.
+    """
+    widths = [len(fields_of(line, delimiter)) for line in content]
+    usual, times = Counter(widths[1:]).most_common(1)[0] if len(widths) > 2 else (0, 0)
+    if usual < 3 or widths[0] == usual or times < 0.9 * len(widths[1:]):
+        return None
+    if widths[0] == usual + 1 and content[0].endswith(delimiter) and delimiter != " ":
+        return content[0][:-1]  # a mark behind the last name
+    for mark in (",", ";", "\t", "|", " "):
+        names = fields_of(content[0], mark) if mark != delimiter else []
+        if len(names) == usual and not any(is_number(name) or delimiter in name for name in names):
+            return delimiter.join(re.sub(r"\s+", "_", name) if delimiter == " " else name for name in names)
+    return None
+
+
 def _preamble(content: list[str], delimiter: str) -> int:
     """Return how many of the first lines stand above a table of equally many fields a row (``Device: Pixel 5``)."""
     widths = [len(fields_of(line, delimiter)) for line in content]
@@ -178,6 +198,8 @@ def _preamble(content: list[str], delimiter: str) -> int:
     heads = (usual, usual - 1) if usual > 2 else (usual,)  # a header may leave out the row numbers in front
     if usual < 2 or times < 4 or widths[0] in heads:
         return 0
+    if widths[0] > usual > 2 and widths[1:].count(usual) == len(widths) - 1:
+        return 0  # names, of which one has no column below
     above = next(i for i, width in enumerate(widths) if width in heads)
     return above if above <= 20 and all(width == usual for width in widths[above + 1 :]) else 0
 
@@ -190,7 +212,9 @@ def _second_header(header: list[str], second: list[str], third: list[str]) -> li
     blank = ("", "-", "--", "nan", "na", "n/a", "null", "none", "inf")
     if not below or any(is_number(x) or parse_time(x) is not None for x in second):
         return None
-    if any(second[c].lower() in blank or not second[c].strip("()[]")[:1].isalpha() for c in below):
+    named = [c for c in below if second[c].lower() not in blank and second[c].strip("()[]")[:1].isalpha()]
+    bare = [c for c in below if not second[c] and header[c]]  # what needs no unit, or no inner name
+    if len(named) + len(bare) < len(below) or len(named) < len(bare):
         return None
     if all(header) and len(set(header)) == len(header):
         return [f"{name} [{unit.strip('()[] ')}]" if unit.strip("()[] ") else name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +121,50 @@ def test_a_log_that_is_damaged_is_not_taken_for_answers(tmp_path) -> None:
     (tmp_path / "v1" / "u3.csv").rename(tmp_path / "v1" / "a0.csv")
     with pytest.raises(TraceFormatError, match=r"a0\.csv:7"):
         understand(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["time yaw pitch ", "time;yaw;pitch", "time_s,yaw,pitch,", "time,view,\n,yaw,pitch", "time,yaw,pitch\n,deg,deg"],
+)  # fmt: skip
+def test_names_that_stand_otherwise_than_the_rows_below_them(tmp_path, header) -> None:
+    found = understand(_write(tmp_path / "log.csv", header, [TIME, YAW, PITCH]))
+    _sees(found.traces[0])
+
+
+def test_a_header_with_a_name_too_many_is_refused_and_not_dropped(tmp_path) -> None:
+    with pytest.raises(TraceFormatError, match="expected 4 columns, found 3"):
+        understand(_write(tmp_path / "log.csv", "time,yaw,pitch,roll", [TIME, YAW, PITCH]))
+
+
+@pytest.mark.parametrize("header", ["index,w,x,y,z", "yaw,pitch,roll,name,blood_pressure"])
+def test_an_orientation_without_a_clock_says_what_to_call_one(tmp_path, header) -> None:
+    _, quaternion = _pose(False)
+    columns = [np.full(COUNT, 3.0), quaternion[:, [3, 0, 1, 2]]] if "w" in header.split(",") else [YAW] * 5
+    with pytest.raises(TraceFormatError, match="call it time_s"):
+        understand(_write(tmp_path / "log.csv", header, columns))
+
+
+@pytest.mark.parametrize("key", ["{:.2f}", "2024-01-01T00:00:{:06.3f}Z"])
+def test_json_samples_that_stand_under_their_times(tmp_path, key) -> None:
+    samples = {key.format(t): {"yaw": y, "pitch": p} for t, y, p in zip(TIME, YAW, PITCH, strict=True)}
+    (tmp_path / "log.json").write_text(json.dumps({"u1": samples, "u2": samples}))
+    found = understand(tmp_path / "log.json")
+    assert [trace.user for trace in found.traces] == ["u1", "u2"]
+    _sees(found.traces[0])
+
+
+def test_numbered_json_samples_need_times_of_their_own(tmp_path) -> None:
+    samples = {str(i): {"yaw": y, "pitch": p} for i, (y, p) in enumerate(zip(YAW, PITCH, strict=True))}
+    (tmp_path / "log.json").write_text(json.dumps(samples))
+    with pytest.raises(TraceFormatError, match="no list of samples"):
+        understand(tmp_path / "log.json")
+    timed = {key: {"t": TIME[int(key)], **sample} for key, sample in samples.items()}
+    (tmp_path / "log.json").write_text(json.dumps(timed))
+    _sees(understand(tmp_path / "log.json").traces[0])
+
+
+def test_the_oldest_pickles_are_named(tmp_path) -> None:
+    (tmp_path / "log").write_bytes(pickle.dumps(np.ones(3), protocol=0))
+    with pytest.raises(TraceFormatError, match="a pickle, which may run code"):
+        understand(tmp_path / "log")

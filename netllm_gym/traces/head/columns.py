@@ -15,10 +15,10 @@ from netllm_gym.traces.head.fields import (
     HeadFields,
     _ambiguous,
     _plain,
-    _unit_length,
     _within,
     by_header,
     counts,
+    unit_length,
 )
 from netllm_gym.traces.tables import Table
 
@@ -46,17 +46,17 @@ def by_numbers(table: Table) -> HeadFields:
     indices = [c for c in clocks[1:] if counts(table.values[:, c]) or (table.values[:, c] % 1.0 == 0.0).all()]
     rest = [c for c in numeric if c != time and c not in indices]
     base = HeadFields("", (), time, by="numbers")
-    if len(rest) == 7 and _unit_length(table, rest[:4]) and _unit_length(table, rest[4:]):
+    if len(rest) == 7 and unit_length(table, rest[:4]) and unit_length(table, rest[4:]):
         return replace(base, form="quaternion", columns=tuple(rest[:4]), beside=tuple(rest[4:]))
-    if len(rest) == 7 and _unit_length(table, rest[:3]) and _unit_length(table, rest[3:]):
+    if len(rest) == 7 and unit_length(table, rest[:3]) and unit_length(table, rest[3:]):
         return replace(base, form="quaternion", columns=tuple(rest[3:]), beside=tuple(rest[:3]))
-    if len(rest) == 4 and _unit_length(table, rest):
+    if len(rest) == 4 and unit_length(table, rest):
         if indices:  # Corbillon2017: time, frame, w, x, y, z
             w, x, y, z = rest
             return replace(base, form="quaternion", columns=(x, y, z, w), axes="hamilton")
         raise _ambiguous(table, "four numbers after the time are a quaternion whose order nothing tells")
     if len(rest) == 3:
-        if _unit_length(table, rest):
+        if unit_length(table, rest):
             return replace(base, form="vector", columns=tuple(rest))
         turn, roll = table.values[:, rest[0]], table.values[:, rest[2]]
         if float(np.nanpercentile(np.abs(roll), 99)) > 75.0 and np.ptp(roll) > 2.0 * np.ptp(turn):

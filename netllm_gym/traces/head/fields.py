@@ -187,9 +187,9 @@ def by_header(table: Table) -> HeadFields | None:
     # three.js writes its private fields: quaternion._x, rotation._order; it is a right-handed world, y up.
     three = "opengl" if any(re.search(r"(^|[ .])_[wxyz]$|\._order$|^_order$", name.strip()) for name in names) else ""
     fours = [(p, g) for p, g in groups.items() if len(g) == 4]
-    quaternions = [(p, g) for p, g in fours if _unit_length(table, [g[c] for c in "xyzw"])] or fours
+    quaternions = [(p, g) for p, g in fours if unit_length(table, [g[c] for c in "xyzw"])] or fours
     threes = [(p, g) for p, g in groups.items() if set(g) == set("xyz")]
-    directions = [(p, g) for p, g in threes if _unit_length(table, [g[c] for c in "xyz"])]
+    directions = [(p, g) for p, g in threes if unit_length(table, [g[c] for c in "xyz"])]
     vectors = directions or [(p, g) for p, g in threes if not p]  # bare x, y, z of any length
     base = replace(base, place=_place(threes, directions))
     if quaternions:
@@ -292,7 +292,8 @@ def rivals(table: Table, fields: HeadFields) -> str:
     return f"read {table.header[fields.columns[0]]!r}, not {', '.join(map(repr, alike[:5]))}" if alike else ""
 
 
-def _unit_length(table: Table, columns: list[int], tolerance: float = 0.02) -> bool:
+def unit_length(table: Table, columns: list[int], tolerance: float = 0.02) -> bool:
+    """Tell whether nearly all rows of some columns have length one."""
     values = table.values[:, columns]
     lengths = np.linalg.norm(values[np.isfinite(values).all(axis=1)], axis=1)
     return len(lengths) > 0 and float(np.mean(np.abs(lengths - 1.0) < tolerance)) > 0.95

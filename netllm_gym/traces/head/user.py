@@ -10,7 +10,7 @@ from typing import Any
 from netllm_gym.errors import NetLLMGymError, TraceFormatError, UnknownNameError
 from netllm_gym.traces import catalog
 from netllm_gym.traces.head.columns import by_numbers, understand
-from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, by_header, rivals
+from netllm_gym.traces.head.fields import AmbiguousColumnsError, HeadFields, by_header, rivals, unit_length
 from netllm_gym.traces.head.layout import SUFFIXES, head_files, places
 from netllm_gym.traces.head.log import sessions, to_trace
 from netllm_gym.traces.head.matrix import SAID, unturned
@@ -88,11 +88,12 @@ def _is_log(path: Path, nested: bool) -> bool:
         if by_viewer(table):
             return True
         named = by_header(table)
-        if (
-            named is not None
-            and named.form in ("angles", "quaternion")
-            and _TURNS.search(" ".join(table.header).lower())
-        ):
+        turned = named is not None and (
+            _TURNS.search(" ".join(table.header).lower())
+            if named.form == "angles"
+            else named.form == "quaternion" and unit_length(table, [*named.columns])
+        )
+        if turned:
             return True  # without a clock, to be refused as what it is
         return understand(table).form != ""
     if table.width < 3 or (table.width == 6 and is_ride(table.values)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.head.columns import by_numbers
 from netllm_gym.traces.head.fields import _USER, _VIDEO, _plain, by_header
 from netllm_gym.traces.jsontext import read_documents
+from netllm_gym.traces.moments import is_number, seconds_of
 from netllm_gym.traces.tables import LONGEST_EXACT, Table
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.unfold import tuple_letters, tuple_name
@@ -25,6 +27,7 @@ MAX_LOGS = 100_000
 MAX_KEYS = 64
 # Columns of one log may differ in length by no more than this share: the last samples are then left out.
 RAGGED = 0.01
+_PERSON = re.compile(r"(user|viewer|subj|participant|person|observer)|[ups]\d{1,4}$")
 _COUNTED = re.compile(r"(video|vid|v|clip|scene|user|u|viewer|subject|subj|s|participant|p|uid)[-_ ]?\w{0,20}\d", re.I)
 
 
@@ -80,7 +83,7 @@ def _walk(
                     below["user"] = str(value)[:80]
                 elif _VIDEO.fullmatch(plain):
                     below["video"] = str(value)[:80]
-        table = _columns(node, name)
+        table = _columns(node, name) or _by_time(node, name)
         if table is not None:
             logs.append((*_named(below, keys), table))
             return
@@ -96,8 +99,10 @@ def _named(context: dict[str, str], keys: tuple[str, ...]) -> tuple[str, str]:
     """Return user and video of a log: as the document says, else from the keys that lead to it."""
     user, video = context.get("user", ""), context.get("video", "")
     free = [key for key in keys if key not in (user, video)]
+    if not user and len(free) == 1 and _PERSON.match(_plain(free[0])):
+        user = free.pop()
     if not video and free:
-        video = free[0] if len(free) < 2 or not _plain(free[0]).startswith(("user", "viewer", "subject")) else free[-1]
+        video = free[0] if len(free) < 2 or not _PERSON.match(_plain(free[0])) else free[-1]
         free.remove(video)
     if not user and free and len(keys) > 1:
         user = free[-1]
@@ -162,6 +167,21 @@ def _columns(node: dict[str, Any], name: str) -> Table | None:
     samples = [{key: column[i] for key, column in lists.items()} for i in range(count)]
     table = _table(list(lists), samples, name)
     return table if _is_log(table) else None
+
+
+def _by_time(node: dict[str, Any], name: str) -> Table | None:
+    """Return samples that stand under their times: ``{"0.0": {"yaw": 1, …}, "0.2": …}``."""
+    if len(node) < 2 or not all(isinstance(value, dict) for value in islice(node.values(), 50)):
+        return None
+    keys = [str(key) for key in node]
+    if seconds_of(keys[:50]) is None and not all(is_number(key) for key in keys[:50]):
+        return None
+    if (own := _samples([*node.values()], name)) is not None:
+        return own  # numbered samples, which tell their own time
+    if all(key == str(i) for i, key in enumerate(keys, start=int(keys[0] == "1"))):
+        return None  # numbers of frames, and nothing tells how many there are a second
+    return _samples([{"time": float(k) if is_number(k) else k, **v} if isinstance(v, dict) else {}
+                     for k, v in zip(keys, node.values(), strict=True)], name)  # fmt: skip
 
 
 def _is_log(table: Table) -> bool:

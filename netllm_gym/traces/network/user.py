@@ -109,10 +109,11 @@ def guess_format(data: bytes, name: str) -> str:
             name, f"looks like no known format ({', '.join(FORMATS)}): {_reason(error)}", 1
         ) from None
     if found is None:
+        names = ", ".join(repr(n[:30]) for n in (table.header or [])[:12]) or f"{table.width} columns without names"
         raise TraceFormatError(
             name,
-            f"looks like no known format ({', '.join(FORMATS)}), head log or workload; name it, or its columns, or say "
-            "--kind",
+            f"looks like no known format ({', '.join(FORMATS)}), head log or workload: {names} name no throughput, no "
+            "orientation, no run time of jobs; name the columns in a header, or say --kind",
             1,
         )
     if table.header is not None:
