@@ -168,3 +168,24 @@ def test_the_oldest_pickles_are_named(tmp_path) -> None:
     (tmp_path / "log").write_bytes(pickle.dumps(np.ones(3), protocol=0))
     with pytest.raises(TraceFormatError, match="a pickle, which may run code"):
         understand(tmp_path / "log")
+
+
+@pytest.mark.parametrize("header", ["time,qr,qi,qj,qk", "time,real,i,j,k", "time,q_w,q_i,q_j,q_k"])
+def test_quaternions_by_the_letters_of_hamilton(tmp_path, header) -> None:
+    _, quaternion = _pose(False)
+    _sees(understand(_write(tmp_path / "log.csv", header, [TIME, quaternion[:, [3, 0, 1, 2]]])).traces[0])
+
+
+def test_columns_that_hold_the_size_of_the_frame(tmp_path) -> None:
+    across, down = (YAW + 180) / 360, (90 - PITCH) / 180
+    size = [np.full(COUNT, 2000.0), np.full(COUNT, 1000.0)]
+    header = "time,x,y,width,height"
+    found = understand(_write(tmp_path / "px.csv", header, [TIME, across * 2000, down * 1000, *size]))
+    _sees(found.traces[0])
+    _sees(understand(_write(tmp_path / "share.csv", header, [TIME, across, down, *size])).traces[0])
+
+
+def test_dotnet_ticks_under_that_name(tmp_path) -> None:
+    ticks = [f"{638_000_000_000_000_000 + round(t * 1e7)},{y},{p}\n" for t, y, p in zip(TIME, YAW, PITCH, strict=True)]
+    (tmp_path / "log.csv").write_text("Ticks,HeadYaw,HeadPitch\n" + "".join(ticks))
+    _sees(understand(tmp_path / "log.csv").traces[0])

@@ -136,7 +136,7 @@ def understand(table: Table, columns: str | None = None) -> HeadFields:
     if found.time < 0:
         counted = next(
             (i for i, n in enumerate(map(_plain, table.header))
-             if ("frame" in n and _COUNT.fullmatch(n)) or _STEP.fullmatch(n)), -1,
+             if ("frame" in n and _COUNT.fullmatch(n)) or (_STEP.fullmatch(n) and counts(table.values[:, i]))), -1,
         )  # fmt: skip
         if counted < 0:
             raise TraceFormatError(

@@ -89,11 +89,12 @@ _TIME_NAMES = (
     r"capture_?time",
     r"clock",
     r"timer|time_?line|play_?head|\w+_time_?(stamp)?",
-    r"time_?steps?|\w+_ts|ts_\w+|t(ime)?_\w{2,}",
+    r"time_?steps?|ticks?|\w+_ts|ts_\w+|t(ime)?_\w{2,}",
     r"start|onset|begin|zeit(_?stempel)?|temps|tiempo|tempo",
 )
 _TIME_ONLY = {"min": "min", "minutes": "min", "mins": "min", "h": "h", "hours": "h"}  # "pitch_min" is no pitch
 _STEP = re.compile(r"(time_?)?steps?|ticks?")
+_HAMILTON = (("qi", "qj", "qk", "qr", "qw", "qs", "q0"), ("i", "j", "k", "real", "w", "r", "scalar"))
 _COUNT = re.compile(r"(no_)?(frame|frames|frame_?(id|no|idx|index|number)|no|idx|index|sample|row|i|n|id)")
 _USER = re.compile(r"(user|viewer|subject|participant|person|uid|observer|player)(_?(id|name|no|number|index))?")
 _VIDEO = re.compile(
@@ -202,7 +203,10 @@ def by_header(table: Table) -> HeadFields | None:
         return replace(
             base, form="quaternion", columns=columns, beside=beside, axes=three or unreal, listed=listed
         )  # fmt: skip
-    numbered = {n: i for i, (n, _) in enumerate(plain)}
+    numbered = {re.sub(r"^q_(?=\w$)", "q", n): i for i, (n, _) in enumerate(plain)}
+    for parts in _HAMILTON:  # its i, j and k
+        if set(parts[:3]) <= set(numbered) and (scalar := next((n for n in parts[3:] if n in numbered), "")):
+            return replace(base, form="quaternion", columns=tuple(numbered[n] for n in (*parts[:3], scalar)))
     if {"q0", "q1", "q2", "q3"} <= set(numbered):  # Corbillon2017 counts from the scalar part
         return replace(base, form="quaternion", columns=tuple(numbered[f"q{k}"] for k in (1, 2, 3, 0)))
     if {"q1", "q2", "q3", "q4"} <= set(numbered):

@@ -6,8 +6,9 @@ refused with the option that settles it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,9 @@ def scales(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, no
         told = options.convention or fields.axes
         return HeadScales(seconds, convention=told or _vector_axes(pooled, options, notes))
     if fields.form == "position":
+        if options.frame is None and pooled.max() > 1.01 and (frame := _frame_of(tables)) is not None:
+            options = replace(options, frame=frame)
+            notes.guess(f"pixels on a frame of {frame[0]:g} x {frame[1]:g}, as their columns say")
         return _position_scales(pooled, fields, options, notes, seconds, name)
     unit = options.angle_unit or fields.unit
     if not unit:
@@ -312,6 +316,20 @@ def _vector_axes(pooled: Array, options: HeadOptions, notes: Notes) -> str:
         + " (--convention says otherwise)"
     )
     return convention
+
+
+def _frame_of(tables: Sequence[Table]) -> tuple[float, float] | None:
+    """Return the width and height that columns of such names hold in every row, or ``None``."""
+    found = set()
+    for table in tables:
+        names = [re.fullmatch(r"((video|frame|image|content|equirect\w*)[ _.]?)?(width|height)", n.strip().lower())
+                 for n in table.header or []]  # fmt: skip
+        columns = {match[3]: table.values[:, i] for i, match in enumerate(names) if match}
+        if set(columns) != {"width", "height"} or any(np.ptp(column) != 0 for column in columns.values()):
+            return None
+        found.add((float(columns["width"][0]), float(columns["height"][0])))
+    size = found.pop() if len(found) == 1 else (0.0, 0.0)
+    return size if min(size) >= 2.0 else None
 
 
 def _position_scales(
