@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,32 @@ from netllm_gym.traces.foreign import refuse_foreign
 from netllm_gym.traces.jobs.readers.alibaba import is_alibaba, read_alibaba_file
 from netllm_gym.traces.jobs.readers.borg import guess_borg, read_borg
 from netllm_gym.traces.jobs.readers.graphs import guess_graph, read_graphs
-from netllm_gym.traces.jobs.readers.jobtable import is_batsim, is_job_table, read_batsim, read_job_tables
+from netllm_gym.traces.jobs.readers.jobjson import is_job_json, job_rows
+from netllm_gym.traces.jobs.readers.jobtable import (
+    is_batsim,
+    is_job_table,
+    read_batsim,
+    read_job_table,
+    read_job_tables,
+)
 from netllm_gym.traces.jobs.readers.rumen import is_rumen, read_rumen
 from netllm_gym.traces.jobs.readers.spark import is_spark, read_spark
 from netllm_gym.traces.jobs.readers.swf import is_swf, read_swf
 from netllm_gym.traces.jobs.readers.taskgraph import apart, is_task_table, read_task_tables, workload_of
-from netllm_gym.traces.jobs.readers.taskjson import is_task_json, rows_of_json
+from netllm_gym.traces.jobs.readers.taskjson import is_task_json, lacks_something, rows_of_json
 from netllm_gym.traces.jobs.readers.tpch import is_profile, read_profile_folder
 from netllm_gym.traces.jobs.readers.wfcommons import is_wfcommons, read_wfcommons
 from netllm_gym.traces.jobs.statistics import summary
 from netllm_gym.traces.jobs.trace import JobTrace, job_traces
 from netllm_gym.traces.jobs.workload import JobTemplate, Workload
 from netllm_gym.traces.reading import Reading, beginning, content, data_files
+from netllm_gym.traces.tables import Table
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.traceset import TraceSet
 
 LONG_S = 3600.0  # beyond it run times without a unit may be milliseconds
+# What names a run time; a weight, a cost or a size of tasks may be anything.
+_SURE = re.compile(r"run|dur|exec|process|.*(_s|_ms|sec|seconds|inseconds)$", re.I)
 SEQUENCES = 100  # that are drawn from jobs without arrivals
 GRAPHS = ("dax", "dot", "graphml", "node-link", "stg")
 FORMATS = (
@@ -57,7 +68,11 @@ def guess_workload(path: Path) -> str | None:
             return graph
         if is_batsim(text):
             return "batsim"
-        return "json" if is_task_json(text) else None
+        if is_task_json(text):
+            return "json"
+        if is_job_json(text):
+            return "job-table"
+        return "json" if lacks_something(text[:20_000]) else None  # to be refused as what it is
     if is_alibaba(text):
         return "alibaba"
     if (graph := guess_graph(text)) is not None:
@@ -122,7 +137,7 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
     elif kind == "table":
         workload = read_task_tables(((content(file), str(file)) for file in files), name, repairs)
     elif kind == "job-table":
-        workload = read_job_tables(((content(file), str(file)) for file in files), name, repairs)
+        workload = read_job_tables((_job_table(file) for file in files), name, repairs)
         notes.append("a job is a stage of as many tasks as it held processors")
     elif kind == "batsim":
         workload = read_batsim(content(files[0]), str(files[0]), name, repairs)
@@ -132,7 +147,11 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
         parts = [(file.stem, list(rows_of_json(content(file), str(file)))) for file in files]
         workload = workload_of(apart(parts), name, repairs)
     elif kind in GRAPHS:
-        workload = Workload(name, tuple(job for file in files for job in read_graphs(content(file), file.name, kind)))
+        used: set[str] = set()
+        read = [job for file in files for job in read_graphs(content(file), file.name, kind, used)]
+        workload = Workload(name, tuple(read))
+        if words := sorted(word for word in used if not _SURE.match(word)):
+            notes.append(f"tasks run for as many seconds as their {', '.join(words[:5])} says: nothing tells its unit")
     else:
         templates: list[JobTemplate] = []
         for file in files:
@@ -149,6 +168,11 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
         notes.append(f"nothing tells when jobs came: one every {workload.mean_interarrival_s:g} s (Poisson)")
     traces = job_traces(workload, range(SEQUENCES)).traces
     return Reading("workload", kind, traces, notes, repairs, [_row(workload), *map(_job, workload.templates[:4])])
+
+
+def _job_table(path: Path) -> Table:
+    data = content(path)
+    return job_rows(data, str(path)) if data.lstrip()[:1] in (b"{", b"[") else read_job_table(data, str(path))
 
 
 def _row(workload: Workload) -> dict[str, Any]:

@@ -56,8 +56,14 @@ def guess_graph(text: str) -> str | None:
     return "stg" if entry else None
 
 
-def read_graphs(data: bytes, source: str, kind: str) -> list[JobTemplate]:
+def read_graphs(data: bytes, source: str, kind: str, used: set[str] | None = None) -> list[JobTemplate]:
     """Return each graph of a file as a job.
+
+    Args:
+        data: content of the file.
+        source: its name.
+        kind: ``dax``, ``dot``, ``graphml``, ``node-link`` or ``stg``.
+        used: takes the names that run times were read from.
 
     Raises:
         TraceFormatError: not such a file, a task without a run time, an unknown task, or a cycle.
@@ -66,7 +72,8 @@ def read_graphs(data: bytes, source: str, kind: str) -> list[JobTemplate]:
         raise TraceFormatError(source, f"larger than {MAX_BYTES // 2**20} MiB")
     text = decode(data, source)
     readers = {"node-link": _node_links, "graphml": _graphmls, "dot": _dots}
-    graphs = readers[kind](text, source) if kind in readers else [(_dax if kind == "dax" else _stg)(text, source)]
+    used = set() if used is None else used
+    graphs = readers[kind](text, source, used) if kind in readers else [(_dax if kind == "dax" else _stg)(text, source)]
     if not graphs or not all(graphs):
         raise TraceFormatError(source, "no task in this graph")
     if len(graphs) > MAX_GRAPHS:
@@ -78,7 +85,9 @@ def read_graphs(data: bytes, source: str, kind: str) -> list[JobTemplate]:
 def _seconds(text: str | None, task: str, source: str, scale: float = 1.0) -> float:
     text = (text or "").strip()
     if not text:
-        raise TraceFormatError(source, f"task {task[:40]!r} has no run time")
+        raise TraceFormatError(
+            source, f"task {task[:40]!r} has no run time: give every task one (runtime, duration, …)"
+        )
     seconds = float(text) * scale if is_number(text) else -1.0
     if not 0 <= seconds <= LONGEST_S:
         raise TraceFormatError(source, f"task {task[:40]!r} cannot run for {text[:40]!r} s")
@@ -123,7 +132,7 @@ def _dax(text: str, source: str) -> Tasks:
     return _join(tasks, pairs, source)
 
 
-def _graphmls(text: str, source: str) -> list[Tasks]:
+def _graphmls(text: str, source: str, used: set[str]) -> list[Tasks]:
     root = read_xml(text, source)
     declared = [k for k in root.findall("key") if k.get("for") in (None, "node", "all")]
     names = {k.get("id") or "": k.get("attr.name") or k.get("id") or "" for k in declared}
@@ -133,6 +142,7 @@ def _graphmls(text: str, source: str) -> list[Tasks]:
     if not keys:
         shown = ", ".join(repr(n[:30]) for n in list(names.values())[:8]) or "none"
         raise TraceFormatError(source, f"no key of the nodes is a run time (runtime, duration, …); there are: {shown}")
+    used.add(names[keys[0]])
     scale = 1e-3 if names[keys[0]].lower().endswith("ms") else 1.0
     graphs = root.findall("graph")
     if any(graph.get("edgedefault") == "undirected" for graph in graphs):
@@ -152,17 +162,17 @@ def _graphmls(text: str, source: str) -> list[Tasks]:
     return found
 
 
-def _node_links(text: str, source: str) -> list[Tasks]:
+def _node_links(text: str, source: str, used: set[str]) -> list[Tasks]:
     """Return the graph of a document, or those of a list of graphs, bare or under a key of their own."""
     document = read_json(text, source, MAX_BYTES)
     lists = [document, *document.values()] if isinstance(document, dict) and "nodes" not in document else [document]
     for listed in lists:
         if isinstance(listed, list) and listed and all(isinstance(x, dict) and "nodes" in x for x in listed):
-            return [_node_link(graph, source) for graph in listed]
-    return [_node_link(document, source)]
+            return [_node_link(graph, source, used) for graph in listed]
+    return [_node_link(document, source, used)]
 
 
-def _node_link(document: Any, source: str) -> Tasks:
+def _node_link(document: Any, source: str, used: set[str]) -> Tasks:
     if not isinstance(document, dict):
         raise TraceFormatError(source, "a node-link graph is an object")
     if document.get("directed") is False:
@@ -191,7 +201,10 @@ def _node_link(document: Any, source: str) -> Tasks:
         named = sorted(k for k in node if _RUNTIME.fullmatch(k)) if key else []
         named.sort(key=lambda k: not k.lower().startswith(("run", "dur", "exec")))
         if not named:
-            raise TraceFormatError(source, f"task {key[:40]!r} has no run time")
+            raise TraceFormatError(
+                source, f"task {key[:40]!r} has no run time: give every task one (runtime, duration, …)"
+            )
+        used.add(named[0])
         seconds = number(node[named[0]], f"the run time of task {key[:40]!r}", source)
         seconds *= 1e-3 if named[0].lower().endswith("ms") else 1.0
         if not 0 <= seconds <= LONGEST_S:
@@ -237,7 +250,7 @@ def _tokens(text: str, source: str) -> list[tuple[str, bool, int]]:
     return out
 
 
-def _dots(text: str, source: str) -> list[Tasks]:
+def _dots(text: str, source: str, used: set[str]) -> list[Tasks]:
     """Return the graphs of a file, one below another."""
     tokens = _tokens(text, source)
     found, begin, depth = [], 0, 0
@@ -247,11 +260,11 @@ def _dots(text: str, source: str) -> list[Tasks]:
             found.append(tokens[begin : at + 1])
             begin = at + 1
     if len(found) < 2 or begin < len(tokens):
-        return [_dot(tokens, source)]
-    return [_dot(graph, source) for graph in found]
+        return [_dot(tokens, source, used)]
+    return [_dot(graph, source, used) for graph in found]
 
 
-def _dot(tokens: list[tuple[str, bool, int]], source: str) -> Tasks:
+def _dot(tokens: list[tuple[str, bool, int]], source: str, used: set[str]) -> Tasks:
     attributes: dict[str, dict[str, str]] = {}
     pairs: list[tuple[str, str]] = []
     defaults: dict[str, str] = {}
@@ -328,6 +341,7 @@ def _dot(tokens: list[tuple[str, bool, int]], source: str) -> Tasks:
     for name, own in attributes.items():
         named = sorted(k for k in own if _RUNTIME.fullmatch(k))
         key = next((k for k in named if k.startswith(("run", "dur", "exec"))), named[0] if named else "")
+        used |= {key} if key else set()
         scale = 1e-3 if key.endswith("ms") else 1.0
         program = own.get("program") or own.get("name") or own.get("label") or name
         _add(

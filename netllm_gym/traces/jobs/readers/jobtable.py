@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
@@ -32,17 +33,22 @@ from netllm_gym.traces.tables import Table, read_table
 MAX_WIDTH = 10_000_000
 SHARE = 0.01
 _T = r"(_?(time|timestamp|ts|at|date))?(_?(s|sec|seconds|ms))?"
+_HELD = r"((num|n|alloc|allocation|req|required)_?)?"
 _COLUMNS = {
     "job": r"(job|pod|container|application|app|request|instance|vm|func|function|invocation)"
-    r"(_?(id|name|no|number|sn|uuid|key))?|id|name",
+    r"(_?(id|name|no|number|sn|uuid|key))?|id|name|number",
     "submit": rf"(submit|submitted|submission|arrival|arrived|creation|created|create|gmt_create|queued|enqueued?){_T}",
     "start": rf"(start|started|begin|scheduled|schedule|launch|launched){_T}",
     "end": rf"(end|ended|finish|finished|completion|completed|complete|deletion|deleted|stop|stopped){_T}",
     "seconds": r"((job|actual)_)?(run_?time|duration|elapsed|exec(ution)?_?time)(_raw)?(_?(s|sec|seconds|ms|min|h))?",
-    "gpus": r"(num_?|n_?|alloc_?|req_?)?gpus?(_?(num|count|number|req|request))?",
-    "cpus": r"(num_?|n_?|alloc_?|req_?)?(cpus?|cores?|proc(essor)?s?)(_?(num|count|number|req|request))?",
-    "nodes": r"(num_?|n_?|alloc_?|req_?)?nodes?(_?(num|count|number))?",
+    "gpus": rf"{_HELD}gpus?(_?(num|count|number|req|request))?",
+    "cpus": rf"{_HELD}(cpus?|cores?|proc(essor)?s?)(_?(num|count|number|req|request))?",
+    "nodes": rf"{_HELD}nodes?(_?(num|count|number))?",
 }
+# Azure's virtual machines: a row each, no names.
+VMS = ("job_id", "subscription", "deployment", "start", "end", "max_cpu", "avg_cpu", "p95_cpu", "category", "cores",
+       "memory_gb")  # fmt: skip
+VM_KINDS = ("Delay-insensitive", "Interactive", "Unknown")
 # What a table of measurements names and a table of jobs does not.
 _MEASURED = re.compile(
     r"through_?put|band_?width|bit_?rate|[kmg]bps|bytes|download|upload|rtt|latency|rsr[pq]|yaw|pitch"
@@ -74,15 +80,36 @@ def calls_of(header: Sequence[str]) -> list[str]:
     return [name for name in header if re.fullmatch(r"(hash_?)?(func|function|invocation)(_?(id|name))?", plain(name))]
 
 
+def _layout(first: str) -> list[str] | None:
+    """Return the names of a table without any whose first row is known: Azure's ``vmtable.csv`` of 2017 and 2019."""
+    cells = [cell.strip() for cell in first.split(",")]
+    return list(VMS) if len(cells) == len(VMS) and cells[8] in VM_KINDS and cells[3].isdigit() else None
+
+
+def read_job_table(data: bytes, name: str) -> Table:
+    """Return a table, under the names that its documents give where it has none itself.
+
+    Raises:
+        TraceFormatError: no table.
+    """
+    names = _layout(data[:4096].decode("utf-8", "replace").partition("\n")[0])
+    if names is None:
+        return read_table(data, name)
+    # Sizes are buckets there, the last one open: ">24".
+    return replace(read_table(data.replace(b",>", b","), name), header=names)
+
+
 def is_job_table(text: str) -> bool:
-    """Tell whether the first line of a file is the header of such a table."""
+    """Tell whether the first line of a file is the header of such a table, or a row of one that is known without."""
+    if _layout(text.partition("\n")[0]) is not None:
+        return True
     first = next((line for line in text.splitlines()[:20] if line.strip() and not line.startswith("#")), "")
     return any(
         job_columns([c.strip().strip('"') for c in first.split(mark)]) is not None for mark in (",", ";", "\t", "|")
     )
 
 
-def read_job_tables(files: Iterable[tuple[bytes, str]], source: str, repairs: dict[str, int]) -> Workload:
+def read_job_tables(tables: Iterable[Table], source: str, repairs: dict[str, int]) -> Workload:
     """Return the earliest 20,000 jobs of tables that ran; the first comes at 0 s.
 
     A file that names jobs of an earlier one is another selection of the same jobs: it is left out and counted.
@@ -92,8 +119,8 @@ def read_job_tables(files: Iterable[tuple[bytes, str]], source: str, repairs: di
     """
     jobs: list[tuple[float, str, int, float]] = []
     taken: set[str] = set()
-    for data, name in files:
-        own = _jobs(read_table(data, name), repairs)
+    for table in tables:
+        own = _jobs(table, repairs)
         if taken & {job for _, job, _, _ in own}:
             repairs["files left out whose jobs stand in another file"] = (
                 repairs.get("files left out whose jobs stand in another file", 0) + 1

@@ -31,13 +31,15 @@ _COLUMNS = {
     "task": r"(task|stage|node|operator|vertex|step|activity|key|id|name)_?(id|name|no|number|key)?",
     "seconds": r"((avg|mean)_?)?((task|stage)_?)?(run_?time|duration|exec(ution)?_?time|processing_?time|elapsed)"
     + _TIMED,
-    "parents": r"(parents?|dependenc(y|ies)|depends_?on|deps?|predecessors?|upstream)" + _LISTED,
-    "children": r"(child(ren)?|successors?|dependents|downstream)" + _LISTED,
-    "end": r"(ts_)?(end|finish|completion|stop)(ed|_?at|_?time|_?ts|_?timestamp|_?date)?" + _TIMED,
-    "start": r"(ts_)?(start|begin|launch)(ed|_?at|_?time|_?ts|_?timestamp|_?date)?" + _TIMED,
+    "parents": r"(parents?|dependenc(y|ies)|depends_?on|deps?|predecessors?|upstream|needs|requires|prerequisites?"
+    r"|waits_?for|blocked_?by)" + _LISTED,
+    "children": r"(child(ren)?|successors?|dependents|downstream|precedes|triggers)" + _LISTED,
+    "end": r"(ts_)?(end|finish|completion|complete|stop)(e?d)?(_?(at|on|time|ts|timestamp|date))?" + _TIMED,
+    "start": r"(ts_)?(start|begin|launch)(ed)?(_?(at|on|time|ts|timestamp|date))?" + _TIMED,
     "arrival": r"(arrival|submit|submission|ts_submit|submitted|release)(_?(time|timestamp|ts|at))?" + _TIMED,
     "program": r"(type|program|task_?type|category|operation|op)",
-    "instances": r"(num|n|number_of|no_of)_?(tasks|instances|partitions)|instances?_?(num|count)?|task_?count|inst_num",
+    "instances": r"(num|n|number_of|no_of)_?(tasks|instances|partitions)|instances?_?(num|count)?|task_?count|inst_num"
+    r"|(total_)?tasks|parallelism|partitions",
 }
 _RUN = re.compile(r"((dag|workflow|job|pipeline)_?)?run(_?(id|no|number|uuid))?|execution_?(id|date)|logical_?date")
 

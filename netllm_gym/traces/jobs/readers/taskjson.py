@@ -26,8 +26,12 @@ from netllm_gym.traces.text import decode
 MAX_BYTES = 256 * 2**20
 MAX_DEPTH = 12
 _LINKS = re.compile(
-    r'"(parents?|dependenc(y|ies)|depends_?on|deps|predecessors?|child(ren)?|successors?|(up|down)stream)\w*"\s*:', re.I
-)
+    r'"(parents?|dependenc(y|ies)|depends_?on|deps|predecessors?|child(ren)?|successors?|(up|down)stream|needs|requires'
+    r'|prerequisites?|waits_?for|blocked_?by|precedes|triggers)\w*"\s*:', re.I,
+)  # fmt: skip
+_TASK = re.compile(r'"(task|node|stage|vertex|process|function)_?(id|name)?s?"\s*:', re.I)
+# Argo's nodes that stand for others: they last as long as what is inside them.
+_AROUND = ("DAG", "Steps", "StepGroup", "TaskGroup", "Retry")
 _CAME = re.compile(r"(arrival|submi(t|ssion|tted))(_?(time|at|ts|timestamp))?(_?(s|ms|sec))?", re.I)
 _TIMES = re.compile(r'"\w*(run_?time|duration|exec\w*_?time|processing_?time|elapsed|(end|finish)\w*)\w*"\s*:', re.I)
 
@@ -35,6 +39,12 @@ _TIMES = re.compile(r'"\w*(run_?time|duration|exec\w*_?time|processing_?time|ela
 def is_task_json(text: str) -> bool:
     """Tell whether the beginning of a document speaks of run times and of parents."""
     return text.lstrip("\ufeff \t\r\n")[:1] in ("{", "[") and bool(_LINKS.search(text) and _TIMES.search(text))
+
+
+def lacks_something(text: str) -> bool:
+    """Tell whether the beginning of a document speaks of tasks, but not of run times or not of parents."""
+    joined = _LINKS.search(text) or re.search(r'"(ins|outs|inputs?|outputs?)"\s*:', text)
+    return bool(_TASK.search(text) and (joined or _TIMES.search(text)))
 
 
 def rows_of_json(data: bytes, name: str) -> Iterator[TaskRow]:
@@ -51,7 +61,11 @@ def rows_of_json(data: bytes, name: str) -> Iterator[TaskRow]:
             found = True
             yield _row(job, came, key, task, name)
     if not found:
-        raise TraceFormatError(name, "no tasks with a run time and parents in this JSON")
+        raise TraceFormatError(
+            name,
+            "no tasks with a run time and parents in this JSON: a task needs a run time (runtime_s, duration_ms, or a "
+            "start and an end) and what it waits for (parents, dependencies, needs, children)",
+        )
 
 
 def _is_task(item: Any, named: bool) -> bool:
@@ -137,6 +151,9 @@ def _names(value: Any, name: str) -> list[str]:
 def _row(job: str, came: float, key: str, task: dict[str, Any], name: str) -> TaskRow:
     keys = [*task, *(["id"] if key and not {"id", "name", "task_id", "task"} & set(task) else [])]
     at = columns_of(keys)
+    if at is None:  # the first tasks and the last wait for none, or none waits for them, and may not say so
+        at = columns_of([*keys, "parents"])
+        keys.append("parents")
     if at is None:
         label = key or str(task.get("id", task.get("name", "")))
         raise TraceFormatError(name, f"task {label[:40]!r} lacks a run time or parents")
@@ -152,12 +169,15 @@ def _row(job: str, came: float, key: str, task: dict[str, Any], name: str) -> Ta
         seconds = _moment(cell["end"], keys[at["end"]], where) - start
     else:
         raise TraceFormatError(where, "no run time")
+    program = cell.get("program")
+    if "phase" in task and "type" in task:  # Argo
+        program = task.get("templateName") or task.get("displayName")
+        seconds = 0.0 if task["type"] in _AROUND else seconds
     count = cell.get("instances", 1)
     if isinstance(count, bool) or not isinstance(count, int):
         raise TraceFormatError(where, "a number of instances that is none")
     own = cell.get("job")
     arrival = _moment(cell["arrival"], keys[at["arrival"]], where) if cell.get("arrival") is not None else came
-    program = cell.get("program")
     return TaskRow(
         str(own)[: MAX_NAME + 1] if isinstance(own, str | int) and not isinstance(own, bool) else job, label,
         program if isinstance(program, str) else "", _names(cell.get("parents"), where),
