@@ -189,3 +189,32 @@ def test_dotnet_ticks_under_that_name(tmp_path) -> None:
     ticks = [f"{638_000_000_000_000_000 + round(t * 1e7)},{y},{p}\n" for t, y, p in zip(TIME, YAW, PITCH, strict=True)]
     (tmp_path / "log.csv").write_text("Ticks,HeadYaw,HeadPitch\n" + "".join(ticks))
     _sees(understand(tmp_path / "log.csv").traces[0])
+
+
+def test_a_clock_of_whole_seconds_does_not_cost_what_lies_between(tmp_path) -> None:
+    _, quaternion = _pose(False)
+    rows = [f"15.12.2023 11:24:{int(t):02d}," + ",".join(f"{x:.6f}" for x in q) + ",9.1,9.2\n"
+            for t, q in zip(TIME, quaternion, strict=True)]  # fmt: skip
+    header = "TimeStamp,CameraXRot,CameraYRot,CameraZRot,CameraWRot,CameraYaw,CameraPitch\n"
+    (tmp_path / "log.csv").write_text(header + "".join(rows))
+    found = understand(tmp_path / "log.csv")
+    _sees(found.traces[0])
+    assert any("coarse" in said for said in found.sentences())
+
+
+def test_two_logs_under_one_clock_are_not_spread(tmp_path) -> None:
+    clock = np.repeat(TIME, 2)
+    turned = np.column_stack([YAW, YAW + 90]).ravel()
+    with pytest.raises(TraceFormatError, match="two different orientations"):
+        understand(_write(tmp_path / "log.csv", "time,yaw,pitch", [clock, turned, np.repeat(PITCH, 2)]))
+
+
+def test_eyes_beside_a_head_in_json_are_no_further_viewers(tmp_path) -> None:
+    def log(turn: np.ndarray) -> list[dict[str, float]]:
+        return [{"TimeStamp": t, "Pitch": p, "Yaw": y} for t, p, y in zip(TIME, PITCH, turn, strict=True)]
+
+    videos = [{"VideoID": v, "HM": log(YAW), "EM": log(YAW + 9), "LEM": log(YAW + 8)} for v in ("V1", "V2")]
+    (tmp_path / "P1.json").write_text(json.dumps({"data": [{"ParticipantID": "P1", "videos": videos}]}))
+    found = understand(tmp_path / "P1.json")
+    assert [(trace.user, trace.video) for trace in found.traces] == [("P1", "V1"), ("P1", "V2")]
+    _sees(found.traces[1])

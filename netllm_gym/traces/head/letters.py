@@ -11,6 +11,7 @@ ANGLES = re.compile(r"([ ._]*[(\[](deg\w*|rad\w*|°)[)\]]|[ ._](deg|degrees?|rad
 _LEADING = re.compile(r"([wxyz])[ ._](head|hmd|view(?:port)?|cent(?:er|re)|gaze|eye)", re.I)  # x_head
 _AT_END = re.compile(r"(.*?)[ ._\-\[(]*([wxyzWXYZ])()[)\]]?")
 _INSIDE = re.compile(r"(.*?)[ ._]?([wxyzWXYZ])[ ._]([A-Za-z]\w+)")  # qx_unity, pos.x.world
+_CAMEL = re.compile(r"(.*?)([WXYZ])(Rot\w*|Quat\w*|Ori\w*|Pos\w*|Loc\w*|Dir\w*|Euler\w*|Angle\w*)")  # CameraXRot
 _GLUED = ("q", "quat", "rot", "r", "v", "dir", "vec", "h", "head", "p", "pos", "u", "f")
 
 
@@ -38,7 +39,7 @@ def lettered(names: list[str]) -> dict[str, dict[str, int]]:
         if leading := _LEADING.fullmatch(name):
             groups.setdefault(plain(leading[2]), {}).setdefault(leading[1].lower(), i)
             continue
-        for match in filter(None, (_AT_END.fullmatch(name), _INSIDE.fullmatch(name))):
+        for match in filter(None, (form.fullmatch(name) for form in (_AT_END, _INSIDE, _CAMEL))):
             prefix, letter, whose = match[1], match[2], match[3]
             glued = bool(prefix) and name[len(prefix)] == letter
             last = re.split(r"[ ._]", prefix)[-1].lower()  # hmd_qx

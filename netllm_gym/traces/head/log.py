@@ -124,6 +124,10 @@ def to_trace(
     if over.any():
         notes.repairs[f"latitudes up to {OVER_DEG:g}° beyond a pole clipped"] += int(over.sum())
         angles[:, 1] = np.clip(angles[:, 1], -90.0, 90.0)
+    spread = _spread(time, angles)
+    if spread is not None:
+        notes.guess("rows of one stamp are spread evenly until the next: the clock is coarse")
+        time = spread
     if time[0] < 0 or time[0] > 1e8 or text:
         if -EARLY_S <= time[0] < 0 < time[-1] and not text:
             before = time < 0
@@ -133,6 +137,27 @@ def to_trace(
             time = time - time[0]  # a calendar's time says nothing about the video
     time, angles, lines = _forward(time, angles, lines, table, notes)
     return _sampled(time, angles, lines, name, options, notes, user, video)
+
+
+def _spread(time: Array, angles: Array) -> Array | None:
+    """Return the stamps of a log whose clock is coarser than its rows, evenly spread; ``None`` where it is not.
+
+    Such a clock gives several rows of one motion the same stamp; rows that jump are several logs mixed.
+    """
+    steps = np.diff(time)
+    first = np.concatenate([[True], steps > 0])
+    if (steps < 0).any() or len(time) < 20 or first.sum() > 0.6 * len(time) or first.sum() < 3:
+        return None
+    apart = geometry.great_circle_deg(angles[1:], angles[:-1])
+    if np.median(apart) > 2.0 or np.percentile(apart, 99) > 20.0:
+        return None
+    at = np.flatnonzero(first)
+    usual = float(np.median(np.diff(time[at])))
+    ends = np.append(at, len(time))
+    until = np.append(time[at][1:], time[at][-1] + usual)
+    held = np.minimum(until - time[at], usual)  # a pause stays one
+    within = np.arange(len(time)) - np.repeat(at, np.diff(ends))
+    return np.repeat(time[at], np.diff(ends)) + within * np.repeat(held / np.diff(ends), np.diff(ends))
 
 
 def _tolerate(bad: NDArray[np.bool_], table: Table, notes: Notes, what: str, problem: str) -> None:

@@ -27,12 +27,18 @@ MAX_LOGS = 100_000
 MAX_KEYS = 64
 # Columns of one log may differ in length by no more than this share: the last samples are then left out.
 RAGGED = 0.01
+_HEAD = re.compile(r"hm|hmd|head(_?(motions?|movements?|poses?|rotations?|orientations?|data|logs?))?")
+_EYES = re.compile(
+    r"((left|right|l|r|combined)_?)?(em|eyes?|gazes?|hands?|controllers?)(_?(motions?|movements?|poses?|data|logs?))?"
+)
 _PERSON = re.compile(r"(user|viewer|subj|participant|person|observer)|[ups]\d{1,4}$")
 _COUNTED = re.compile(r"(video|vid|v|clip|scene|user|u|viewer|subject|subj|s|participant|p|uid)[-_ ]?\w{0,20}\d", re.I)
 
 
 def read_viewer_json(data: bytes, name: str) -> list[tuple[str, str, Table]]:
     """Return the logs of a document, or of a file with a document a line, as ``(user, video, table)``.
+
+    Of an object that holds a head's log, those of eyes and hands beside it are left out.
 
     Raises:
         TraceFormatError: not JSON, or no log inside.
@@ -88,6 +94,9 @@ def _walk(
             logs.append((*_named(below, keys), table))
             return
         inner = {key: value for key, value in node.items() if isinstance(value, list | dict)}
+        eyes = [key for key in inner if _EYES.fullmatch(_plain(str(key)))]
+        if any(_HEAD.fullmatch(_plain(str(key))) for key in inner):  # what eyes and hands did stands beside it
+            inner = {key: value for key, value in inner.items() if key not in eyes}
         for key, value in inner.items():
             # A key among siblings names what it holds, and so does one that counts.
             named = len(inner) > 1 or _COUNTED.fullmatch(str(key))
