@@ -21,7 +21,7 @@ from netllm_gym.traces.jobs.sets import load_stored, save_workload
 from netllm_gym.traces.jobs.trace import JobTrace, job_traces
 from netllm_gym.traces.jobs.user import SEQUENCES, holds_workload, understand_jobs
 from netllm_gym.traces.network.store import load_network, save_network
-from netllm_gym.traces.network.user import NetworkOptions, understand_links
+from netllm_gym.traces.network.user import NetworkOptions, holds_links, understand_links
 from netllm_gym.traces.reading import Reading
 from netllm_gym.traces.traceset import TraceSet
 
@@ -51,7 +51,14 @@ def kind_of(path: str | Path) -> str:
     """Return what a path holds: ``head``, ``workload`` or, when it is neither, ``network``."""
     if holds_head_logs(path):
         return "head"
-    return "workload" if holds_workload(path) else "network"
+    if holds_workload(path):
+        return "workload"
+    if Path(path).is_dir() and not holds_links(path):  # what stands first may be something else: answers, machines
+        if holds_workload(path, deep=True):
+            return "workload"
+        if holds_head_logs(path, deep=True):
+            return "head"
+    return "network"
 
 
 def understand(path: str | Path, options: ImportOptions | None = None) -> Reading:

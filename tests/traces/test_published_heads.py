@@ -218,3 +218,12 @@ def test_eyes_beside_a_head_in_json_are_no_further_viewers(tmp_path) -> None:
     found = understand(tmp_path / "P1.json")
     assert [(trace.user, trace.video) for trace in found.traces] == [("P1", "V1"), ("P1", "V2")]
     _sees(found.traces[1])
+
+
+def test_logs_behind_folders_of_other_things_are_found(tmp_path) -> None:
+    (tmp_path / "1_scores").mkdir()
+    for i in range(9):
+        (tmp_path / "1_scores" / f"P{i}.csv").write_text("clip,score\nA,3\nB,4\n")
+    _write(tmp_path / "2_head" / "P1.csv", "time,yaw,pitch", [TIME, YAW, PITCH])
+    found = understand(tmp_path)
+    assert (found.kind, len(found.traces)) == ("head", 1)

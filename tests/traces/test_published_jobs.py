@@ -120,3 +120,68 @@ def test_what_lacks_something_is_told_what(tmp_path, name, text, remedy) -> None
     (tmp_path / name).write_text(text if isinstance(text, str) else json.dumps(text))
     with pytest.raises(TraceFormatError, match=remedy):
         understand(tmp_path / name)
+
+
+PROJECT = """************************
+projects : 1
+jobs (incl. supersource/sink ): 4
+************************
+PRECEDENCE RELATIONS:
+jobnr.    #modes  #successors   successors
+   1        1          2           2   3
+   2        2          1           4
+   3        1          1           4
+   4        1          0
+************************
+REQUESTS/DURATIONS:
+jobnr. mode duration  R 1  R 2
+------------------------
+  1      1     0       0    0
+  2      1     8       4    0
+         2     9       2    0
+  3      1     4      10    0
+  4      1     0       0    0
+************************
+RESOURCEAVAILABILITIES:
+  R 1  R 2
+   12   13
+"""
+
+
+def test_projects_with_activities(tmp_path) -> None:
+    (job,) = _read(tmp_path, PROJECT, "j4.sm").templates
+    assert (job.mean_s, job.edges) == ((0.0, 8.0, 4.0, 0.0), ((0, 1), (0, 2), (1, 3), (2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"), [
+        ("  3      1     4      10    0\n", "", "activity '3' has no duration"),
+        ("1          2           2   3", "1          3           2   3", "how many follow"),
+        ("   3        1          1           4", "   3        1          1           9", "leads to '9'"),
+        ("   4        1          0", "   4        1          1           1", "cycle"),
+        ("  2      1     8 ", "  2      1     x ", "expected whole numbers"),
+    ],
+)  # fmt: skip
+def test_projects_that_cannot_be_are_refused(tmp_path, old, new, reason) -> None:
+    (tmp_path / "j4.sm").write_text(PROJECT.replace(old, new))
+    with pytest.raises(TraceFormatError, match=reason):
+        understand(tmp_path / "j4.sm")
+
+
+def test_tables_of_machines_and_users_beside_jobs_are_skipped(tmp_path) -> None:
+    (tmp_path / "machines.csv").write_text("machine_id,cores\nm1,4\nm2,8\n")
+    (tmp_path / "trace.csv").write_text("job_id,submit_time,duration,num_gpus\n1,0,10,2\n2,5,20,1\n")
+    (tmp_path / "users.csv").write_text("user,age\nu1,30\n")
+    found = understand(tmp_path)
+    assert found.kind == "workload"
+    assert _jobs(found.traces[0].workload) == [(0.0, 2, 10.0), (5.0, 1, 20.0)]
+    assert any("machines.csv, users.csv" in said for said in found.sentences())
+
+
+def test_instances_of_alibabas_gpu_trace(tmp_path) -> None:
+    rows = ["j1,worker,i1,w1,a,Terminated,100,160,m1\n", "j1,worker,i2,w2,b,Terminated,100,180,m1\n",
+            "j2,ps,i3,w3,c,Terminated,150,250,m2\n"]  # fmt: skip
+    workload = _read(tmp_path, "".join(rows), "pai_instance_table.csv")
+    assert [job.stages[0].tasks for job in workload.templates] == [2, 1]
+    assert [list(job.stages[0].all_samples()) for job in workload.templates] == [[60.0, 80.0], [100.0]]
+    assert workload.arrivals_s == (0.0, 50.0)

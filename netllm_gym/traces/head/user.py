@@ -43,15 +43,17 @@ _DRIVES = re.compile(
 _TURNS = re.compile(r"yaw|pitch|roll|quat|euler|theta|rot|qw")
 
 
-def holds_head_logs(path: str | Path) -> bool:
+def holds_head_logs(path: str | Path, deep: bool = False) -> bool:
     """Tell whether the first files of a path show directions of view: by their header, by numbers that only those have,
-    or by NetLLM's file names."""
+    or by NetLLM's file names; `deep`: the first file of each of the first folders."""
     root = Path(path)
     if not root.exists():
         return False
     members = head_files(root)
+    if deep:
+        members = list({member.parent: member for member in reversed(members)}.values())[::-1]
     prose = set(notes_beside(members[:8]))  # a few more are looked at, where notes stand first
-    for member in [member for member in members[:8] if member not in prose][:4]:
+    for member in [member for member in members[:8] if member not in prose][: 8 if deep else 4]:
         if member.name.lower().startswith(("readme", "license", "licence")) or not member.stat().st_size:
             continue
         if NETLLM_FILE.search(member.name):

@@ -21,6 +21,7 @@ from netllm_gym.traces.jobs.readers.jobtable import (
     read_job_table,
     read_job_tables,
 )
+from netllm_gym.traces.jobs.readers.psplib import is_psplib, read_psplib
 from netllm_gym.traces.jobs.readers.rumen import is_rumen, read_rumen
 from netllm_gym.traces.jobs.readers.spark import is_spark, read_spark
 from netllm_gym.traces.jobs.readers.swf import is_swf, read_swf
@@ -39,10 +40,12 @@ from netllm_gym.traces.traceset import TraceSet
 LONG_S = 3600.0  # beyond it run times without a unit may be milliseconds
 # What names a run time; a weight, a cost or a size of tasks may be anything.
 _SURE = re.compile(r"run|dur|exec|process|.*(_s|_ms|sec|seconds|inseconds)$", re.I)
+LOOKED_AT = 40  # files of a folder, for what it holds
 SEQUENCES = 100  # that are drawn from jobs without arrivals
 GRAPHS = ("dax", "dot", "graphml", "node-link", "stg")
 FORMATS = (
-    "alibaba", "batsim", "borg", "decima", *GRAPHS, "job-table", "json", "rumen", "spark", "swf", "table", "wfcommons",
+    "alibaba", "batsim", "borg", "decima", *GRAPHS, "job-table", "json", "psplib", "rumen", "spark", "swf", "table",
+    "wfcommons",
 )  # fmt: skip
 
 
@@ -77,6 +80,8 @@ def guess_workload(path: Path) -> str | None:
         return "alibaba"
     if (graph := guess_graph(text)) is not None:
         return graph
+    if is_psplib(text):
+        return "psplib"
     if is_task_table(text):
         return "table"
     if is_job_table(text):
@@ -84,13 +89,33 @@ def guess_workload(path: Path) -> str | None:
     return "swf" if is_swf(text) else None
 
 
-def holds_workload(path: str | Path) -> bool:
-    """Whether the first data file of a path looks like jobs."""
+def holds_workload(path: str | Path, deep: bool = False) -> bool:
+    """Whether the first data file of a path looks like jobs; `deep`: one of the first."""
     try:
         files = data_files(Path(path), [])
     except TraceFormatError:
         return False
-    return guess_workload(files[0]) is not None
+    return any(guess_workload(file) is not None for file in files[: LOOKED_AT if deep else 1])
+
+
+def _of_a_kind(files: list[Path], notes: list[str]) -> tuple[str | None, list[Path]]:
+    """Return the kind of the first file that holds jobs, and the files with it in front; what holds none is noted."""
+    kinds = {file: guess_workload(file) for file in files[:LOOKED_AT]}
+    first = next((file for file, kind in kinds.items() if kind is not None), files[0])
+    kind = kinds[first]
+    if kind is None or kind in ("decima", "spark", "borg", "wfcommons") or len(files) == 1:
+        return kind, files
+    tables = kind in ("table", "job-table", "alibaba", "swf")  # a document that is broken is to be refused as one
+
+    def beside(file: Path) -> bool:
+        own = kinds[file] if file in kinds else guess_workload(file)
+        return own != kind and (own is not None or tables or file.suffix != first.suffix)
+
+    others = [file for file in files if beside(file)]
+    if others:
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        notes.append(f"skipped: {', '.join(file.name for file in others[:5])}{more}, which hold no such jobs")
+    return kind, [first, *(file for file in files if file is not first and file not in set(others))]
 
 
 def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
@@ -107,7 +132,7 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
         raise UnknownNameError("workload format", format, FORMATS)
     notes: list[str] = []
     files = data_files(Path(path), notes)
-    kind = format or guess_workload(files[0])
+    kind, files = (format, files) if format is not None else _of_a_kind(files, notes)
     if kind is None:
         # What is no text, or another tool's, is named as what it is.
         refuse_foreign(decode(beginning(files[0]), str(files[0])), str(files[0]))
@@ -146,6 +171,9 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
     elif kind == "json":
         parts = [(file.stem, list(rows_of_json(content(file), str(file)))) for file in files]
         workload = workload_of(apart(parts), name, repairs)
+    elif kind == "psplib":
+        workload = Workload(name, tuple(read_psplib(content(file), file.name) for file in files))
+        notes.append("a time unit of the project is a second")
     elif kind in GRAPHS:
         used: set[str] = set()
         read = [job for file in files for job in read_graphs(content(file), file.name, kind, used)]

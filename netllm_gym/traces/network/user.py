@@ -121,6 +121,20 @@ def guess_format(data: bytes, name: str) -> str:
     return "cooked" if table.width == 2 and not table.texts and "," not in first and ";" not in first else "table"
 
 
+def holds_links(path: str | Path) -> bool:
+    """Tell whether one of the first files of a path suggests a format of links."""
+    try:
+        for file in data_files(Path(path), [])[:4]:
+            try:
+                guess_format(beginning(file), str(file))
+                return True
+            except TraceFormatError:
+                continue
+    except TraceFormatError:
+        pass
+    return False
+
+
 def _reason(error: TraceFormatError) -> str:
     return str(error).rpartition(": ")[2]
 

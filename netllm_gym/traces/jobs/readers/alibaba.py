@@ -54,7 +54,11 @@ def _place(fields: list[str]) -> tuple[int, int, int, int, int, int] | None:
         return 2, 0, 1, 4, 5, 6
     if len(fields) >= 6 and fields[3] in STATES and fields[2].replace(".", "", 1).isdigit():
         return 0, 1, 2, 3, 4, 5  # 2020: pai_task_table.csv
-    return (2, 3, 4, 5, 0, 1) if len(fields) >= 6 and fields[5] in STATES else None
+    if len(fields) < 6 or fields[5] not in STATES:
+        return None
+    if fields[0].replace(".", "", 1).isdigit():
+        return 2, 3, 4, 5, 0, 1  # 2017
+    return (0, 1, -1, 5, 6, 7) if len(fields) >= 8 else None  # 2020: pai_instance_table.csv, a row an instance
 
 
 def read_alibaba(data: bytes, source: str, repairs: dict[str, int] | None = None) -> Workload:
