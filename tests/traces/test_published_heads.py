@@ -227,3 +227,15 @@ def test_logs_behind_folders_of_other_things_are_found(tmp_path) -> None:
     _write(tmp_path / "2_head" / "P1.csv", "time,yaw,pitch", [TIME, YAW, PITCH])
     found = understand(tmp_path)
     assert (found.kind, len(found.traces)) == ("head", 1)
+
+
+def test_shares_of_a_head_go_before_those_of_a_gaze(tmp_path) -> None:
+    across, down = (YAW + 180) / 360, (90 - PITCH) / 180
+    columns = [TIME, across * 0 + 0.4, down * 0 + 0.6, across, down]
+    _sees(understand(_write(tmp_path / "log.csv", "time,gaze_u,gaze_v,head_u,head_v", columns)).traces[0])
+
+
+def test_angles_of_a_device_are_refused_whatever_stands_before_their_names(tmp_path) -> None:
+    header = "time,orientation_alpha,orientation_beta,orientation_gamma"
+    with pytest.raises(TraceFormatError, match="call them yaw, pitch, roll"):
+        understand(_write(tmp_path / "log.csv", header, [TIME, YAW, PITCH, PITCH]))

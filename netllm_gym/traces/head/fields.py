@@ -100,9 +100,9 @@ _USER = re.compile(r"(user|viewer|subject|participant|person|uid|observer|player
 _VIDEO = re.compile(
     r"(video|vid|clip|content|stimulus|stimuli|movie|file_?name|scene)(_?(id|name|no|number|index|file))?"
 )
-_YAW = re.compile(r"(?:(.*)_)?(yaw|heading|pan|azimuth|azi|lon|long|longitude|lng|theta)")
-_PITCH = re.compile(r"(?:(.*)_)?(pitch|tilt|elevation|elev|ele|lat|latitude|phi|altitude)")
-_ROLL = re.compile(r"(?:(.*)_)?(roll|bank)")
+_YAW = re.compile(r"(?:(.*)_)?(yaw|gier|lacet|heading|pan|azimuth|azi|lon|long|longitude|lng|theta)")
+_PITCH = re.compile(r"(?:(.*)_)?(pitch|nick|tangage|tilt|elevation|elev|ele|lat|latitude|phi|altitude)")
+_ROLL = re.compile(r"(?:(.*)_)?(roll|roulis|bank)")
 # Where a head is: bare x, y and z, Pos, HmdPosition, head_loc; not those of a hand or of what is looked at.
 _HEAD = (
     r"(?:head|hmd|helmet|headset|camera|cam|main_camera|view|viewer|user|player|center_eye|world|local|unity|unreal)"
@@ -220,7 +220,7 @@ def by_header(table: Table) -> HeadFields | None:
         if words == ("theta", "phi"):
             return _theta_phi(table, replace(base, form=form, columns=columns, unit=unit))
         return replace(base, form=form, columns=columns, unit=unit)
-    if {"alpha", "beta", "gamma"} <= set(numbered):
+    if {"alpha", "beta", "gamma"} <= {re.sub(r"^.*_", "", n) for n in numbered}:
         raise _ambiguous(
             table, "alpha, beta and gamma turn about other axes in every program: call them yaw, pitch, roll"
         )
@@ -249,8 +249,10 @@ def by_header(table: Table) -> HeadFields | None:
         unit = "px" if PIXELS.search(across.strip()) and not of_place(across, names) else ""
         return replace(base, form="position", columns=(group["x"], group["y"]), unit=unit)
     uv = {n: i for i, (n, _) in enumerate(plain)}
-    if "u" in uv and "v" in uv:
-        return replace(base, form="position", columns=(uv["u"], uv["v"]))
+    whose = [n[:-1] for n in uv if re.fullmatch(r"(.*_)?u", n) and f"{n[:-1]}v" in uv]
+    if whose:
+        best = max(whose, key=_rank)
+        return replace(base, form="position", columns=(uv[f"{best}u"], uv[f"{best}v"]))
     return None
 
 
