@@ -239,3 +239,14 @@ def test_angles_of_a_device_are_refused_whatever_stands_before_their_names(tmp_p
     header = "time,orientation_alpha,orientation_beta,orientation_gamma"
     with pytest.raises(TraceFormatError, match="call them yaw, pitch, roll"):
         understand(_write(tmp_path / "log.csv", header, [TIME, YAW, PITCH, PITCH]))
+
+
+def test_names_of_a_right_handed_world_tell_where_nothing_moves(tmp_path) -> None:
+    _, quaternion = _pose(True)
+    found = understand(_write(tmp_path / "webxr_log.csv", "time,qx,qy,qz,qw", [TIME, quaternion]))
+    _sees(found.traces[0])
+    assert any("webxr" in said for said in found.sentences())
+    columns = [TIME, PITCH, -YAW, np.zeros(COUNT)]
+    _sees(
+        understand(_write(tmp_path / "aframe" / "u1.csv", "time,rotation.x,rotation.y,rotation.z", columns)).traces[0]
+    )

@@ -6,6 +6,7 @@ z or against it, does a positive angle look up or down. Walking and turning do n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ Array = NDArray[np.float64]
 STEP_S = 0.1  # changes are compared over so long
 CLEAR = 0.1  # a correlation below it tells nothing, nor does one
 SIGMA = 5.0  # that chance could give
+CLEARLY = 0.3  # a head that sinks as its pitch grows
 STILL = 1e-3  # a head whose sine of the pitch changes by less per step does not nod
 
 
@@ -60,3 +62,30 @@ def rises(
         return 0.0
     found = float((place * gaze).sum()) / scale
     return found if abs(found) > max(CLEAR, SIGMA / np.sqrt(len(place))) else 0.0
+
+
+def right_handed(tables: Sequence[Table]) -> str:
+    """Return what names a right-handed world, y up, in the names of files, folders or columns; empty if none."""
+    names = " ".join("/".join(t.name.split("/")[-3:]) + " " + " ".join(t.header or []) for t in tables[:50])
+    found = re.search(r"(?i)web_?xr|open_?xr|open_?vr|(?<![a-z])a-?frame|three\.?js", names)
+    return found[0] if found else ""
+
+
+def z_height(quaternion: Array) -> Array:
+    """Return how far the z axis of heads points up, where y does."""
+    from scipy.spatial.transform import Rotation
+
+    turns = np.where((np.linalg.norm(quaternion, axis=1) > 1e-6)[:, None], quaternion, [0.0, 0.0, 0.0, 1.0])
+    return np.asarray(Rotation.from_quat(turns).apply([0.0, 0.0, 1.0])[:, 1])
+
+
+def sine(unit: str, column: int = 1) -> Callable[[Array], Array]:
+    """Return what turns angles into the sine of one of them, by default of the second, the pitch."""
+    return lambda angles: np.asarray(np.sin(angles[:, column] if unit == "rad" else np.radians(angles[:, column])))
+
+
+def sinks(tables: Sequence[Table], fields: HeadFields, seconds: float, unit: str) -> bool:
+    """Tell whether heads clearly sink as the pitch grows, whichever axis of their places points up: y or z."""
+    found = [rises(tables, fields, seconds, sine(unit), axis) for axis in range(3)]
+    most = max(range(3), key=lambda axis: abs(found[axis]))
+    return most > 0 and found[most] < -CLEARLY

@@ -7,7 +7,7 @@ refused with the option that settles it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from netllm_gym.errors import ConfigError, TraceFormatError, UnknownNameError
 from netllm_gym.traces.head import geometry, orient
 from netllm_gym.traces.head.fields import HeadFields
-from netllm_gym.traces.head.lever import rises
+from netllm_gym.traces.head.lever import right_handed, rises, sine, sinks, z_height
 from netllm_gym.traces.head.resample import HZ, MAX_GAP_S
 from netllm_gym.traces.moments import calendar_seconds, seconds_of
 from netllm_gym.traces.reading import Notes
@@ -26,7 +26,6 @@ Array = NDArray[np.float64]
 
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
 FRAME_HZ = 30.0
-CLEARLY = 0.3  # a head that sinks as its pitch grows, by the correlation of both
 # Frames twice as wide as high, from which the one of pixel positions is guessed.
 WIDTHS = (360, 512, 640, 720, 1000, 1024, 1280, 1440, 1920, 2000, 2048, 2160, 2560, 2880, 3000, 3840, 4096, 5760, 6144,
           7680, 8192)  # fmt: skip
@@ -143,10 +142,12 @@ def scales(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, no
     if fields.axes == "three-euler":
         notes.guess("angles about x, y and z are three.js's: their names tell")
     if fields.axes == "unity-euler" and not convention:
-        along = rises(tables, fields, seconds, _sine(unit))
-        convention = "opengl" if along > 0 else "unity"
+        along = rises(tables, fields, seconds, sine(unit))
+        told = "" if along else right_handed(tables)
+        convention = "opengl" if along > 0 or told else "unity"
         why = f": the head {'rises' if along > 0 else 'sinks'} as the angle about x grows" if along else ""
-        whose, other = ("A-Frame's and three.js's", "unity") if along > 0 else ("Unity's", "opengl")
+        why = f": their names say {told}" if told else why
+        whose, other = ("A-Frame's and three.js's", "unity") if convention == "opengl" else ("Unity's", "opengl")
         notes.guess(f"angles about x, y and z are {whose}{why} (--convention {other}: the other reading)")
     if fields.axes == "theta-phi":
         notes.guess("theta and phi from the frame's top left corner: theta turns, phi tilts")
@@ -160,22 +161,10 @@ def scales(tables: Sequence[Table], fields: HeadFields, options: HeadOptions, no
     ):
         euler = True
         notes.guess("pitch counts from 0 to 360 as Unity's Euler angles do: 350 looks up by 10")
-    down = not (euler or fields.polar or fields.axes or options.pitch_down) and _sinks(tables, fields, seconds, unit)
+    down = not (euler or fields.polar or fields.axes or options.pitch_down) and sinks(tables, fields, seconds, unit)
     if down:
         notes.guess("positive pitch looks down: the head sinks as it grows")
     return HeadScales(seconds, angle_unit=unit, convention=convention or "unity", euler=euler, pitch_down=down)
-
-
-def _sine(unit: str, column: int = 1) -> Callable[[Array], Array]:
-    """Return what turns angles into the sine of one of them, by default of the second, the pitch."""
-    return lambda angles: np.asarray(np.sin(angles[:, column] if unit == "rad" else np.radians(angles[:, column])))
-
-
-def _sinks(tables: Sequence[Table], fields: HeadFields, seconds: float, unit: str) -> bool:
-    """Tell whether heads clearly sink as the pitch grows, whichever axis of their places points up: y or z."""
-    found = [rises(tables, fields, seconds, _sine(unit), axis) for axis in range(3)]
-    most = max(range(3), key=lambda axis: abs(found[axis]))
-    return most > 0 and found[most] < -CLEARLY
 
 
 def _full_turns(pitch: Array) -> bool:
@@ -286,19 +275,13 @@ def _quaternion_scales(
         tilts = {axis: 1.0 - mean for axis, mean in upright.items()}
         convention = "hamilton" if tilts["y"] > 0.01 and tilts["z"] < 0.5 * tilts["y"] else "unity"
         why = "the head turns about z" if convention == "hamilton" else "the usual one of headset logs"
-        if convention == "unity" and order == "xyzw" and (along := rises(tables, fields, seconds, _z_height)):
+        if convention == "unity" and order == "xyzw" and (along := rises(tables, fields, seconds, z_height)):
             convention = "unity" if along > 0 else "opengl"
             why = f"the head rises as its {'' if along > 0 else '-'}z does, as that of one who looks up"
+        elif convention == "unity" and (told := right_handed(tables)):
+            convention, why = "opengl", f"their names say {told}"
         notes.guess(f"quaternion convention {convention}: {why} (--convention says otherwise)")
     return HeadScales(seconds, convention=convention or "unity", order=order)
-
-
-def _z_height(quaternion: Array) -> Array:
-    """Return how far the z axis of heads points up, where y does."""
-    from scipy.spatial.transform import Rotation
-
-    turns = np.where((np.linalg.norm(quaternion, axis=1) > 1e-6)[:, None], quaternion, [0.0, 0.0, 0.0, 1.0])
-    return np.asarray(Rotation.from_quat(turns).apply([0.0, 0.0, 1.0])[:, 1])
 
 
 def _vector_axes(pooled: Array, options: HeadOptions, notes: Notes) -> str:
