@@ -198,7 +198,8 @@ def _preamble(content: list[str], delimiter: str) -> int:
     heads = (usual, usual - 1) if usual > 2 else (usual,)  # a header may leave out the row numbers in front
     if usual < 2 or times < 4 or widths[0] in heads:
         return 0
-    if widths[0] > usual > 2 and widths[1:].count(usual) == len(widths) - 1:
+    numbers = any(is_number(cell) for cell in fields_of(content[1], delimiter))
+    if widths[0] > usual > 2 and widths[1:].count(usual) == len(widths) - 1 and numbers:
         return 0  # names, of which one has no column below
     above = next(i for i, width in enumerate(widths) if width in heads)
     return above if above <= 20 and all(width == usual for width in widths[above + 1 :]) else 0

@@ -137,6 +137,14 @@ def test_a_header_with_a_name_too_many_is_refused_and_not_dropped(tmp_path) -> N
         understand(_write(tmp_path / "log.csv", "time,yaw,pitch,roll", [TIME, YAW, PITCH]))
 
 
+def test_a_title_with_more_commas_than_columns_is_no_header(tmp_path) -> None:
+    _sees(
+        understand(
+            _write(tmp_path / "log.csv", "Room 3, night, viewer 7, 2nd run\ntime,yaw,pitch", [TIME, YAW, PITCH])
+        ).traces[0]
+    )
+
+
 @pytest.mark.parametrize("header", ["index,w,x,y,z", "yaw,pitch,roll,name,blood_pressure"])
 def test_an_orientation_without_a_clock_says_what_to_call_one(tmp_path, header) -> None:
     _, quaternion = _pose(False)
