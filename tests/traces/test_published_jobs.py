@@ -185,3 +185,22 @@ def test_instances_of_alibabas_gpu_trace(tmp_path) -> None:
     assert [job.stages[0].tasks for job in workload.templates] == [2, 1]
     assert [list(job.stages[0].all_samples()) for job in workload.templates] == [[60.0, 80.0], [100.0]]
     assert workload.arrivals_s == (0.0, 50.0)
+
+
+def test_jobs_of_kubernetes_and_of_slurms_database(tmp_path) -> None:
+    items = [
+        {"metadata": {"name": f"j{i}", "creationTimestamp": f"2024-01-01T00:00:0{i}Z"}, "spec": {"parallelism": 2},
+         "status": {"startTime": f"2024-01-01T00:00:1{i}Z", "completionTime": f"2024-01-01T00:01:1{i}Z"}}
+        for i in range(3)
+    ]  # fmt: skip
+    assert _jobs(_read(tmp_path, {"kind": "List", "items": items})) == [(float(i), 2, 60.0) for i in range(3)]
+    rows = "".join(f"{i},{100 + i},{150},{160 + i},4,3\n" for i in range(3))
+    found = _jobs(_read(tmp_path, "id_job,time_submit,time_start,time_end,cpus_req,state\n" + rows, "slurm.csv"))
+    assert found == [(float(i), 4, 10.0 + i) for i in range(3)]
+
+
+def test_runs_of_flows(tmp_path) -> None:
+    rows = "f1,a,2024-01-01 00:00:00,2024-01-01 00:01:00,\nf1,b,2024-01-01 00:01:00,2024-01-01 00:03:00,a\n"
+    header = "flow_run_id,task_run_id,start_time,end_time,upstream_task_ids\n"
+    (job,) = _read(tmp_path, header + rows, "flows.csv").templates
+    assert (job.mean_s, job.edges) == ((60.0, 120.0), ((0, 1),))

@@ -23,7 +23,7 @@ from netllm_gym.traces.text import decode
 MAX_BYTES = 256 * 2**20
 MAX_DEPTH, MAX_KEYS = 6, 200
 _TRIED = re.compile(r"attempts?|runs?|executions?|tries", re.I)
-_TIMES = re.compile(r"times?|time_?stamps?|timing", re.I)
+_TIMES = re.compile(r"times?|time_?stamps?|timing|metadata|spec|status", re.I)
 _CAME = re.compile(r'"(submi|creat|queue|arriv|time_?stamp)\w*"\s*:', re.I)
 _LASTED = re.compile(r'"(\w*duration|run_?time|elapsed|(end|finish|complet|stop)\w*)"\s*:', re.I)
 _MEASURED = re.compile(
@@ -34,7 +34,7 @@ _MEASURED = re.compile(
 def is_job_json(text: str) -> bool:
     """Tell whether the beginning of a document speaks of jobs that were submitted and ended, and of no measurements."""
     start = text[:20_000]
-    named = re.search(r'"(job|build|pod|workflow|pipeline|run|number)\w*"\s*:', start, re.I)
+    named = re.search(r'"(job|build|pod|metadata|workflow|pipeline|run|number)\w*"\s*:', start, re.I)
     return bool(named and _CAME.search(start) and _LASTED.search(start)) and not _MEASURED.search(start)
 
 

@@ -36,14 +36,15 @@ _T = r"(_?(time|timestamp|ts|at|date))?(_?(s|sec|seconds|ms))?"
 _HELD = r"((num|n|alloc|allocation|req|required)_?)?"
 _COLUMNS = {
     "job": r"(job|pod|container|application|app|request|instance|vm|func|function|invocation)"
-    r"(_?(id|name|no|number|sn|uuid|key))?|id|name|number",
-    "submit": rf"(submit|submitted|submission|arrival|arrived|creation|created|create|gmt_create|queued|enqueued?){_T}",
-    "start": rf"(start|started|begin|scheduled|schedule|launch|launched){_T}",
-    "end": rf"(end|ended|finish|finished|completion|completed|complete|deletion|deleted|stop|stopped){_T}",
+    r"(_?(id|name|no|number|sn|uuid|key))?|id_job|id|name|number",
+    "submit": rf"(time_)?(submit|submitted|submission|arrival|arrived|creation|"
+    rf"created|create|gmt_create|queued|enqueued?){_T}",
+    "start": rf"(time_)?(start|started|begin|scheduled|schedule|launch|launched){_T}",
+    "end": rf"(time_)?(end|ended|finish|finished|completion|completed|complete|deletion|deleted|stop|stopped){_T}",
     "seconds": r"((job|actual)_)?(run_?time|duration|elapsed|exec(ution)?_?time)(_raw)?(_?(s|sec|seconds|ms|min|h))?",
     "gpus": rf"{_HELD}gpus?(_?(num|count|number|req|request))?",
     "cpus": rf"{_HELD}(cpus?|cores?|proc(essor)?s?)(_?(num|count|number|req|request))?",
-    "nodes": rf"{_HELD}nodes?(_?(num|count|number))?",
+    "nodes": rf"{_HELD}(nodes?|replicas?|parallelism)(_?(num|count|number))?",
 }
 # Azure's virtual machines: a row each, no names.
 VMS = ("job_id", "subscription", "deployment", "start", "end", "max_cpu", "avg_cpu", "p95_cpu", "category", "cores",

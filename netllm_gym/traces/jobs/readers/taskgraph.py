@@ -27,8 +27,8 @@ UNITS = {"ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "minutes": 60.0, "h": 
 _LISTED = r"(_?(task_?)?(ids?|tasks?|names?|list))?"
 _TIMED = r"(_?(in_?)?(s|sec|secs|seconds|ms|us|ns|min|minutes|h|hours))?"
 _COLUMNS = {
-    "job": r"(job|workflow|dag|application|app|query)_?(id|name|no|number)?",
-    "task": r"(task|stage|node|operator|vertex|step|activity|key|id|name)_?(id|name|no|number|key)?",
+    "job": r"(job|workflow|dag|application|app|query|flow(_?run)?|pipeline(_?run)?)_?(id|name|no|number)?",
+    "task": r"(task_?run|task|stage|node|operator|vertex|step|activity|key|id|name)_?(id|name|no|number|key)?",
     "seconds": r"((avg|mean)_?)?((task|stage)_?)?(run_?time|duration|exec(ution)?_?time|processing_?time|elapsed)"
     + _TIMED,
     "parents": r"(parents?|dependenc(y|ies)|depends_?on|deps?|predecessors?|upstream|needs|requires|prerequisites?"
