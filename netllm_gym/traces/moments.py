@@ -25,7 +25,12 @@ _TIME_FORMATS = (
     "%d-%b-%Y %H:%M:%S", "%d-%m-%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S:%f", "%d/%m/%Y %H:%M", "%m/%d/%Y %I:%M %p",
     "%d/%m/%Y %H:%M:%S.%f", "%m/%d/%Y %H:%M:%S.%f", "%d.%m.%Y %H:%M:%S.%f", "%d.%m.%Y %H:%M", "%a %d %b %Y %H:%M:%S",
     "%a %d %b %Y %H:%M:%S %z", "%d/%b/%Y:%H:%M:%S %z", "%b %d %Y %H:%M:%S.%f", "%b %d %Y %H:%M:%S",
+    *(f"{day} {clock}" for day in ("%m/%d/%y", "%d/%m/%y", "%y/%m/%d", "%d.%m.%y")
+      for clock in ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p", "%H:%M:%S.%f")),
 )  # fmt: skip
+# What a date between slashes may begin with, by how many digits its last part has.
+_ORDERS = ((re.compile(r"\d{1,2}/\d{1,2}/\d{4}"), ("%d/%m/%Y", "%m/%d/%Y")),
+           (re.compile(r"\d{1,2}/\d{1,2}/\d{2}(?!\d)"), ("%d/%m/%y", "%m/%d/%y", "%y/%m/%d")))  # fmt: skip
 _CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,2}):(\d{1,2}(?:[.,]\d{1,9})?)(?::(\d{3}))?")
 _DAYS = re.compile(r"(\d{1,4}) days?,? (.+)")  # pandas' and Python's spans
 # A zone by its letters, at the end or before the year that date(1) writes last; a log keeps one, so steps are true.
@@ -94,11 +99,11 @@ def parse_time(text: str, known: str = "") -> tuple[float, str] | None:
 def seconds_of(column: list[str]) -> NDArray[np.float64] | None:
     """Return the moments that a column of text names, in seconds; NaN where one is none; ``None`` if most are none.
 
-    Days and months that could be swapped (``03/02/2021``) are read in the order that fits all cells; where both do, in
-    the one that makes the log shorter. A clock that passes midnight goes on.
+    Days, months and years that could be swapped (``03/02/2021``, ``03/02/21``) are read in the order that fits all
+    cells; where several do, in the one that makes the log shorter. A clock that passes midnight goes on.
     """
-    first = next((cell for cell in column if cell.strip()), "")
-    orders = [f for f in ("%d/%m", "%m/%d") if re.match(r"\d{1,2}/\d{1,2}/\d{4}", first.strip().strip('"'))]
+    first = next((cell for cell in column if cell.strip()), "").strip().strip('"')
+    orders = next((orders for shape, orders in _ORDERS if shape.match(first)), ())
     readings = [found for order in orders or [""] if (found := _seconds_of(column, order)) is not None]
     if not readings:
         return None
