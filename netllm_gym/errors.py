@@ -36,7 +36,10 @@ class UnknownNameError(NetLLMGymError, KeyError):
 class TraceFormatError(NetLLMGymError, ValueError):
     """A trace or manifest that cannot be read; the message says `file:line: reason`."""
 
+    line: int | None = None
+
     def __init__(self, source: object, reason: str, line: int | None = None):
+        self.line = line
         where = f"{source}:{line}" if line is not None else str(source)
         super().__init__(f"{where}: {reason}")
 

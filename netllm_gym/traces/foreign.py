@@ -12,6 +12,9 @@ _FIELDS = "tshark -r FILE -T fields -E header=y -E separator=, -e frame.time_epo
 _ROWS = "a table with a row a job: job_id,submit_s,runtime_s,num_cpus"
 # How a file begins -> what it is and the remedy.
 _KNOWN = (
+    (r"version https://git-lfs\.", "a pointer of Git LFS, not the file itself: fetch that with git lfs pull"),
+    (r"(#![^\n]*\n)?(#[^\n]*\n|\s)*(sudo +)?tc +(qdisc|class) ",
+     "a script for tc: write a table time_s,throughput_mbps of its rates"),
     (r"(\d\d:\d\d:\d\d|\d{9,10})\.\d{6} (IP6?|ARP) ", f"tcpdump's text: write the capture as a table: {_FIELDS}"),
     (r"[\s=|]*IO Statistics", f"tshark's statistics: write the packets as a table: {_FIELDS}"),
     (r"version \d+\s+run \S", "an OMNeT++ vector file: write a table of time_s,throughput_bps from its vector"),

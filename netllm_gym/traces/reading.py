@@ -259,7 +259,7 @@ def data_files(root: Path, notes: list[str]) -> list[Path]:
             size = member.stat().st_size
         except OSError as error:
             raise TraceFormatError(member, f"cannot be read ({error.strerror})") from None
-        if size == 0:
+        if size == 0 or (size < 64 and not member.read_bytes().strip()):
             skipped.append(f"{member.name} (empty)")
         elif member.suffix.lower() in NO_DATA or member.name.lower().startswith(NO_DATA_STEMS):
             skipped.append(member.name)

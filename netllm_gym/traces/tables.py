@@ -41,6 +41,7 @@ class Table:
         texts: column → fields, for columns that are not numbers throughout.
         lines: line of each row in the file, shape ``[rows]``.
         short: rows at the end with too few fields (a file cut off while it was written).
+        ragged: rows left out because they have another number of fields.
         exact: column → fields, for columns of whole numbers with more digits than `values` hold (ids).
     """
 
@@ -51,6 +52,7 @@ class Table:
     lines: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     short: int = 0
     exact: dict[int, list[str]] = field(default_factory=dict)
+    ragged: int = 0
 
     def __len__(self) -> int:
         return len(self.values)
@@ -97,8 +99,14 @@ def _delimiter(lines: list[str]) -> str:
     return " "
 
 
-def read_table(data: bytes, name: str) -> Table:
+def read_table(data: bytes, name: str, ragged: float = 0.0) -> Table:
     """Parse a table.
+
+    Args:
+        data: content of the file.
+        name: for messages.
+        ragged: share of the rows that may have another number of fields, and are left out then; five times as many may
+            be lines of words (a logger's errors).
 
     Raises:
         TraceFormatError: no text, no rows, or rows of different lengths.
@@ -112,7 +120,7 @@ def read_table(data: bytes, name: str) -> Table:
     for number, line in enumerate(lines):
         stripped = line.strip()
         if not stripped or (stripped.startswith(COMMENT) and not content):
-            comment = stripped.lstrip("#%/ ") or comment
+            comment = stripped.lstrip("#%/ ").removeprefix("Fields:").strip() or comment  # a web server's
             continue
         begin = begin if content else number
         content.append(stripped)
@@ -141,7 +149,8 @@ def read_table(data: bytes, name: str) -> Table:
         header = second
         start = next(i for i in range(start, len(lines)) if lines[i].strip() == content[1]) + 1
     if header is None and comment:  # the names may stand in a comment above the rows
-        above = fields_of(comment, delimiter)
+        cuts = [fields_of(comment, mark) for mark in (delimiter, " ")]
+        above = next((cut for cut in cuts if len(cut) == len(first)), [])
         header = _header(above, [first]) if len(above) == len(first) > 1 else None
     if header is not None and len(header) > MAX_COLUMNS:
         raise TraceFormatError(name, f"more than {MAX_COLUMNS} columns", begin + 1)
@@ -149,7 +158,7 @@ def read_table(data: bytes, name: str) -> Table:
         raise TraceFormatError(name, f"more than {MAX_CELLS} fields")
     fast = _fast(lines, start, delimiter, len(header or first))
     if fast is None:
-        return _slow(lines, start, delimiter, header, name)
+        return _slow(lines, start, delimiter, header, name, ragged if delimiter != " " else 0.0)
     long = np.flatnonzero((np.abs(fast[0]) >= LONGEST_EXACT).any(axis=0)).tolist()
     cells = [fields_of(line, delimiter) for line in lines[start:]] if long else []
     return Table(name, header, *fast, exact={c: [row[c] for row in cells] for c in long})
@@ -278,7 +287,9 @@ def _fast(
     return values, {}, np.arange(start + 1, start + 1 + len(body)), 0
 
 
-def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None, name: str) -> Table:
+def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None, name: str, ragged: float) -> Table:
+    odd: list[TraceFormatError] = []
+    weight = 0.0
     rows: list[list[str]] = []
     numbers: list[int] = []
     short = 0
@@ -302,7 +313,13 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
                     width += 1  # a header that does not name the row numbers in front
                     header = ["index", *header]
                 else:
-                    raise TraceFormatError(name, f"expected {width} columns, found {len(cells)}", number)
+                    odd.append(TraceFormatError(name, f"expected {width} columns, found {len(cells)}", number))
+                    weight += (
+                        0.2 if len(cells) == 1 and not is_number(cells[0]) else 1.0
+                    )  # a logger's "no route to host"
+                    if not rows or weight > ragged * len(lines):
+                        raise odd[0]
+                    continue
             if header is not None and cells[0] == header[0] and cells == header:
                 continue  # files that were joined
             rows.append(cells)
@@ -311,6 +328,8 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
         raise TraceFormatError(name, f"not CSV ({error})") from None
     if not rows:
         raise TraceFormatError(name, "holds no rows below its header")
+    if weight > ragged * (len(rows) + len(odd)):
+        raise odd[0]
     if width > MAX_COLUMNS:
         raise TraceFormatError(name, f"more than {MAX_COLUMNS} columns", numbers[0])
     comma = (
@@ -338,7 +357,7 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
             texts[c] = [_UNIT_COMMA.sub(r"\1.\2", cell) for cell in written] if comma else written
         if column is not written and (grouped is not None or not comma):
             texts[c] = written  # to whom "1,2" is a list, it stays one
-    return Table(name, header, values, texts, np.array(numbers, np.int64), short, exact)
+    return Table(name, header, values, texts, np.array(numbers, np.int64), short, exact, len(odd))
 
 
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
