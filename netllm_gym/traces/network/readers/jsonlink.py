@@ -22,6 +22,7 @@ import numpy as np
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jsontext import number, read_documents
 from netllm_gym.traces.network.trace import NetworkTrace
+from netllm_gym.traces.network.units import loose_unit, rate_unit
 from netllm_gym.traces.tables import LONGEST_EXACT, Table
 from netllm_gym.traces.text import decode
 
@@ -53,7 +54,7 @@ def read_json_links(data: bytes, name: str) -> NetworkTrace | Table:
     table = _table(document, name)
     if table is None:
         raise TraceFormatError(name, "no list of samples with a time and a throughput in this JSON")
-    return table
+    return _with_unit(table, _unit_of(document))
 
 
 def _dish(document: Any, name: str) -> NetworkTrace | None:
@@ -171,6 +172,30 @@ def _table(document: Any, name: str, depth: int = 0) -> Table | None:
             )
             return Table(name, None, table.values, table.texts, table.lines)
     return None
+
+
+def _unit_of(document: Any) -> str:
+    """Return the unit of rates that a document says beside its samples (``"unit": "Mbps"``), or an empty text."""
+    if not isinstance(document, dict):
+        return ""
+    for part in (document, *(value for value in document.values() if isinstance(value, dict))):
+        for key, value in part.items():
+            if isinstance(value, str) and re.fullmatch(
+                r"((data_?)?rate|throughput|bandwidth|bitrate)?_?units?", key.lower()
+            ):
+                unit = rate_unit(value) or loose_unit(value)
+                if unit:
+                    return unit
+    return ""
+
+
+def _with_unit(table: Table, unit: str) -> Table:
+    """Return a table with a column that names the unit of each row's rate, unless it has one."""
+    if not unit or table.header is None or any(re.fullmatch(r"units?", name.lower()) for name in table.header):
+        return table
+    values = np.column_stack([table.values, np.full(len(table), np.nan)])
+    texts = {**table.texts, table.width: [unit] * len(table)}
+    return Table(table.name, [*table.header, "unit"], values, texts, table.lines, table.short, table.exact)
 
 
 def _joined(tables: dict[str, Table], name: str) -> Table:
