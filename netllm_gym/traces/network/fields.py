@@ -9,9 +9,11 @@ import numpy as np
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.moments import seconds_of
+from netllm_gym.traces.network.names import plain_name, split_unit
+from netllm_gym.traces.network.series import counts_apart, rows_apart, session_columns
+from netllm_gym.traces.network.spans import end_column
 from netllm_gym.traces.network.units import cell_rate, is_unit, loose_unit, rate_unit, time_unit
 from netllm_gym.traces.tables import Table
-from netllm_gym.traces.text import micro
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class LinkFields:
         clock_column: a second column that completes the first (a time of day beside a date).
         holds: a value holds ``after`` its stamp, until the next row's (tables with a header), or ``before`` it, since
             the row above (Pensieve's files and others without one).
+        end: a column that says when each row ends, where the clock says when it began.
         unread_unit: what the name of the rate's column gives as its unit, where that is none of those known; ``-``
             where two units are plausible and nothing names one.
     """
@@ -45,6 +48,7 @@ class LinkFields:
     clock_column: int = -1
     holds: str = "after"
     unread_unit: str = ""
+    end: int = -1
 
 
 # Public tables whose columns name no unit but whose papers do.
@@ -53,6 +57,7 @@ _DOCUMENTED = (
     ({"timestamp", "dl_bitrate", "ul_bitrate"}, "kbps"),  # G-NetTrack, whatever separates its fields
     ({"sponsor", "ping", "download", "upload"}, "bps"),  # speedtest-cli's tables
     ({"time", "throughput", "speed", "latitude"}, "Mbps"),  # Starlink and cellular drives (Hu et al., 2023)
+    ({"downlink_throughput_bps"}, "bps"),  # a Starlink dish's status
 )
 _TIME = (
     r"(elapsed|relative|rel|session)_?(time|timestamp|seconds)?", r"time_?stamps?(_utc)?|ts|unix_?time(_?stamp)?|epoch",
@@ -82,46 +87,14 @@ _SECOND = re.compile(r"predict|forecast|pacing|(^|_)(min|std|stdev|stddev|var|va
 _NOT = re.compile(
     r"moving|gps|vehicle|compass|heading|wind|fan|clock|frame|cpu|sampl|error|loss|drop|heart|refresh|(state|status)$|latency|"
     r"_time$|duration|rtt|ping|jitter|signal|rsr[pq]|sinr|snr|bler|cqi|mcs|retrans|max|target|available_?bitrate|link_?speed|"
-    r"^link_(up|down)_?(stream|kbps)"
+    r"^link_(up|down)_?(stream|kbps)|(request|response|registration|procedure|success|hit|call|arrival|symbol|code|packet)_rate|"
+    r"(average|avg|mean|top)_speed"
 )
-_SESSIONS = re.compile(
-    r"(session|run|trip|trace|test|experiment|measurement|ride|drive|flow|connection|unit|stream|iteration|trajectory)"
-    r"_?(id|num|no|number|name|uuid|index)?|uuid|target|file_?name"
+# What stands beside the bitrate of a video that was chosen, which is none of the link's.
+_PLAYER = re.compile(
+    r"(^|_)(buffer(_(level|size|s|sec|ms|length))?|re_?buf\w*|stall\w*|codecs?|resolution|fps|vmaf|qoe)(_|$)"
 )
-# Series that are logged side by side, a row each at every stamp.
-_BESIDE = re.compile(
-    r"(interface|iface|if|nic|device|dev|adapter|ue|imsi|rnti|client|host|ip|node|cell|operator|carrier|provider|network|"
-    r"modem|sim|phone|user|subscriber|bearer)_?(id|name|no|num|number|addr|address)?"
-)
-_WAY = re.compile(r"direction|dir|link|way|(test_?)?type|link_?direction")
-_DOWNWARD = {"dl", "down", "downlink", "download", "rx", "in", "ingress", "receive", "received", "downstream"}
-_UPWARD = {"ul", "up", "uplink", "upload", "tx", "out", "egress", "send", "sent", "upstream"}
 _UNIT = re.compile(r"(rate_|throughput_|bandwidth_|bitrate_)?units?")
-
-
-def plain_name(name: str) -> str:
-    """Return a column's name in lower case, its words joined by underscores."""
-    name = re.sub(r"([a-z0-9])([A-Z][a-z]|(?:UL|DL|RX|TX)(?![a-z]))", r"\1_\2", micro(name).strip())
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
-def split_unit(name: str, words: re.Pattern[str] | None = None) -> tuple[str, str]:
-    """Return the plain name without its unit, and the unit's text (``DL Throughput [Mbps]`` → dl_throughput, Mbps)."""
-    match = re.search(r"[(\[]([^)\]]{1,20})[)\]]\s*$", name)
-    if match:
-        return plain_name(name[: match.start()]), match[1]
-    if glued := re.search(r"[a-z]([KMG][bB]ps|[kmg]bps)$", name.strip()):  # MeanThroughputMbps
-        return plain_name(name.strip()[: -len(glued[1])]), glued[1]
-    if sysstat := re.fullmatch(r"([rt]x)kB/s", name.strip()):  # whose kilobytes have 1024
-        return sysstat[1], "KiB/s"
-    pieces = re.split(r"[ _.\-]+", name.strip())
-    for size in (3, 2, 1):
-        unit = ("/" if size == 2 else "_").join(pieces[-size:])
-        if len(pieces) > size and rate_unit(unit):
-            return plain_name("_".join(pieces[:-size])), unit
-    if len(pieces) > 1 and (time_unit(pieces[-1]) or rate_unit(pieces[-1])):
-        return plain_name("_".join(pieces[:-1])), pieces[-1]
-    return plain_name(name), ""
 
 
 def is_rate(plain: str) -> bool:
@@ -140,6 +113,9 @@ def direction(name: str) -> int:
 def by_header(table: Table) -> LinkFields | None:
     """Return what the header says, or ``None`` where it names no throughput."""
     names = table.header or []
+    plain_names = {plain_name(n) for n in names}
+    played = any(_PLAYER.search(name) for name in plain_names)
+    travelled = bool({"latitude", "lat", "longitude", "lon", "lng", "gps_lat"} & plain_names)
     rates: list[tuple[int, int, str, str]] = []
     for i, name in enumerate(names):
         base, unit_text = split_unit(name)
@@ -152,6 +128,8 @@ def by_header(table: Table) -> LinkFields | None:
         if re.fullmatch(r"rx|tx", name) and {name[0] + "y", name[0] + "z"} <= set(names):
             continue  # a turn or a place about x
         if _NOT.search(whole) or _NOT.search(base) or not holds_numbers(table, i):
+            continue
+        if (played and re.search(r"bit_?rate", whole) and direction(whole) <= 0) or (travelled and whole == "speed"):
             continue
         score = 0
         if _RATE.search(base) or _RATE.search(whole) or unit:
@@ -178,7 +156,6 @@ def by_header(table: Table) -> LinkFields | None:
     rate = -minus
     if {"packet loss", "jitter", "latency", "download bytes"} <= {n.strip().lower() for n in names} and not unit:
         unit = "B/s"  # the command-line client of Ookla exports bytes a second
-    plain_names = {plain_name(n) for n in names}
     if {"download_bandwidth", "download_elapsed"} <= plain_names and not unit:
         unit = "B/s"  # and so does its JSON
     unit = unit or next((u for needed, u in _DOCUMENTED if needed <= plain_names), "")
@@ -188,25 +165,20 @@ def by_header(table: Table) -> LinkFields | None:
         word = match[1] if match else re.split(r"[ _.\-]+", names[rate].strip())[-1]
         unit = loose_unit(word) or ""
         unread = word if not unit and is_unit(word) and not _RATE.fullmatch(plain_name(names[rate])) else ""
+        unread = "Bps (bits or bytes)" if re.search(r"[a-z]Bps$", names[rate].strip()) and not unit else unread
     if counts == "bits":
         counts, unit = "bytes", "b"
     if counts and _total(table, rate):
         counts = "total"
     time, clock_unit, second = _time(names, table, rate)
     unit_column = next((i for i, n in enumerate(names) if _UNIT.fullmatch(plain_name(n)) and i in table.texts), -1)
-    sessions = tuple(
-        i
-        for i, n in enumerate(names)
-        if i not in (time, rate, second) and _SESSIONS.fullmatch(plain_name(n)) and _repeats(table, i)
+    sessions, several = session_columns(table, (time, rate, second), time)
+    if several and counts and not _total(table, rate):
+        counts = "total" if counts_apart(table, sessions, table.values[:, rate]) else counts
+    end = -1 if counts else end_column(names, time)
+    return LinkFields(
+        time, rate, clock_unit, unit, unit_column, counts, -1, sessions, second, unread_unit=unread, end=end
     )
-    if not sessions and time >= 0 and (beside := _beside(names, table, time, rate)) >= 0:
-        sessions = (beside,)
-        if counts and not _total(table, rate):  # a counter each
-            ids = table.texts.get(beside) or table.values[:, beside].tolist()
-            each = [table.values[np.array(ids) == x, rate] for x in dict.fromkeys(ids)]
-            rise = all((np.diff(v[np.isfinite(v)]) >= 0).all() for v in each) and any(np.ptp(v) > 0 for v in each)
-            counts = "total" if rise else counts
-    return LinkFields(time, rate, clock_unit, unit, unit_column, counts, -1, sessions, second, unread_unit=unread)
 
 
 def refuse_counter(table: Table, found: LinkFields) -> None:
@@ -223,43 +195,6 @@ def refuse_counter(table: Table, found: LinkFields) -> None:
             table.name, f"{name[:40]!r} never falls; where it counts bytes, call it {name[:40]}_bytes, where it is a "
             "rate, say its unit with --rate-unit", 1
         )  # fmt: skip
-
-
-def _beside(names: list[str], table: Table, time: int, rate: int) -> int:
-    """Return the column that tells apart series (two interfaces, say), or -1.
-
-    Their rows have the same stamps, or stand one series below another: then the clock rises in each, not in all.
-    """
-    stamps: list[str] | list[float] = table.texts.get(time) or table.values[:, time].tolist()
-    beside = len(set(stamps)) <= 0.75 * len(stamps)
-    clock = table.values[:, time] if time not in table.texts else seconds_of(table.texts[time])
-    below = clock is not None and bool((np.diff(clock) < 0).any())
-    for i, name in enumerate(names):
-        if i in (time, rate) or not _BESIDE.fullmatch(plain_name(name)) or not _repeats(table, i):
-            continue
-        cells: list[str] | list[float] = table.texts.get(i) or table.values[:, i].tolist()
-        if beside and len(set(zip(stamps, cells, strict=True))) > 0.95 * len(stamps):
-            return i
-        if below and clock is not None:
-            _, places = np.unique(np.array(cells), return_inverse=True)
-            order = np.argsort(places, kind="stable")
-            in_series = np.diff(places[order]) == 0
-            if (np.diff(clock[order])[in_series] > 0).all():
-                return i
-    return -1
-
-
-def downward(table: Table) -> tuple[Table, str]:
-    """Return the rows of the downlink where a column says each row's direction, and a sentence about the others."""
-    for i, cells in table.texts.items():
-        if table.header is None or not _WAY.fullmatch(plain_name(table.header[i])):
-            continue
-        words = [cell.strip().lower() for cell in cells]
-        kinds = set(words)
-        if kinds & _DOWNWARD and kinds & _UPWARD and kinds <= _DOWNWARD | _UPWARD:
-            keep = np.array([word in _DOWNWARD for word in words])
-            return table.rows(keep), f"rows of the uplink left out, as column {table.header[i][:40]!r} tells them"
-    return table, ""
 
 
 def _time(names: list[str], table: Table, rate: int) -> tuple[int, str, int]:
@@ -304,7 +239,9 @@ def _time(names: list[str], table: Table, rate: int) -> tuple[int, str, int]:
 def _unnamed_clock(names: list[str], table: Table, rate: int) -> tuple[int, int, str] | None:
     """Return a column of moments in text, or the first column if it rises and counts no rows: a clock by any name."""
     for i, cells in sorted(table.texts.items()):
-        if i != rate and np.isfinite(table.values[:, i]).mean() < 0.1 and seconds_of(cells[:50]) is not None:
+        if i == rate or np.isfinite(table.values[:, i]).mean() >= 0.1 or seconds_of(cells[:50]) is None:
+            continue
+        if len(table) <= 2 or _moves(table, i):  # else the day of all rows
             return 10, i, ""
     values, (base, unit_text) = table.values[:, 0], split_unit(names[0])
     if rate == 0 or not np.isfinite(values).all() or len(values) < 3 or not (np.diff(values) > 0).all():
@@ -340,12 +277,6 @@ def _clock_like(table: Table, column: int) -> bool:
 def _moves(table: Table, column: int) -> bool:
     cells: list[str] | list[float] = table.texts.get(column) or table.values[:, column].tolist()
     return any(cell != cells[0] for cell in cells)
-
-
-def _repeats(table: Table, column: int) -> bool:
-    written = table.texts.get(column) or table.exact.get(column)
-    values: list[str] | list[float] = written or table.values[:, column].tolist()
-    return 1 < len(set(values)) <= max(2, len(values) // 2)
 
 
 def _total(table: Table, column: int) -> bool:
@@ -397,7 +328,7 @@ def duration_column(table: Table) -> int:
 
 
 def with_clock(table: Table) -> Table:
-    """Return a table of durations as one with a clock: a row's value holds from its stamp, the last until the end."""
+    """Return a table of durations as one with a clock in each series: a row's value holds from its stamp on."""
     column = duration_column(table) if table.header is not None else -1
     if column < 0 or table.header is None:
         return table
@@ -405,27 +336,30 @@ def with_clock(table: Table) -> Table:
     if not np.isfinite(lasts).all() or (lasts < 0).any():
         row = int(np.argmax(~(lasts >= 0)))
         raise TraceFormatError(table.name, "a duration that is none", int(table.lines[row]))
-    _, unit = split_unit(table.header[column])
-    values = np.concatenate([table.values, table.values[-1:]])
-    values[:, column] = np.concatenate([[0.0], np.cumsum(lasts)])
-    texts = {c: [*cells, cells[-1]] for c, cells in table.texts.items()}
+    fields = by_header(table)
+    series = rows_apart(table, fields.sessions if fields else ())
+    out = table.rows(np.concatenate([np.append(rows, rows[-1]) for rows in series]))
+    out.values[:, column] = np.concatenate([np.append(0.0, np.cumsum(lasts[rows])) for rows in series])
+    unit = time_unit(split_unit(table.header[column])[1])
     header = list(table.header)
-    header[column] = f"time ({time_unit(unit)})" if time_unit(unit) else "time"
-    return Table(table.name, header, values, texts, np.append(table.lines, table.lines[-1]), table.short)
+    header[column] = f"time ({unit})" if unit else "time"
+    return replace(out, header=header, short=table.short)
 
 
 def _by_numbers(table: Table) -> LinkFields | None:
     units = [c for c, cells in table.texts.items() if all(rate_unit(cell) for cell in cells[:20])]
-    moments = [c for c, cells in table.texts.items() if c not in units and seconds_of(cells[:50]) is not None]
+    moments = [c for c in table.texts if c not in units and _is_moment(table, c)]
     rates_in_cells = [
         c for c, cells in table.texts.items() if c not in units and all(cell_rate(x) is not None for x in cells[:20])
     ]
     numeric = [c for c in range(table.width) if c not in table.texts]
+    if is_speedtest(table):
+        return LinkFields(3, 6, rate_unit="bps", holds="after")
     if moments:
         rest = rates_in_cells or [c for c in numeric if c != moments[0]]
         return LinkFields(moments[0], rest[0], unit_column=units[0] if units else -1) if len(rest) in (1, 2) else None
-    if rates_in_cells and numeric:
-        return LinkFields(numeric[0], rates_in_cells[0])
+    if rates_in_cells:  # a loss or a delay beside them is no clock
+        return LinkFields(next((c for c in numeric if _runs(table, c)), -1), rates_in_cells[0])
     if table.width == 6 and len(numeric) == 6 and is_ride(table.values):
         return LinkFields(1, 4, "ms", "B", counts="bytes", span=5)
     if table.width == 4 and len(numeric) == 4 and _is_drive(table.values):
@@ -435,8 +369,45 @@ def _by_numbers(table: Table) -> LinkFields | None:
     if table.width == 1 and len(numeric) == 1:
         return LinkFields(-1, 0)
     if len(numeric) in (2, 3) and len(numeric) + len(units) == table.width:
-        return LinkFields(numeric[0], numeric[1], unit_column=units[0] if units else -1)
+        unit = units[0] if units else -1
+        if len(numeric) == 2 and _is_calendar(table, numeric[1]) and not _is_calendar(table, numeric[0]):
+            return LinkFields(numeric[1], numeric[0], unit_column=unit)
+        return LinkFields(numeric[0], numeric[1], unit_column=unit)
     return None
+
+
+def _is_moment(table: Table, column: int) -> bool:
+    """Tell whether cells are moments: dates, clocks, or spans that grow (``10ms`` over ``10ms`` is a delay)."""
+    cells = table.texts[column][:50]
+    moments = seconds_of(cells)
+    if moments is None or not all(re.fullmatch(r"[\d.]+ ?[a-z]+", cell.strip()) for cell in cells):
+        return moments is not None
+    steps = np.diff(moments)
+    return bool((steps > 0).any() and (steps >= 0).mean() > 0.9)
+
+
+def _runs(table: Table, column: int) -> bool:
+    steps = np.diff(table.values[:, column])
+    return bool((steps >= 0).all() and (steps > 0).any())
+
+
+def _is_calendar(table: Table, column: int) -> bool:
+    """Tell whether a column counts from 1970, in s, ms, us or ns, and rises."""
+    values = table.values[:, column]
+    epoch = any(1e9 * tick <= values.min() and values.max() < 5e9 * tick for tick in (1.0, 1e3, 1e6, 1e9))
+    return bool(epoch and _runs(table, column))
+
+
+def is_speedtest(table: Table) -> bool:
+    """Tell the rows of ``speedtest-cli --csv``, which has no header unless it is asked for one."""
+    text = {c: cells[:20] for c, cells in table.texts.items()}
+    return (
+        table.width == 10
+        and all(c in text for c in (1, 2, 3, 9))
+        and all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d", cell) for cell in text[3])
+        and all(re.fullmatch(r"[\da-fA-F.:]*", cell) for cell in text[9])
+        and bool(np.isfinite(table.values[:, [4, 5, 6, 7]]).mean() > 0.9)
+    )
 
 
 def _is_drive(values: np.ndarray) -> bool:

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.moments import seconds_of
-from netllm_gym.traces.network.fields import by_header, clock_column, is_rate_table, plain_name, split_unit
+from netllm_gym.traces.network.fields import by_header, clock_column, is_rate_table
+from netllm_gym.traces.network.names import plain_name, split_unit
+from netllm_gym.traces.network.spans import BEGAN, ENDED
 from netllm_gym.traces.network.units import SECONDS, seconds_per_tick, time_unit
 from netllm_gym.traces.tables import Table
 
@@ -63,10 +65,8 @@ def summed(table: Table) -> tuple[Table, str]:
     return Table(table.name, ["time (s)", "throughput (bit/s)"], values, {}, np.arange(1, bins + 2)), said
 
 
-_BEGAN = re.compile(r"(\w+_)?(start|begin|began|request|sent)(_?(time|ts|at))?(_?stamp)?")
-_ENDED = re.compile(r"(\w+_)?(end|finish|finished|complete|completed|done|stop)(_?(time|ts|at))?(_?stamp)?")
 _TOOK = re.compile(
-    r"duration|took|(\w+_)?(delivery|download|fetch|transfer|transmission|receive|total)_?(time|duration)"
+    r"duration|took|time_taken|(\w+_)?(delivery|download|fetch|transfer|transmission|receive|total)_?(time|duration)"
 )
 OVERLAP = 0.02  # share of downloads that may begin before the one above has ended
 
@@ -85,8 +85,8 @@ def downloaded(table: Table) -> tuple[Table, str]:
     names = [split_unit(name) for name in table.header]
     free = [i for i in range(len(names)) if i != found.rate]
     took = next((i for i in free if _TOOK.fullmatch(names[i][0]) and i not in table.texts), -1)
-    ended = next((i for i in free if _ENDED.fullmatch(names[i][0])), -1)
-    began = found.time if _BEGAN.fullmatch(names[found.time][0]) else -1
+    ended = next((i for i in free if ENDED.fullmatch(names[i][0])), -1)
+    began = found.time if BEGAN.fullmatch(names[found.time][0]) else -1
     if took < 0 and (began < 0 or ended < 0 or ended == began):
         return table, ""
     clock, tick = _clock(table, found.time, names[found.time][1])

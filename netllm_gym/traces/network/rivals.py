@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from netllm_gym.traces.network import fields
+from netllm_gym.traces.network.names import split_unit
 from netllm_gym.traces.network.units import rate_unit
 from netllm_gym.traces.tables import Table
 
@@ -20,12 +21,12 @@ def rivals(table: Table, found: fields.LinkFields) -> str:
         return ""
     own = header[found.rate]
     bare = re.sub(r"\d+", "", own)
-    base, word = fields.split_unit(own)
+    base, word = split_unit(own)
     unit = rate_unit(word)
     alike = [name for i, name in enumerate(header) if i != found.rate and re.sub(r"\d+", "", name) == bare != own]
     if not alike and unit:
         for i, name in enumerate(header):
-            other, its = fields.split_unit(name)
+            other, its = split_unit(name)
             if i in (found.rate, found.time) or rate_unit(its) != unit or not fields.is_rate(other):
                 continue
             if fields.direction(other) == fields.direction(base) and fields.holds_numbers(table, i):

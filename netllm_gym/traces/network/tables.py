@@ -15,6 +15,7 @@ from netllm_gym.traces.moments import calendar_seconds, seconds_of
 from netllm_gym.traces.network import fields as reading
 from netllm_gym.traces.network import units
 from netllm_gym.traces.network.fields import LinkFields
+from netllm_gym.traces.network.spans import ends_of, late_rows
 from netllm_gym.traces.network.trace import NetworkTrace
 from netllm_gym.traces.reading import Notes, SaidOf
 from netllm_gym.traces.tables import Table
@@ -125,11 +126,15 @@ def sessions_of(table: Table, found: LinkFields, options: NetworkOptions, notes:
     """
     moments, text = _moments(table, found, options)
     values, scale = _values(table, found)
+    ends = ends_of(table, found.time, found.end)
     good = np.isfinite(moments) & np.isfinite(values)
     lost = int((~good).sum())
     if lost > max(SHARE * len(good), 0):
         line = int(table.lines[np.argmax(~good)])
-        raise TraceFormatError(table.name, f"no number for time or throughput ({lost} of {len(good)} rows)", line)
+        raise TraceFormatError(
+            table.name, f"no number for time or throughput ({lost} of {len(good)} rows): leave such rows out, or write "
+            "0 where the link was down", line
+        )  # fmt: skip
     clock = moments[good]
     if len(clock) > 2 and (np.diff(clock) <= 0).all() and clock[-1] < clock[0]:
         notes.guess("the newest row stands first: read from the last one up")
@@ -151,20 +156,31 @@ def sessions_of(table: Table, found: LinkFields, options: NetworkOptions, notes:
     out: list[Session] = []
     for label, rows in pieces:
         cut = restarts(moments[rows], calendar=text or bool(len(rows) and moments[rows].min() > 1e9))
+        if ends is not None:
+            cut = np.union1d(cut, np.flatnonzero(late_rows(moments[rows], ends[rows])) + 1)
         for number, part in enumerate(np.split(rows, cut)):
             name = label if not len(cut) else "/".join(x for x in (label, str(number + 1)) if x)
             if found.counts and found.sessions and len(pieces) > 1 and not (np.diff(values[part]) != 0).any():
                 notes.guess("series whose counter stands still left out")
                 continue
             group = _cell(table, group_at, int(part[0])) if group_at >= 0 else label
+            times = moments[part]
+            if ends is not None:  # the last row lasts, too
+                times, part = np.append(times, ends[part[-1]]), np.append(part, part[-1])
             out.append(
-                Session(table.name, name, group, moments[part], values[part], table.lines[part], text,
+                Session(table.name, name, group, times, values[part], table.lines[part], text,
                         None if scale is None else scale[part])
             )  # fmt: skip
     if len(out) > 1:
-        notes.guess(
-            "sessions in one file become traces" + (" (a clock that starts anew)" if not found.sessions else "")
+        by = ", ".join(repr(table.header[c][:30]) for c in found.sessions) if table.header else ""
+        why = (
+            f"by {by}"
+            if by
+            else "a clock that starts anew"
+            if ends is None
+            else "pauses between rows that say their end"
         )
+        notes.guess(f"sessions in one file become traces ({why})")
     return out
 
 

@@ -12,7 +12,6 @@ from netllm_gym.traces.foreign import refuse_foreign
 from netllm_gym.traces.moments import is_number
 from netllm_gym.traces.network import readers, units
 from netllm_gym.traces.network.fields import (
-    downward,
     duration_column,
     is_rate_table,
     refuse_counter,
@@ -25,7 +24,8 @@ from netllm_gym.traces.network.readers.jsonlink import read_json_links
 from netllm_gym.traces.network.readers.large import is_large, read_large
 from netllm_gym.traces.network.readers.linklog import is_link_log, read_link_log
 from netllm_gym.traces.network.rivals import rivals
-from netllm_gym.traces.network.tables import LinkSet, NetworkOptions, link_fields, sessions_of, traces_of
+from netllm_gym.traces.network.series import downward
+from netllm_gym.traces.network.tables import SHARE, LinkSet, NetworkOptions, link_fields, sessions_of, traces_of
 from netllm_gym.traces.network.trace import NetworkTrace
 from netllm_gym.traces.reading import Notes, Reading, beginning, content, data_files, passed_over
 from netllm_gym.traces.tables import Table, read_table, twice
@@ -100,14 +100,20 @@ def guess_format(data: bytes, name: str) -> str:
             )
         return "mahimahi"
     try:
-        table = read_table(text[:65_536].rsplit("\n", 1)[0].encode() if len(text) > 65_536 else data, name)
+        table = read_table(text[:65_536].rsplit("\n", 1)[0].encode() if len(text) > 65_536 else data, name, SHARE)
         found = link_fields(summed(table)[0], NetworkOptions())
     except TraceFormatError as error:
         if len(first.split()) == 2 and "," not in first and all(is_number(x) for x in first.split()):
             return "cooked"
         raise TraceFormatError(
-            name, f"looks like no known format ({', '.join(FORMATS)}): {_reason(error)}", 1
+            name, f"looks like no known format ({', '.join(FORMATS)}): {_reason(error)}", error.line or 1
         ) from None
+    if found is None and table.header is None and table.width > 1:
+        raise TraceFormatError(
+            name,
+            f"{table.width} columns without names: write a line of names above them, as in time_s,throughput_mbps",
+            1,
+        )
     if found is None:
         names = ", ".join(repr(n[:30]) for n in (table.header or [])[:12]) or f"{table.width} columns without names"
         raise TraceFormatError(
@@ -200,7 +206,9 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
             continue
         formats[chosen] = formats.get(chosen, 0) + 1
         if chosen in POOLED:
-            found: Any = read_json_links(data, name) if chosen == "json" else read_table(data, name)
+            found: Any = read_json_links(data, name) if chosen == "json" else read_table(data, name, SHARE)
+            if isinstance(found, Table) and found.ragged:
+                notes.repairs["rows of another number of fields left out"] += found.ragged
             if isinstance(found, Table) and not named:
                 found, said = downloaded(found)
                 notes.guess(said)
@@ -266,6 +274,8 @@ def _settled(
             notes.guess("" if options.throughput else rivals(table, found))
             what = {"bytes": "what came since the row above", "total": "all that came so far"}.get(found.counts, "")
             notes.guess(f"{table.header[found.rate]!r} counts {what}" if what else "")
+        elif found.time > found.rate:
+            notes.guess("columns without names: the clock stands behind the throughput")
         sets.append((found, tuple(table.header or ()), sessions_of(table, found, options, notes)))
     return tuple(traces_of(sets, names, options, notes))
 
