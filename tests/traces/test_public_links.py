@@ -91,6 +91,27 @@ def test_the_state_of_a_link_is_no_direction(tmp_path) -> None:
     assert len(found.traces[0].throughput_mbps) == 59
 
 
+def test_a_column_of_any_name_that_fills_a_grid_parts_series(tmp_path) -> None:
+    found = _read(tmp_path, "t_s,location,rx_mbps", lambda i: f"{i // 3},{('gate', 'hall', 'yard')[i % 3]},{1 + i % 3}")
+    assert _means(found) == [1.0, 2.0, 3.0]
+
+
+def test_a_counter_for_each_pair_of_workers(tmp_path) -> None:
+    """One worker below another, the peers of each at the same stamps: together they rise and fall."""
+    found = _read(
+        tmp_path, "worker,peer,time_s,bytes_received",
+        lambda i: f"{i // 40},{i % 2},{i // 2 % 20},{125_000 * (1 + i % 2) * (i // 2 % 20)}", 80,
+    )  # fmt: skip
+    assert _means(found) == [1.0, 1.0, 2.0, 2.0]
+    assert "'bytes_received' counts all that came so far" in found.sentences()
+
+
+def test_bytes_of_one_stamp_are_summed(tmp_path) -> None:
+    found = _read(tmp_path, "time_s,bytes", lambda i: f"{i // 3},{125_000 + i % 2}")
+    assert found.traces[0].throughput_mbps == pytest.approx(3.0, rel=1e-4)
+    assert "rows of one stamp summed: 40" in found.sentences()
+
+
 # --- rows that say when they end
 # -------------------------------------------------------------------------------------------------
 
@@ -214,6 +235,13 @@ def test_speedtest_cli_without_its_header(tmp_path) -> None:
     assert found.traces[0].duration_s.tolist() == [3600.0] * 23
 
 
+def test_values_of_another_unit_among_the_others_are_said(tmp_path) -> None:
+    pieces = [{"duration": 200, "capacity": 13_000_000 if i == 7 else 9000} for i in range(30)]
+    (tmp_path / "link.json").write_text(json.dumps({"uplink": {"trace_pattern": pieces}}))
+    said = understand(tmp_path / "link.json").sentences()
+    assert said == ("values a thousand times the median beside them, perhaps in another unit: link.json",)
+
+
 # --- what stands in the way
 # -------------------------------------------------------------------------------------------------
 
@@ -240,6 +268,7 @@ def test_a_file_of_an_empty_line_is_passed_over(tmp_path) -> None:
     [
         ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 451594\n", "git lfs pull"),
         ("#!/bin/sh\nsudo tc qdisc add dev eth0 root tbf rate 5mbit burst 32k latency 9ms\nsleep 1\n", "script for tc"),
+        ("181801\n155580\n139857\n155432\n163442\n126289\n" * 9, "one column of numbers that fall"),
         ("1.5,9,0,7\n2.5,9,0,7\n0,9,0,7\n", "4 columns without names: write a line of names"),
         (
             "t_s,dl_mbps\n" + "".join(f"{i},{i if i % 10 else ''}\n" for i in range(60)),

@@ -13,6 +13,7 @@ from netllm_gym.traces.network.names import plain_name
 from netllm_gym.traces.tables import Table
 
 MOST_KINDS = 12  # different words in a column that tells directions
+MOST_SERIES = 500  # beside each other
 FEWEST_ROWS = 3  # of a device or an operator that is a recording of its own
 
 _SESSIONS = re.compile(
@@ -27,7 +28,7 @@ _BESIDE = re.compile(
 # Who measured, which no handover changes: rows of two of them are two recordings, whenever they were taken.
 _WHO = re.compile(
     r"((serving|network|sim|mobile|cellular|home|test)_?)?(interface|iface|nic|device|adapter|ue|imsi|imei|iccid|client|"
-    r"node|operator|carrier|provider|isp|mno|modem|sim|phone|handset|user|subscriber|vehicle|dish|terminal|probe)"
+    r"node|operator|carrier|provider|isp|mno|modem|sim|phone|handset|user|subscriber|vehicle|dish|terminal|probe|worker|peer)"
     r"_?(id|name|no|num|number|model)?"
 )
 _WAY = re.compile(r"direction|dir|link|way|(test_?)?type|test|link_?direction")
@@ -50,7 +51,7 @@ def session_columns(table: Table, taken: tuple[int, ...], time: int) -> tuple[tu
     names = {i: n for i, n in names.items() if _repeats(table, i)}
     found = [i for i, name in names.items() if _SESSIONS.fullmatch(name)]
     runs, series = len(found), [i for i in names if i not in found]
-    if time >= 0 and series and (beside := _beside(table, series, found, time)) >= 0:
+    if time >= 0 and (beside := _beside(table, series, found, time, taken)) >= 0:
         found.append(beside)
     for i in series:
         if i in found or not _WHO.fullmatch(names[i]):
@@ -94,13 +95,15 @@ def _parts(table: Table, columns: list[int]) -> int:
     return len(np.unique(_places(table, columns)))
 
 
-def _beside(table: Table, columns: list[int], runs: list[int], time: int) -> int:
-    """Return which of some columns tells apart series (two interfaces, say) within the runs, or -1.
+def _beside(table: Table, columns: list[int], runs: list[int], time: int, taken: tuple[int, ...]) -> int:
+    """Return the column that tells apart series (two interfaces, say) within the runs, or -1.
 
-    Their rows have the same stamps, or stand one series below another: then the clock rises in each, not in all.
+    Their rows have the same stamps, or stand one series below another: then the clock rises in each, not in all. Where
+    no column has such a name, one of which nearly each value stands at nearly each stamp tells them apart.
     """
     stamps = list(zip(_places(table, runs).tolist(), _cells(table, time), strict=True))
-    beside = len(set(stamps)) <= 0.75 * len(stamps)
+    moments = len(set(stamps))
+    beside = moments <= 0.75 * len(stamps)
     clock = table.values[:, time] if time not in table.texts else seconds_of(table.texts[time])
     below = not runs and clock is not None and bool((np.diff(clock) < 0).any())
     for i in columns:
@@ -112,6 +115,12 @@ def _beside(table: Table, columns: list[int], runs: list[int], time: int) -> int
             in_series = np.diff(places[order]) == 0
             if (np.diff(clock[order])[in_series] > 0).all():
                 return i
+    for i in range(table.width) if beside else ():
+        kinds = len(set(_cells(table, i)))
+        if i in taken or i in runs or not 1 < kinds <= min(MOST_SERIES, len(stamps) / (0.8 * moments)):
+            continue
+        if len(set(zip(stamps, _cells(table, i), strict=True))) > 0.95 * len(stamps):
+            return i
     return -1
 
 

@@ -341,7 +341,7 @@ def _pieces(
     if not found.counts and 0 < beyond.sum() <= max(SHARE * len(values), 1) < len(values):
         notes.repairs[f"rows beyond {units.FASTEST_MBPS:,.0f} Mbit/s left out"] += int(beyond.sum())
         time, values, lines = time[~beyond], values[~beyond], lines[~beyond]
-    time, values = _once(time, values, notes)
+    time, values = _once(time, values, notes, found.counts == "bytes")
     if len(time) < 2:
         raise TraceFormatError(name, f"needs at least two samples, has {len(time)}", int(lines[0]))
     steps = np.diff(time)
@@ -377,8 +377,8 @@ def _pieces(
     return _without_pauses(label, steps, rates, group, notes)
 
 
-def _once(time: Array, values: Array, notes: Notes) -> tuple[Array, Array]:
-    """Join rows of one stamp: the corners of a step function as they are, others to their mean."""
+def _once(time: Array, values: Array, notes: Notes, counted: bool) -> tuple[Array, Array]:
+    """Join rows of one stamp: the corners of a step function as they are, bytes to their sum, others to their mean."""
     same = np.diff(time) == 0
     if not same.any():
         return time, values
@@ -386,13 +386,13 @@ def _once(time: Array, values: Array, notes: Notes) -> tuple[Array, Array]:
     inner = list(counts.values())[1:-1]
     second = np.flatnonzero(same) + 1  # the value after each corner is the one before the next
     held = values[second[:-1]] == values[second[1:] - 1]
-    if inner and all(count == 2 for count in inner) and len(inner) > 1 and held.mean() > 0.9:
+    if not counted and inner and all(count == 2 for count in inner) and len(inner) > 1 and held.mean() > 0.9:
         # Each corner is written with the value before it and the one after: the first is the one up to its stamp.
         keep = np.concatenate([[True], ~same])
         return time[keep], values[keep]
-    notes.repairs["rows of one stamp averaged"] += int(same.sum())
+    notes.repairs[f"rows of one stamp {'summed' if counted else 'averaged'}"] += int(same.sum())
     stamps, index = np.unique(time, return_inverse=True)
-    return stamps, np.bincount(index, values) / np.bincount(index)
+    return stamps, np.bincount(index, values) / (1.0 if counted else np.bincount(index))
 
 
 def _without_pauses(label: str, steps: Array, rates: Array, group: str, notes: Notes) -> list[NetworkTrace]:

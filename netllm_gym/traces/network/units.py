@@ -186,3 +186,18 @@ def far_apart(rates: dict[str, Array]) -> str:
     usual = float(np.median(list(middles.values()))) if middles else 0.0
     far = [name for name, middle in middles.items() if not usual / 300.0 < middle < usual * 300.0]
     return f"read in the unit of the others, though far from them: {', '.join(far[:5])}" if far else ""
+
+
+def far_beyond(rates: dict[str, Array]) -> str:
+    """Return a sentence on recordings, by name, with Mbit/s a thousand times their own median; empty for none."""
+    far = []
+    for name, values in rates.items():
+        most = float(values.max(initial=0.0))
+        if most > 1000.0 and most > 1000.0 * float(np.median(values[values > 0])):
+            far.append(name)
+    more = f" and {len(far) - 5} more" if len(far) > 5 else ""
+    return (
+        f"values a thousand times the median beside them, perhaps in another unit: {', '.join(far[:5])}{more}"
+        if far
+        else ""
+    )

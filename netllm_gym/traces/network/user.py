@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,12 @@ def guess_format(data: bytes, name: str) -> str:
         return "mm-link"
     if len(first.split()) == 1 and "," not in first and ";" not in first and is_number(first):
         cells = re.sub(r"(?m)^#.*$", "", text[:4096]).split(None, 200)[:200]
+        falls = [a for a, b in pairwise(cells[:-1]) if is_number(a) and is_number(b) and float(b) < float(a)]
+        if len(falls) > 0.1 * len(cells):
+            raise TraceFormatError(
+                name, "one column of numbers that fall, so no times of packets: for a rate a row give the seconds "
+                "between rows: --step; sizes of chunks are a video's", 1
+            )  # fmt: skip
         if any("." in cell for cell in cells):
             raise TraceFormatError(
                 name, "one column of throughputs and no clock: give the seconds between rows: --step", 1
@@ -227,6 +234,7 @@ def understand_links(path: str | Path, format: str | None = None, options: Netwo
     settled = _settled(tables, options, notes, names) if tables else ()
     traces = [trace for members in whole.values() for trace in members] + list(settled)
     traces.sort(key=lambda trace: _natural(trace.name))
+    notes.guess(units.far_beyond({trace.name: trace.throughput_mbps for trace in traces}))
     label = ", ".join(sorted(formats))
     table = [_row(trace) for trace in traces[:5]]
     return Reading("network", label, tuple(_unique(traces)), notes.guesses, dict(notes.repairs), table)
