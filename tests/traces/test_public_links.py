@@ -242,6 +242,16 @@ def test_values_of_another_unit_among_the_others_are_said(tmp_path) -> None:
     assert said == ("values a thousand times the median beside them, perhaps in another unit: link.json",)
 
 
+def test_bwm_ng_writes_no_names(tmp_path) -> None:
+    def row(i: int) -> str:
+        out, came = 100.0 + i % 3, 125_000.0 * (1 + i % 2)
+        return f"{1690000000 + i // 2};{('eth0', 'lo')[i % 2]};{out:.2f};{came:.2f};{out + came:.2f};1;2;3;4;5"
+
+    found = _read(tmp_path, "", row)
+    assert _means(found) == [1.0, 2.0]
+    assert "sessions in one file become traces (by 'column 2')" in found.sentences()
+
+
 # --- what stands in the way
 # -------------------------------------------------------------------------------------------------
 

@@ -355,6 +355,8 @@ def _by_numbers(table: Table) -> LinkFields | None:
     numeric = [c for c in range(table.width) if c not in table.texts]
     if is_speedtest(table):
         return LinkFields(3, 6, rate_unit="bps", holds="after")
+    if is_bwm(table):
+        return LinkFields(0, 3, "s", "B/s", sessions=(1,))
     if moments:
         rest = rates_in_cells or [c for c in numeric if c != moments[0]]
         return LinkFields(moments[0], rest[0], unit_column=units[0] if units else -1) if len(rest) in (1, 2) else None
@@ -396,6 +398,14 @@ def _is_calendar(table: Table, column: int) -> bool:
     values = table.values[:, column]
     epoch = any(1e9 * tick <= values.min() and values.max() < 5e9 * tick for tick in (1.0, 1e3, 1e6, 1e9))
     return bool(epoch and _runs(table, column))
+
+
+def is_bwm(table: Table) -> bool:
+    """Tell the rows of ``bwm-ng -o csv``: epoch, interface, bytes a second out, in and both, and more."""
+    if table.width < 10 or list(table.texts) != [1] or not _is_calendar(table, 0):
+        return False
+    out, came, both = table.values[:, 2:5].T
+    return bool((np.abs(out + came - both) <= 0.02 + 1e-6 * both).mean() > 0.98 and (both > 0).any())
 
 
 def is_speedtest(table: Table) -> bool:

@@ -172,7 +172,8 @@ def sessions_of(table: Table, found: LinkFields, options: NetworkOptions, notes:
                         None if scale is None else scale[part])
             )  # fmt: skip
     if len(out) > 1:
-        by = ", ".join(repr(table.header[c][:30]) for c in found.sessions) if table.header else ""
+        names = table.header or [f"column {c + 1}" for c in range(table.width)]
+        by = ", ".join(repr(names[c][:30]) for c in found.sessions)
         why = (
             f"by {by}"
             if by
