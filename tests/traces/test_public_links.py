@@ -181,6 +181,15 @@ def test_a_delay_and_a_loss_are_no_clock(tmp_path, row) -> None:
     assert found.traces[0].throughput_mbps[-1] == 29.0
 
 
+@pytest.mark.parametrize("names", ["Fecha,Hora", "Time,Date"])
+def test_a_date_stands_on_either_side_of_its_time(tmp_path, names) -> None:
+    def row(i: int) -> str:
+        date, time = f"{i + 1:02d}/02/2024", f"10:{i:02d}:00"
+        return f"{date},{time},5" if names.startswith("Fecha") else f"{time},{date},5"
+
+    assert _read(tmp_path, f"{names},dl_mbps", row, 28).traces[0].duration_s.tolist() == [86_460.0] * 27
+
+
 # --- units and columns
 # -------------------------------------------------------------------------------------------------
 
@@ -198,9 +207,15 @@ def test_a_dishs_status_is_in_bits_per_second(tmp_path) -> None:
     assert _means(found) == [0.02]
 
 
+def test_srsrans_metrics_are_in_bits_per_second(tmp_path) -> None:
+    found = _read(tmp_path, "time;dl_mcs;dl_turbo;dl_brate;ul_brate", lambda i: f"{i};20;{1 + i % 2};50000.0;900.0")
+    assert _means(found) == [0.05]
+
+
 @pytest.mark.parametrize(
     ("header", "row"),
     [
+        ("time,rx_gain,dl_turbo", lambda i: f"{i},{30 + i % 9},20"),
         ("time,bitrate,codec,fps", lambda i: f"{i},3000,h264,30"),
         ("time_stamp,bit_rate,buffer_size,rebuf", lambda i: f"{i},2850,12,0"),
         ("time,average_speed,ping", lambda i: f"{i},{30 + i % 9},20"),

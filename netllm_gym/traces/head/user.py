@@ -19,7 +19,7 @@ from netllm_gym.traces.head.scales import HeadOptions, scales, stamps
 from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.head.viewerjson import read_viewer_json
 from netllm_gym.traces.head.wide import by_viewer
-from netllm_gym.traces.network.fields import is_ride
+from netllm_gym.traces.network.nameless import is_ride
 from netllm_gym.traces.reading import (
     Notes,
     Reading,

@@ -58,6 +58,7 @@ _DOCUMENTED = (
     ({"sponsor", "ping", "download", "upload"}, "bps"),  # speedtest-cli's tables
     ({"time", "throughput", "speed", "latitude"}, "Mbps"),  # Starlink and cellular drives (Hu et al., 2023)
     ({"downlink_throughput_bps"}, "bps"),  # a Starlink dish's status
+    ({"time", "dl_brate", "ul_brate"}, "bps"),  # srsRAN's metrics
 )
 _TIME = (
     r"(elapsed|relative|rel|session)_?(time|timestamp|seconds)?", r"time_?stamps?(_utc)?|ts|unix_?time(_?stamp)?|epoch",
@@ -66,11 +67,16 @@ _TIME = (
     r"(start|begin|end|measurement|test|capture|sample|record|log|logging|system|device)_?(date_?)?(time|ts|timestamp)?",
     r"time_.*|.*_time(_?stamp)?|.*_timestamp", r"seq_?(num|no|number)?|second_?(index|number)?",
 )  # fmt: skip
+_DATE = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}|\d{1,2}-[A-Za-z]{3}-\d{2,4}")
+_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d([.,]\d+)?)?( ?[AaPp]\.?[Mm]\.?)?")
 # How long a download took, a row each: no clock.
 _SPENT = re.compile(r"(\w+_)?(delivery|download|fetch|transfer|transmission|chunk|segment)_?(time|duration|delay)")
 _RATE = re.compile(
-    r"through_?put|band_?width|good_?put|bit_?rate|data_?rate|capacity|delivery_?rate|(^|_)(rate|bw|thr|thrpt|tput|dl|speed|"
-    r"download|downlink|down|rx|bps|mbps|kbps|gbps|mbits?|kbits?)(_|$)"
+    r"through_?put|band_?width|good_?put|bit_?rate|data_?rate|capacity|delivery_?rate|(^|_)(b?rate|bw|thr|thrpt|tput|speed|"
+    r"bps|mbps|kbps|gbps|mbits?|kbits?)(_|$)"
+    # A direction alone, or with words that say no quantity: "dl_turbo" and "rx_gain" are others.
+    r"|^(\w+_)?(dl|download|downlink|down|rx)(_(avg|average|mean|median|total|sum|value|result|tcp|udp|app|phy|mac|pdcp|rlc|"
+    r"lte|nr|wifi|internet|test|user|ue|flow|[345]g|\d+))*(_[kmg]?i?(b|bits?|bytes?|pp?)(_?p?s)?)?$"
 )
 _BYTES = re.compile(r"(^|_)(bytes?|octets?)(_|$)|bytes_(rec\w*|rx|total|sec)|num_?bytes")
 _BITS = re.compile(r"(^|_)bits$")
@@ -136,7 +142,7 @@ def by_header(table: Table) -> LinkFields | None:
             score = 10 + (3 if unit else 0) + (2 if re.search(r"through_?put|good_?put|band_?width", whole) else 0)
             if whole in ("speed", "rate"):
                 score -= 6
-        elif _BYTES.search(whole):
+        elif _BYTES.search(whole) or _BITS.search(whole):
             score = 4
         if not score:
             continue
@@ -164,7 +170,11 @@ def by_header(table: Table) -> LinkFields | None:
         match = re.search(r"[(\[]([^)\]]{1,20})[)\]]\s*$", names[rate])
         word = match[1] if match else re.split(r"[ _.\-]+", names[rate].strip())[-1]
         unit = loose_unit(word) or ""
-        unread = word if not unit and is_unit(word) and not _RATE.fullmatch(plain_name(names[rate])) else ""
+        unread = (
+            word
+            if not unit and is_unit(word) and not re.fullmatch(r"[kmg]?b(ps|its?)", plain_name(names[rate]))
+            else ""
+        )
         unread = "Bps (bits or bytes)" if re.search(r"[a-z]Bps$", names[rate].strip()) and not unit else unread
     if counts == "bits":
         counts, unit = "bytes", "b"
@@ -222,18 +232,16 @@ def _time(names: list[str], table: Table, rate: int) -> tuple[int, str, int]:
     best = best or _unnamed_clock(names, table, rate)
     if best is None:
         return -1, "", -1
-    second = -1
-    first_text = table.texts.get(best[1], [""])[0]
-    if best[1] in table.texts and ":" not in first_text:  # a date; its time of day may stand beside it
-        second = next(
-            (
-                i
-                for i, n in enumerate(names)
-                if i != best[1] and i in table.texts and "time" in plain_name(n) and ":" in table.texts[i][0]
-            ),
-            -1,
-        )
-    return best[1], best[2], second
+    texts = {i: cells[0].strip() for i, cells in table.texts.items() if i != rate}
+    found = texts.get(best[1], ":")
+    if _DATE.fullmatch(found):  # its time of day may stand beside it
+        named = (i for i, text in texts.items() if ":" in text and "time" in plain_name(names[i]))
+        second = next((i for i, text in texts.items() if _OF_DAY.fullmatch(text)), next(named, -1))
+        return best[1], best[2], second
+    if _OF_DAY.fullmatch(found):  # its date may
+        date = next((i for i, text in texts.items() if _DATE.fullmatch(text)), -1)
+        return (date, "", best[1]) if date >= 0 else (best[1], best[2], -1)
+    return best[1], best[2], -1
 
 
 def _unnamed_clock(names: list[str], table: Table, rate: int) -> tuple[int, int, str] | None:
@@ -295,12 +303,6 @@ def _total(table: Table, column: int) -> bool:
     )
 
 
-def by_numbers(table: Table) -> LinkFields | None:
-    """Return what a table without a header shows: a clock that rises and a throughput beside it, or ``None``."""
-    found = _by_numbers(table)
-    return None if found is None else replace(found, holds="before")
-
-
 def is_rate_table(table: Table) -> bool:
     """Tell whether the header names a throughput."""
     return by_header(table) is not None
@@ -344,92 +346,3 @@ def with_clock(table: Table) -> Table:
     header = list(table.header)
     header[column] = f"time ({unit})" if unit else "time"
     return replace(out, header=header, short=table.short)
-
-
-def _by_numbers(table: Table) -> LinkFields | None:
-    units = [c for c, cells in table.texts.items() if all(rate_unit(cell) for cell in cells[:20])]
-    moments = [c for c in table.texts if c not in units and _is_moment(table, c)]
-    rates_in_cells = [
-        c for c, cells in table.texts.items() if c not in units and all(cell_rate(x) is not None for x in cells[:20])
-    ]
-    numeric = [c for c in range(table.width) if c not in table.texts]
-    if is_speedtest(table):
-        return LinkFields(3, 6, rate_unit="bps", holds="after")
-    if is_bwm(table):
-        return LinkFields(0, 3, "s", "B/s", sessions=(1,))
-    if moments:
-        rest = rates_in_cells or [c for c in numeric if c != moments[0]]
-        return LinkFields(moments[0], rest[0], unit_column=units[0] if units else -1) if len(rest) in (1, 2) else None
-    if rates_in_cells:  # a loss or a delay beside them is no clock
-        return LinkFields(next((c for c in numeric if _runs(table, c)), -1), rates_in_cells[0])
-    if table.width == 6 and len(numeric) == 6 and is_ride(table.values):
-        return LinkFields(1, 4, "ms", "B", counts="bytes", span=5)
-    if table.width == 4 and len(numeric) == 4 and _is_drive(table.values):
-        return LinkFields(0, 3, "s", unread_unit="-")  # published in kbit/s, but nothing in the file says so
-    if units and len(numeric) == 1 and table.width == 2:
-        return LinkFields(-1, numeric[0], unit_column=units[0])
-    if table.width == 1 and len(numeric) == 1:
-        return LinkFields(-1, 0)
-    if len(numeric) in (2, 3) and len(numeric) + len(units) == table.width:
-        unit = units[0] if units else -1
-        if len(numeric) == 2 and _is_calendar(table, numeric[1]) and not _is_calendar(table, numeric[0]):
-            return LinkFields(numeric[1], numeric[0], unit_column=unit)
-        return LinkFields(numeric[0], numeric[1], unit_column=unit)
-    return None
-
-
-def _is_moment(table: Table, column: int) -> bool:
-    """Tell whether cells are moments: dates, clocks, or spans that grow (``10ms`` over ``10ms`` is a delay)."""
-    cells = table.texts[column][:50]
-    moments = seconds_of(cells)
-    if moments is None or not all(re.fullmatch(r"[\d.]+ ?[a-z]+", cell.strip()) for cell in cells):
-        return moments is not None
-    steps = np.diff(moments)
-    return bool((steps > 0).any() and (steps >= 0).mean() > 0.9)
-
-
-def _runs(table: Table, column: int) -> bool:
-    steps = np.diff(table.values[:, column])
-    return bool((steps >= 0).all() and (steps > 0).any())
-
-
-def _is_calendar(table: Table, column: int) -> bool:
-    """Tell whether a column counts from 1970, in s, ms, us or ns, and rises."""
-    values = table.values[:, column]
-    epoch = any(1e9 * tick <= values.min() and values.max() < 5e9 * tick for tick in (1.0, 1e3, 1e6, 1e9))
-    return bool(epoch and _runs(table, column))
-
-
-def is_bwm(table: Table) -> bool:
-    """Tell the rows of ``bwm-ng -o csv``: epoch, interface, bytes a second out, in and both, and more."""
-    if table.width < 10 or list(table.texts) != [1] or not _is_calendar(table, 0):
-        return False
-    out, came, both = table.values[:, 2:5].T
-    return bool((np.abs(out + came - both) <= 0.02 + 1e-6 * both).mean() > 0.98 and (both > 0).any())
-
-
-def is_speedtest(table: Table) -> bool:
-    """Tell the rows of ``speedtest-cli --csv``, which has no header unless it is asked for one."""
-    text = {c: cells[:20] for c, cells in table.texts.items()}
-    return (
-        table.width == 10
-        and all(c in text for c in (1, 2, 3, 9))
-        and all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d", cell) for cell in text[3])
-        and all(re.fullmatch(r"[\da-fA-F.:]*", cell) for cell in text[9])
-        and bool(np.isfinite(table.values[:, [4, 5, 6, 7]]).mean() > 0.9)
-    )
-
-
-def _is_drive(values: np.ndarray) -> bool:
-    """Tell a drive's log (Yao et al., Sydney): epoch, latitude, longitude, throughput."""
-    epoch = (values[:, 0] > 1e9) & (values[:, 0] < 5e9)
-    place = (np.abs(values[:, 1]) <= 90) & (np.abs(values[:, 2]) <= 180) & (values[:, 1] % 1 != 0)
-    return bool(epoch.all() and place.mean() > 0.9 and (values[:, 3] >= 0).all())
-
-
-def is_ride(values: np.ndarray) -> bool:
-    """Tell a ride's log (Riiser et al., van der Hooft et al.): epoch, ms from start, latitude, longitude, bytes, ms."""
-    return bool(
-        (values[:, 0] > 1e9).all() and (np.abs(values[:, 2]) <= 90).all() and (np.abs(values[:, 3]) <= 180).all()
-        and (values[:, 4] >= 0).all() and (values[:, 5] >= 0).all()
-    )  # fmt: skip

@@ -90,6 +90,10 @@ def downloaded(table: Table) -> tuple[Table, str]:
     if took < 0 and (began < 0 or ended < 0 or ended == began):
         return table, ""
     clock, tick = _clock(table, found.time, names[found.time][1])
+    if found.clock_column >= 0:  # a date, and its time of day
+        pairs = zip(table.texts[found.time], table.texts[found.clock_column], strict=True)
+        whole = seconds_of([f"{day} {time}" for day, time in pairs])
+        clock = clock if whole is None else whole
     if took >= 0:
         unit = time_unit(names[took][1])
         lasted = table.values[:, took] * (SECONDS[unit] if unit else tick)
@@ -107,7 +111,10 @@ def downloaded(table: Table) -> tuple[Table, str]:
             table.name, "downloads that run side by side: give what came in each second instead",
             int(table.lines[np.argmax(early)]),
         )  # fmt: skip
-    keep = [*found.sessions, *(c for c in table.texts if c not in (found.time, ended) and c not in found.sessions)]
+    keep = [
+        *found.sessions,
+        *(c for c in table.texts if c not in (found.time, found.clock_column, ended) and c not in found.sessions),
+    ]
     values = np.column_stack([lasted, table.values[:, found.rate] * 8.0 / np.where(good, lasted, 1.0)])
     values = np.column_stack([values, table.values[:, keep]])[good]
     texts = {2 + i: [x for x, y in zip(table.texts[c], good, strict=True) if y]

@@ -15,6 +15,7 @@ from netllm_gym.traces.moments import calendar_seconds, seconds_of
 from netllm_gym.traces.network import fields as reading
 from netllm_gym.traces.network import units
 from netllm_gym.traces.network.fields import LinkFields
+from netllm_gym.traces.network.nameless import by_numbers
 from netllm_gym.traces.network.spans import ends_of, late_rows
 from netllm_gym.traces.network.trace import NetworkTrace
 from netllm_gym.traces.reading import Notes, SaidOf
@@ -105,7 +106,7 @@ def link_fields(table: Table, options: NetworkOptions) -> LinkFields | None:
         if found and named and named.sessions:
             found = replace(found, sessions=tuple(c for c in named.sessions if c not in at))
     else:
-        found = reading.by_header(table) if table.header is not None else reading.by_numbers(table)
+        found = reading.by_header(table) if table.header is not None else by_numbers(table)
     if found is None:
         return None
     found = replace(
