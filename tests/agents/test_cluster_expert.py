@@ -187,12 +187,13 @@ def test_families_are_left_out_of_the_labels(tmp_path):
         netllm_gym.train("cluster-expert", out=tmp_path / "none", options={"student": "nobody"})
 
 
-@pytest.mark.parametrize("name", ["cluster/decima-any", "cluster/llm"])
+@pytest.mark.parametrize("name", ["cluster/decima-any", "cluster/llm", "cluster/llm-rollout"])
 def test_the_schedulers_for_any_workload_play_strictly_and_stay_near_the_rule(name):
-    if name == "cluster/llm":
+    if name != "cluster/decima-any":
         pytest.importorskip("transformers")
     env = gym.make(ID, jobs=4, executors=20, on_illegal="error", durations="history").unwrapped
-    agent, rule = netllm_gym.make_agent(name), netllm_gym.make_agent("cluster/adaptive")
+    options = {"candidates": 3, "futures": 2} if name == "cluster/llm-rollout" else {}
+    agent, rule = netllm_gym.make_agent(name, **options), netllm_gym.make_agent("cluster/adaptive")
     times = []
     for one in (agent, rule):
         observation, info = env.reset(seed=0, options={"trace": 0})

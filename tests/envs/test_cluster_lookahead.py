@@ -103,6 +103,18 @@ def test_one_seed_one_schedule_and_legal_throughout():
     assert ends[0] == ends[1]
 
 
+def test_looking_ahead_ends_jobs_sooner_than_the_rule_that_it_begins_with():
+    later = []
+    for trace in range(3):
+        means = []
+        for name, options in (("cluster/adaptive", {}), ("cluster/rollout", {"candidates": 5, "futures": 4})):
+            env = gym.make(ID, traces="cluster/random", split="valid", jobs=6, executors=10, load=0.8)
+            agent = netllm_gym.make_agent(name, **options)
+            means.append(netllm_gym.play(env, agent, seed=trace, options={"trace": trace}).run().info["mean_jct_s"])
+        later.append(np.log(means[1] / means[0]))
+    assert np.mean(later) < 0
+
+
 def test_candidates_are_legal_distinct_and_begin_with_the_base():
     env, agent = make(load=1.0), netllm_gym.make_agent("cluster/tuned")
     observation, info = env.reset(seed=0)

@@ -21,6 +21,7 @@ BACK_S = 0.1  # a stamp that goes back by no more
 SHARE = 0.01  # of the rows of a log
 OVER_DEG = 1.0  # a latitude beyond a pole by no more
 EARLY_S = 60.0  # logged before the video began, by no more
+LATEST_S = 1e18  # beyond what any clock shows, since .NET's first year, in any unit
 
 
 def angles_deg(values: Array, table: Table, fields: HeadFields, how: HeadScales, options: HeadOptions) -> Array:
@@ -100,7 +101,7 @@ def to_trace(
     time = moments * (1.0 if text else how.seconds)
     columns = list(fields.beside if how.vector_only else fields.columns)
     values = table.values[:, columns]
-    whole = np.isfinite(time) & np.isfinite(values).all(axis=1)
+    whole = (np.abs(time) < LATEST_S) & np.isfinite(values).all(axis=1)
     if fields.form in ("quaternion", "vector"):
         whole &= np.linalg.norm(np.where(np.isfinite(values), values, 0.0), axis=1) > 1e-6
     _tolerate(~whole, table, notes, "rows without a whole sample left out", "a row without a whole sample")
