@@ -18,6 +18,14 @@ from netllm_gym.errors import NetLLMGymError
 from netllm_gym.plugins import is_own
 
 
+def is_foreign(env: gym.Env) -> bool:
+    """Whether somebody else wrote an environment, or the one that ``netllm_gym/Dict-v0`` shows."""
+    inner: Any = env.unwrapped
+    while is_own(type(inner)) and isinstance(inside := getattr(inner, "inner", None), gym.Env):
+        inner = inside.unwrapped
+    return not is_own(type(inner))
+
+
 class ObservationError(NetLLMGymError, ValueError):
     """An environment whose answer cannot be used: an observation that is not finite (the message names the key), a
     reward that is no number, a mask that does not fit, another form than Gymnasium's.
@@ -187,8 +195,7 @@ def warn_if_unseeded(env: gym.Env, seed: int, options: dict[str, Any] | None = N
     It is reset here, and a few steps are played: what carries over an episode's end (a running mean of rewards, say)
     makes agents meet different environments, depending on who plays first.
     """
-    inner: Any = env.unwrapped
-    if is_own(type(getattr(inner, "inner", inner).unwrapped)):
+    if not is_foreign(env):
         return
     try:
         (first, *steps), (again, *others) = (_beginning(env, seed, options) for _ in range(2))

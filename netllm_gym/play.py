@@ -24,6 +24,7 @@ from netllm_gym.agents.base import Agent, BatchAgent, EnvInfo
 from netllm_gym.answers import (
     IllegalActionError,
     ObservationError,
+    is_foreign,
     legal_action,
     require_finite,
     reset_answer,
@@ -31,9 +32,9 @@ from netllm_gym.answers import (
     step_answer,
     with_mask,
 )
+from netllm_gym.declared import undeclared
 from netllm_gym.envs.actions import FlatActions, with_flat_actions
 from netllm_gym.errors import NetLLMGymError
-from netllm_gym.plugins import is_own
 
 # Observations and infos of all episodes (None where an episode is over) -> an action for each.
 Decide = Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
@@ -127,7 +128,7 @@ class Play:
             self.observation, info = reset_answer(env.reset(seed=seed, options=options))
             self.info = with_mask(env, self.observation, info)
             self.first_info = dict(self.info)
-            require_finite(self.observation)
+            self._look()
 
     @classmethod
     def going_on(cls, env: gym.Env, observation: Any, info: dict[str, Any], agent: Agent | None = None) -> Play:
@@ -150,7 +151,9 @@ class Play:
         self.observation, self.info, self.first_info = observation, info, dict(info)
         self.override, self.record_errors, self.timeout_s = override, record_errors, timeout_s
         self.agent_seed = 0
-        self.factors = not is_own(type(env.unwrapped))  # environments of this package mend masked factors themselves
+        # Environments of this package mend masked factors themselves, and show what their spaces declare.
+        self.foreign = is_foreign(env)
+        self._undeclared: dict[str, str] = {}
         self.rewards: list[float] = []
         self.seconds: list[float] = []
         self.terminated = self.truncated = self.over = False
@@ -180,6 +183,17 @@ class Play:
         """Describe the episode for an agent; privileged ones are handed the simulator."""
         return EnvInfo.of(self.env, self.agent_seed, privileged)
 
+    @property
+    def notice(self) -> str:
+        """What a reader should know of somebody else's environment: what it showed that its space does not declare."""
+        return ", ".join(self._undeclared.values())
+
+    def _look(self) -> None:
+        require_finite(self.observation)
+        if self.foreign:
+            for fault, phrase in undeclared(self.env.observation_space, self.observation):
+                self._undeclared.setdefault(fault, phrase)
+
     def fail(self, error: Exception | SystemExit) -> None:
         """End the episode for this reason."""
         self.over, self.failure, self.error = True, reason_of(error), error
@@ -206,7 +220,7 @@ class Play:
             action = chosen if self.override is None else self.override(self, chosen)
             if isinstance(self.env, FlatActions):
                 action = self.env.flat(action)
-            action = legal_action(self.env.action_space, action, info, self.factors)
+            action = legal_action(self.env.action_space, action, info, self.foreign)
             answer = step_answer(self.env.step(action))
             self.observation, reward, self.terminated, self.truncated, told = answer
             self.over = self.terminated or self.truncated
@@ -218,7 +232,7 @@ class Play:
                     "environment cuts episodes off",
                     stacklevel=2,
                 )
-            require_finite(self.observation)
+            self._look()
             return Step(
                 self.slot, len(self.rewards) - 1, observation, info, chosen, action, reward,
                 self.terminated, self.truncated, self.observation, self.info, seconds,

@@ -35,11 +35,21 @@ def _say(line: str) -> None:
 
 
 def _show(results: dict[str, Any], as_json: bool) -> None:
-    """Print the table, and why an interval is missing where one is."""
+    """Print the table, and why a number is missing where one is."""
     rows = _summaries(results)
     emit(rows, as_json)
-    if any(math.isnan(row["ci_low"]) and not math.isnan(row["mean"]) for row in rows):
-        _say("ci_low and ci_high are nan where there are too few traces to resample; play more with --traces")
+    for name, result in results.items():
+        for label, reason in result.failures.items():
+            _say(f"{name}: {label} failed in every episode, so there is no number of it: {reason}")
+    played = [row for row in rows if not math.isnan(row["mean"])]
+    if any(math.isnan(row["ci_low"]) for row in played):
+        _say("ci_low and ci_high are missing where there are too few traces to resample; play more with --traces")
+    for name, result in results.items():
+        baseline = result.manifest["baseline"]
+        if baseline in result.failures:
+            _say(f"{name}: no difference and no verdict, since the baseline {baseline} failed in every episode")
+        elif len(result.failures) < len(result.agents) - 1:
+            _say(f"{name}: differences are to the baseline {baseline}, which has none of its own")
 
 
 def _summaries(results: dict[str, Any]) -> list[dict[str, Any]]:
@@ -98,12 +108,12 @@ def compare_command(
     comparisons = compare(folder, parse_settings(env_arg or [], "--env-arg"))
     rows = [comparison.row(way) for comparison in comparisons.values() for way in WAYS]
     parameters = [comparison.calibrated() for comparison in comparisons.values()]
+    for comparison in comparisons.values():
+        for sentence in comparison.gaps():
+            _say(f"{comparison.condition.name}: {sentence}")
     if as_json:
         emit([row | {"calibration": own} for row, own in zip(rows[1::2], parameters, strict=True)], True)
         return
-    for comparison in comparisons.values():
-        for label in comparison.changed:
-            _say(f"{comparison.condition.name}: {label} is no longer the agent that played; it has no simulated twin")
     emit(rows, False)
     emit(parameters, False)
     if agents:

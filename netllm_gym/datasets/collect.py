@@ -7,6 +7,7 @@ killed at any moment goes on from there with the same command. The finished data
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -167,6 +168,11 @@ def _collect(
             done += last - first
             move(done, total)
     records = [record for block, path in zip(blocks, paths, strict=True) for record in _load_block(path, *block)]
+    if odd := [record.notice for record in records if record.notice]:
+        warnings.warn(
+            f"{config.env} shows what its spaces do not declare: {odd[0]} (in {len(odd)} of {len(records)} episodes)",
+            stacklevel=4,
+        )
     write_dataset(dataset, config, records)
     shutil.rmtree(staging, ignore_errors=True)
     return Dataset(dataset)

@@ -40,6 +40,7 @@ class Record:
         propensity: probability with which the collecting policy took each action, float64 ``[T]``.
         agent, trace, group: who played what.
         taught: what a teacher would have done in each state, array ``[T, …]``, or ``None``.
+        notice: what the environment showed that its spaces do not declare, one phrase.
     """
 
     observations: dict[str, np.ndarray]
@@ -53,6 +54,7 @@ class Record:
     group: str
     action_mask: np.ndarray | None = None
     taught: np.ndarray | None = None
+    notice: str = ""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Flatten to plain arrays for an ``.npz``."""
@@ -63,6 +65,8 @@ class Record:
         for key in ("action_values", "action_mask", "taught"):
             if getattr(self, key) is not None:
                 flat[key] = getattr(self, key)
+        if self.notice:
+            flat["notice"] = np.array(self.notice)
         return flat
 
     @classmethod
@@ -81,6 +85,7 @@ class Record:
             str(flat["group"]),
             flat.get("action_mask"),
             flat.get("taught"),
+            str(flat.get("notice", "")),
         )
 
 
@@ -160,6 +165,7 @@ def rollout(
         named(played.first_info.get("trace_group")) or trace_name,
         _joined(masks),
         np.stack([np.asarray(a) for a in taught]) if taught else None,
+        played.notice,
     )
 
 

@@ -123,6 +123,10 @@ def html_report(result: EvaluationRecord, figures: Mapping[str, Any]) -> str:
     if result.notices:
         items = "".join(f"<li>{escape(agent)}: {escape(told)}</li>\n" for agent, told in result.notices.items())
         failures += f"<h2>Outside their training</h2>\n<ul>\n{items}</ul>\n"
+    if result.undeclared:
+        failures += (
+            f"<h2>The environment</h2>\n<p>It shows what its spaces do not declare: {escape(result.undeclared)}</p>\n"
+        )
     verdicts = [
         f'<li><span class="{kind}">{kind}</span>: {escape(told)}</li>' for kind, told in report.sentences(result)
     ]

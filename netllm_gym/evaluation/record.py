@@ -16,7 +16,7 @@ from netllm_gym.deprecation import renamed
 from netllm_gym.errors import ConfigError, DatasetError, NetLLMGymError, UnknownNameError
 from netllm_gym.evaluation.brief import Summary
 from netllm_gym.evaluation.power import Power, power
-from netllm_gym.evaluation.rows import PREFIX, check_paired, factors, table
+from netllm_gym.evaluation.rows import PREFIX, check_paired, factors, notice_parts, table
 from netllm_gym.evaluation.specs import digest_of
 from netllm_gym.evaluation.summary import Assessment, Roles, assess
 from netllm_gym.files import atomic_path, write_json
@@ -106,12 +106,23 @@ class EvaluationRecord:
     @cached_property
     def notices(self) -> dict[str, str]:
         """Agents that played outside what they were trained on, each with what was new to it."""
+        found: dict[str, dict[str, None]] = {}
+        for agent, notice in zip(self.frame["agent"], self._notices, strict=True):
+            if notice[0]:
+                found.setdefault(str(agent), {})[notice[0]] = None
+        return {agent: "; ".join(told) for agent, told in found.items()}
+
+    @property
+    def undeclared(self) -> str:
+        """What the environment showed that its spaces do not declare, in how many episodes; empty where it did not."""
+        told = [env for _, env in self._notices if env]
+        return f"{told[0]} (in {len(told)} of {len(self.frame)} episodes)" if told else ""
+
+    @property
+    def _notices(self) -> list[tuple[str, str]]:
         if "notice" not in self.frame:  # an evaluation stored by an earlier version
-            return {}
-        told = self.frame[self.frame["notice"].fillna("").astype(str) != ""]
-        return {
-            str(agent): "; ".join(dict.fromkeys(rows["notice"])) for agent, rows in told.groupby("agent", sort=False)
-        }
+            return [("", "")] * len(self.frame)
+        return [notice_parts(notice) for notice in self.frame["notice"].fillna("")]
 
     @property
     def comparable(self) -> bool:

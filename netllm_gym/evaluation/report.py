@@ -237,6 +237,8 @@ def markdown_report(result: EvaluationRecord, figures: Mapping[str, Any]) -> str
     if result.notices:
         lines += ["## Outside their training", ""]
         lines += [f"- {safe(agent)}: {safe(told)}" for agent, told in result.notices.items()] + [""]
+    if result.undeclared:
+        lines += ["## The environment", "", f"It shows what its spaces do not declare: {safe(result.undeclared)}", ""]
     lines += ["## Figures", ""]
     for name in figures:
         lines += [f"![{CAPTIONS.get(name, 'One episode, step by step.')}](figures/{name}.png)", ""]

@@ -16,7 +16,7 @@ import numpy as np
 from netllm_gym.agents.base import Agent, BatchAgent
 from netllm_gym.answers import ObservationError, named, same, short
 from netllm_gym.errors import ConfigError
-from netllm_gym.evaluation.rows import group_columns
+from netllm_gym.evaluation.rows import group_columns, notice_of
 from netllm_gym.evaluation.specs import AgentSpec, EnvRecipe, Episode
 from netllm_gym.play import Play, Step, lockstep
 
@@ -160,7 +160,7 @@ class _Account:
         row["lockstep"] = width
         row["failed"] = failed
         row["reason"] = play.failure
-        row["notice"] = self.notice
+        row["notice"] = notice_of(self.notice, play.notice)
         return row
 
 

@@ -14,6 +14,19 @@ REQUIRED = ("agent", "training_seed", "episode", "failed")
 PREFIX = "group:"
 # What a table without such columns is grouped by.
 SINGLE = "group"
+# In the column ``notice``: what follows is said of the environment, what stands before it of the agent.
+_OF_ENV = "the environment: "
+
+
+def notice_of(agent: str, env: str) -> str:
+    """Return the notice of an episode: what is to be known of the agent in it, and of the environment."""
+    return "; ".join(filter(None, (agent, env and _OF_ENV + env)))
+
+
+def notice_parts(notice: str) -> tuple[str, str]:
+    """Return what :func:`notice_of` joined."""
+    agent, _, env = str(notice).partition(_OF_ENV)
+    return agent.removesuffix("; "), env
 
 
 def group_columns(groups: Mapping[str, object]) -> dict[str, str]:

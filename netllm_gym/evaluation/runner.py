@@ -275,6 +275,8 @@ def evaluate(
         warnings.warn(f"{agent} failed in every episode: {reason}", stacklevel=3)
     for agent, notice in result.notices.items():
         warnings.warn(f"{agent} plays outside what it was trained on: {notice}", stacklevel=3)
+    if result.undeclared:
+        warnings.warn(f"{job.recipe.spec.id} shows what its spaces do not declare: {result.undeclared}", stacklevel=3)
     if folder is not None:
         result.save(folder)
     return result

@@ -134,6 +134,25 @@ class Comparison:
             "time_error_median": self.calibration.error,
         }
 
+    def gaps(self) -> list[str]:
+        """Say why numbers are missing, a sentence for each cause."""
+        found = [
+            f"{label} failed in every episode, so it is not compared: {reason}"
+            for label, reason in self.real.failures.items()
+        ]
+        found += [f"{label} is no longer the agent that played; it has no simulated twin" for label in self.changed]
+        means = self.agents()
+        if rules := [str(label) for label in means.index if own_rules.is_own(str(label))]:
+            found.append(f"{', '.join(rules)}: no simulator plays a browser's own rules, so they have no twin")
+        for way in WAYS:
+            if math.isnan(self.row(way)["spearman"]):
+                ranked = len(means[["real", f"{way}_twin"]].dropna())
+                cause = f"{ranked} with a twin" if ranked < 2 else "all of one mean"
+                found.append(f"spearman and kendall ({way}) need agents that can be ranked; here: {cause}")
+        if not self.calibration.gap_s:
+            found.append("gap_s is of agents that a simulator can play; there is none")
+        return found
+
     def agents(self) -> pd.DataFrame:
         """Mean QoE of every agent, real and simulated, best first."""
         names = ["real", *(f"{way}_{kind}" for way in WAYS for kind in ("replay", "twin"))]
@@ -309,7 +328,8 @@ def compare_condition(
     good = {key for key, row in rows.items() if not row["failed"]}
     parts = [(key, part) for key, part in _episodes(real.steps) if key in good]
     if not parts:
-        raise DatasetError(f"{condition.name}: every episode failed")
+        reason = next(iter(real.failures.values()), "no segment was kept")
+        raise DatasetError(f"{condition.name}: every episode failed: {reason}")
     traces = {int(row["episode"]): int(row["trace_index"]) for row in rows.values()}
     calibration = calibrate(condition, pd.concat([part for _, part in parts]), traces)
     ways = [

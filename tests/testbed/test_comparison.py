@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from netllm_gym.cli.testbed import _show
 from netllm_gym.errors import DatasetError
 from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.specs import AgentSpec
@@ -92,6 +93,28 @@ def test_failed_episodes_are_left_out(condition: Condition) -> None:
     result.frame["failed"] = True
     with pytest.raises(DatasetError, match="every episode failed"):
         compare_condition(condition, result, 0)
+
+
+def test_a_number_that_is_missing_has_its_reason(condition: Condition, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare_condition(condition, _result(condition), 0).gaps() == []
+    result = _result(condition)
+    lost = result.frame["agent"] != "abr/bba"
+    result.frame.loc[lost, ["failed", "reason", "qoe", "mean_reward"]] = [True, "policy server: gone", np.nan, np.nan]
+    found = compare_condition(condition, result, 0)
+    assert np.isnan(found.row()["spearman"])
+    assert found.gaps() == [
+        "abr/rate-based failed in every episode, so it is not compared: policy server: gone",
+        "abr/constant failed in every episode, so it is not compared: policy server: gone",
+        "spearman and kendall (plain) need agents that can be ranked; here: 1 with a twin",
+        "spearman and kendall (calibrated) need agents that can be ranked; here: 1 with a twin",
+    ]
+    _show({"broadband": result}, False)
+    shown = capsys.readouterr()
+    assert "nan" not in shown.out and "–" in shown.out
+    assert (
+        "broadband: abr/constant failed in every episode, so there is no number of it: policy server: gone" in shown.err
+    )
+    assert "the baseline abr/rate-based failed in every episode" in shown.err
 
 
 def test_other_traces_are_refused(condition: Condition) -> None:
