@@ -25,7 +25,7 @@ from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.evaluation.brief import with_interval
 from netllm_gym.evaluation.formats import number
 from netllm_gym.evaluation.formats import table as markdown_table
-from netllm_gym.files import atomic_path, digest, one_writer, sweep, write_json, write_text
+from netllm_gym.files import atomic_path, digest, exact_value, one_writer, sweep, write_json, write_text
 
 if TYPE_CHECKING:
     from netllm_gym.evaluation.result import EvaluationResult
@@ -216,7 +216,7 @@ def ablate(
             learnt = sum(p.numel() for p in agent.model.parameters() if p.requires_grad)
             agent.results |= {"trainable": learnt, "seconds": round(time.perf_counter() - begin, 1)}
             save(agent, place)
-        results = json.loads((place / "agent.json").read_text(encoding="utf-8"))["results"]
+        results = exact_value((place / "agent.json").read_text(encoding="utf-8"))["results"]
         costs[cell.label] = {key: results[key] for key in ("trainable", "valid_score", "seconds") if key in results}
         costs[cell.label]["seconds"] = round(spent.setdefault(cell.label, 0.0) + results.get("seconds", 0.0), 1)
         spent[cell.label] = costs[cell.label]["seconds"]

@@ -241,8 +241,34 @@ def finite(value: Any) -> Any:
 
 
 def write_json(target: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` as indented JSON by atomic rename."""
-    write_text(target, json.dumps(value, indent=2) + "\n")
+    """Write `value` as indented JSON by atomic rename, for readers of any kind: what is not finite is null."""
+    write_text(target, json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def exact_json(value: Any, **how: Any) -> str:
+    """Return `value` as JSON that :func:`exact_value` reads again as it was; `how` is for ``json.dumps``.
+
+    JSON has no infinity and no NaN: such a number is written as an object, ``{"number": "inf"}``.
+    """
+    return json.dumps(_exact(value), allow_nan=False, **how)
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _exact(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(one) for one in value]
+    return {"number": str(float(value))} if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def exact_value(text: str | bytes) -> Any:
+    """Return what :func:`exact_json` wrote, or any other JSON; earlier versions wrote a bare ``Infinity``."""
+
+    def number(found: dict[str, Any]) -> Any:
+        single = found.get("number") if len(found) == 1 else None
+        return float(single) if single in ("inf", "-inf", "nan") else found
+
+    return json.loads(text, object_hook=number)
 
 
 # --- seals

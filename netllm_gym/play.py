@@ -32,8 +32,8 @@ from netllm_gym.answers import (
     step_answer,
     with_mask,
 )
-from netllm_gym.declared import undeclared
 from netllm_gym.envs.actions import FlatActions, with_flat_actions
+from netllm_gym.envs.declared import undeclared
 from netllm_gym.errors import NetLLMGymError
 
 # Observations and infos of all episodes (None where an episode is over) -> an action for each.

@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 import netllm_gym
 from netllm_gym import CollectConfig, collect, evaluate
-from netllm_gym.declared import undeclared
+from netllm_gym.envs.declared import undeclared
 from netllm_gym.evaluation.result import EvaluationResult
 
 LOOSE = "netllm_gym_test/Loose-v0"

@@ -18,7 +18,7 @@ from typing import Any
 from netllm_gym.agents.base import Agent
 from netllm_gym.errors import CheckpointError, NetLLMGymError
 from netllm_gym.extras import guarded
-from netllm_gym.files import atomic_folder, file_digest, write_text
+from netllm_gym.files import atomic_folder, exact_json, exact_value, file_digest, write_text
 from netllm_gym.plugins import call
 from netllm_gym.versions import VERSION
 
@@ -79,7 +79,7 @@ def write_checkpoint(
 
 def rewrite_description(folder: Path, description: Mapping[str, Any]) -> None:
     """Write ``agent.json``, a line a key: the bounds of a space can be thousands of numbers."""
-    lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in description.items())
+    lines = ",\n".join(f"  {json.dumps(key)}: {exact_json(value)}" for key, value in description.items())
     write_text(folder / DESCRIPTION, f"{{\n{lines}\n}}\n")
 
 
@@ -163,7 +163,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{folder} is not a checkpoint: it has no {DESCRIPTION}")
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = exact_value(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not readable JSON ({error})") from None
     if not isinstance(facts, dict):

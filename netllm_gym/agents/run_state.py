@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.errors import ConfigError
-from netllm_gym.files import atomic_path, digest, make_folder, sweep, write_json, write_text
+from netllm_gym.files import atomic_path, digest, exact_json, exact_value, finite, make_folder, sweep, write_text
 
 
 def stored(run: Path) -> bool:
@@ -36,14 +36,14 @@ def store(
     tensors = {f"{name}.{key}": value.clone() for name, part in parts.items() for key, value in part.items()}
     before = _read(run) if stored(run) else {}
     lines = _log(run)[: before.get("lines", 0)]
-    write_text(run / "log.jsonl", "".join(f"{found}\n" for found in (*lines, json.dumps(line))))
+    write_text(run / "log.jsonl", "".join(f"{found}\n" for found in (*lines, json.dumps(finite(line)))))
     content = save(tensors)
     # The description is written last and names the tensors it belongs to: a run that dies in between goes on from
     # the state before.
     name = f"state-{digest([content])[:16]}.safetensors"
     with atomic_path(run / name) as temporary:
         temporary.write_bytes(content)
-    write_json(run / "state.json", {**state, "tensors": name, "lines": len(lines) + 1})
+    write_text(run / "state.json", exact_json({**state, "tensors": name, "lines": len(lines) + 1}, indent=2) + "\n")
     _drop_others(run, name)
 
 
@@ -65,7 +65,7 @@ def _read(run: Path) -> dict[str, Any]:
         ConfigError: it is damaged.
     """
     try:
-        state = json.loads((run / "state.json").read_text(encoding="utf-8"))
+        state = exact_value((run / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{run / 'state.json'} is damaged ({error}); delete the folder and train again") from None
     if not isinstance(state, dict) or not {"config", "tensors"} <= set(state):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -25,7 +24,7 @@ from netllm_gym.datasets.rollout import Record
 from netllm_gym.envs.leaves import JOIN, LeafView, fill_of
 from netllm_gym.envs.lookup import importable, make_env
 from netllm_gym.errors import ConfigError, DatasetError
-from netllm_gym.files import boundary, digest, make_folder, storage, write_text
+from netllm_gym.files import boundary, digest, exact_json, exact_value, make_folder, storage, write_text
 from netllm_gym.versions import VERSION, versions
 
 _ID = re.compile(r"[\w-]+(/[\w-]+)*-v\d+")
@@ -79,7 +78,7 @@ def describe(dataset: str) -> dict[str, Any]:
         reason = "was not collected by netllm_gym" if here.exists() else f"is not on this machine ({here})"
         raise DatasetError(f"dataset {dataset} {reason}; collect it with netllm-gym collect")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = exact_value(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"dataset {dataset}: its description is broken ({error})") from None
     if not isinstance(found, dict):
@@ -244,7 +243,7 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
                     write_text(wanted, level.read_text(encoding="utf-8"))
         written = folder / dataset
         description["files"] = file_digests(written)
-        (written / "netllm_gym.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+        (written / "netllm_gym.json").write_text(exact_json(description, indent=2) + "\n", encoding="utf-8")
         (written / "README.md").write_text(render_card(dataset, description), encoding="utf-8")
         boundary("written", target)
         os.replace(written, target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import joblib
 
 from netllm_gym.evaluation.rollout import BLOCK, forget, play_block
 from netllm_gym.evaluation.specs import AgentSpec, EnvRecipe, Episode, canonical, code_digest, digest_of
-from netllm_gym.files import read_sealed, write_sealed
+from netllm_gym.files import exact_json, exact_value, read_sealed, write_sealed
 from netllm_gym.progress import Progress
 from netllm_gym.versions import versions
 from netllm_gym.workers import results
@@ -41,7 +40,7 @@ def read_block(path: Path | None, key: str | None) -> dict[str, Any] | None:
     if path is None or not path.is_file():
         return None
     try:
-        block = json.loads(read_sealed(path))
+        block = exact_value(read_sealed(path))
         if "courses" in block:  # the name in blocks that were stored before
             block["timelines"] = block.pop("courses")
         return block if block["key"] == key and block["rows"] and "timelines" in block else None
@@ -97,7 +96,7 @@ def finished_blocks(
         unit = units[waiting[number]]
         blocks[waiting[number]] = block
         if path := unit.stored_in(folder):
-            write_sealed(path, json.dumps({"key": unit.key, **block}).encode() + b"\n")
+            write_sealed(path, exact_json({"key": unit.key, **block}).encode() + b"\n")
         bar.update(task, advance=len(unit.episodes), description=f"evaluate {unit.spec.label}")
     return [block for block in blocks if block]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from netllm_gym.evaluation import examples
 from netllm_gym.evaluation.canvas import COLOURS, style_of
 from netllm_gym.evaluation.formats import pretty
 from netllm_gym.evaluation.timelines import ABR, rows_of
+from netllm_gym.files import finite
 
 if TYPE_CHECKING:
     from netllm_gym.evaluation.record import EvaluationRecord
@@ -22,7 +24,9 @@ Panel = dict[str, Any]
 
 
 def _points(steps: pd.DataFrame, x: str, y: str) -> list[list[float]]:
-    return [[round(float(a), 3), float(f"{b:.5g}")] for a, b in zip(steps[x], steps[y], strict=True) if b == b]
+    return [
+        [round(float(a), 3), float(f"{b:.5g}")] for a, b in zip(steps[x], steps[y], strict=True) if math.isfinite(b)
+    ]
 
 
 def _abr(result: EvaluationRecord, episode: int, agents: list[str]) -> tuple[list[Panel], float]:
@@ -117,4 +121,5 @@ def episodes(result: EvaluationRecord) -> dict[str, Any] | None:
 
 def as_script(data: dict[str, Any]) -> str:
     """Return the data as JSON that cannot end the script element it stands in."""
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("</", "<\\/").replace("<!--", "<\\!--")
+    text = json.dumps(finite(data), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.replace("</", "<\\/").replace("<!--", "<\\!--")

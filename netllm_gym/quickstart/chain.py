@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netllm_gym.files import write_json
+from netllm_gym.files import finite, write_json
 from netllm_gym.settings import Setting
 
 
@@ -44,7 +44,7 @@ class Chain:
         folder = self.out / name
         order = {"recipe": recipe, "options": options, "data": list(data), "valid": list(valid), "seed": self.seed}
         marker = folder / "recipe.json"
-        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == json.loads(json.dumps(order)):
+        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == json.loads(json.dumps(finite(order))):
             self.say(f"  {name}: kept")
             return str(folder)
         started = time.monotonic()

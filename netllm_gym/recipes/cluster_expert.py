@@ -21,7 +21,7 @@ from netllm_gym.agents.cluster.expert import ExpertConfig, rule_score, train_dec
 from netllm_gym.agents.cluster.labels import Labels, label
 from netllm_gym.agents.registry import make_agent
 from netllm_gym.errors import ConfigError, UnknownNameError
-from netllm_gym.files import make_folder, sweep, write_json
+from netllm_gym.files import finite, make_folder, sweep, write_json
 from netllm_gym.recipes.base import Training, register_recipe
 from netllm_gym.traces.jobs.families import SHAPES
 
@@ -139,7 +139,7 @@ def _folder(training: Training) -> Path:
     make_folder(folder)
     sweep(folder)
     made = {name: getattr(options, name) for name in LABELLING}
-    wanted = json.loads(json.dumps(made))
+    wanted = json.loads(json.dumps(finite(made)))
     path = folder / "labels.json"
     if not path.is_file():
         write_json(path, made)

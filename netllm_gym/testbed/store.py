@@ -17,7 +17,7 @@ from netllm_gym.evaluation.result import EvaluationResult
 from netllm_gym.evaluation.rollout import metric_of, terms_of
 from netllm_gym.evaluation.specs import AgentSpec, canonical
 from netllm_gym.evaluation.use_counts import count_test_uses, record_test_use
-from netllm_gym.files import lock, write_text
+from netllm_gym.files import finite, lock, write_text
 from netllm_gym.testbed.plan import ENV, Condition, SessionPlan
 
 Record = dict[str, Any]
@@ -59,7 +59,7 @@ def write_record(folder: Path, plan: SessionPlan, record: Mapping[str, Any]) -> 
         ConfigError: the disk is full or not writable.
     """
     try:
-        write_text(path_of(folder, plan), json.dumps(record) + "\n")
+        write_text(path_of(folder, plan), json.dumps(finite(record), allow_nan=False) + "\n")
     except OSError as error:
         raise ConfigError(f"cannot write into {folder}: {error.strerror}; the same command goes on from here") from None
 

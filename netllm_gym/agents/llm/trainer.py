@@ -25,7 +25,7 @@ from netllm_gym.agents.llm.model import DecisionModel
 from netllm_gym.agents.llm.runs import AVERAGED, WEIGHTS, choice, newest_complete, out_of_memory, tensor_cores
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import ConfigError, DatasetError
-from netllm_gym.files import boundary, make_folder, sweep, write_json, write_text
+from netllm_gym.files import boundary, exact_json, exact_value, finite, make_folder, sweep, write_text
 
 
 class _Trainer(Trainer):
@@ -211,7 +211,7 @@ class _Log(TrainerCallback):
         if not state.is_world_process_zero:
             return
         with self.path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps({"step": state.global_step, **(logs or {})}) + "\n")
+            handle.write(json.dumps(finite({"step": state.global_step, **(logs or {})})) + "\n")
         if self.progress and logs:
             found = {"loss": "loss", "eval_loss": "valid loss", "eval_score": "valid score"}
             text = ", ".join(f"{label} {logs[key]:.4f}" for key, label in found.items() if key in logs)
@@ -275,9 +275,9 @@ def same_run(folder: Path, config: LLMConfig, data: Any) -> None:
     sweep(folder)
     wanted = {"config": config.to_json(), "dataset": data}
     path = folder / "run.json"
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
+    if path.is_file() and exact_value(path.read_text(encoding="utf-8")) != wanted:
         raise ConfigError(f"{folder} holds a training with another configuration or dataset; choose another folder")
-    write_json(path, wanted)
+    write_text(path, exact_json(wanted, indent=2) + "\n")
 
 
 def agent_metadata(experience: Experience) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def _contains(space: spaces.Space, observation: Any) -> bool:
         return False
 
 
-def _of_box(space: spaces.Box, observation: Any, key: str, what: str) -> Iterator[tuple[str, str]]:
+def _of_box(space: Any, observation: Any, key: str, what: str) -> Iterator[tuple[str, str]]:
     values = np.asarray(observation)
     if values.dtype.kind not in "biuf":
         yield f"{key} type", f"{what} holds {values.dtype.name} in place of {space.dtype}"
