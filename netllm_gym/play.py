@@ -207,6 +207,15 @@ class Play:
                 raise
             self.fail(error)
 
+    def played(self, chosen: Any) -> Any:
+        """Return an action as the environment plays it now.
+
+        Raises:
+            IllegalActionError, ObservationError: see :func:`~netllm_gym.answers.legal_action`.
+        """
+        flat = self.env.flat(chosen) if isinstance(self.env, FlatActions) else chosen
+        return legal_action(self.env.action_space, flat, self.info, self.foreign)
+
     def advance(self, chosen: Any, seconds: float = 0.0) -> Step | None:
         """Play one action; ``None`` when it failed and `record_errors` is set.
 
@@ -217,10 +226,7 @@ class Play:
         self.seconds.append(seconds)
         observation, info = self.observation, self.info
         with self._recorded():
-            action = chosen if self.override is None else self.override(self, chosen)
-            if isinstance(self.env, FlatActions):
-                action = self.env.flat(action)
-            action = legal_action(self.env.action_space, action, info, self.foreign)
+            action = self.played(chosen if self.override is None else self.override(self, chosen))
             answer = step_answer(self.env.step(action))
             self.observation, reward, self.terminated, self.truncated, told = answer
             self.over = self.terminated or self.truncated

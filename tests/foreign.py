@@ -20,6 +20,7 @@ ACTIONS: dict[str, gym.Space] = {
     "numbers": spaces.Dict({"share": spaces.Box(0, 0.1, (1,), np.float64), "level": spaces.Box(0, 9, (1,), np.int64)}),
     "levels": spaces.Tuple((spaces.Box(0, 9, (1,), np.int64), spaces.Box(0, 9, (), np.int32))),
     "mixed": spaces.Dict({"path": spaces.Discrete(2), "share": spaces.Box(0, 1, (1,))}),
+    "worded": spaces.Dict({"path": spaces.Discrete(2), "word": spaces.Text(3)}),
 }
 
 

@@ -151,7 +151,7 @@ def test_whole_numbers_among_others_are_rounded_and_recorded_as_played():
 
 def test_refused_spaces_say_what_to_do():
     with pytest.raises(ConfigError, match=r"actions are a Dict .* gymnasium.ActionWrapper"):
-        collect(CollectConfig(FOREIGN, ("any/random",), 1, env_kwargs={"actions": "mixed"}), "netllm_gym/test/mix-v0")
+        collect(CollectConfig(FOREIGN, ("any/random",), 1, env_kwargs={"actions": "worded"}), "netllm_gym/test/mix-v0")
     with pytest.raises(ConfigError, match=r"'word' is a Text.*leave_out=\['word'\]"):
         collect(CollectConfig(FOREIGN, ("any/random",), 1, env_kwargs={"odd": "text"}), "netllm_gym/test/text-v0")
     kwargs = {"env": FOREIGN, "env_kwargs": {"odd": "text"}, "leave_out": ["word"]}

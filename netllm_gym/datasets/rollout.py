@@ -126,7 +126,7 @@ def rollout(
         elif followed is not None:
             values.append(continuation_values(env, play.info, followed))
         if teacher is not None:
-            taught.append(teacher.act(play.observation, play.info))
+            taught.append(play.played(teacher.act(play.observation, play.info)))
         mask = play.info.get("action_mask")
         mask = None if mask is None else flat_mask(mask)
         masks.append(mask)

@@ -262,7 +262,7 @@ def require_actions(space: gym.Space) -> None:
         mixed = isinstance(space, spaces.Dict | spaces.Tuple)
         raise ConfigError(
             f"actions are a {type(space).__name__}"
-            + (" that is neither of choices nor of numbers alone:" if mixed else ";")
-            + " datasets hold Box, Discrete, MultiDiscrete or MultiBinary actions, and a Dict or Tuple of either "
-            "choices or numbers; put a gymnasium.ActionWrapper around the environment that offers one of these"
+            + (" with a part of no fixed size, or of very many choices:" if mixed else ";")
+            + " datasets hold Box, Discrete, MultiDiscrete or MultiBinary actions, and a Dict or Tuple of these; "
+            "put a gymnasium.ActionWrapper around the environment that offers one of these"
         )

@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 import netllm_gym
 from netllm_gym import Agent, CollectConfig, collect, evaluate, train
+from netllm_gym.answers import IllegalActionError
 from netllm_gym.envs.actions import FlatActions, flat_action_space, with_flat_actions
 from netllm_gym.errors import ConfigError
 
@@ -17,7 +18,14 @@ CHOICES = spaces.Dict(
     }
 )
 NUMBERS = spaces.Tuple((spaces.Box(-1, 1, (2,)), spaces.Box(0, 5, ())))
-MIXED = spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Box(0, 1, (1,))})
+MIXED = spaces.Dict(
+    {
+        "a": spaces.Discrete(3, start=1),
+        "b": spaces.Tuple((spaces.Box(0, 9, (2,), np.int64), spaces.MultiBinary(2))),
+        "c": spaces.MultiDiscrete([2, 3], start=[5, 0]),
+    }
+)
+TEXT = spaces.Dict({"a": spaces.Discrete(2), "word": spaces.Text(3)})
 
 
 class Composite(gym.Env):
@@ -29,6 +37,14 @@ class Composite(gym.Env):
         self.action_space = actions
 
     def _info(self):
+        if self.action_space == MIXED:  # "a" is never 1, and the first of "c" never 6
+            return {
+                "action_mask": {
+                    "a": np.array([0, 1, 1], np.int8),
+                    "b": (None, None),
+                    "c": (np.array([1, 0], np.int8), np.ones(3, np.int8)),
+                }
+            }
         if self.action_space != CHOICES:
             return {}
         return {"action_mask": {"level": np.array([1, 1, 0], np.int8), "tiles": (np.array([2, 0], np.int8), None)}}
@@ -46,6 +62,9 @@ class Composite(gym.Env):
         if self.action_space == CHOICES:
             assert action["level"] < 3 and action["tiles"][0][1] == 0
             reward = float(action["level"])
+        elif self.action_space == MIXED:
+            assert action["a"] != 1 and action["c"][0] == 5
+            reward = float(action["a"])
         else:
             reward = float(action[1]) if self.action_space == NUMBERS else 0.0
         self.steps += 1
@@ -62,7 +81,7 @@ class Own(Agent):
         return {"level": np.int64(2), "tiles": (np.array([1, 0], np.int8), np.array([1, 2]))}
 
 
-@pytest.mark.parametrize("space", [CHOICES, NUMBERS])
+@pytest.mark.parametrize("space", [CHOICES, NUMBERS, MIXED])
 def test_flat_and_nested_are_the_same_action(space: gym.Space) -> None:
     env = with_flat_actions(Composite(space))
     assert isinstance(env, FlatActions) and with_flat_actions(env) is env
@@ -72,8 +91,8 @@ def test_flat_and_nested_are_the_same_action(space: gym.Space) -> None:
         flat = env.flat(action)
         assert env.action_space.contains(flat) and space.contains(env.nested(flat))
         assert np.array_equal(env.flat(env.nested(flat)), flat)
-        assert env.flat(flat) is flat
-    assert flat_action_space(MIXED) is None and flat_action_space(spaces.Discrete(2)) is None
+        assert np.array_equal(env.flat(flat), flat)
+    assert flat_action_space(TEXT) is None and flat_action_space(spaces.Discrete(2)) is None
 
 
 def test_collected_trained_and_played() -> None:
@@ -87,16 +106,31 @@ def test_collected_trained_and_played() -> None:
     assert not result.frame["failed"].any()
 
 
-@pytest.mark.llm
-@pytest.mark.parametrize("actions", [CHOICES, NUMBERS])
-def test_the_llm_and_cloning_learn_from_them(actions: gym.Space, tmp_path) -> None:
-    pytest.importorskip("torch")
-    name = f"netllm_gym/test/composite-{'choices' if actions is CHOICES else 'numbers'}-v0"
-    kwargs = {} if actions is CHOICES else {"actions": NUMBERS}
-    gym.register(
-        id := f"netllm_gym_test/{'C' if actions is CHOICES else 'N'}-v0", f"{__name__}:Composite", kwargs=kwargs
+def test_choices_beside_numbers_are_a_number_for_each_option() -> None:
+    env = with_flat_actions(Composite(MIXED))
+    assert env.action_space.shape == (3 + 2 + 4 + 2 + 3,)
+    assert "action_mask" not in env.reset(seed=0)[1]  # no agent knows masks of numbers: the largest legal option counts
+    given = np.array([0.9, 0.2, 0.3, 7.6, 0.1, 0.1, 0.2, 0.6, 0.5, 0.0, 1.0, 0.3, 0.1, 0.2])
+    played = env.flat(given)
+    assert (
+        played.tolist() == [0, 0, 1, 8, 0, 0, 1, 1, 0, 1, 0, 1, 0, 0]
+        and env.flat(given.tolist()).tolist() == played.tolist()
     )
-    data = collect(CollectConfig(env=id, agents=("any/random",), episodes=4), name)
+    nested = env.nested(played)
+    assert nested["a"] == 3 and nested["b"][0].tolist() == [8, 0] and nested["b"][1].tolist() == [1, 0]
+    assert nested["c"].tolist() == [5, 0] and MIXED.contains(nested)
+    with pytest.raises(IllegalActionError, match="masked out"):
+        env.flat({**nested, "a": np.int64(1)})
+    huge = spaces.Tuple((spaces.Discrete(10**9), spaces.Box(0, 1, (1,))))
+    assert flat_action_space(huge) is None
+
+
+@pytest.mark.llm
+@pytest.mark.parametrize(("name", "actions"), [("C", CHOICES), ("N", NUMBERS), ("M", MIXED)])
+def test_the_llm_and_cloning_learn_from_them(name: str, actions: gym.Space, tmp_path) -> None:
+    pytest.importorskip("torch")
+    gym.register(id := f"netllm_gym_test/{name}-v0", f"{__name__}:Composite", kwargs={"actions": actions})
+    data = collect(CollectConfig(env=id, agents=("any/random",), episodes=4), f"netllm_gym/test/composite-{name}-v0")
     options = {"backbone": "tiny-random", "steps": 2, "context": 2, "warmup": 1}
     agents = [train("llm", [data], tmp_path / "llm", [data], options=options)]
     if actions is CHOICES:
@@ -107,8 +141,8 @@ def test_the_llm_and_cloning_learn_from_them(actions: gym.Space, tmp_path) -> No
         assert not frame["failed"].any(), frame["reason"].tolist()
 
 
-def test_mixed_actions_are_refused_before_anything_is_played() -> None:
-    gym.register("netllm_gym_test/Mixed-v0", f"{__name__}:Composite", kwargs={"actions": MIXED})
-    config = CollectConfig(env="netllm_gym_test/Mixed-v0", agents=("any/random",), episodes=2)
+def test_actions_without_a_size_are_refused_before_anything_is_played() -> None:
+    gym.register("netllm_gym_test/Worded-v0", f"{__name__}:Composite", kwargs={"actions": TEXT})
+    config = CollectConfig(env="netllm_gym_test/Worded-v0", agents=("any/random",), episodes=2)
     with pytest.raises(ConfigError, match="actions are a Dict"):
         collect(config, "netllm_gym/test/mixed-v0")
