@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any, SupportsFloat
 
 import gymnasium as gym
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from netllm_gym.envs.actions import flat_mask
 from netllm_gym.envs.lookup import name_of
-from netllm_gym.errors import NetLLMGymError
+from netllm_gym.errors import IllegalActionError, ObservationError, printable
 from netllm_gym.plugins import is_own
 
 
@@ -24,16 +25,6 @@ def is_foreign(env: gym.Env) -> bool:
     while is_own(type(inner)) and isinstance(inside := getattr(inner, "inner", None), gym.Env):
         inner = inside.unwrapped
     return not is_own(type(inner))
-
-
-class ObservationError(NetLLMGymError, ValueError):
-    """An environment whose answer cannot be used: an observation that is not finite (the message names the key), a
-    reward that is no number, a mask that does not fit, another form than Gymnasium's.
-    """
-
-
-class IllegalActionError(NetLLMGymError, ValueError):
-    """An action that is not in the space, or that the mask forbids."""
 
 
 def reset_answer(answer: Any) -> tuple[Any, dict[str, Any]]:
@@ -66,7 +57,13 @@ def step_answer(answer: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         raise ObservationError(f"the reward is {type(reward).__name__}, not a number ({error})") from None
     if not math.isfinite(number):
         raise ObservationError(f"the reward became {number}")
-    return observation, number, bool(terminated), bool(truncated), info
+    return observation, number, _flag("terminated", terminated), _flag("truncated", truncated), info
+
+
+def _flag(name: str, value: Any) -> bool:
+    if value is None or (np.asarray(value).dtype.kind in "biuf" and np.size(value) == 1):
+        return bool(value)
+    raise ObservationError(f"{name} is {short(repr(value))}, neither true nor false")
 
 
 def _form(method: str, wanted: str, answer: Any) -> str:
@@ -92,7 +89,37 @@ def with_mask(env: gym.Env, observation: Any, info: dict[str, Any], over: bool =
             return {**info, "action_mask": mask.astype(bool)}
     if over or is_own(type(env.unwrapped)) or not env.has_wrapper_attr("action_masks"):
         return info
-    return {**info, "action_mask": np.asarray(env.get_wrapper_attr("action_masks")())}
+    asked = env.get_wrapper_attr("action_masks")
+    if not callable(asked):
+        raise ObservationError(f"action_masks of the environment is {type(asked).__name__}, not a method")
+    mask = asked()
+    return info if mask is None else {**info, "action_mask": np.asarray(mask)}
+
+
+def require_mask(space: spaces.Space, info: dict[str, Any]) -> None:
+    """Refuse a mask that cannot be one, before anybody decides by it; what it must allow is :func:`legal_action`'s.
+
+    Raises:
+        ObservationError: it holds no numbers, or not one for each choice.
+    """
+    mask = info.get("action_mask")
+    if mask is None or not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return
+    try:
+        several = isinstance(mask, tuple | list) and not isinstance(space, spaces.Discrete)
+        parts = [np.asarray(part) for part in (mask if several else [mask])]
+    except ValueError as error:
+        raise ObservationError(f"info['action_mask'] is no array ({printable(error)})") from None
+    if odd := [part for part in parts if part.dtype.kind not in "biuf"]:
+        raise ObservationError(f"info['action_mask'] holds {short(repr(odd[0]))} in place of numbers")
+    if any(np.isnan(part).any() for part in parts if part.dtype.kind == "f"):
+        raise ObservationError("info['action_mask'] holds nan")
+    size = sum(part.size for part in parts)
+    if isinstance(space, spaces.Discrete):
+        if size != space.n:
+            raise ObservationError(f"info['action_mask'] has {size} entries for {space.n} actions")
+        if not any(part.any() for part in parts):
+            raise ObservationError("info['action_mask'] allows no action")
 
 
 def _choices(space: Any) -> list[int]:
@@ -174,7 +201,7 @@ def require_finite(observation: Any, key: str = "") -> None:
 
 def named(value: Any) -> str:
     """Return what ``info`` calls a trace or group; empty where it holds something else under that name."""
-    return str(value) if isinstance(value, str | int | float | np.generic) else ""
+    return printable(value) if isinstance(value, str | int | float | np.generic) else ""
 
 
 def same(a: Any, b: Any) -> bool:
@@ -202,7 +229,7 @@ def warn_if_unseeded(env: gym.Env, seed: int, options: dict[str, Any] | None = N
         alike = same(first, again)
         if alike and same(steps, others):
             return
-    except Exception:  # said where an episode is played, with its name
+    except (Exception, SystemExit):  # said where an episode is played, with its name
         return
     how = (
         "goes on otherwise after the same seed and actions"
@@ -234,7 +261,7 @@ def _beginning(env: gym.Env, seed: int, options: dict[str, Any] | None) -> list[
         action = space.sample() if mask is None else space.sample(flat_mask(mask).astype(np.int8))
         try:
             observation, reward, terminated, truncated, info = step_answer(env.step(action))
-        except Exception:  # said where an episode is played, with its name
+        except (Exception, SystemExit):  # said where an episode is played, with its name
             break
         seen += [copy.deepcopy(observation), reward]
         if terminated or truncated:
@@ -242,15 +269,23 @@ def _beginning(env: gym.Env, seed: int, options: dict[str, Any] | None) -> list[
     return seen
 
 
+def total(values: Sequence[float]) -> float:
+    """Return the exact sum of floats; infinite where no float holds it."""
+    try:
+        return math.fsum(values)
+    except OverflowError:
+        return sum(values)
+
+
 def shut(env: gym.Env) -> None:
     """Close an environment; one that cannot be closed is said in a warning, since all work with it is done."""
     try:
         env.close()
-    except Exception as error:  # somebody else's code
+    except (Exception, SystemExit) as error:  # somebody else's code
         warnings.warn(f"{name_of(env)} could not be closed: {type(error).__name__}: {error}", stacklevel=3)
 
 
 def short(value: Any, most: int = 80) -> str:
     """Return `value` as one line of at most `most` characters."""
-    text = " ".join(str(value).split())
+    text = printable(value)
     return text if len(text) <= most else text[: most - 1] + "…"

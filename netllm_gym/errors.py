@@ -86,6 +86,16 @@ class UnknownOptionError(UnknownNameError, ConfigError):
     """An option of ``reset`` that an environment does not know; the message offers the nearest."""
 
 
+class ObservationError(NetLLMGymError, ValueError):
+    """An environment whose answer cannot be used: an observation that is not finite (the message names the key), a
+    reward that is no number, a mask that does not fit, another form than Gymnasium's.
+    """
+
+
+class IllegalActionError(NetLLMGymError, ValueError):
+    """An action that is not in the space, or that the mask forbids."""
+
+
 _HERE = str(Path(__file__).parent)
 # Whose lines say nothing of who called them.
 _MIDDLE = re.compile(r"[/\\\\](gymnasium|numpy)[/\\\\]|^<|[/\\\\]lib[/\\\\]python3\.\d+[/\\\\](?!site-packages)")
@@ -101,6 +111,10 @@ def theirs(where: str) -> Iterator[None]:
         yield
     except NetLLMGymError:
         raise
+    except (SystemExit, StopIteration) as error:  # neither may pass: the one ends us in silence, the other a loop
+        told = RuntimeError(f"{type(error).__name__}({error})")
+        told.add_note(f"(in {where})")
+        raise told.with_traceback(error.__traceback__) from None
     except Exception as error:
         error.add_note(f"(in {where})")
         raise
@@ -117,5 +131,14 @@ def their_fault(error: BaseException) -> str | None:
         if not frames or frames[-1].filename.startswith(_HERE):  # a fault of this package shows its whole traceback
             return None
         place = f" ({frames[-1].filename}:{frames[-1].lineno})"
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    reason = f"{type(error).__name__}: {printable(error)}".removesuffix(": ")
     return f"{notes[0][4:-1]}: {reason}{place}"
+
+
+def printable(value: object) -> str:
+    """Return `value` as one line that any terminal and file takes, whatever its owner made of its text."""
+    try:
+        text = str(value)
+    except Exception as error:  # its own __str__ fails
+        text = f"a {type(value).__name__} without a text ({type(error).__name__})"
+    return " ".join(text.encode("utf-8", "backslashreplace").decode("utf-8").split())

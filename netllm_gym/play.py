@@ -8,7 +8,6 @@ once, for agents that decide in batches.
 from __future__ import annotations
 
 import contextlib
-import math
 import signal
 import threading
 import time
@@ -27,14 +26,16 @@ from netllm_gym.answers import (
     is_foreign,
     legal_action,
     require_finite,
+    require_mask,
     reset_answer,
     short,
     step_answer,
+    total,
     with_mask,
 )
 from netllm_gym.envs.actions import FlatActions, with_flat_actions
 from netllm_gym.envs.declared import undeclared
-from netllm_gym.errors import NetLLMGymError
+from netllm_gym.errors import NetLLMGymError, printable
 
 # Observations and infos of all episodes (None where an episode is over) -> an action for each.
 Decide = Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
@@ -176,8 +177,8 @@ class Play:
 
     @property
     def total_reward(self) -> float:
-        """Undiscounted return so far."""
-        return math.fsum(self.rewards)
+        """Undiscounted return so far; infinite where no float holds it."""
+        return total(self.rewards)
 
     def env_info(self, privileged: bool = False) -> EnvInfo:
         """Describe the episode for an agent; privileged ones are handed the simulator."""
@@ -189,10 +190,16 @@ class Play:
         return ", ".join(self._undeclared.values())
 
     def _look(self) -> None:
-        require_finite(self.observation)
-        if self.foreign:
-            for fault, phrase in undeclared(self.env.observation_space, self.observation):
-                self._undeclared.setdefault(fault, phrase)
+        try:
+            require_finite(self.observation)
+        except RecursionError:
+            raise ObservationError("the observation holds itself, or is nested too deeply") from None
+        if not self.foreign:
+            return
+        if not self.over:
+            require_mask(self.env.action_space, self.info)
+        for fault, phrase in undeclared(self.env.observation_space, self.observation):
+            self._undeclared.setdefault(fault, phrase)
 
     def fail(self, error: Exception | SystemExit) -> None:
         """End the episode for this reason."""
@@ -200,6 +207,7 @@ class Play:
 
     @contextlib.contextmanager
     def _recorded(self) -> Iterator[None]:
+        """Let what goes wrong in the block fail the episode, where errors are recorded."""
         try:
             yield
         except (Exception, SystemExit) as error:  # what an agent or environment does wrong fails its episode
@@ -394,5 +402,6 @@ def time_limit(seconds: float | None, decisions: int = 1) -> Iterator[None]:
 def reason_of(error: Exception | SystemExit) -> str:
     """Describe why an episode failed, in one line."""
     if isinstance(error, IllegalActionError | ObservationError | DecisionTimeoutError):
-        return " ".join(str(error).split())
-    return f"{type(error).__name__}: {short(error, 300)}"  # whole, since what helps stands at its end
+        return printable(error)
+    # Long enough, since what helps stands at its end.
+    return f"{type(error).__name__}: {short(error, 300)}".removesuffix(": ")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.datasets.flat import FlatView
+from netllm_gym.envs.lookup import metadata_of
 
 
 class Flat(gym.ObservationWrapper, gym.utils.RecordConstructorArgs):
@@ -25,7 +26,7 @@ class Flat(gym.ObservationWrapper, gym.utils.RecordConstructorArgs):
     def __init__(self, env: gym.Env, limit: float = 20.0) -> None:
         gym.utils.RecordConstructorArgs.__init__(self, limit=limit)
         gym.ObservationWrapper.__init__(self, env)
-        self.view = FlatView(env.observation_space, env.unwrapped.metadata.get("scales", {}))
+        self.view = FlatView(env.observation_space, metadata_of(env).get("scales", {}))
         self.limit = limit
         self.observation_space = gym.spaces.Box(-limit, limit, (self.view.size,), np.float32)
 

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from netllm_gym.envs.actions import actions_of
-from netllm_gym.envs.lookup import name_of
+from netllm_gym.envs.lookup import metadata_of, name_of
 from netllm_gym.errors import ConfigError, NotResetError
 from netllm_gym.plugins import plain_id
 
@@ -51,7 +51,7 @@ class EnvInfo:
             env_id=name_of(env),
             observation_space=env.observation_space,
             action_space=actions_of(env),
-            metadata=dict(inner.metadata or {}),
+            metadata=metadata_of(env),
             static=static,
             seed=seed,
             simulator=inner if privileged else None,

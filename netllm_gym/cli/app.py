@@ -12,7 +12,7 @@ import typer
 
 from netllm_gym.cli import ablate, backbone, bench, datasets, evaluation, hub, leaderboard, reproduce, testbed, traces
 from netllm_gym.cli.output import console, emit, remarks
-from netllm_gym.errors import NetLLMGymError, their_fault
+from netllm_gym.errors import NetLLMGymError, printable, their_fault
 from netllm_gym.extras import explain
 
 STOPPED = "stopped; the same command goes on from here"
@@ -218,5 +218,5 @@ def _fail(reason: object) -> int:
 
 def _show_warning(message: Any, category: type, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
     """Print a warning as one line: where in the code it arose says nothing to who typed a command."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(message)).removeprefix("WARN: ")  # Gymnasium colours its own
+    text = printable(re.sub(r"\x1b\[[0-9;]*m", "", str(message))).removeprefix("WARN: ")  # Gymnasium colours its own
     remarks.print(f"warning: {text}", markup=False, soft_wrap=True)

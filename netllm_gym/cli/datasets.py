@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from netllm_gym.cli.output import EnvArgs, NoOptions, Options, console, emit, parse_settings, say_notes
+from netllm_gym.cli.output import EnvArgs, NoOptions, Options, console, emit, others_code, parse_settings, say_notes
 
 
 def collect_command(
@@ -34,7 +34,8 @@ def collect_command(
     dataset_path(dataset)  # a bad name is an error before any bar is drawn
     kwargs |= parse_settings(env_arg or [], "--env-arg")
     config = CollectConfig(env, tuple(agent), episodes, epsilon, seed, hindsight, kwargs, values_of, teacher)
-    collect(config, dataset, workers)
+    with others_code():
+        collect(config, dataset, workers)
     description = describe(dataset)
     say_notes(description["trace_set"].get("notes", ()))
     console.print(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from netllm_gym.cli.output import EnvArgs, NoOptions, console, emit, parse_settings, remarks, say_notes
+from netllm_gym.cli.output import EnvArgs, NoOptions, console, emit, others_code, parse_settings, remarks, say_notes
 from netllm_gym.errors import ConfigError
 
 
@@ -45,10 +45,11 @@ def evaluate_command(
     if not env:
         chosen = load_setting(task, setting, profile)
         chosen = replace(chosen, kwargs={**chosen.kwargs, **options})
-    result = evaluate(
-        env=env or chosen.env, agents=agent, setting=chosen, baseline=baseline or None, episodes=episodes, seed=seed,
-        workers=workers, out=out, trace_steps="examples", timeout_s=timeout,
-    )  # fmt: skip
+    with others_code():
+        result = evaluate(
+            env=env or chosen.env, agents=agent, setting=chosen, baseline=baseline or None, episodes=episodes,
+            seed=seed, workers=workers, out=out, trace_steps="examples", timeout_s=timeout,
+        )  # fmt: skip
     say_notes(result.manifest["traces"]["notes"])
     summary = result.summary()
     emit(summary.to_dict("records") if as_json else brief(summary), as_json)

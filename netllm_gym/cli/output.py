@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +22,27 @@ from netllm_gym.files import finite
 console = Console(highlight=False)
 # Progress and remarks go to stderr, so that stdout stays what a script may read.
 remarks = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def others_code() -> Iterator[None]:
+    """Run code that others wrote: what it prints goes to stderr, worker processes included, and the folder stays."""
+    folder = os.getcwd()
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # no stdout at all
+        kept = -1
+    try:
+        if kept >= 0:
+            os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if kept >= 0:
+            os.dup2(kept, 1)
+            os.close(kept)
+        os.chdir(folder)
 
 
 def say_notes(notes: Iterable[str]) -> None:

@@ -24,9 +24,16 @@ from netllm_gym.arrays import load_arrays, save_arrays
 from netllm_gym.datasets.config import CollectConfig, has_split
 from netllm_gym.datasets.continuation import require_continuation
 from netllm_gym.datasets.rollout import Record, rollout
-from netllm_gym.datasets.store import Dataset, check_dataset_id, datasets_root, exists, write_dataset
+from netllm_gym.datasets.store import (
+    Dataset,
+    check_dataset_id,
+    datasets_root,
+    exists,
+    require_storable,
+    write_dataset,
+)
 from netllm_gym.envs.leaves import LeafView, require_actions
-from netllm_gym.envs.lookup import make_env, spec_of
+from netllm_gym.envs.lookup import make_env, metadata_of, spec_of, traces_of
 from netllm_gym.errors import ConfigError, DamagedError, theirs
 from netllm_gym.files import lock, make_folder, read_sealed, sweep, write_json
 from netllm_gym.progress import counted
@@ -66,7 +73,7 @@ def _record_block(config: CollectConfig, spec: EnvSpec, first: int, last: int, p
     flat: dict[str, Any] = {}
     for episode in range(first, last):
         agent = agents[episode % len(agents)]
-        traces = getattr(inner, "traces", None)  # without them, an episode differs from another by its seed alone
+        traces = traces_of(env)  # without them, an episode differs from another by its seed alone
         trace = None if traces is None else (episode // len(agents)) % len(traces)
         with _named(f"episode {episode} of {config.env}, played by {agent.name}"):
             record = rollout(
@@ -138,9 +145,11 @@ def _collect(
     spec = spec_of(config.env)
     env = _make(config, spec)
     view = LeafView(env.observation_space)  # refuses what no dataset can hold, before anything is played
-    view.scales(env.unwrapped.metadata or {})
+    view.scales(metadata_of(env))
     require_actions(env.action_space)
-    total = config.episodes or len(getattr(env.unwrapped, "traces", ())) * len(config.agents)
+    for space in (view.space, env.action_space):
+        require_storable(space)
+    total = config.episodes or len(traces_of(env) or ()) * len(config.agents)
     if not total:
         raise ConfigError(f"{config.env} has no traces to play once each; say how many episodes")
     if config.values_of:
@@ -150,7 +159,7 @@ def _collect(
     for name in (*config.agents, config.values_of, config.teacher):  # refused before any work is done
         if name:
             check_serves(make_agent(name), env)
-    warn_if_unseeded(env, config.seed, {"trace": 0} if hasattr(env.unwrapped, "traces") else None)
+    warn_if_unseeded(env, config.seed, None if traces_of(env) is None else {"trace": 0})
     shut(env)
     staging = datasets_root() / ".partial" / config.key
     make_folder(staging)

@@ -9,8 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from netllm_gym.envs.actions import flat_mask
-from netllm_gym.envs.leaves import LeafView
+from netllm_gym.envs.leaves import LeafView, no_category
 from netllm_gym.errors import CheckpointError, ConfigError
+
+MOST_NUMBERS = 2**22  # of a vector: a network holds a row of weights for each
+
+
+def _width(space: Any) -> int:
+    if isinstance(space, gym.spaces.Discrete):
+        return int(space.n)
+    return int(space.nvec.sum() if isinstance(space, gym.spaces.MultiDiscrete) else np.prod(space.shape))
 
 
 class FlatView:
@@ -34,6 +42,10 @@ class FlatView:
         self.space = self.leaves.space
         self.scales = scales
         self.size = 0
+        if (wide := sum(map(_width, self.space.spaces.values()))) > MOST_NUMBERS:
+            raise ConfigError(
+                f"observations of {wide:,} numbers (a category has one for each value), at most {MOST_NUMBERS:,} fit"
+            )
         for key, member in self.space.spaces.items():
             if isinstance(member, gym.spaces.Discrete):
                 self.size += int(member.n)
@@ -69,13 +81,16 @@ class FlatView:
         """Flatten stacked observations, key → ``[T, …]``, to ``[T, size]``.
 
         Raises:
-            ConfigError: a graph that is larger than the view was made for, or a number beyond float32.
+            ConfigError: a graph that is larger than the view was made for, a category that there is not, or a number
+                beyond float32.
         """
         parts = []
         for key, member in self.space.spaces.items():
             values = np.asarray(observations[key])
             if values.shape[1:] != member.shape:
                 raise ConfigError(f"observation {key!r} has shape {values.shape[1:]}, at most {member.shape} fits")
+            if (odd := no_category(member, values)) is not None:
+                raise ConfigError(f"observation {key!r} is {odd.tolist()}, not in {member}")
             if isinstance(member, gym.spaces.Discrete):
                 parts.append(_one_hot(values, int(member.n), int(member.start)))
             elif isinstance(member, gym.spaces.MultiDiscrete):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,6 +153,8 @@ def rollout(
     for step in played:
         observations.append(copy.deepcopy(view(step.next_observation)))
         actions.append(step.action)
+    if not math.isfinite(played.total_reward):
+        raise ObservationError(f"the return became {played.total_reward}: the rewards are too large")
     trace_name = named(played.first_info.get("trace")) or f"episode {episode}"
     return Record(
         view.stack(observations),

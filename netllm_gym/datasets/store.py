@@ -22,8 +22,8 @@ from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.datasets.integrity import check_files, file_digests, measure
 from netllm_gym.datasets.rollout import Record
 from netllm_gym.envs.leaves import JOIN, LeafView, fill_of
-from netllm_gym.envs.lookup import importable, make_env
-from netllm_gym.errors import ConfigError, DatasetError
+from netllm_gym.envs.lookup import importable, make_env, metadata_of
+from netllm_gym.errors import ConfigError, DatasetError, printable
 from netllm_gym.files import boundary, digest, exact_json, exact_value, make_folder, storage, write_text
 from netllm_gym.versions import VERSION, versions
 
@@ -64,6 +64,23 @@ def check_dataset_id(dataset: str) -> None:
             validate_namespace(namespace)
     except ValueError as error:
         raise ConfigError(f"{dataset!r} is not a dataset id: {error}") from None
+
+
+def require_storable(space: gym.Space) -> None:
+    """Refuse a space that Minari would write and not read again, before anything is played.
+
+    Raises:
+        ConfigError: such a space (a Box without entries along one of several axes, say).
+    """
+    from minari.serialization import deserialize_space, serialize_space
+
+    try:
+        if deserialize_space(serialize_space(space)) == space:
+            return
+        reason = "it comes back as another"
+    except Exception as error:  # of Minari or Gymnasium
+        reason = printable(error)
+    raise ConfigError(f"no dataset can hold {str(space)[:200]}: {reason}")
 
 
 def describe(dataset: str) -> dict[str, Any]:
@@ -180,7 +197,7 @@ def write_dataset(dataset: str, config: CollectConfig, records: list[Record]) ->
     inner: Any = env.unwrapped
     played: Any = getattr(inner, "traces", None)
     view = LeafView(env.observation_space, bounds=_bounds(records))
-    metadata = inner.metadata or {}
+    metadata = metadata_of(env)
     # A class that was registered as an object is stored by its address; one that has none is left out of the dataset.
     spec = env.spec
     address = None if spec is None else importable(spec)

@@ -18,6 +18,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from netllm_gym.errors import IllegalActionError, ObservationError
+
 CHOICES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 MOST_OPTIONS = 4096  # of choices beside numbers: each is a number of the flat action
 
@@ -134,8 +136,6 @@ class FlatActions(gym.Wrapper, gym.utils.RecordConstructorArgs):
             parts += [np.arange(size) == one for size, one in zip(sizes, chosen, strict=True)]
         flat = np.concatenate(parts).astype(self.action_space.dtype)
         if self._legal is not None and any(not self._legal[part][flat[part] > 0].all() for part in self._options):
-            from netllm_gym.answers import IllegalActionError
-
             raise IllegalActionError(f"illegal action {action}: a choice of it is masked out")
         return flat
 
@@ -183,8 +183,6 @@ class FlatActions(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return {**info, "action_mask": tuple(parts)}
 
     def _fitting(self, legal: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        from netllm_gym.answers import ObservationError
-
         assert self._whole is not None
         if legal.shape != self._whole.shape:
             raise ObservationError(f"info['action_mask'] has {legal.size} entries for {len(self._whole)}")

@@ -62,7 +62,11 @@ def _contains(space: spaces.Space, observation: Any) -> bool:
 
 
 def _of_box(space: Any, observation: Any, key: str, what: str) -> Iterator[tuple[str, str]]:
-    values = np.asarray(observation)
+    try:
+        values = np.asarray(observation)
+    except Exception as error:  # lists of several lengths, or what somebody else made of an array
+        yield f"{key} type", f"{what} cannot be read as an array ({type(error).__name__})"
+        return
     if values.dtype.kind not in "biuf":
         yield f"{key} type", f"{what} holds {values.dtype.name} in place of {space.dtype}"
         return
@@ -71,11 +75,12 @@ def _of_box(space: Any, observation: Any, key: str, what: str) -> Iterator[tuple
         return
     if isinstance(observation, np.ndarray | np.generic) and not np.can_cast(values.dtype, space.dtype):
         yield f"{key} type", f"{what} is {values.dtype}, its space says {space.dtype}"
+    shown = np.atleast_1d(values)
     if space.dtype.kind == "f":  # 0.1 of double precision lies beyond a bound of 0.1 in single
         with np.errstate(over="ignore"):
             values = values.astype(space.dtype)
     for beyond, bound, word in ((values < space.low, space.low, "begins"), (values > space.high, space.high, "ends")):
         if beyond.any():
             place = tuple(int(axis[0]) for axis in np.nonzero(np.atleast_1d(beyond)))
-            value, end = np.atleast_1d(values)[place], np.atleast_1d(bound)[place]
+            value, end = shown[place], np.atleast_1d(bound)[place]
             yield f"{key} {word}", f"{what} holds {value:.6g}, its space {word} at {end:.6g}"

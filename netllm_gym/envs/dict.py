@@ -11,6 +11,7 @@ from gymnasium import spaces
 from netllm_gym.answers import reset_answer, step_answer, with_mask
 from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.leaves import WHOLE, LeafView
+from netllm_gym.envs.lookup import metadata_of
 from netllm_gym.envs.reset_options import reset_options as checked_options
 from netllm_gym.errors import ConfigError
 from netllm_gym.plugins import is_own, look_here
@@ -72,7 +73,12 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
             except (gym.error.Error, ImportError, TypeError, ValueError, AssertionError) as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise ConfigError(f"cannot make environment {env!r}: {reason}") from None
-        self.inner, self.key, self.reset_options = env, key, tuple(reset_options)
+        self.inner, self.key = env, key
+        declared = metadata_of(env)
+        options = declared.get("reset_options", reset_options)
+        if isinstance(options, str) or not isinstance(options, Sequence):
+            raise ConfigError(f"metadata['reset_options'] of the environment is a list of names, not {options!r}")
+        self.reset_options = tuple(options)
         self.plain = not isinstance(env.observation_space, spaces.Dict)
         inside: Any = env.observation_space
         self.leave_out = (leave_out,) if isinstance(leave_out, str) else tuple(leave_out)
@@ -90,7 +96,6 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         for given in (modalities or {}, scales or {}):
             if odd := sorted(set(given) - set(guessed)):
                 raise ConfigError(f"observation has no key {odd[0]!r}; its keys are {', '.join(guessed)}")
-        declared = env.metadata or {}  # some have none
         self.metadata = {
             **declared,
             "modalities": {**guessed, **declared.get("modalities", {}), **(modalities or {})},
@@ -113,9 +118,7 @@ class DictEnv(gym.Env[dict[str, Any], Any]):
         super().reset(seed=seed)
         inner: Any = self.inner.unwrapped
         if not is_own(type(inner)):  # environments of this package refuse what they do not know themselves
-            checked_options(
-                options, tuple((inner.metadata or {}).get("reset_options", self.reset_options)), typed=False
-            )
+            checked_options(options, self.reset_options, typed=False)
         observation, info = reset_answer(self.inner.reset(seed=seed, options=options))
         return self._wrap(observation), with_mask(self.inner, observation, info)
 

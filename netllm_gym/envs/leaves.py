@@ -93,6 +93,20 @@ class LeafView:
                 flat[key] = value
         return flat
 
+    def checked(self, observation: Any) -> dict[str, Any]:
+        """Flatten one observation whose categories somebody will look up.
+
+        Raises:
+            ConfigError: it lacks a part of its space, or holds a category that there is not.
+        """
+        flat = self(observation)
+        for key, member in self.space.spaces.items():
+            if isinstance(member, spaces.Discrete | spaces.MultiDiscrete):
+                odd = no_category(member, np.asarray(flat[key])[None])
+                if odd is not None:
+                    raise ConfigError(f"observation {key!r} is {odd.tolist()}, not in {member}")
+        return flat
+
     def _graph(self, key: str, space: spaces.Graph, graph: Any) -> dict[str, np.ndarray]:
         nodes, links = np.asarray(graph.nodes), graph.edge_links
         links = np.zeros((0, 2), np.int64) if links is None else np.asarray(links).reshape(-1, 2)
@@ -117,7 +131,10 @@ class LeafView:
         fixed = {key: leaf for key, _, leaf in self._paths if not isinstance(leaf, spaces.Graph)}
         out = {}
         for key in self.space.spaces:
-            arrays = [np.asarray(one[key]) for one in observations]
+            try:
+                arrays = [np.asarray(one[key]) for one in observations]
+            except ValueError as error:  # lists of several lengths
+                raise ConfigError(f"observation {key!r} is no array ({error})") from None
             wanted = fixed[key].shape if key in fixed else None
             odd = next((array for array in arrays if wanted is not None and array.shape != wanted), None)
             if odd is not None:
@@ -125,7 +142,7 @@ class LeafView:
             out[key] = stacked(arrays, key)
             if out[key].dtype.kind not in "biuf":
                 raise ConfigError(f"observation {key!r} holds {out[key].dtype.name} in place of numbers")
-            if (odd := _no_category(self.space[key], out[key])) is not None:
+            if (odd := no_category(self.space[key], out[key])) is not None:
                 raise ConfigError(f"observation {key!r} is {odd.tolist()}, not in {self.space[key]}")
         return out
 
@@ -227,7 +244,7 @@ def stacked(arrays: Sequence[np.ndarray], key: str = "") -> np.ndarray:
     return np.stack(arrays)
 
 
-def _no_category(space: gym.Space, values: np.ndarray) -> np.ndarray | None:
+def no_category(space: gym.Space, values: np.ndarray) -> np.ndarray | None:
     """Return the first of many observations that holds a category which its space has not."""
     if isinstance(space, spaces.Box):
         return None

@@ -46,6 +46,28 @@ def name_of(env: gym.Env) -> str:
     return inner.spec.id if inner.spec else type(inner).__name__
 
 
+def metadata_of(env: gym.Env) -> dict[str, Any]:
+    """Return the metadata of an environment; some have none.
+
+    Raises:
+        ConfigError: they, or their ``modalities`` or ``scales``, are no table.
+    """
+    found: Any = env.metadata
+    tables = {"metadata": found}
+    if isinstance(found, Mapping):
+        tables |= {f"metadata[{key!r}]": found.get(key) for key in ("modalities", "scales")}
+    for what, table in tables.items():
+        if table is not None and not isinstance(table, Mapping):
+            raise ConfigError(f"{what} of {name_of(env)} is a table, not a {type(table).__name__}")
+    return {key: value for key, value in (found or {}).items() if value is not None}
+
+
+def traces_of(env: gym.Env) -> Any:
+    """Return the traces of an environment that plays some, by number; ``None`` for any other."""
+    traces: Any = getattr(env.unwrapped, "traces", None)
+    return traces if hasattr(traces, "__len__") and hasattr(traces, "__getitem__") and len(traces) else None
+
+
 def make_env(env: str | EnvSpec, kwargs: Mapping[str, Any] | None = None) -> gym.Env:
     """Return a new environment, without Gymnasium's checks of every step, with composite actions flat.
 

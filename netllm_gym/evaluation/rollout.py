@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from netllm_gym.agents.base import Agent, BatchAgent
-from netllm_gym.answers import ObservationError, named, same, short
+from netllm_gym.answers import ObservationError, named, same, short, total
+from netllm_gym.envs.lookup import metadata_of, name_of
 from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation.rows import group_columns, notice_of
 from netllm_gym.evaluation.specs import AgentSpec, EnvRecipe, Episode
-from netllm_gym.play import Play, Step, lockstep
+from netllm_gym.play import Play, Step, lockstep, reason_of
 
 # Episodes of one unit of work. Fixed, because a batched forward pass may differ in its last bits between
 # batch sizes: with fixed blocks the numbers depend neither on the number of workers nor on their order.
@@ -29,25 +31,51 @@ Row = dict[str, Any]
 
 def metric_of(env: gym.Env) -> dict[str, str]:
     """The headline number of an environment: ``metadata["metric"]``, by default the return."""
-    given = (env.unwrapped.metadata or {}).get("metric", {})
+    given = metadata_of(env).get("metric", {})
     if not isinstance(given, Mapping):
         raise ConfigError(f"metadata['metric'] of the environment is a table, not {short(repr(given))}")
     metric = {"name": "return", "aggregate": "sum", "better": "higher", **given}
-    if metric["aggregate"] not in ("mean", "sum", "last") or metric["better"] not in ("higher", "lower"):
+    if not _understood(metric["name"], metric):
         raise ConfigError(f"metadata['metric'] of the environment is not understood: {given}")
     return metric
 
 
+def _understood(name: Any, facts: Mapping[str, Any]) -> bool:
+    known = facts["aggregate"] in ("mean", "sum", "last") and facts["better"] in ("higher", "lower")
+    return known and isinstance(name, str) and name != ""
+
+
 def terms_of(env: gym.Env) -> dict[str, dict[str, str]]:
     """The terms of the reward that ``info`` carries: ``metadata["reward_terms"]``."""
-    terms = (env.unwrapped.metadata or {}).get("reward_terms", {})
+    terms = metadata_of(env).get("reward_terms", {})
     if not isinstance(terms, Mapping) or not all(isinstance(term, Mapping) for term in terms.values()):
         raise ConfigError(f"metadata['reward_terms'] of the environment is a table of tables, not {short(repr(terms))}")
-    return {name: {"aggregate": "mean", "unit": "", "better": "higher", **term} for name, term in terms.items()}
+    found = {name: {"aggregate": "mean", "unit": "", "better": "higher", **term} for name, term in terms.items()}
+    if odd := [name for name, term in found.items() if not _understood(name, term)]:
+        raise ConfigError(
+            f"metadata['reward_terms'][{odd[0]!r}] of the environment is not understood: {short(repr(terms[odd[0]]))}"
+        )
+    return found
 
 
-def _scalar(value: Any) -> bool:
-    return isinstance(value, bool | int | float | np.generic) and not isinstance(value, np.str_ | np.bytes_)
+# What a recorded step says itself; an info of that name says something else.
+_OWN = ("agent", "training_seed", "episode", "step", "reward", "action")
+
+
+def _number(value: Any) -> float | None:
+    """Return what an info holds as a float; ``None`` where it is no number, or larger than a float."""
+    if not isinstance(value, bool | int | float | np.number | np.bool_) or isinstance(value, np.complexfloating):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _rows(timeline: Any) -> list[Row]:
+    if not isinstance(timeline, list) or not all(isinstance(row, Mapping) for row in timeline):
+        raise ObservationError(f"timeline() returned {short(repr(timeline))}, not a list of rows")
+    return [dict(row) for row in timeline]
 
 
 class _Account:
@@ -73,14 +101,25 @@ class _Account:
         self.previous: Any = None
         self.history: list[Row] | None = [] if trace else None
         self.timeline: list[Row] = []
-        self.inner: Any = env.unwrapped
-        if trace and hasattr(self.inner, "record_timeline"):
-            self.inner.record_timeline()
+        inner: Any = env.unwrapped
+        self.inner = inner
+        self.records = trace and all(hasattr(inner, name) for name in ("record_timeline", "timeline"))
+        if self.records:
+            self._recorded(inner.record_timeline)
 
     def keep_timeline(self) -> None:
         """Take what the environment recorded of the whole episode, where it was asked to record it."""
-        if self.history is not None and hasattr(self.inner, "timeline"):
-            self.timeline = self.inner.timeline()
+        if self.records and not self.play.failure:
+            self.timeline = self._recorded(lambda: _rows(self.inner.timeline())) or []
+
+    def _recorded(self, record: Callable[[], Any]) -> Any:
+        """Call what an environment records by; where it fails the episode counts all the same."""
+        try:
+            return record()
+        except (Exception, SystemExit) as error:
+            self.records = False
+            warnings.warn(f"{name_of(self.inner)} records no timeline: {reason_of(error)}", stacklevel=2)
+        return None
 
     def note(self, step: Step) -> None:
         """Add up what one decision brought."""
@@ -96,12 +135,14 @@ class _Account:
         self.repeats += bool(self.previous is not None and same(step.action, self.previous))
         self.previous = step.action
         if self.history is not None:
-            numbers = {key: float(value) for key, value in info.items() if _scalar(value)}
+            numbers = {
+                key: one for key, value in info.items() if key not in _OWN if (one := _number(value)) is not None
+            }
             shown = {
                 key: float(np.asarray(value).item())
                 for key, value in (observation.items() if isinstance(observation, dict) else ())
                 if isinstance(value, np.ndarray | np.generic | int | float) and np.size(value) == 1
-                if key not in numbers
+                if key not in numbers and key not in _OWN
             }
             single = isinstance(step.action, np.ndarray | np.generic | int | float) and np.size(step.action) == 1
             chosen = {"action": float(np.asarray(step.action).item())} if single else {}
@@ -113,7 +154,7 @@ class _Account:
             return math.nan
         if aggregate == "last":
             return values[-1]
-        return math.fsum(values) / (len(values) if aggregate == "mean" else 1)
+        return total(values) / (len(values) if aggregate == "mean" else 1)
 
     def _groups(self) -> dict[str, Any]:
         """The crossed factors that the episode belongs to; an environment that names none has its recordings."""
@@ -134,8 +175,9 @@ class _Account:
         metric = play.total_reward
         if self.metric["name"] != "return":
             metric = self._value(self.metric["name"], self.metric["aggregate"], own)
-        if not play.failure and not math.isfinite(metric):
-            play.fail(ObservationError(f"the metric {self.metric['name']} became {metric}"))
+        for name, value in ((f"metric {self.metric['name']}", metric), ("return", play.total_reward)):
+            if not play.failure and not math.isfinite(value):
+                play.fail(ObservationError(f"the {name} became {value}"))
         failed = bool(play.failure)
         steps = play.steps
         row: Row = {

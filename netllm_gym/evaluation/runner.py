@@ -13,6 +13,7 @@ import pandas as pd
 
 from netllm_gym.agents.base import Agent, EnvInfo, check_serves
 from netllm_gym.answers import shut, warn_if_unseeded
+from netllm_gym.envs.lookup import traces_of
 from netllm_gym.errors import CheckpointError, ConfigError, MissingExtraError
 from netllm_gym.evaluation import examples, provenance
 from netllm_gym.evaluation.blocks import finished_blocks, groups_of, read_block, units_of
@@ -135,8 +136,8 @@ def _prepared(
         metric, terms = metric_of(probe), terms_of(probe)
         if clash := _OWN_COLUMNS & {metric["name"], *terms}:
             raise ConfigError(f"the environment's metric or term {sorted(clash)[0]!r} has the name of a result column")
-        traces = getattr(probe.unwrapped, "traces", None)
-        count = len(traces) if traces is not None and hasattr(traces, "__len__") else None
+        traces = traces_of(probe)
+        count = None if traces is None else len(traces)
         plans = plan_episodes(episodes, count, seed)
         warn_if_unseeded(probe, plans[0].env_seed, plans[0].options or None)
         privileged = sorted({spec.label for spec in specs if _fits(spec, probe, plans[0])})
@@ -181,12 +182,12 @@ def _fits(spec: AgentSpec, env: gym.Env, episode: Episode) -> bool:
     """
     agent = spec.build()
     check_serves(agent, env)
-    env.reset(seed=episode.env_seed, options=episode.options or None)
     try:
+        env.reset(seed=episode.env_seed, options=episode.options or None)
         agent.reset(EnvInfo.of(env, episode.agent_seed, agent.privileged))
     except (CheckpointError, MissingExtraError):
         raise
-    except Exception:  # of the agent or this episode alone: recorded as a failed episode when it is played
+    except (Exception, SystemExit):  # of the agent or this episode: recorded as a failed one when it is played
         pass
     return agent.privileged
 
@@ -251,7 +252,7 @@ def evaluate(
         "profile": profile, "trace_steps": trace_steps if isinstance(trace_steps, str) else list(trace_steps),
         "timeout_s": timeout_s,
     }  # fmt: skip
-    folder = None if out is None else Path(out)
+    folder = None if out is None else Path(out).absolute()  # an environment may go elsewhere
     job = _prepared(
         env, agents, setting, profile, {"baseline": baseline, "floor": floor, "oracle": oracle}, episodes, seed,
         folder=folder, workers=workers, timeout_s=timeout_s, progress=progress,

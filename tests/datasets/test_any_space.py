@@ -119,7 +119,7 @@ def test_what_has_no_size_is_refused_before_anything_is_played(space, key, monke
 
 
 def test_actions_that_are_no_array_are_refused(monkeypatch) -> None:
-    monkeypatch.setitem(ACTIONS, "dict", spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Box(0.0, 1.0)}))
+    monkeypatch.setitem(ACTIONS, "dict", spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Text(3)}))
     with pytest.raises(ConfigError, match="actions are a Dict"):
         collect(CollectConfig(ANY, ("any/random",), 2, env_kwargs={"taken": "dict"}), "netllm_gym/test/no-v0")
 

@@ -195,7 +195,9 @@ class LLMAgent(BatchAgent):
         alive = [i for i, observation in enumerate(observations) if observation is not None]
         if not alive:
             return [None] * len(observations)
-        observations = [None if observation is None else self._leaves(observation) for observation in observations]
+        observations = [
+            None if observation is None else self._leaves.checked(observation) for observation in observations
+        ]
         # Rows never look at each other, so an ended episode may repeat any live one.
         rows = [observations[i] if observations[i] is not None else observations[alive[0]] for i in range(len(infos))]
         stacked = to_device(

@@ -63,6 +63,8 @@ class Category(nn.Module):
     """One or several categories, ``[N]`` or ``[N, k]``: the sum of their embeddings."""
 
     offsets: Tensor
+    first: Tensor
+    last: Tensor
 
     def __init__(self, sizes: list[int], starts: list[int], width: int) -> None:
         super().__init__()
@@ -71,13 +73,17 @@ class Category(nn.Module):
                 f"an observation of {sum(sizes):,} categories; the encoder holds a row of weights for each of at most "
                 f"{MOST_CATEGORIES:,} (offer it as a Box)"
             )
-        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]) - np.array(starts)
-        self.register_buffer("offsets", torch.tensor(offsets, dtype=torch.long), persistent=False)
+        first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        parts = {"offsets": first - np.array(starts), "first": first, "last": first + np.array(sizes) - 1}
+        for name, values in parts.items():
+            self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
         self.table = nn.Embedding(sum(sizes), width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Look up."""
-        return self.table(x.long().reshape(len(x), -1) + self.offsets).sum(1)
+        found = x.long().reshape(len(x), -1) + self.offsets
+        # Steps of padding hold zeros, which need be no category; nothing reads what comes of them.
+        return self.table(found.clamp(self.first, self.last)).sum(1)
 
 
 class Image(nn.Module):

@@ -63,7 +63,7 @@ class View:
 
     def observe(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """What the model reads, and what it is told beside (the mask)."""
-        return self._leaves(observation), info
+        return self._leaves.checked(observation), info
 
     def answer(self, action: Any, observation: Any) -> Any:
         """The environment's action for the model's."""
