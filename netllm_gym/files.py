@@ -228,7 +228,7 @@ def sweep(folder: Path) -> int:
 def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write `text` as UTF-8 by atomic rename."""
     with atomic_path(target) as path:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a folder's name need not be text
 
 
 def finite(value: Any) -> Any:

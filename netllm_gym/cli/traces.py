@@ -179,12 +179,14 @@ def audit_command(
     if against:
         _audit_against(name, against, profile, as_json)
         return
-    splits = {}
+    splits, missing = {}, []
     for split in ("train", "valid", "test"):
         try:
             splits[split] = room.load(name, split).traces
-        except ConfigError:
-            continue
+        except ConfigError as error:
+            missing.append(error)
+    if not splits:  # nothing was looked at, so nothing is certified
+        raise missing[0]
     with remarks.status(f"comparing {sum(map(len, splits.values()))} traces of {name} with each other"):
         found = room.audit(splits)
     emit(

@@ -23,11 +23,14 @@ from netllm_gym.answers import IllegalActionError, ObservationError, shut, warn_
 from netllm_gym.arrays import load_arrays, save_arrays
 from netllm_gym.datasets.config import CollectConfig, has_split
 from netllm_gym.datasets.continuation import require_continuation
+from netllm_gym.datasets.integrity import check_files
 from netllm_gym.datasets.rollout import Record, rollout
 from netllm_gym.datasets.store import (
     Dataset,
     check_dataset_id,
+    dataset_path,
     datasets_root,
+    describe,
     exists,
     require_storable,
     write_dataset,
@@ -139,6 +142,7 @@ def _collect(
     from joblib import delayed
 
     if exists(dataset, config.key):
+        check_files(dataset, dataset_path(dataset), describe(dataset))  # what was damaged since is not there
         for rest in (config.key, f"{dataset.replace('/', '--')}.new"):  # of a process that died after the rename
             shutil.rmtree(datasets_root() / ".partial" / rest, ignore_errors=True)
         return Dataset(dataset)

@@ -15,6 +15,7 @@ import pandas as pd
 from netllm_gym.deprecation import renamed
 from netllm_gym.errors import ConfigError, DatasetError, NetLLMGymError, UnknownNameError
 from netllm_gym.evaluation.brief import Summary
+from netllm_gym.evaluation.manifest import check_manifest
 from netllm_gym.evaluation.power import Power, power
 from netllm_gym.evaluation.rows import PREFIX, check_paired, factors, notice_parts, table
 from netllm_gym.evaluation.specs import digest_of
@@ -211,6 +212,7 @@ class EvaluationRecord:
             )
             if "test_looks" in manifest:  # its name in older results
                 manifest["test_uses"] = manifest.pop("test_looks")
+            check_manifest(folder, manifest, set(frame["agent"]))
             result = cls(frame, manifest, steps, timelines)
             check_paired(frame, result.metric["name"])
             found = result.digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -73,6 +74,8 @@ def train(
         if given and not used:
             warnings.warn(f"recipe {recipe} makes no use of {what}", stacklevel=3)
     folder = Path(out)
+    if folder.name in ("", ".."):  # the working folder, or one above it: they have names all the same
+        folder = Path(os.path.abspath(folder))
     sweep(folder.parent)
     sweep_folder(folder)
     with training(f"training {recipe}"):
