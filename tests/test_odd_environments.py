@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from netllm_gym import CollectConfig, collect, evaluate
+from netllm_gym import CollectConfig, collect, evaluate, train
 from netllm_gym.cli import app
 from netllm_gym.datasets.flat import FlatView
 from netllm_gym.envs.leaves import LeafView
-from netllm_gym.errors import ConfigError, printable
+from netllm_gym.errors import CheckpointError, ConfigError, DatasetError, printable
+from netllm_gym.evaluation.result import EvaluationResult
 
 ODD = "netllm_gym_test/Odd-v0"
 
@@ -232,3 +234,44 @@ def test_padding_is_no_category():
     from netllm_gym.agents.llm.encoder import Category
 
     assert Category([3, 4], [1, 5], 8)(torch.tensor([[0, 0], [3, 8]])).shape == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("agents", [{"label": "any/random"}], "an agent has no"),
+        ("baseline", "nobody", "baseline 'nobody' is none of the agents"),
+        ("oracle", -1, "oracle is not str"),
+        ("metric", {"name": "return"}, "metric has no"),
+        ("traces", 5, "traces is not dict"),
+    ],
+)
+def test_a_manifest_that_was_changed_is_named(key, value, said, tmp_path):
+    evaluate(ODD, ["any/random"], episodes=1, progress=False, out=tmp_path)
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(DatasetError, match=said):
+        EvaluationResult.load(tmp_path)
+
+
+def test_an_audit_of_nothing_certifies_nothing(monkeypatch, capsys, tmp_path):
+    assert _command(monkeypatch, "traces", "audit", str(tmp_path / "nowhere")) == 2
+    shown = capsys.readouterr()
+    assert "certified" not in shown.out and "nowhere" in shown.err
+
+
+def test_the_working_folder_has_a_name(monkeypatch, tmp_path):
+    collect(CollectConfig(ODD, ("any/random",), 1), "netllm_gym/test/here-v0")
+    (tmp_path / "kept").touch()
+    monkeypatch.chdir(tmp_path)
+    pytest.importorskip("d3rlpy")
+    with pytest.raises(CheckpointError, match="exists and is not a checkpoint"):
+        train("bc", ["netllm_gym/test/here-v0"], ".", options={"steps": 1, "batch_size": 2})
+
+
+def test_a_damaged_dataset_is_not_there_already():
+    config = CollectConfig(ODD, ("any/random",), 1, seed=3)
+    data = collect(config, "netllm_gym/test/damaged-v0")
+    (data.path / "data" / "main_data.hdf5").write_bytes(b"")
+    with pytest.raises(DatasetError, match="is damaged"):
+        collect(config, "netllm_gym/test/damaged-v0")

@@ -19,8 +19,9 @@ _KINDS: dict[str, Any] = {
 _LATER = {"trained", "margin", "test_uses", "examples"}  # not in every result of earlier versions
 _METRIC = {"name": str, "aggregate": str, "better": str}
 _AGENT = {"label": str, "name": str, "training_seed": int, "kwargs": dict, "checkpoint": _ANY}
-_TRACES = {"digest": _TEXT, "name": _TEXT, "split": _TEXT, "licence": _TEXT, "citation": _TEXT}
-_SETTING = {"task": str, "name": str, "profile": str, "note": str}
+_TRACES = ("digest", "name", "split")
+_TERM = {"aggregate": str, "better": str, "unit": str}
+_SETTING = {"task": str, "name": str, "profile": str, "note": _ANY}
 
 
 def check_manifest(folder: Any, manifest: Mapping[str, Any], agents: Collection[str]) -> None:
@@ -38,11 +39,9 @@ def check_manifest(folder: Any, manifest: Mapping[str, Any], agents: Collection[
     try:
         check_table(what, manifest, _KINDS, _KINDS.keys() - _LATER)
         check_table(f"{what}: metric", manifest["metric"], _METRIC, _METRIC)
-        check_table(f"{what}: traces", manifest["traces"], {**_TRACES, "notes": [str]}, ("digest", "name", "split"))
+        check_table(f"{what}: traces", manifest["traces"], {"notes": [str]}, _TRACES)
         for name, term in manifest["terms"].items():
-            check_table(
-                f"{what}: term {name}", term, {"aggregate": str, "better": str, "unit": str}, ("better", "unit")
-            )
+            check_table(f"{what}: term {name}", term, _TERM, ("better", "unit"))
         for agent in manifest["agents"]:
             check_table(f"{what}: an agent", agent, _AGENT, _AGENT)
         if manifest["setting"]:
