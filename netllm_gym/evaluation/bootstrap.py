@@ -32,7 +32,9 @@ from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.evaluation.moments import Design, Floats, Part, moments
 
 DRAWS = 20_000
-CHUNK = 2048  # draws held in memory at a time
+CHUNK = 2048  # draws held in memory at a time, of so many episodes; fewer of more
+EPISODES = 4096
+KEPT_BYTES = 2**29  # counts of all draws are kept up to here, else drawn anew for each statistic
 _HUGE = 1e300
 
 
@@ -171,16 +173,35 @@ class Bootstrap:
         """How often each level of each factor is drawn, ``[B, L]``; `less` draws fewer than there are levels."""
         if less in self._counts:
             return self._counts[less]
-        found = {}
-        for number, (name, stratum) in enumerate(self._strata.items()):
-            drawn = np.zeros((self.draws, len(stratum)))
-            for part in np.unique(stratum):
-                own = np.flatnonzero(stratum == part)
-                rng = self._generator(0xB007, number, int(part))
-                drawn[:, own] = rng.multinomial(max(1, len(own) - less), np.full(len(own), 1 / len(own)), self.draws)
-            found[name] = drawn
+        ((_, found),) = self._drawn(less, self.draws)
         self._counts[less] = found
         return found
+
+    def _drawn(self, less: int, size: int) -> Iterator[tuple[slice, dict[str, Floats]]]:
+        """Draw so many at a time; what is drawn does not depend on how many."""
+        sources = [
+            (name, np.flatnonzero(stratum == part), self._generator(0xB007, number, int(part)))
+            for number, (name, stratum) in enumerate(self._strata.items())
+            for part in np.unique(stratum)
+        ]
+        for begin in range(0, self.draws, size):
+            here = slice(begin, min(begin + size, self.draws))
+            rows = here.stop - here.start
+            found = {name: np.zeros((rows, len(stratum))) for name, stratum in self._strata.items()}
+            for name, own, rng in sources:
+                found[name][:, own] = rng.multinomial(max(1, len(own) - less), np.full(len(own), 1 / len(own)), rows)
+            yield here, found
+
+    def _parts(self, less: int = 0) -> Iterator[tuple[slice, dict[str, Floats]]]:
+        """Which draws, and how often they drew each level, a chunk at a time."""
+        size = max(16, min(CHUNK, CHUNK * EPISODES // self.episodes))
+        if 8 * self.draws * sum(map(len, self._strata.values())) > KEPT_BYTES:
+            yield from self._drawn(less, size)
+            return
+        counts = self.counts(less)
+        for begin in range(0, self.draws, size):
+            here = slice(begin, begin + size)
+            yield here, {name: drawn[here] for name, drawn in counts.items()}
 
     def seed_counts(self, seeds: int, who: str, less: int = 0) -> Floats:
         """How often each training seed of agent `who` is drawn, ``[B, S]``."""
@@ -211,14 +232,10 @@ class Bootstrap:
             return Estimate(value, math.nan, np.empty(0))
         if variance == 0.0:
             return Estimate(value, 0.0, np.zeros(self.draws))
-        counts = self.counts()
         drawn = {who: self.seed_counts(size, who) for who, size in seeds.items()}
         ratios = []
-        for begin in range(0, self.draws, CHUNK):
-            here = slice(begin, begin + CHUNK)
-            values, variances = moments(
-                self._design, parts, {k: v[here] for k, v in counts.items()}, {k: v[here] for k, v in drawn.items()}
-            )
+        for here, counts in self._parts():
+            values, variances = moments(self._design, parts, counts, {k: v[here] for k, v in drawn.items()})
             ratios.append(_studentised(values - value, variances, variance))
         flat = self._stretch * np.concatenate(ratios)
         return Estimate(value, math.sqrt(variance), np.sort(flat[~np.isnan(flat)]))
@@ -277,23 +294,15 @@ class Bootstrap:
             samples: agent → values, ``[N]`` or ``[S, N]``.
             function: receives agent → weights ``[b, S * N]`` of its values (seeds, then episodes) and returns ``[b]``.
         """
-        counts = self.counts(less=1)
         rows = {who: _rows(values) for who, values in samples.items()}
         drawn = {who: self.seed_counts(len(x), who, less=1) for who, x in rows.items()}
-        return np.concatenate(list(self._chunks(counts, drawn, function)))
-
-    def _chunks(
-        self,
-        counts: Mapping[str, Floats],
-        seeds: Mapping[str, Floats],
-        function: Callable[[dict[str, Floats]], Floats],
-    ) -> Iterator[Floats]:
-        for begin in range(0, self.draws, CHUNK):
-            here = slice(begin, begin + CHUNK)
-            weights = self.weights({name: drawn[here] for name, drawn in counts.items()})
-            yield function(
-                {who: (k[here][:, :, None] * weights[:, None, :]).reshape(len(k[here]), -1) for who, k in seeds.items()}
-            )
+        found = []
+        for here, counts in self._parts(less=1):
+            weights = self.weights(counts)
+            found.append(function({
+                who: (k[here][:, :, None] * weights[:, None, :]).reshape(len(k[here]), -1) for who, k in drawn.items()
+            }))  # fmt: skip
+        return np.concatenate(found)
 
 
 def _rows(values: ArrayLike) -> Floats:

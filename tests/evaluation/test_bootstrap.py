@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from netllm_gym.errors import ConfigError, DatasetError
-from netllm_gym.evaluation import moments
+from netllm_gym.evaluation import bootstrap, moments
 from netllm_gym.evaluation import statistics as stats
 from netllm_gym.evaluation.bootstrap import Bootstrap, independent_factors, percentile_interval
 from netllm_gym.evaluation.formats import interval as printed
@@ -273,3 +273,17 @@ def test_false_verdicts_stay_rare_with_few_groups(kind):
         low, high = sample.mean(values).interval()
         wrong += not low <= 0 <= high
     assert wrong / 400 <= (0.07 if kind == "normal" else 0.12)
+
+
+def test_many_groups_are_drawn_in_pieces_with_the_same_result(monkeypatch):
+    values = np.random.default_rng(0).normal(size=300)
+
+    def found():
+        sample = Bootstrap({"a": np.arange(300), "b": np.arange(300) % 7}, draws=5000)
+        drawn = sample.resampled({"x": values}, lambda w: (w["x"] * values).sum(1) / np.maximum(w["x"].sum(1), 1e-9))
+        return sample.mean(values).ratios, drawn
+
+    at_once = found()
+    monkeypatch.setattr(bootstrap, "KEPT_BYTES", 0)
+    for one, other in zip(at_once, found(), strict=True):
+        np.testing.assert_array_equal(one, other)

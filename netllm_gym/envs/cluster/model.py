@@ -220,7 +220,8 @@ class ClusterModel:
         wave, level = np.zeros(len(elapsed), np.int64), np.zeros(len(elapsed), np.int64)
         for executor in busy:
             assert executor.job is not None
-            elapsed[executor.index] = self.now - (executor.until_s - executor.task_s)
+            # Rounding may begin a task of this instant after it; a negative time would leave the task without an end.
+            elapsed[executor.index] = max(0.0, self.now - (executor.until_s - executor.task_s))
             wave[executor.index] = executor.wave
             level[executor.index] = int(self._levels[executor.job.local, 0])
         draw_ends(world, durations, elapsed, wave, level, self.now, seed)
