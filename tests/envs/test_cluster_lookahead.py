@@ -10,6 +10,7 @@ import netllm_gym
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.cluster.rollout import compiled_rule, propose
 from netllm_gym.envs.cluster import lookahead
+from netllm_gym.envs.cluster import world as places
 from netllm_gym.envs.cluster.agenda import DONE
 from netllm_gym.envs.cluster.model import ClusterModel
 from netllm_gym.errors import ConfigError
@@ -87,6 +88,21 @@ def test_decisions_do_not_depend_on_the_true_future(durations):
         observation, _, over, _, info = env.step(agent.act(observation, info))
         assert not over
     assert changed and 0 < agent.changed < agent.decisions
+
+
+def test_every_running_task_ends_in_an_imagined_future_however_times_round():
+    env, agent = make(load=0.9), netllm_gym.make_agent("cluster/fair")
+    observation, info = env.reset(seed=3, options={"trace": 1})
+    agent.reset(EnvInfo.of(env))
+    for _ in range(30):
+        observation, _, _, _, info = env.step(agent.act(observation, info))
+    busy = [executor for executor in env.sim.executors if executor.busy]
+    # A task that begins now, by rounding after now: its end less its length is a little more than now.
+    now = env.sim.now
+    length = next(x for x in np.random.default_rng(0).uniform(0, 9, 10_000) if (now + x) - x > now)
+    busy[0].task_s, busy[0].until_s = length, now + length
+    world, _, _ = ClusterModel(env.sim).imagine(np.random.default_rng(0), 1.0)
+    assert np.sum(world.heap[places.H_KIND, : world.n[places.HEAP]] == DONE) == len(busy)
 
 
 def test_one_seed_one_schedule_and_legal_throughout():
