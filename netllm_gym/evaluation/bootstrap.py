@@ -155,7 +155,7 @@ class Bootstrap:
             for name, code in self.crossed.items()
         }
         self._design = Design(self.crossed, self._strata)
-        self._counts: dict[int, dict[str, Floats]] = {}
+        self._counts: dict[int, dict[str, NDArray[np.uint16]]] = {}
         least = min((int(np.bincount(stratum).min()) for stratum in self._strata.values()), default=0)
         self._stretch = math.sqrt((least + 1) / (least - 1)) if least > 1 else 1.0
 
@@ -171,11 +171,17 @@ class Bootstrap:
 
     def counts(self, less: int = 0) -> dict[str, Floats]:
         """How often each level of each factor is drawn, ``[B, L]``; `less` draws fewer than there are levels."""
-        if less in self._counts:
-            return self._counts[less]
-        ((_, found),) = self._drawn(less, self.draws)
-        self._counts[less] = found
-        return found
+        return {name: drawn.astype(np.float64) for name, drawn in self._kept(less).items()}
+
+    def _kept(self, less: int) -> dict[str, NDArray[np.uint16]]:
+        """The same, drawn once, in two bytes each: no count exceeds the number of levels."""
+        if less not in self._counts:
+            kept = {name: np.empty((self.draws, len(levels)), np.uint16) for name, levels in self._strata.items()}
+            for here, found in self._drawn(less, CHUNK):
+                for name, drawn in found.items():
+                    kept[name][here] = drawn
+            self._counts[less] = kept
+        return self._counts[less]
 
     def _drawn(self, less: int, size: int) -> Iterator[tuple[slice, dict[str, Floats]]]:
         """Draw so many at a time; what is drawn does not depend on how many."""
@@ -195,13 +201,13 @@ class Bootstrap:
     def _parts(self, less: int = 0) -> Iterator[tuple[slice, dict[str, Floats]]]:
         """Which draws, and how often they drew each level, a chunk at a time."""
         size = max(16, min(CHUNK, CHUNK * EPISODES // self.episodes))
-        if 8 * self.draws * sum(map(len, self._strata.values())) > KEPT_BYTES:
+        if 2 * self.draws * sum(map(len, self._strata.values())) > KEPT_BYTES:
             yield from self._drawn(less, size)
             return
-        counts = self.counts(less)
+        kept = self._kept(less)
         for begin in range(0, self.draws, size):
             here = slice(begin, begin + size)
-            yield here, {name: drawn[here] for name, drawn in counts.items()}
+            yield here, {name: drawn[here].astype(np.float64) for name, drawn in kept.items()}
 
     def seed_counts(self, seeds: int, who: str, less: int = 0) -> Floats:
         """How often each training seed of agent `who` is drawn, ``[B, S]``."""
