@@ -253,6 +253,11 @@ def exact_json(value: Any, **how: Any) -> str:
     return json.dumps(_exact(value), allow_nan=False, **how)
 
 
+def write_exact_json(target: str | os.PathLike[str], value: Any) -> None:
+    """Write `value` as indented JSON by atomic rename, for :func:`exact_value`."""
+    write_text(target, exact_json(value, indent=2) + "\n")
+
+
 def _exact(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _exact(one) for key, one in value.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netllm_gym.errors import ConfigError
-from netllm_gym.files import atomic_path, digest, exact_json, exact_value, finite, make_folder, sweep, write_text
+from netllm_gym.files import atomic_path, digest, exact_value, finite, make_folder, sweep, write_exact_json, write_text
 
 
 def stored(run: Path) -> bool:
@@ -43,7 +43,7 @@ def store(
     name = f"state-{digest([content])[:16]}.safetensors"
     with atomic_path(run / name) as temporary:
         temporary.write_bytes(content)
-    write_text(run / "state.json", exact_json({**state, "tensors": name, "lines": len(lines) + 1}, indent=2) + "\n")
+    write_exact_json(run / "state.json", {**state, "tensors": name, "lines": len(lines) + 1})
     _drop_others(run, name)
 
 

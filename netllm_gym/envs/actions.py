@@ -55,17 +55,14 @@ def flat_action_space(space: gym.Space) -> gym.Space | None:
         return spaces.MultiDiscrete(np.concatenate(sizes), start=np.concatenate(starts))
     if not all(isinstance(member, (*CHOICES, spaces.Box)) for member in members):
         return None
-    mixed = any(isinstance(member, CHOICES) for member in members)
-    if (
-        mixed
-        and sum(int(_factors(member)[0].sum()) for member in members if isinstance(member, CHOICES)) > MOST_OPTIONS
-    ):
+    options = sum(int(_factors(member)[0].sum()) for member in members if isinstance(member, CHOICES))
+    if options > MOST_OPTIONS:
         return None
     boxes = [spaces.Box(0, 1, (one,)) if isinstance(m, CHOICES) else m for m in members for one in _widths(m)]
     low, high = (np.concatenate([getattr(box, end).ravel() for box in boxes]) for end in ("low", "high"))
     # Wide enough for every member: bounds must not move, and numbers that are all whole stay so.
     kind: Any = np.result_type(*(box.dtype for box in boxes))
-    kind = np.result_type(kind, np.float32) if mixed or kind.kind == "f" else kind
+    kind = np.result_type(kind, np.float32) if options or kind.kind == "f" else kind
     return spaces.Box(low.astype(kind), high.astype(kind), dtype=kind)
 
 

@@ -32,8 +32,8 @@ from netllm_gym.errors import ConfigError, DatasetError
 from netllm_gym.evaluation.moments import Design, Floats, Part, moments
 
 DRAWS = 20_000
-CHUNK = 2048  # draws held in memory at a time, of so many episodes; fewer of more
-EPISODES = 4096
+CHUNK = 2048  # draws held in memory at a time, and of many episodes as many as have
+MOST_WEIGHTS = 2**23  # weights together
 KEPT_BYTES = 2**29  # counts of all draws are kept up to here, else drawn anew for each statistic
 _HUGE = 1e300
 
@@ -198,9 +198,9 @@ class Bootstrap:
                 found[name][:, own] = rng.multinomial(max(1, len(own) - less), np.full(len(own), 1 / len(own)), rows)
             yield here, found
 
-    def _parts(self, less: int = 0) -> Iterator[tuple[slice, dict[str, Floats]]]:
+    def _chunks(self, less: int = 0) -> Iterator[tuple[slice, dict[str, Floats]]]:
         """Which draws, and how often they drew each level, a chunk at a time."""
-        size = max(16, min(CHUNK, CHUNK * EPISODES // self.episodes))
+        size = max(16, min(CHUNK, MOST_WEIGHTS // self.episodes))
         if 2 * self.draws * sum(map(len, self._strata.values())) > KEPT_BYTES:
             yield from self._drawn(less, size)
             return
@@ -240,7 +240,7 @@ class Bootstrap:
             return Estimate(value, 0.0, np.zeros(self.draws))
         drawn = {who: self.seed_counts(size, who) for who, size in seeds.items()}
         ratios = []
-        for here, counts in self._parts():
+        for here, counts in self._chunks():
             values, variances = moments(self._design, parts, counts, {k: v[here] for k, v in drawn.items()})
             ratios.append(_studentised(values - value, variances, variance))
         flat = self._stretch * np.concatenate(ratios)
@@ -303,7 +303,7 @@ class Bootstrap:
         rows = {who: _rows(values) for who, values in samples.items()}
         drawn = {who: self.seed_counts(len(x), who, less=1) for who, x in rows.items()}
         found = []
-        for here, counts in self._parts(less=1):
+        for here, counts in self._chunks(less=1):
             weights = self.weights(counts)
             found.append(function({
                 who: (k[here][:, :, None] * weights[:, None, :]).reshape(len(k[here]), -1) for who, k in drawn.items()

@@ -19,7 +19,7 @@ from netllm_gym.errors import ConfigError
 from netllm_gym.evaluation import EvaluationResult, evaluate
 from netllm_gym.evaluation.result import CLOCK
 from netllm_gym.evaluation.specs import canonical, digest_of
-from netllm_gym.files import write_json
+from netllm_gym.files import finite, write_json
 from netllm_gym.leaderboard.submission import (
     AGENTS,
     FORMAT,
@@ -115,21 +115,13 @@ def submit(
         "episodes": manifest["episodes"], "seed": manifest["seed"], "baseline": manifest["baseline"], "agents": entries,
         "scores": scores, "test_uses": manifest.get("test_uses") or 0, "versions": manifest["versions"],
     }  # fmt: skip
-    if odd := [entry["label"] for entry in entries if _unwritable(entry["kwargs"])]:
+    if odd := [entry["label"] for entry in entries if finite(entry["kwargs"]) != entry["kwargs"]]:
         raise ConfigError(f"{folder}: an argument of {odd[0]} is not finite, which no submission can hold")
     target = Path(out) if out else Path(folder) / "submission.json"
     signed = {**content, "digest": digest_of(content)}
     checked(target, signed)
     write_json(target, signed)
     return target
-
-
-def _unwritable(value: Any) -> bool:
-    try:
-        json.dumps(value, allow_nan=False)
-    except ValueError:
-        return True
-    return False
 
 
 def _plain(value: Any) -> float | None:

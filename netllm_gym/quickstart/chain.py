@@ -44,7 +44,7 @@ class Chain:
         folder = self.out / name
         order = {"recipe": recipe, "options": options, "data": list(data), "valid": list(valid), "seed": self.seed}
         marker = folder / "recipe.json"
-        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == json.loads(json.dumps(finite(order))):
+        if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")) == finite(order):
             self.say(f"  {name}: kept")
             return str(folder)
         started = time.monotonic()

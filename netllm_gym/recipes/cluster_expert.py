@@ -139,7 +139,7 @@ def _folder(training: Training) -> Path:
     make_folder(folder)
     sweep(folder)
     made = {name: getattr(options, name) for name in LABELLING}
-    wanted = json.loads(json.dumps(finite(made)))
+    wanted = finite(made)
     path = folder / "labels.json"
     if not path.is_file():
         write_json(path, made)

@@ -314,9 +314,8 @@ def _slow(lines: list[str], start: int, delimiter: str, header: list[str] | None
                     header = ["index", *header]
                 else:
                     odd.append(TraceFormatError(name, f"expected {width} columns, found {len(cells)}", number))
-                    weight += (
-                        0.2 if len(cells) == 1 and not is_number(cells[0]) else 1.0
-                    )  # a logger's "no route to host"
+                    words = len(cells) == 1 and not is_number(cells[0])  # a logger's "no route to host"
+                    weight += 0.2 if words else 1.0
                     if not rows or weight > ragged * len(lines):
                         raise odd[0]
                     continue

@@ -71,14 +71,17 @@ class Decima(BatchAgent):
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
         """Return (row, count - 1) for each episode still running."""
         alive = [i for i, observation in enumerate(observations) if observation is not None]
+        seen = [observations[i] for i in alive]
         moving_s = [self.moving_s[i] for i in alive] if self.config.relative else None
-        states = read_states([observations[i] for i in alive], moving_s)
+        advices = None if moving_s is None else [advise(o, s) for o, s in zip(seen, moving_s, strict=True)]
+        states = read_states(seen, moving_s, advices)
         rngs = [self.rngs[i] for i in alive]
         picked, number = decide(self.network, states, None if self.greedy else rngs)
         actions: list[Any] = [np.zeros(2, np.int64) for _ in observations]
         for i, row, count in zip(alive, states.row[picked], number, strict=True):
             actions[i] = np.array([row, count - 1])
-            if self.config.relative and waits(advise(observations[i], self.moving_s[i]), infos[i]):
+        for i, advice in zip(alive, advices or (), strict=False):
+            if waits(advice, infos[i]):
                 actions[i] = np.array([self.ends[i], 0])
         return actions
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from netllm_gym.envs.cluster.adaptive import advise
+from netllm_gym.envs.cluster.adaptive import Advice, advise
 from netllm_gym.envs.cluster.cluster_view import USUAL_EXECUTORS, USUAL_TASK_S
 from netllm_gym.envs.cluster.view import longest_ways
 from netllm_gym.errors import ConfigError
@@ -119,11 +119,15 @@ def join(parts: Sequence[States]) -> States:
     return States(**columns)
 
 
-def read_states(observations: Sequence[Mapping[str, Any]], moving_s: Sequence[float] | None = None) -> States:
+def read_states(
+    observations: Sequence[Mapping[str, Any]],
+    moving_s: Sequence[float] | None = None,
+    advices: Sequence[Advice] | None = None,
+) -> States:
     """Turn observations of the environment, which must wait for a decision, into one graph.
 
     With the moving delay of each cluster the features have no units
-    (:func:`~netllm_gym.envs.cluster.cluster_view.relative`).
+    (:func:`~netllm_gym.envs.cluster.cluster_view.relative`); `advices` are what the rule says, if that is known.
     """
     stages, jobs, edges, counts = [], [], [], []
     stage_at = job_at = 0
@@ -146,7 +150,7 @@ def read_states(observations: Sequence[Mapping[str, Any]], moving_s: Sequence[fl
     scale, more, rule = np.ones(len(sizes)), [], []
     advised = np.full(job_at, -1, np.int64)
     if moving_s is not None:
-        advices = [advise(observation, float(s)) for observation, s in zip(observations, moving_s, strict=True)]
+        advices = advices or [advise(o, float(s)) for o, s in zip(observations, moving_s, strict=True)]
         flags = np.zeros(stage_at)
         flags[[advice.row + begin for advice, begin in zip(advices, sizes[:, 2], strict=True) if advice.row >= 0]] = 1.0
         room = np.concatenate([advice.room for advice in advices])

@@ -25,7 +25,7 @@ from netllm_gym.agents.llm.model import DecisionModel
 from netllm_gym.agents.llm.runs import AVERAGED, WEIGHTS, choice, newest_complete, out_of_memory, tensor_cores
 from netllm_gym.datasets.experience import Episode, Experience
 from netllm_gym.errors import ConfigError, DatasetError
-from netllm_gym.files import boundary, exact_json, exact_value, finite, make_folder, sweep, write_text
+from netllm_gym.files import boundary, exact_value, finite, make_folder, sweep, write_exact_json, write_text
 
 
 class _Trainer(Trainer):
@@ -277,7 +277,7 @@ def same_run(folder: Path, config: LLMConfig, data: Any) -> None:
     path = folder / "run.json"
     if path.is_file() and exact_value(path.read_text(encoding="utf-8")) != wanted:
         raise ConfigError(f"{folder} holds a training with another configuration or dataset; choose another folder")
-    write_text(path, exact_json(wanted, indent=2) + "\n")
+    write_exact_json(path, wanted)
 
 
 def agent_metadata(experience: Experience) -> dict[str, Any]:

@@ -131,7 +131,10 @@ class ClusterView(View):
     def observe(self, observation: Any, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Runnable stages first, and which of them and how many executors are legal."""
         mask = self._view.mask(info["action_mask"], self._view.max_stages)
-        return self._view(observation), {"action_mask": mask}
+        return self._shown(observation), {"action_mask": mask}
+
+    def _shown(self, observation: Any) -> Any:
+        return self._view(observation)
 
 
 class AdvisedView(ClusterView):
@@ -146,8 +149,10 @@ class AdvisedView(ClusterView):
         """The graph in units of its own, and what is legal."""
         self._advice = self._view.advice(observation)
         self._waits = waits(self._advice, info)
-        mask = self._view.mask(info["action_mask"], self._view.max_stages)
-        return self._view(observation, self._advice), {"action_mask": mask}
+        return super().observe(observation, info)
+
+    def _shown(self, observation: Any) -> Any:
+        return self._view(observation, self._advice)
 
     def answer(self, action: Any, observation: Any) -> Any:
         """The environment's stage and count."""

@@ -174,14 +174,9 @@ def sessions_of(table: Table, found: LinkFields, options: NetworkOptions, notes:
             )  # fmt: skip
     if len(out) > 1:
         names = table.header or [f"column {c + 1}" for c in range(table.width)]
-        by = ", ".join(repr(names[c][:30]) for c in found.sessions)
-        why = (
-            f"by {by}"
-            if by
-            else "a clock that starts anew"
-            if ends is None
-            else "pauses between rows that say their end"
-        )
+        why = "a clock that starts anew" if ends is None else "pauses between rows that say their end"
+        if found.sessions:
+            why = f"by {', '.join(repr(names[c][:30]) for c in found.sessions)}"
         notes.guess(f"sessions in one file become traces ({why})")
     return out
 

@@ -82,12 +82,14 @@ def read_graphs(data: bytes, source: str, kind: str, used: set[str] | None = Non
     return [job_of(tasks, source=name) for name, tasks in zip(names, graphs, strict=True)]
 
 
+def _no_run_time(task: str, source: str) -> TraceFormatError:
+    return TraceFormatError(source, f"task {task[:40]!r} has no run time: give every task one (runtime, duration, …)")
+
+
 def _seconds(text: str | None, task: str, source: str, scale: float = 1.0) -> float:
     text = (text or "").strip()
     if not text:
-        raise TraceFormatError(
-            source, f"task {task[:40]!r} has no run time: give every task one (runtime, duration, …)"
-        )
+        raise _no_run_time(task, source)
     seconds = float(text) * scale if is_number(text) else -1.0
     if not 0 <= seconds <= LONGEST_S:
         raise TraceFormatError(source, f"task {task[:40]!r} cannot run for {text[:40]!r} s")
@@ -201,9 +203,7 @@ def _node_link(document: Any, source: str, used: set[str]) -> Tasks:
         named = sorted(k for k in node if _RUNTIME.fullmatch(k)) if key else []
         named.sort(key=lambda k: not k.lower().startswith(("run", "dur", "exec")))
         if not named:
-            raise TraceFormatError(
-                source, f"task {key[:40]!r} has no run time: give every task one (runtime, duration, …)"
-            )
+            raise _no_run_time(key, source)
         used.add(named[0])
         seconds = number(node[named[0]], f"the run time of task {key[:40]!r}", source)
         seconds *= 1e-3 if named[0].lower().endswith("ms") else 1.0
