@@ -6,9 +6,11 @@ import pytest
 
 import netllm_gym
 from netllm_gym.agents.base import EnvInfo
-from netllm_gym.agents.cluster.search import SearchConfig, episodes, score, search
-from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, START, advise
+from netllm_gym.agents.cluster.search import Episode, SearchConfig, episodes, score, search
+from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, NEVER, START, WAIT, advise, offered_again
+from netllm_gym.envs.cluster.lookahead import ADAPTIVE
 from netllm_gym.errors import CheckpointError, ConfigError
+from netllm_gym.traces.jobs.families import random_workload
 
 ID = "netllm_gym/ClusterScheduling-v0"
 SMALL = SearchConfig(generations=2, candidates=4, traces=(), random=3)
@@ -51,3 +53,61 @@ def test_a_checkpoint_of_the_rule_comes_back(tmp_path):
     with pytest.raises(ConfigError, match="finite"):
         netllm_gym.make_agent("cluster/adaptive", coefficients=[1.0])
     assert np.isfinite(COEFFICIENTS).all()
+
+
+def impatient() -> np.ndarray:
+    return np.append(COEFFICIENTS[: len(COEFFICIENTS) - len(NEVER)], NEVER)
+
+
+def test_sixteen_coefficients_make_a_rule_without_patience():
+    agent = netllm_gym.make_agent("cluster/adaptive", coefficients=COEFFICIENTS[:16].tolist())
+    np.testing.assert_array_equal(agent.coefficients, impatient())
+
+
+def waits(coefficients: np.ndarray) -> int:
+    """Count the rounds that the rule ends with a runnable stage in sight."""
+    env = gym.make(ID, traces="cluster/synthetic", jobs=12, executors=24, load=0.8).unwrapped
+    agent = netllm_gym.make_agent("cluster/adaptive", coefficients=coefficients.tolist())
+    observation, info = env.reset(seed=0, options={"trace": 0})
+    agent.reset(EnvInfo.of(env))
+    count, over = 0, False
+    while not over:
+        action = agent.act(observation, info)
+        count += int(action[0]) == env.max_stages
+        observation, _, over, _, info = env.step(action)
+    assert info["illegal_actions"] == 0
+    return count
+
+
+def test_a_patient_rule_waits_more():
+    assert waits(COEFFICIENTS) > waits(impatient())
+
+
+# Stages 0 and 1 feed 2; 2 and 3 feed 4, as rows of parent and child.
+DIAMOND = np.array([0, 1, 2, 3]), np.array([2, 2, 4, 4])
+
+
+@pytest.mark.parametrize(
+    ("tasks", "again"),
+    [
+        ([0, 0, 5, 7, 5], True),  # 2 begins when 0 and 1 have ended
+        ([0, 3, 5, 7, 5], False),  # when 0 ends, 1 is still to be launched: nothing begins
+        ([0, 0, 5, 0, 5], False),  # 3 ends and helps nothing, because 2 is not through
+        ([2, 3, 5, 7, 5], True),  # nothing is about to end
+    ],
+)
+def test_idle_executors_are_offered_again_where_an_ending_stage_lets_another_begin(tasks, again):
+    assert offered_again(np.array(tasks), *DIAMOND, np.ones(5, bool)) is again
+    assert offered_again(np.array(tasks), *DIAMOND, np.array([False, False, False, False, True]))
+
+
+def test_the_most_patient_rule_starves_no_job():
+    eager = impatient()
+    eager[WAIT] = 10.0
+    rng = np.random.default_rng(3)
+    for seed in range(12):
+        workload = random_workload(rng, ("chain", "fork-join", "layered", "tree"))
+        env = gym.make(ID, traces=workload, jobs=15, executors=20, load=0.8).unwrapped
+        env.reset(seed=seed, options={"trace": 0})
+        episode = Episode.of(env)
+        assert episode.mean_jct_s(ADAPTIVE, eager) < 1.4 * episode.mean_jct_s(ADAPTIVE, impatient())

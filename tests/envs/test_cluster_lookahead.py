@@ -72,7 +72,7 @@ def another_future(env, rng):
 @pytest.mark.parametrize("durations", ["profile", "history"])
 def test_decisions_do_not_depend_on_the_true_future(durations):
     env, rng = make(load=0.9, durations=durations), np.random.default_rng(0)
-    agent, changed = netllm_gym.make_agent("cluster/rollout", candidates=5, futures=4), 0
+    agent, changed = netllm_gym.make_agent("cluster/rollout", candidates=5, futures=4, margin=1.0), 0
     observation, info = env.reset(seed=3, options={"trace": 1})
     agent.reset(EnvInfo.of(env, seed=5))
     for k in range(40):
@@ -80,7 +80,7 @@ def test_decisions_do_not_depend_on_the_true_future(durations):
             other = another_future(env, rng)
             actions = []
             for one in (env, other):
-                twin = netllm_gym.make_agent("cluster/rollout", candidates=5, futures=4)
+                twin = netllm_gym.make_agent("cluster/rollout", candidates=5, futures=4, margin=1.0)
                 twin.reset(EnvInfo.of(one, seed=k))
                 actions.append(twin.act(observation, info).tolist())
                 changed += twin.changed

@@ -11,7 +11,7 @@ import numpy as np
 from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.agents.checkpoint import rebuilding
 from netllm_gym.agents.registry import register_agent
-from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, SIZE, advise
+from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, NEVER, SIZE, advise
 from netllm_gym.errors import ConfigError
 
 KIND = "adaptive"
@@ -24,16 +24,20 @@ class Adaptive(Agent):
 
     How many seconds a job should take with what it gets, who is served first and which stage comes first depend on
     ratios of the moving delay, the job's longest way and its work (:mod:`netllm_gym.envs.cluster.adaptive`). So it fits
-    short tasks and long ones, ten executors and two hundred.
+    short tasks and long ones, ten executors and two hundred. It may let executors wait at a job rather than bind them
+    to a stage whose parents still run.
 
     Args:
-        coefficients: of the rule; default: those that the search of ``netllm-gym train cluster-adaptive`` chose.
+        coefficients: of the rule; default: those that the search of ``netllm-gym train cluster-adaptive`` chose. The
+            first sixteen alone make a rule that is never patient.
     """
 
     memoryless = True
 
     def __init__(self, coefficients: Sequence[float] | None = None) -> None:
         chosen = COEFFICIENTS if coefficients is None else np.asarray(coefficients, np.float64)
+        if chosen.shape == (SIZE - len(NEVER),):
+            chosen = np.append(chosen, NEVER)
         if chosen.shape != (SIZE,) or not np.isfinite(chosen).all():
             raise ConfigError(f"coefficients must be {SIZE} finite numbers")
         self.coefficients = chosen

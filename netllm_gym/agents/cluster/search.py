@@ -26,7 +26,8 @@ from netllm_gym.traces.jobs.families import SHAPES
 Floats = NDArray[np.float64]
 BASE = TUNED, np.array([1250.0, 0.5])
 # How far the search looks at first, in each coefficient.
-SCALE = np.array([0.5, 0.3, 0.3, 0.3, 0.3, 0.2, 0.2, 0.4, 0.4, 0.3, 0.3, 0.3, 2.0, 1.0, 0.4, 0.4])
+SCALE = np.array([0.5, 0.3, 0.3, 0.3, 0.3, 0.2, 0.2, 0.4, 0.4, 0.3, 0.3, 0.3, 2.0, 1.0, 0.4, 0.4, 2.0, 0.7, 0.7, 0.7,
+                  0.7, 1.0, 2.0, 1.0])  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class SearchConfig:
         shapes: of the random workloads' jobs.
         named, random: episodes of each named set, and on random workloads, in a generation.
         spread: how far the first generation is spread, in :data:`SCALE`.
-        start: coefficients to begin with; empty: those that make the rule play like ``cluster/tuned``.
+        start: coefficients to begin with; empty: those of a rule like ``cluster/tuned``, with patience.
         seed: of the search and of the workloads.
     """
 

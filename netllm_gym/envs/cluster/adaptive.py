@@ -22,7 +22,8 @@ from netllm_gym.envs.cluster.view import longest_ways, used
 TIME, TIME_MOVE, TIME_PATH, TIME_MEAN, TIME_WORK, TIME_JOBS = range(6)
 FLOOR, ORDER_PATH, ORDER_OWN, KEEP, WORTH_STAGE, WORTH_EACH = range(6, 12)
 STAGE_READY, STAGE_PATH, STAGE_TASKS, STAGE_TIME = range(12, 16)
-SIZE = 16
+WAIT, WAIT_MOVE, WAIT_TIME, WAIT_TASKS, WAIT_JOBS, WAIT_SUPPLY, WAIT_FREE, WAIT_OTHERS = range(16, 24)
+SIZE = 24
 
 
 @njit(cache=True)
@@ -42,6 +43,7 @@ def choose(
     supply: Any,
     active: Any,
     own: Any,
+    again: Any,
     free: Any,
     executors: Any,
     moving_s: Any,
@@ -57,6 +59,7 @@ def choose(
         supply: executors that each job has or is promised.
         active: how many jobs.
         own: which of them releases the executors, or -1.
+        again: whether those that it leaves idle will be offered again (:func:`offered_again`).
         free, executors: to be placed, in all.
         moving_s: delay of a move.
         p: coefficients.
@@ -107,7 +110,15 @@ def choose(
     # The releasing job up to its cap, then the others in order, then whoever may have what is left.
     if own >= 0:
         g = _best(tasks, recent, runnable, ready, path, first[own], end[own], supply[own], True, moving_s, unit, p)
-        if g >= 0 and math.floor(caps[own] * math.exp(p[KEEP])) - supply[own] + free > 0:
+        hungry = math.floor(caps[own] * math.exp(p[KEEP])) - supply[own] + free > 0
+        if g >= 0 and again and not ready[g]:
+            patience = p[WAIT] + p[WAIT_MOVE] * _log_ratio(moving_s, unit) + p[WAIT_TIME] * _log_ratio(recent[g], unit)
+            patience += p[WAIT_TASKS] * math.log(max(tasks[g], 1.0) / free) + p[WAIT_JOBS] * math.log(active)
+            patience += p[WAIT_SUPPLY] * min(supply[own] / max(caps[own], 1.0), 3.0) + p[WAIT_FREE] * free / executors
+            wanted = _wanted(runnable, ready, first, end, supply, caps, active, own)
+            if patience + p[WAIT_OTHERS] * wanted > 0 and (hungry or not wanted):
+                return -1, 0
+        if g >= 0 and hungry:
             return g, int(room[own])
     for spare in range(2):
         if spare and own >= 0 and g >= 0:
@@ -122,6 +133,17 @@ def choose(
                     room[i] = min(room[i], math.ceil(tasks[h] * recent[h] / (p[WORTH_EACH] * moving_s)))
                 return h, max(1, int(room[i]))
     return -1, 0
+
+
+@njit(cache=True)
+def _wanted(runnable: Any, ready: Any, first: Any, end: Any, supply: Any, caps: Any, active: Any, own: Any) -> Any:
+    """Whether another job below its cap has a stage that could begin."""
+    for i in range(active):
+        if i != own and supply[i] < caps[i]:
+            for h in range(first[i], end[i]):
+                if runnable[h] and ready[h]:
+                    return True
+    return False
 
 
 @njit(cache=True)
@@ -156,13 +178,33 @@ def _best(
     return best
 
 
-# As `cluster/tuned` on TPC-H: 25 s a job.
-START = np.array([2.05, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0, 10.0, 0, 0, 0])
+NEVER = np.array([-10.0, 0, 0, 0, 0, 0, 0, 0])  # coefficients of patience that has none
+# As `cluster/tuned` on TPC-H: 25 s a job; patient where a move takes as long as a task.
+START = np.array([2.05, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0, 10.0, 0, 0, 0, 3.0, 5.0, 0, 0, 0.5, 0, 0, 0])
 # Chosen by `netllm-gym train cluster-adaptive` on train splits and random workloads; docs/envs/cluster.md tells how.
 COEFFICIENTS = np.array([
-    1.8074, 0.4667, 0.2553, 0.0656, 0.3838, 0.1253, 0.1234, -0.1616, 0.2972, 0.3038, -0.6276, 0.1478, 11.1357, 1.4713,
-    -0.413, -0.1092,
+    1.66, 0.4854, 0.3312, 0.043, 0.3763, 0.2421, 0.063, 0.0304, 0.17, 0.1735, -0.6142, 0.3961,
+    10.875, 2.1657, -0.4523, -0.2622, 3.1209, 5.0068, 0.1223, 0.4374, 0.6303, 0.1373, -0.7282, -0.3224,
 ])  # fmt: skip
+
+
+def offered_again(tasks: NDArray[Any], parent: NDArray[Any], child: NDArray[Any], own: NDArray[np.bool_]) -> bool:
+    """Whether executors that a job leaves idle are sure to be offered again.
+
+    They are when one of its stages becomes ready. A stage without tasks to launch is about to end, and its executors
+    come to wait; no stage may end so without helping another to begin, because nobody would ask for them then.
+
+    Args:
+        tasks: to launch, of every unfinished stage.
+        parent, child: rows at the ends of every edge.
+        own: which stages are the job's.
+    """
+    ending = tasks == 0
+    blocked = np.zeros(len(tasks), bool)
+    blocked[child[~ending[parent]]] = True
+    helps = np.zeros(len(tasks), bool)
+    helps[parent[~blocked[child]]] = True
+    return bool(helps[ending & own].all())
 
 
 class Advice(NamedTuple):
@@ -183,10 +225,12 @@ def advise(observation: Mapping[str, Any], moving_s: float, coefficients: NDArra
     path = longest_ways(edges[:, 0], edges[:, 1], np.where(tasks > 0, recent, 0.5 * recent))
     first = np.searchsorted(owner, np.arange(active))
     releasing, job = int(jobs[:, 1].argmax()), np.empty((5, active))
+    own = releasing if jobs[releasing, 1] > 0 else -1
+    again = own >= 0 and offered_again(tasks, edges[:, 0], edges[:, 1], owner == own)
     row, count = choose(
         tasks, recent, table[:, 2].copy(), table[:, 3].copy(), path, first, np.append(first[1:], len(table)),
-        jobs[:, 0].astype(np.float64), active, releasing if jobs[releasing, 1] > 0 else -1,
-        int(observation["executors"][0]), int(observation["executors"][2]), moving_s, coefficients, job,
+        jobs[:, 0].astype(np.float64), active, own, again, int(observation["executors"][0]),
+        int(observation["executors"][2]), moving_s, coefficients, job,
     )  # fmt: skip
     place = np.empty(active)
     place[job[3].astype(np.intp)] = np.arange(active) / active
@@ -200,4 +244,4 @@ def waits(advice: Advice, info: Mapping[str, Any]) -> bool:
     return advice.row < 0 and bool(info.get("may_wait", True))
 
 
-__all__ = ["COEFFICIENTS", "SIZE", "START", "Advice", "advise", "choose", "waits"]
+__all__ = ["COEFFICIENTS", "NEVER", "SIZE", "START", "Advice", "advise", "choose", "waits"]

@@ -46,6 +46,25 @@ def work_left(w: Any, work: Any) -> None:
 
 
 @njit(cache=True)
+def _offered_again(w: Any, j: Any) -> Any:
+    """Whether executors that job `j` leaves idle will be offered again, as :func:`.adaptive.offered_again` says."""
+    begin, end = w.job_first[j], w.job_first[j + 1]
+    blocked = np.zeros(end - begin, np.bool_)
+    for g in range(begin, end):
+        if not w.stage[S_DONE, g] and w.stage[S_UNLAUNCHED, g] > 0:
+            for k in range(w.fixed[F_CHILDREN, g], w.fixed[F_CHILDREN, g + 1]):
+                blocked[w.child[k] - begin] = True
+    for g in range(begin, end):
+        if not w.stage[S_DONE, g] and w.stage[S_UNLAUNCHED, g] == 0:
+            helps = False
+            for k in range(w.fixed[F_CHILDREN, g], w.fixed[F_CHILDREN, g + 1]):
+                helps |= not blocked[w.child[k] - begin]
+            if not helps:
+                return False
+    return True
+
+
+@njit(cache=True)
 def _decide_adaptive(w: Any, moving_s: Any, p: Any, row: Any, job: Any) -> Any:
     """Decide as ``cluster/adaptive``; `row` ``[5, stages]`` and `job` ``[6, jobs]`` are scratch."""
     active = w.n[ACTIVE]
@@ -82,9 +101,10 @@ def _decide_adaptive(w: Any, moving_s: Any, p: Any, row: Any, job: Any) -> Any:
                 if length != path[g]:
                     path[g] = length
                     changed = True
+    again = own >= 0 and _offered_again(w, own_job)
     g, count = choose(
-        tasks, recent, runnable, ready, path, begins, ends, supply, active, own, w.n[COMMITTABLE], w.n[EXECUTORS],
-        moving_s, p, job,
+        tasks, recent, runnable, ready, path, begins, ends, supply, active, own, again, w.n[COMMITTABLE],
+        w.n[EXECUTORS], moving_s, p, job,
     )  # fmt: skip
     if g < 0 and w.n[FORCED]:
         return first_runnable, 1

@@ -221,7 +221,8 @@ class ClusterModel:
         for executor in busy:
             assert executor.job is not None
             # Rounding may begin a task of this instant after it; a negative time would leave the task without an end.
-            elapsed[executor.index] = max(0.0, self.now - (executor.until_s - executor.task_s))
+            # Rounded: the last bits would tell when the task ends.
+            elapsed[executor.index] = max(0.0, round(self.now - (executor.until_s - executor.task_s), 9))
             wave[executor.index] = executor.wave
             level[executor.index] = int(self._levels[executor.job.local, 0])
         draw_ends(world, durations, elapsed, wave, level, self.now, seed)
