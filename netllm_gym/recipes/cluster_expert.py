@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from netllm_gym.agents.base import Agent
 from netllm_gym.agents.cluster.decima import save as save_decima
 from netllm_gym.agents.cluster.expert import ExpertConfig, rule_score, train_decima
 from netllm_gym.agents.cluster.labels import Labels, label
 from netllm_gym.agents.registry import make_agent
+from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, HASTY
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.files import finite, make_folder, sweep, write_json
 from netllm_gym.recipes.base import Training, register_recipe
@@ -33,9 +35,10 @@ by `netllm-gym train cluster-expert` on {states:,} states ({compared:,} with com
 (standard errors above the best decision). It waits where the rule does and takes the most probable decision.
 """
 STUDENTS = ("decima", "llm")
+RULES = ("cluster/hasty", "cluster/adaptive")
 # What the labels depend on; the other options say what is learnt from them.
 LABELLING = ("part", "traces", "known", "shapes", "candidates", "futures", "horizon", "until", "share", "others",
-             "labelled")  # fmt: skip
+             "labelled", "rule")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,9 @@ class ExpertOptions:
         labels: folder where labels are looked for and kept, so that several trainings share them; default: beside the
             checkpoint.
         labelled: seed of the labels.
+        rule: whose decisions are compared with others, who plays on in the rollouts and whose advice the student sees
+            while it learns: ``cluster/hasty`` or ``cluster/adaptive``. Playing, it sees the advice of
+            ``cluster/adaptive``.
         without: shapes, or the named workload, whose states are left out of learning and of choosing.
         epochs: of Decima's network.
         steps, layers: of the language model.
@@ -79,6 +85,7 @@ class ExpertOptions:
     others: float = 0.02
     labels: str = ""
     labelled: int = 0
+    rule: str = "cluster/hasty"
     without: tuple[str, ...] = ()
     epochs: int = 20
     steps: int = 500
@@ -89,6 +96,8 @@ class ExpertOptions:
     def __post_init__(self) -> None:
         if self.student not in STUDENTS:
             raise UnknownNameError("student", self.student, STUDENTS)
+        if self.rule not in RULES:
+            raise UnknownNameError("rule", self.rule, RULES)
         least = min(self.states, self.valid_states, self.part, self.rounds, self.epochs, self.steps)
         if least < 1 or self.candidates < 2:
             raise ConfigError("states, valid_states, part, rounds, epochs and steps must be at least 1, candidates 2")
@@ -170,7 +179,7 @@ def _labelled(
             seed + 1000 * options.labelled + number, float("inf"), students=makers, traces=options.traces,
             known=options.known, shapes=options.shapes, share=options.share, candidates=options.candidates,
             futures=options.futures, others=0.0 if name == "valid" else options.others, limit=limit,
-            horizon=options.horizon, until=options.until,
+            horizon=options.horizon, until=options.until, rule=options.rule,
         )  # fmt: skip
         labels.save(path)
         training.say(f"{name}: {begin + limit} of {count} states labelled")
@@ -178,11 +187,15 @@ def _labelled(
     return labels.select(np.arange(len(labels)) < count)
 
 
+def _advised(options: ExpertOptions) -> NDArray[np.float64]:
+    return HASTY if options.rule == "cluster/hasty" else COEFFICIENTS
+
+
 def _decima(training: Training, labels: Labels, valid: Labels, out: Path) -> Agent:
     """Train Decima's network and write its checkpoint."""
     options: ExpertOptions = training.config
     config = ExpertConfig(epochs=options.epochs, batch=128, imitation=options.imitation, seed=options.seed)
-    student, score = train_decima(labels, valid, config, say=training.say)
+    student, score = train_decima(labels, valid, config, say=training.say, advised=_advised(options))
     facts = {"states": len(labels), "compared": int(labels.compared.sum())}
     card = CARD.format(
         **facts, shapes=", ".join(options.shapes), traces=options.traces, rule=rule_score(valid), score=score
@@ -204,6 +217,6 @@ def _llm(training: Training, labels: Labels, valid: Labels, out: Path) -> Agent:
         steps=options.steps, eval_every=max(1, min(100, options.steps // 4)), learning_rate=2e-3, warmup=20,
         seed=options.seed,
     )  # fmt: skip
-    agent = train_llm(labels, valid, config, (1.0, options.imitation), say=training.say)
+    agent = train_llm(labels, valid, config, (1.0, options.imitation), say=training.say, advised=_advised(options))
     save(agent, out)
     return make_agent("cluster/llm", checkpoint=str(out))

@@ -11,7 +11,7 @@ import numpy as np
 from netllm_gym.agents.base import Agent, EnvInfo
 from netllm_gym.agents.checkpoint import rebuilding
 from netllm_gym.agents.registry import register_agent
-from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, NEVER, SIZE, advise
+from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, HASTY, NEVER, SIZE, advise
 from netllm_gym.errors import ConfigError
 
 KIND = "adaptive"
@@ -56,6 +56,12 @@ class Adaptive(Agent):
                 return np.array([self.end, 0])
             row, count = int(observation["stage_mask"].argmax()), 1
         return np.array([row, count - 1])
+
+
+@register_agent("cluster/hasty")
+def hasty() -> Adaptive:
+    """Return the rule as it was searched for before it could be patient; the students were taught with it."""
+    return Adaptive(HASTY.tolist())
 
 
 def load(folder: Path, description: dict[str, Any]) -> Adaptive:

@@ -18,6 +18,7 @@ from netllm_gym.agents.cluster.decima import Decima
 from netllm_gym.agents.cluster.decima_network import DecimaConfig, Network, States, count_options, read_states
 from netllm_gym.agents.cluster.decima_training import _drawn, log_chances, torch_operations
 from netllm_gym.agents.cluster.labels import Labels
+from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, advise
 from netllm_gym.errors import ConfigError
 
 CLIP = 6.0  # standard errors beyond which a decision is simply bad, or good
@@ -73,10 +74,12 @@ class _Batch:
     copy: NDArray[np.int64]
 
 
-def _batch(labels: Labels, rows: Sequence[int] | NDArray[Any]) -> _Batch:
-    """Read states for a network that never waits: waiting is left out."""
+def _batch(labels: Labels, rows: Sequence[int] | NDArray[Any], advised: NDArray[np.float64] = COEFFICIENTS) -> _Batch:
+    """Read states, with the advice of a rule with the coefficients `advised`, for a network that never waits."""
     found = [labels.state(int(k)) for k in rows]
-    states = read_states([state for state, _, _ in found], [float(labels.moving_s[int(k)]) for k in rows])
+    moving_s = [float(labels.moving_s[int(k)]) for k in rows]
+    advices = [advise(state, delay, advised) for (state, _, _), delay in zip(found, moving_s, strict=True)]
+    states = read_states([state for state, _, _ in found], moving_s, advices)
     starts = np.searchsorted(states.choice_state, np.arange(len(rows)))
     most = max(len(choices) for _, choices, _ in found)
     shape = len(rows), most
@@ -135,7 +138,7 @@ def objective(log_p: Any, score: Any, copied: Any, imitation: float) -> tuple[An
 
 def train_decima(
     labels: Labels, valid: Labels, config: ExpertConfig, start: Decima | None = None,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], None] | None = None, advised: NDArray[np.float64] = COEFFICIENTS,
 ) -> tuple[Decima, float]:  # fmt: skip
     """Train Decima's network (without units) on labels; return the weights with the least score on `valid`, and it.
 
@@ -144,6 +147,7 @@ def train_decima(
         config: how.
         start: a network of the same widths to begin with.
         say: receives a line an epoch.
+        advised: coefficients of the rule whose advice the network sees.
     """
     import torch
 
@@ -157,9 +161,9 @@ def train_decima(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda k: 0.02 + 0.49 * (1 + np.cos(np.pi * k / steps)))
     least, kept = float("inf"), drawn
     valid = valid.select(valid.compared)
-    held = [_batch(valid, rows) for rows in np.array_split(np.arange(len(valid)), max(1, len(valid) // 512))]
+    held = [_batch(valid, rows, advised) for rows in np.array_split(np.arange(len(valid)), max(1, len(valid) // 512))]
     cuts = np.array_split(rng.permutation(len(labels)), max(1, len(labels) // config.batch))
-    batches = [_batch(labels, rows) for rows in cuts]  # reading states costs more than learning from them
+    batches = [_batch(labels, rows, advised) for rows in cuts]  # reading states costs more than learning from them
     for epoch in range(config.epochs):
         losses = []
         for k in rng.permutation(len(batches)).tolist():

@@ -18,6 +18,7 @@ from netllm_gym.agents.llm.agent import LLMAgent
 from netllm_gym.agents.llm.backbone import device_of
 from netllm_gym.agents.llm.config import LLMConfig
 from netllm_gym.agents.llm.model import DecisionModel
+from netllm_gym.envs.cluster.adaptive import COEFFICIENTS
 from netllm_gym.envs.cluster.cluster_view import OPTIONS, ClusterView
 from netllm_gym.errors import DatasetError
 
@@ -29,7 +30,7 @@ MOST = 8
 class _States:
     """Labelled states through the view, without padding, ready to be batched."""
 
-    def __init__(self, labels: Labels) -> None:
+    def __init__(self, labels: Labels, advised: NDArray[np.float64]) -> None:
         self.parts: list[dict[str, NDArray]] = []
         self.choices: list[NDArray] = []
         self.scores: list[NDArray] = []
@@ -39,7 +40,7 @@ class _States:
             stages, jobs, edges = len(state["stages"]), len(state["jobs"]), len(state["edges"])
             if stages > ROWS:
                 continue
-            view = ClusterView(float(labels.moving_s[k]), stages, max(1, jobs), max(1, edges))
+            view = ClusterView(float(labels.moving_s[k]), stages, max(1, jobs), max(1, edges), advised)
             if view.advice(state).row < 0:
                 continue  # the agent waits there
             seen = view(state)
@@ -99,6 +100,7 @@ def _chances(model: DecisionModel, batch: dict[str, Tensor]) -> Tensor:
 def train_llm(
     labels: Labels, valid: Labels, config: LLMConfig, imitation: tuple[float, float] = (1.0, 0.2),
     minutes: float | None = None, say: Callable[[str], None] | None = None, start: DecisionModel | None = None,
+    advised: NDArray[np.float64] = COEFFICIENTS,
 ) -> LLMAgent:  # fmt: skip
     """Train a language model on labels; return the weights with the least score on `valid`.
 
@@ -109,6 +111,7 @@ def train_llm(
         minutes: at most this wall-clock time; the rate decays accordingly.
         say: receives a line at every validation.
         start: a model to go on with.
+        advised: coefficients of the rule whose advice the model sees.
 
     Raises:
         DatasetError: no labels.
@@ -116,7 +119,7 @@ def train_llm(
     if not len(labels) or not len(valid):
         raise DatasetError("no labels to train on, or none to choose by")
     view = ClusterView(2.0, ROWS, 256, 4 * ROWS)
-    data, held = _States(labels), _States(valid.select(valid.compared))
+    data, held = _States(labels, advised), _States(valid.select(valid.compared), advised)
     model = start or DecisionModel(config, view.observation_space, view.action_space, view.modalities, view.scales)
     device = device_of(config)
     model.to(device).train()

@@ -181,6 +181,11 @@ def _best(
 NEVER = np.array([-10.0, 0, 0, 0, 0, 0, 0, 0])  # coefficients of patience that has none
 # As `cluster/tuned` on TPC-H: 25 s a job; patient where a move takes as long as a task.
 START = np.array([2.05, 0, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 0, 10.0, 0, 0, 0, 3.0, 5.0, 0, 0, 0.5, 0, 0, 0])
+# Of the search before there was patience: what the students in the package were taught with.
+HASTY = np.concatenate([
+    [1.8074, 0.4667, 0.2553, 0.0656, 0.3838, 0.1253, 0.1234, -0.1616, 0.2972, 0.3038, -0.6276, 0.1478, 11.1357, 1.4713,
+     -0.413, -0.1092], NEVER,
+])  # fmt: skip
 # Chosen by `netllm-gym train cluster-adaptive` on train splits and random workloads; docs/envs/cluster.md tells how.
 COEFFICIENTS = np.array([
     1.66, 0.4854, 0.3312, 0.043, 0.3763, 0.2421, 0.063, 0.0304, 0.17, 0.1735, -0.6142, 0.3961,
@@ -244,4 +249,4 @@ def waits(advice: Advice, info: Mapping[str, Any]) -> bool:
     return advice.row < 0 and bool(info.get("may_wait", True))
 
 
-__all__ = ["COEFFICIENTS", "NEVER", "SIZE", "START", "Advice", "advise", "choose", "waits"]
+__all__ = ["COEFFICIENTS", "HASTY", "NEVER", "SIZE", "START", "Advice", "advise", "choose", "waits"]

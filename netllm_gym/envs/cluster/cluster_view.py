@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from netllm_gym.envs.cluster.adaptive import Advice, advise
+from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, Advice, advise
 from netllm_gym.envs.cluster.view import CLUSTER_SCALES, JOB_SCALES, STAGE_SCALES, ScheduleView, used
 
 USUAL_EXECUTORS, USUAL_TASK_S = 50.0, 1.3  # of the cluster that every cluster is made to look like
@@ -61,11 +61,15 @@ class ClusterView(ScheduleView):
     Args:
         moving_s: of the environment.
         max_stages, max_jobs, max_edges: rows of the arrays; exceeding one is an error.
+        coefficients: of the rule.
     """
 
-    def __init__(self, moving_s: float, max_stages: int, max_jobs: int, max_edges: int) -> None:
+    def __init__(
+        self, moving_s: float, max_stages: int, max_jobs: int, max_edges: int,
+        coefficients: NDArray[np.float64] = COEFFICIENTS,
+    ) -> None:  # fmt: skip
         super().__init__(OPTIONS, max_stages, max_jobs, max_edges)
-        self.moving_s = moving_s
+        self.moving_s, self.coefficients = moving_s, coefficients
         high = np.float32(3.4e38)
         wider = {
             "stages": spaces.Box(-1.0, high, (max_stages, len(STAGE_SCALES) + 1), np.float32),
@@ -80,7 +84,7 @@ class ClusterView(ScheduleView):
 
     def advice(self, observation: Mapping[str, Any]) -> Advice:
         """Return what the rule would do."""
-        return advise(observation, self.moving_s)
+        return advise(observation, self.moving_s, self.coefficients)
 
     def __call__(self, observation: Mapping[str, Any], advice: Advice | None = None) -> dict[str, NDArray]:
         """Return the learner's observation; `advice` is what :meth:`advice` says of it, if that is known.
