@@ -7,7 +7,7 @@ import pytest
 import netllm_gym
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.cluster.search import Episode, SearchConfig, episodes, score, search
-from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, NEVER, START, WAIT, advise, offered_again
+from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, HASTY, NEVER, START, WAIT, advise, offered_again
 from netllm_gym.envs.cluster.lookahead import ADAPTIVE
 from netllm_gym.errors import CheckpointError, ConfigError
 from netllm_gym.traces.jobs.families import random_workload
@@ -62,6 +62,11 @@ def impatient() -> np.ndarray:
 def test_sixteen_coefficients_make_a_rule_without_patience():
     agent = netllm_gym.make_agent("cluster/adaptive", coefficients=COEFFICIENTS[:16].tolist())
     np.testing.assert_array_equal(agent.coefficients, impatient())
+
+
+def test_the_hasty_rule_is_the_one_of_before():
+    np.testing.assert_array_equal(netllm_gym.make_agent("cluster/hasty").coefficients, HASTY)
+    np.testing.assert_array_equal(HASTY[len(HASTY) - len(NEVER) :], NEVER)
 
 
 def waits(coefficients: np.ndarray) -> int:

@@ -11,6 +11,7 @@ import netllm_gym
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.cluster.expert import ExpertConfig, rule_score, scores, train_decima
 from netllm_gym.agents.cluster.labels import Labels, label
+from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, HASTY
 from netllm_gym.envs.cluster.cluster_view import OPTIONS, ClusterView, options, relative
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
 from netllm_gym.traces.jobs.families import SHAPES
@@ -204,3 +205,15 @@ def test_the_schedulers_for_any_workload_play_strictly_and_stay_near_the_rule(na
         assert info["jobs_done"] == 4
         times.append(info["mean_jct_s"])
     assert times[0] < 1.3 * times[1]
+
+
+def test_a_student_is_taught_with_the_advice_of_the_rule_that_labelled(labels):
+    config = ExpertConfig(epochs=1, batch=20, embedding=8, hidden=16)
+    (patient, _), (hasty, _) = (train_decima(labels, labels, config, advised=a) for a in (COEFFICIENTS, HASTY))
+    assert any(not np.array_equal(patient.weights[name], hasty.weights[name]) for name in patient.weights)
+    assert netllm_gym.make_agent("cluster/adaptive").coefficients.tolist() == COEFFICIENTS.tolist()
+
+
+def test_the_recipe_refuses_another_rule(tmp_path):
+    with pytest.raises(UnknownNameError, match="cluster/tuned"):
+        netllm_gym.train("cluster-expert", out=tmp_path / "a", options={"rule": "cluster/tuned"})
