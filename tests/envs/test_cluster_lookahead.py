@@ -166,3 +166,16 @@ def test_random_workloads_of_every_shape_are_played(shape):
     assert info["jobs_done"] == 3
     again = random_workload(np.random.default_rng(1), [shape], templates=4)
     assert again.digest == workload.digest
+
+
+@pytest.mark.parametrize(("edges", "offered"), [([[0, 1]], True), ([[0, 2], [1, 2]], False)])
+def test_waiting_is_tried_only_where_the_executors_are_sure_to_be_offered_again(edges, offered):
+    # Stage 0 is about to end; in the second graph nothing begins then, because stage 1 is not through.
+    observation = {
+        "stages": np.array([[0, 1, 0, 1, 0], [5, 1, 1, 0, 0], [5, 1, 0, 0, 0], [4, 1, 1, 1, 1]], np.float32),
+        "jobs": np.array([[6, 1, 3], [2, 0, 1]], np.float32),
+        "edges": np.array([*edges, [-1, -1]], np.int32),
+        "executors": np.array([3, 3, 8], np.float32),
+        "stage_mask": np.array([0, 1, 0, 1], np.int8),
+    }
+    assert ((-1, 0) in propose(observation, {"may_wait": True}, (1, 3), 9, 4)) == offered

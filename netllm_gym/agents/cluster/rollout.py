@@ -21,6 +21,7 @@ from netllm_gym.agents.cluster.adaptive import Adaptive
 from netllm_gym.agents.cluster.rules import Fair, StrictFair
 from netllm_gym.agents.cluster.tuned import ShortFirst
 from netllm_gym.agents.registry import make_agent, register_agent
+from netllm_gym.envs.cluster.adaptive import offered_again
 from netllm_gym.envs.cluster.lookahead import ADAPTIVE, FAIR, STRICT_FAIR, TUNED, WAIT, candidate_costs
 from netllm_gym.envs.cluster.model import ClusterModel
 from netllm_gym.envs.cluster.view import used
@@ -56,7 +57,7 @@ def propose(observation: Any, info: dict[str, Any], first: Choice, most: int, en
         most: how many at most.
         end: row that ends the round.
     """
-    stages, jobs, _ = used(observation)
+    stages, jobs, edges = used(observation)
     free = int(observation["executors"][0])
     rows = np.flatnonzero(observation["stage_mask"])
     owner = stages[rows, 4].astype(np.intp)
@@ -81,7 +82,7 @@ def propose(observation: Any, info: dict[str, Any], first: Choice, most: int, en
         add(row, max(1, count // 2))
     for head in heads[:2]:
         add(head, free)
-    if info.get("may_wait", True) and row >= 0:
+    if info.get("may_wait", True) and row >= 0 and not _forgotten(stages, jobs, edges):
         add(-1, 0)
     if row >= 0:
         add(row, min(free, 2 * count))
@@ -94,6 +95,13 @@ def propose(observation: Any, info: dict[str, Any], first: Choice, most: int, en
     for head in heads[3:]:
         add(head, free)
     return found[:most]
+
+
+def _forgotten(stages: NDArray[np.float32], jobs: NDArray[np.float32], edges: NDArray[np.int32]) -> bool:
+    """Whether executors left to wait may be asked for late or never, which a future of bounded length does not show."""
+    job = int(jobs[:, 1].argmax())
+    own = stages[:, 4] == job
+    return bool(jobs[job, 1] > 0) and not offered_again(stages[:, 0], edges[:, 0], edges[:, 1], own)
 
 
 class Lookahead:
