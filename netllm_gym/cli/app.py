@@ -170,6 +170,13 @@ def main() -> None:
         sys.exit(_run())
 
 
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether an error came of Ctrl-C: what is closed behind an interrupt may fail and stand in its place."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
 def _run() -> int:
     try:
         # Typer answers Ctrl-C by returning 130 here, and an Exit by returning its code.
@@ -189,13 +196,16 @@ def _run() -> int:
             raise
         return _fail(fault or f"{error.filename or 'this machine'}: {error.strerror}")
     except Exception as error:
+        if _interrupted(error):
+            code = 130
         # Typer reports usage errors through click's exceptions, which carry their own message and exit code.
-        if not (hasattr(error, "format_message") and hasattr(error, "exit_code")):
-            if (fault := their_fault(error)) is None:
-                raise
+        elif hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            # A group without a command: its help has been printed, and that is the answer.
+            return 0 if type(error).__name__ == "NoArgsIsHelpError" else _fail(error.format_message())
+        elif (fault := their_fault(error)) is None:
+            raise
+        else:
             return _fail(fault)
-        # A group without a command: its help has been printed, and that is the answer.
-        return 0 if type(error).__name__ == "NoArgsIsHelpError" else _fail(error.format_message())
     if code == 130:
         print(f"\n{_stopped(sys.argv[1:])}", file=sys.stderr)
     return code if isinstance(code, int) else 0

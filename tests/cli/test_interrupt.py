@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from netllm_gym.cli.app import _interrupted
 from netllm_gym.cli.app import _stopped as _stopped_words
 
 COLLECT = ("collect", "--dataset", "netllm_gym/test/stopped-v0", "--agent", "abr/robust-mpc", "--env-arg", "rtt_s=0.08")
@@ -93,3 +94,14 @@ def test_ctrl_c_promises_no_more_than_is_kept() -> None:
     assert "begins again" in _stopped_words(["train", "bc", "--out", "x"])
     assert "goes on" in _stopped_words(["train", "llm", "--out", "x"])
     assert _stopped_words(["bench", "envs"]) == "stopped"
+
+
+def test_an_error_behind_an_interrupt_is_an_interrupt() -> None:
+    try:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise ValueError("seek of closed file")  # as a zip file that was being written does
+    except ValueError as error:
+        assert _interrupted(error)
+    assert not _interrupted(ValueError("x"))
