@@ -181,34 +181,36 @@ def _run() -> int:
     try:
         # Typer answers Ctrl-C by returning 130 here, and an Exit by returning its code.
         code = app(standalone_mode=False)
-    except NetLLMGymError as error:
-        return _fail(error)
     except (typer.Abort, KeyboardInterrupt):
         code = 130
-    except ModuleNotFoundError as error:
-        missing = explain(error, "this command") or their_fault(error)
-        if missing is None:
-            raise
-        return _fail(missing)
-    except OSError as error:
-        fault = their_fault(error)
-        if fault is None and error.errno not in _REFUSALS:
-            raise
-        return _fail(fault or f"{error.filename or 'this machine'}: {error.strerror}")
     except Exception as error:
         if _interrupted(error):
             code = 130
-        # Typer reports usage errors through click's exceptions, which carry their own message and exit code.
-        elif hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            # A group without a command: its help has been printed, and that is the answer.
-            return 0 if type(error).__name__ == "NoArgsIsHelpError" else _fail(error.format_message())
-        elif (fault := their_fault(error)) is None:
+        elif type(error).__name__ == "NoArgsIsHelpError":
+            return 0  # a group without a command: its help has been printed, and that is the answer
+        elif (reason := _refusal(error)) is None:
             raise
         else:
-            return _fail(fault)
+            return _fail(reason)
     if code == 130:
         print(f"\n{_stopped(sys.argv[1:])}", file=sys.stderr)
     return code if isinstance(code, int) else 0
+
+
+def _refusal(error: Exception) -> object | None:
+    """Return the line that answers an error of the user, of others' code or of the machine; ``None`` for our own."""
+    if isinstance(error, NetLLMGymError):
+        return error
+    # Typer reports usage errors through click's exceptions, which carry their own message and exit code.
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        return error.format_message()
+    if isinstance(error, ModuleNotFoundError) and (missing := explain(error, "this command")):
+        return missing
+    if fault := their_fault(error):
+        return fault
+    if isinstance(error, OSError) and error.errno in _REFUSALS:
+        return f"{error.filename or 'this machine'}: {error.strerror}"
+    return None
 
 
 def _stopped(words: list[str]) -> str:

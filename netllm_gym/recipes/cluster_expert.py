@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from netllm_gym.agents.base import Agent
 from netllm_gym.agents.cluster.decima import save as save_decima
 from netllm_gym.agents.cluster.expert import ExpertConfig, rule_score, train_decima
 from netllm_gym.agents.cluster.labels import Labels, label
 from netllm_gym.agents.registry import make_agent
-from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, HASTY
 from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.files import finite, make_folder, sweep, write_json
 from netllm_gym.recipes.base import Training, register_recipe
@@ -187,15 +185,12 @@ def _labelled(
     return labels.select(np.arange(len(labels)) < count)
 
 
-def _advised(options: ExpertOptions) -> NDArray[np.float64]:
-    return HASTY if options.rule == "cluster/hasty" else COEFFICIENTS
-
-
 def _decima(training: Training, labels: Labels, valid: Labels, out: Path) -> Agent:
     """Train Decima's network and write its checkpoint."""
     options: ExpertOptions = training.config
+    advised = make_agent(options.rule).coefficients
     config = ExpertConfig(epochs=options.epochs, batch=128, imitation=options.imitation, seed=options.seed)
-    student, score = train_decima(labels, valid, config, say=training.say, advised=_advised(options))
+    student, score = train_decima(labels, valid, config, say=training.say, advised=advised)
     facts = {"states": len(labels), "compared": int(labels.compared.sum())}
     card = CARD.format(
         **facts, shapes=", ".join(options.shapes), traces=options.traces, rule=rule_score(valid), score=score
@@ -212,11 +207,12 @@ def _llm(training: Training, labels: Labels, valid: Labels, out: Path) -> Agent:
     from netllm_gym.agents.llm.storage import save
 
     options: ExpertOptions = training.config
+    advised = make_agent(options.rule).coefficients
     config = LLMConfig(
         objective="regret", layers=options.layers, context=1, lora_rank=8, lora_dropout=0.0, batch_size=64,
         steps=options.steps, eval_every=max(1, min(100, options.steps // 4)), learning_rate=2e-3, warmup=20,
         seed=options.seed,
     )  # fmt: skip
-    agent = train_llm(labels, valid, config, (1.0, options.imitation), say=training.say, advised=_advised(options))
+    agent = train_llm(labels, valid, config, (1.0, options.imitation), say=training.say, advised=advised)
     save(agent, out)
     return make_agent("cluster/llm", checkpoint=str(out))

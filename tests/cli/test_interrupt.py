@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from netllm_gym.cli import app
 from netllm_gym.cli.app import _interrupted
 from netllm_gym.cli.app import _stopped as _stopped_words
+from netllm_gym.errors import ConfigError
 
 COLLECT = ("collect", "--dataset", "netllm_gym/test/stopped-v0", "--agent", "abr/robust-mpc", "--env-arg", "rtt_s=0.08")
 
@@ -105,3 +107,19 @@ def test_an_error_behind_an_interrupt_is_an_interrupt() -> None:
     except ValueError as error:
         assert _interrupted(error)
     assert not _interrupted(ValueError("x"))
+
+
+@pytest.mark.parametrize("kind", [ValueError, OSError, ConfigError])
+def test_whatever_fails_behind_an_interrupt_the_command_ends_as_stopped(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(standalone_mode: bool) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise kind("closed")
+
+    monkeypatch.setattr(app, "app", command)
+    monkeypatch.setattr(sys, "argv", ["netllm-gym", "collect"])
+    assert app._run() == 130
+    assert "stopped" in capsys.readouterr().err

@@ -21,7 +21,7 @@ from netllm_gym.agents.cluster.adaptive import Adaptive
 from netllm_gym.agents.cluster.rules import Fair, StrictFair
 from netllm_gym.agents.cluster.tuned import ShortFirst
 from netllm_gym.agents.registry import make_agent, register_agent
-from netllm_gym.envs.cluster.adaptive import offered_again
+from netllm_gym.envs.cluster.adaptive import offered_again, releasing_job
 from netllm_gym.envs.cluster.lookahead import ADAPTIVE, FAIR, STRICT_FAIR, TUNED, WAIT, candidate_costs
 from netllm_gym.envs.cluster.model import ClusterModel
 from netllm_gym.envs.cluster.view import used
@@ -99,9 +99,8 @@ def propose(observation: Any, info: dict[str, Any], first: Choice, most: int, en
 
 def _forgotten(stages: NDArray[np.float32], jobs: NDArray[np.float32], edges: NDArray[np.int32]) -> bool:
     """Whether executors left to wait may be asked for late or never, which a future of bounded length does not show."""
-    job = int(jobs[:, 1].argmax())
-    own = stages[:, 4] == job
-    return bool(jobs[job, 1] > 0) and not offered_again(stages[:, 0], edges[:, 0], edges[:, 1], own)
+    own = releasing_job(jobs)
+    return own >= 0 and not offered_again(stages[:, 0], edges[:, 0], edges[:, 1], stages[:, 4] == own)
 
 
 class Lookahead:

@@ -193,7 +193,8 @@ COEFFICIENTS = np.array([
 ])  # fmt: skip
 
 
-def offered_again(tasks: NDArray[Any], parent: NDArray[Any], child: NDArray[Any], own: NDArray[np.bool_]) -> bool:
+@njit(cache=True)
+def offered_again(tasks: Any, parent: Any, child: Any, own: Any) -> Any:
     """Whether executors that a job leaves idle are sure to be offered again.
 
     They are when one of its stages becomes ready. A stage without tasks to launch is about to end, and its executors
@@ -204,12 +205,20 @@ def offered_again(tasks: NDArray[Any], parent: NDArray[Any], child: NDArray[Any]
         parent, child: rows at the ends of every edge.
         own: which stages are the job's.
     """
-    ending = tasks == 0
-    blocked = np.zeros(len(tasks), bool)
-    blocked[child[~ending[parent]]] = True
-    helps = np.zeros(len(tasks), bool)
-    helps[parent[~blocked[child]]] = True
-    return bool(helps[ending & own].all())
+    blocked, helps = np.zeros(len(tasks), np.bool_), np.zeros(len(tasks), np.bool_)
+    for k in range(len(parent)):
+        if tasks[parent[k]] != 0:
+            blocked[child[k]] = True
+    for k in range(len(parent)):
+        if not blocked[child[k]]:
+            helps[parent[k]] = True
+    return bool(np.all(helps | ~own | (tasks != 0)))
+
+
+def releasing_job(jobs: NDArray[Any]) -> int:
+    """Return the row of the job that releases the executors to be placed, -1 where they are nobody's."""
+    row = int(jobs[:, 1].argmax())
+    return row if jobs[row, 1] > 0 else -1
 
 
 class Advice(NamedTuple):
@@ -229,8 +238,7 @@ def advise(observation: Mapping[str, Any], moving_s: float, coefficients: NDArra
     tasks, recent, owner = table[:, 0].copy(), table[:, 1].copy(), table[:, 4].astype(np.int64)
     path = longest_ways(edges[:, 0], edges[:, 1], np.where(tasks > 0, recent, 0.5 * recent))
     first = np.searchsorted(owner, np.arange(active))
-    releasing, job = int(jobs[:, 1].argmax()), np.empty((5, active))
-    own = releasing if jobs[releasing, 1] > 0 else -1
+    own, job = releasing_job(jobs), np.empty((5, active))
     again = own >= 0 and offered_again(tasks, edges[:, 0], edges[:, 1], owner == own)
     row, count = choose(
         tasks, recent, table[:, 2].copy(), table[:, 3].copy(), path, first, np.append(first[1:], len(table)),
@@ -249,4 +257,16 @@ def waits(advice: Advice, info: Mapping[str, Any]) -> bool:
     return advice.row < 0 and bool(info.get("may_wait", True))
 
 
-__all__ = ["COEFFICIENTS", "HASTY", "NEVER", "SIZE", "START", "Advice", "advise", "choose", "waits"]
+__all__ = [
+    "COEFFICIENTS",
+    "HASTY",
+    "NEVER",
+    "SIZE",
+    "START",
+    "Advice",
+    "advise",
+    "choose",
+    "offered_again",
+    "releasing_job",
+    "waits",
+]
