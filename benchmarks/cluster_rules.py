@@ -1,6 +1,6 @@
 """Rules of cluster scheduling on settings and families, by their compiled twins: seconds instead of minutes.
 
-Usage: python -P benchmarks/cluster_rules.py CELL … [--split test] [--episodes 30] [--rule FOLDER]
+Usage: python benchmarks/cluster_rules.py CELL … [--split test] [--episodes 30] [--rule FOLDER]
 
 A cell is a setting (default, unseen1, …), a catalog name or a shape of random jobs (50 jobs on 50 executors at load
 0.7). Prints the mean completion time of `cluster/adaptive` and differences of logarithms with 95 % intervals
