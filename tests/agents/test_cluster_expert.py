@@ -14,6 +14,7 @@ from netllm_gym.agents.cluster.labels import Labels, label
 from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, HASTY
 from netllm_gym.envs.cluster.cluster_view import OPTIONS, ClusterView, options, relative
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
+from netllm_gym.play import Play, lockstep
 from netllm_gym.traces.jobs.families import SHAPES
 
 ID = "netllm_gym/ClusterScheduling-v0"
@@ -205,6 +206,28 @@ def test_the_schedulers_for_any_workload_play_strictly_and_stay_near_the_rule(na
         assert info["jobs_done"] == 4
         times.append(info["mean_jct_s"])
     assert times[0] < 1.3 * times[1]
+
+
+@pytest.mark.llm
+@pytest.mark.parametrize("name", ["cluster/llm", "any/generalist"])
+def test_no_model_is_asked_where_the_rule_waits_and_episodes_in_lockstep_decide_as_alone(name):
+    def begin(seed):
+        env = gym.make(ID, jobs=3 + seed, executors=20, may_wait=True)
+        return Play(env, None, seed, options={"trace": seed}, agent_seed=seed)
+
+    agent = netllm_gym.make_agent(name)
+    together = [begin(seed) for seed in range(3)]
+    waits, asked = 0, 0
+    for steps in lockstep(together, agent):
+        ends = [int(step.action[0]) == together[0].env.unwrapped.max_stages for step in steps]
+        waits, asked = waits + sum(ends), asked + len(ends) - sum(ends)
+    model = agent._network if name == "cluster/llm" else agent._active
+    assert asked <= model.decisions < asked + waits  # it may end a round of its own accord
+    for play in together:
+        alone = begin(play.slot)
+        for _ in lockstep([alone], agent):
+            pass
+        assert alone.info["mean_jct_s"] == play.info["mean_jct_s"]
 
 
 def test_a_student_is_taught_with_the_advice_of_the_rule_that_labelled(labels):

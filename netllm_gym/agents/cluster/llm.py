@@ -99,12 +99,16 @@ class ClusterLLM(BatchAgent):
         if not isinstance(view, ClusterView):
             return self._network.act_batch([o if o is None else view(o) for o in observations], known)
         advices = [o if o is None else view.advice(o) for o in observations]
-        seen = [o if o is None else view(o, advice) for o, advice in zip(observations, advices, strict=True)]
+        asked = [
+            o is not None and not (self._network.memoryless and waits(advice, info))
+            for (o, info), advice in zip(pairs, advices, strict=True)
+        ]
+        seen = [view(o, advice) if ask else None for ask, o, advice in zip(asked, observations, advices, strict=True)]
         chosen = self._network.act_batch(seen, known)
-        scores = iter(self._network.model.head.scores)  # of the episodes that go on
+        scores = iter(self._network.model.head.scores if any(asked) else [])
         return [
-            a if o is None else self._decided(view, a, o, info, advice, next(scores))
-            for a, (o, info), advice in zip(chosen, pairs, advices, strict=True)
+            None if o is None else self._decided(view, a, o, info, advice, next(scores) if ask else None)
+            for ask, a, (o, info), advice in zip(asked, chosen, pairs, advices, strict=True)
         ]
 
     def _decided(self, view: ClusterView, action: Any, observation: Any, info: Any, advice: Any, scores: Any) -> Any:

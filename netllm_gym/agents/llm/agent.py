@@ -92,6 +92,8 @@ class LLMAgent(BatchAgent):
         self.model = model.to(device_of(model.llm_config)).eval()
         self.env_id, self.metadata, self.results = env_id, metadata, results
         self.temperature = temperature
+        config = model.llm_config
+        self.memoryless = config.context == 1 and not config.show_actions and not model.conditioned and not temperature
         self.merged = False
         self.decisions = 0
         self._cache: Any = None
@@ -143,7 +145,7 @@ class LLMAgent(BatchAgent):
             reason = reason or differences(self.metadata["action_space"], info.action_space, "action")
             if reason:
                 raise CheckpointError(f"agent {self.name} of {self.env_id} cannot play {info.env_id}: {reason}")
-        count = len(env_infos)
+        count = self._rows = len(env_infos)
         self._cache = self._begin(count)
         self._returns = np.full(count, float(self.model.target_return) if self.model.conditioned else 0.0)
         self._previous = torch.zeros(count, 1, self.model.head.outputs, device=self.model.device)
@@ -175,6 +177,8 @@ class LLMAgent(BatchAgent):
     def _read(self, tokens: torch.Tensor) -> torch.Tensor:
         """Hidden state after this step's `tokens`, ``[B, width]``, having seen the steps of the context."""
         context = self.config.context
+        if len(tokens) != self._rows:  # of a memoryless agent
+            self._rows, self._cache, self._window = len(tokens), self._begin(len(tokens)), []
         if not context:
             return self.model.read(tokens, self._cache)[:, -1]
         slides = len(self._window) == context
@@ -189,7 +193,10 @@ class LLMAgent(BatchAgent):
 
     @torch.inference_mode()
     def act_batch(self, observations: Sequence[Any], infos: Sequence[Any]) -> list[Any]:
-        """Return one action per episode; an ended episode (``None``) gets the action 0 or its like."""
+        """Return one action per episode; an ended episode (``None``) gets ``None``.
+
+        An agent that remembers nothing (``memoryless``) need not be asked at every step: ``None`` passes over one.
+        """
         if self._cache is None:
             raise ConfigError("reset the agent before asking for an action")
         alive = [i for i, observation in enumerate(observations) if observation is not None]
@@ -199,7 +206,8 @@ class LLMAgent(BatchAgent):
             None if observation is None else self._leaves.checked(observation) for observation in observations
         ]
         # Rows never look at each other, so an ended episode may repeat any live one.
-        rows = [observations[i] if observations[i] is not None else observations[alive[0]] for i in range(len(infos))]
+        read = alive if self.memoryless else [i if observations[i] is not None else alive[0] for i in range(len(infos))]
+        rows = [observations[i] for i in read]
         stacked = to_device(
             {key: join([np.asarray(row[key]) for row in rows], key)[:, None] for key in self.model.encoder.keys},
             self.model.device,
@@ -211,7 +219,7 @@ class LLMAgent(BatchAgent):
         returns = None
         if self.model.conditioned:
             returns = torch.tensor(self._returns, dtype=torch.float32, device=self.model.device)[:, None]
-        tokens, nodes = self.model.embed(stacked, returns, self._previous)
+        tokens, nodes = self.model.embed(stacked, returns, self._previous[: len(rows)])
         hidden = self._read(tokens)
         here = None if nodes is None else nodes.each(lambda part: part[:, 0])
         whole = len(alive) == len(rows)

@@ -324,14 +324,16 @@ class Generalist(BatchAgent):
             raise ConfigError("reset the agent before asking for an action")
         seen: list[Any] = []
         told: list[dict[str, Any]] = []
+        settled: list[Any] = []
         for view, observation, info in zip(self._views, observations, infos, strict=True):
             if observation is None:
-                seen.append(None)
-                told.append(info)
+                done, one, beside = None, None, {}
             else:
                 one, beside = view.observe(observation, info)
-                seen.append(one)
-                told.append({**info, **beside})
+                done = view.settled()
+            settled.append(done)
+            seen.append(None if self._active.memoryless and done is not None else one)
+            told.append({**(info or {}), **beside})
         found = self._active.act_batch(seen, told)
-        pairs = zip(self._views, found, observations, strict=True)
-        return [None if o is None else view.answer(action, o) for view, action, o in pairs]
+        rows = zip(self._views, settled, found, observations, strict=True)
+        return [done if done is not None or o is None else view.answer(action, o) for view, done, action, o in rows]

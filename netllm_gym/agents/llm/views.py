@@ -65,6 +65,10 @@ class View:
         """What the model reads, and what it is told beside (the mask)."""
         return self._leaves.checked(observation), info
 
+    def settled(self) -> Any:
+        """The environment's action where what was last observed leaves the model no choice, else ``None``."""
+        return None
+
     def answer(self, action: Any, observation: Any) -> Any:
         """The environment's action for the model's."""
         return action
@@ -154,10 +158,12 @@ class AdvisedView(ClusterView):
     def _shown(self, observation: Any) -> Any:
         return self._view(observation, self._advice)
 
+    def settled(self) -> Any:
+        """The end of the round, where the rule waits."""
+        return np.array([self._view.max_stages, 0]) if self._waits else None
+
     def answer(self, action: Any, observation: Any) -> Any:
         """The environment's stage and count."""
-        if self._waits:
-            return np.array([self._view.max_stages, 0])
         return self._view.decode(action, observation, self._advice)
 
 
