@@ -208,6 +208,8 @@ def _refusal(error: Exception) -> object | None:
         return missing
     if fault := their_fault(error):
         return fault
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "allocate memory" in str(error)):
+        return f"not enough memory on this machine: {printable(error)}".removesuffix(": ")  # torch's own is the latter
     if isinstance(error, OSError) and error.errno in _REFUSALS:
         return f"{error.filename or 'this machine'}: {error.strerror}"
     return None

@@ -132,6 +132,8 @@ def collect(
         Exception: what the code of an environment or agent raises itself, with the episode in a note.
     """
     check_dataset_id(dataset)
+    if workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
     with lock(datasets_root() / ".partial" / dataset.replace("/", "--"), f"dataset {dataset}"):
         return _collect(config, dataset, workers, progress)
 

@@ -63,6 +63,8 @@ class CollectConfig:
             raise ConfigError("at least one agent is needed")
         if self.episodes < 0 or not 0 <= self.epsilon <= 1:
             raise ConfigError("episodes must not be negative and epsilon must lie in [0, 1]")
+        if self.seed < 0:
+            raise ConfigError(f"seed must not be negative, got {self.seed}")
         if self.episodes > MOST_EPISODES:
             raise ConfigError(f"episodes must be at most {MOST_EPISODES:,}, got {self.episodes:,}")
         if self.hindsight and self.values_of:

@@ -26,6 +26,7 @@ from netllm_gym.evaluation.use_counts import count_test_uses, record_test_use
 from netllm_gym.files import one_writer, sweep
 from netllm_gym.progress import bar_of
 
+LONGEST_S = 10**8  # three years: a timer counts no further everywhere
 _OWN_COLUMNS = frozenset(
     {
         "agent", "training_seed", "episode", "trace_index", "trace", "group", "seed", "steps", "mean_reward",
@@ -192,6 +193,20 @@ def _fits(spec: AgentSpec, env: gym.Env, episode: Episode) -> bool:
     return agent.privileged
 
 
+def refuse(
+    env: str, agents: Sequence[str | Agent | Mapping[str, Any]], setting: Mapping[str, Any], episodes: int | None
+) -> None:
+    """Refuse what :func:`evaluate` would refuse before it plays, for those who work for hours until they call it.
+
+    Raises:
+        NetLLMGymError: as for :func:`evaluate`.
+    """
+    _prepared(
+        env, agents, dict(setting), "embedded", {"baseline": None, "floor": None, "oracle": None}, episodes, 0,
+        folder=None, workers=1, timeout_s=None, progress=False,
+    )  # fmt: skip
+
+
 @one_writer("out", "the evaluation")
 def evaluate(
     env: str = "netllm_gym/ABR-v0",
@@ -244,8 +259,8 @@ def evaluate(
     """
     if workers < 1:
         raise ConfigError(f"workers must be at least 1, got {workers}")
-    if timeout_s is not None and not timeout_s > 0:
-        raise ConfigError(f"timeout_s must be positive, got {timeout_s}")
+    if timeout_s is not None and not 0 < timeout_s <= LONGEST_S:
+        raise ConfigError(f"timeout_s must be positive and at most {LONGEST_S:,}, got {timeout_s}")
     call = {
         "env": env, "agents": list(agents), "setting": setting, "episodes": episodes, "seed": seed,
         "workers": workers, "baseline": baseline, "floor": floor, "oracle": oracle, "out": out,

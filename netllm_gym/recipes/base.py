@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +20,10 @@ from netllm_gym.errors import ConfigError, UnknownNameError
 from netllm_gym.plugins import Table
 
 C = TypeVar("C")
+MOST_SEED = 2**32 - 1  # beyond it NumPy's global generator, which Trainer seeds, takes none
+# Options that mean the same in every recipe -> the smallest value (itself not meant where it is 0 for a rate), the
+# largest: beyond it a step has no float32.
+_RANGES = {"learning_rate": (5e-324, 1e6), "weight_decay": (0.0, 1e6)}
 
 
 @dataclass(frozen=True)
@@ -104,23 +110,47 @@ class Recipe:
                 raise ConfigError(f"recipe {self.name} fixes {name} = {self.fixed[name]!r}; it is no option")
             if name not in self.options():
                 raise UnknownNameError("training option", name, self.options())
-        hints = typing.get_type_hints(self.config)
-        given = {name: _fitting(self.name, name, value, hints.get(name, Any)) for name, value in options.items()}
+        check_seed(seed)
+        given = fitting(self.config, options, f"of recipe {self.name} ")
         if any(f.name == "seed" for f in fields(self.config)):
             given["seed"] = seed
         return self.config(**given, **self.fixed)
 
 
-def _fitting(recipe: str, name: str, value: Any, hint: Any) -> Any:
-    """Return `value` as `hint` wants it: lists and names with commas become tuples, whole numbers floats."""
+def check_seed(seed: Any) -> None:
+    """Refuse what no generator takes as a seed.
+
+    Raises:
+        ConfigError: no whole number from 0 to :data:`MOST_SEED`.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) <= MOST_SEED:
+        raise ConfigError(f"a seed is a whole number from 0 to {MOST_SEED}, got {seed!r}")
+
+
+def fitting(kind: type, options: Mapping[str, Any], whose: str = "") -> dict[str, Any]:
+    """Return values as the fields of the dataclass `kind` want them: lists and names with commas become tuples, whole
+    numbers floats.
+
+    Raises:
+        ConfigError: a value of another kind, not finite, or out of the range that its name has everywhere; the message
+            says `whose` option it is.
+    """
+    hints = typing.get_type_hints(kind)
+    return {name: _fitting(whose, name, value, hints.get(name, Any)) for name, value in options.items()}
+
+
+def _fitting(whose: str, name: str, value: Any, hint: Any) -> Any:
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for kind in kinds:
         plain = typing.get_origin(kind) or kind
         if plain is Any or (plain is type(None) and value is None):
             return value
         if plain is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            return _number(whose, name, value)
         if plain is tuple and (members := _members(value, typing.get_args(kind))) is not None:
+            for member in members:
+                if isinstance(member, float):
+                    _number(whose, name, member)
             return members
         if plain is int and isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -129,7 +159,21 @@ def _fitting(recipe: str, name: str, value: Any, hint: Any) -> Any:
         if not isinstance(plain, type):
             return value
     wanted = " or ".join(_said(kind) for kind in kinds)
-    raise ConfigError(f"option {name} of recipe {recipe} takes {wanted}, got {value!r}")
+    raise ConfigError(f"option {name} {whose}takes {wanted}, got {value!r}")
+
+
+def _number(whose: str, name: str, value: float) -> float:
+    """Return a number as a float: what is not finite trains to nan, where it trains at all."""
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ConfigError(f"option {name} {whose}takes a finite number, got {number}")
+    low, high = _RANGES.get(name, (-math.inf, math.inf))
+    if not low <= number <= high:
+        raise ConfigError(f"option {name} {whose}must {'be positive' if low else 'not be negative'}, at most {high:g}")
+    return number
 
 
 def _members(value: Any, kinds: tuple[Any, ...]) -> tuple[Any, ...] | None:

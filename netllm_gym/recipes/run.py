@@ -62,6 +62,8 @@ def train(
     if chosen.extra in CORE_OF:  # before any data is read
         require(chosen.extra, f"recipe {recipe}", CORE_OF[chosen.extra])
     config = chosen.configure(options or {}, seed)
+    if minutes is not None and not 0 <= minutes < float("inf"):
+        raise ConfigError(f"minutes must be finite and not negative, got {minutes:g}")
     if not str(out):
         raise ConfigError("say where the checkpoint goes: out=FOLDER")
     if chosen.data and not datasets:

@@ -511,3 +511,25 @@ def test_an_argument_that_an_environment_does_not_take_is_named_with_its_neighbo
     with pytest.raises(UnknownNameError, match="'bufer_cap_s'; did you mean buffer_cap_s"):
         make_env("netllm_gym/ABR-v0", {"bufer_cap_s": 3})
     assert isinstance(make_env("CartPole-v1", {"render_mode": None, "max_episode_steps": 7}), gym.Env)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("collect", "--dataset", "netllm_gym/test/odd-v0", "--agent", "abr/bba", "--seed", "-1"), "seed must not be"),
+        (("collect", "--dataset", "netllm_gym/test/odd-v0", "--agent", "abr/bba", "--workers", "-1"), "at least 1"),
+        (("evaluate", "--agent", "abr/bba", "--timeout", "inf"), "timeout_s must be positive and at most"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_anything_is_played(run, words, said) -> None:
+    code, out, err = run(*words)
+    assert (code, out) == (2, "") and err.startswith("error: ") and said in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to")]
+)
+def test_too_little_memory_is_one_line(run, monkeypatch, error) -> None:
+    monkeypatch.setattr("netllm_gym.datasets.store.list_datasets", lambda: (_ for _ in ()).throw(error))
+    code, _, err = run("datasets")
+    assert code == 2 and err.startswith("error: not enough memory on this machine") and err.count("\n") == 1

@@ -108,6 +108,34 @@ def test_numbers_come_as_a_list_or_with_commas(data, tmp_path, given) -> None:
     assert GIVEN[-1].config.shape == (4, 1)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "options", "said"),
+    [
+        ("test/mine", {"rate": float("nan")}, "option rate of recipe test/mine takes a finite number, got nan"),
+        ("test/mine", {"rate": 10**400}, "takes a finite number, got inf"),
+        ("regret-mlp", {"learning_rate": float("inf")}, "takes a finite number"),
+        ("regret-mlp", {"learning_rate": 0}, "must be positive, at most 1e"),
+        ("regret-mlp", {"learning_rate": 1e300}, "must be positive, at most 1e"),  # torch's own error was a traceback
+        ("llm", {"weight_decay": -1.0}, "must not be negative"),
+    ],
+)
+def test_numbers_that_train_to_nothing_are_refused(data, tmp_path, recipe, options, said) -> None:
+    with pytest.raises(ConfigError, match=said):
+        recipe_of(recipe).configure(options, 0)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, True, "1"])
+def test_a_seed_that_no_generator_takes_is_refused(data, tmp_path, seed) -> None:
+    with pytest.raises(ConfigError, match="a seed is a whole number from 0"):
+        train("test/mine", data, tmp_path / "out", seed=seed)
+
+
+@pytest.mark.parametrize("minutes", [-1, float("nan"), float("inf")])
+def test_a_time_that_does_not_pass_is_refused(tmp_path, minutes) -> None:
+    with pytest.raises(ConfigError, match="minutes must be finite"):
+        train("test/own", out=tmp_path / "out", minutes=minutes)
+
+
 def test_the_name_of_a_recipe_fixes_its_algorithm(data, tmp_path) -> None:
     pytest.importorskip("d3rlpy")
     with pytest.raises(ConfigError, match="fixes algorithm"):
