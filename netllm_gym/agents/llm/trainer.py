@@ -270,12 +270,13 @@ def check(config: LLMConfig, experience: Experience) -> None:
 
 
 def same_run(folder: Path, config: LLMConfig, data: Any) -> None:
-    """Refuse to resume a run of another configuration or dataset."""
+    """Refuse to resume a run of another configuration or dataset; one that never kept a state has nothing to resume."""
     make_folder(folder)
     sweep(folder)
     wanted = {"config": config.to_json(), "dataset": data}
     path = folder / "run.json"
-    if path.is_file() and exact_value(path.read_text(encoding="utf-8")) != wanted:
+    kept = newest_complete(folder / "trainer") if (folder / "trainer").is_dir() else None
+    if kept is not None and path.is_file() and exact_value(path.read_text(encoding="utf-8")) != wanted:
         raise ConfigError(f"{folder} holds a training with another configuration or dataset; choose another folder")
     write_exact_json(path, wanted)
 

@@ -127,6 +127,14 @@ def test_resume_after_a_kill_gives_the_same_losses(tmp_path):
         train(dataclasses.replace(config, steps=41), toy(), toy(1), tmp_path / "cut")
 
 
+def test_a_training_that_kept_nothing_does_not_stand_in_the_way_of_another(tmp_path):
+    wrong = dataclasses.replace(CONFIG, lora_dropout=2.0)
+    with pytest.raises(ConfigError, match="dropout"):
+        train(wrong, toy(), toy(1), tmp_path)
+    right = dataclasses.replace(CONFIG, steps=2, eval_every=2)
+    assert train(right, toy(), toy(1), tmp_path).results["steps"] == 2
+
+
 @pytest.mark.parametrize("checked", [True, False])
 def test_a_training_that_was_killed_after_its_last_step_is_over(checked, tmp_path):
     config = dataclasses.replace(CONFIG, steps=3, eval_every=3, batch_size=2)  # an epoch has more steps
