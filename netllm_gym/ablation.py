@@ -9,9 +9,10 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 import time
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,19 +20,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from netllm_gym.agents.checkpoint import read_description
 from netllm_gym.datasets.experience import Experience, merge
 from netllm_gym.datasets.store import load_experience
-from netllm_gym.errors import ConfigError, UnknownNameError
+from netllm_gym.errors import CheckpointError, ConfigError, UnknownNameError
 from netllm_gym.evaluation.brief import with_interval
 from netllm_gym.evaluation.formats import number
 from netllm_gym.evaluation.formats import table as markdown_table
-from netllm_gym.files import atomic_path, digest, exact_value, one_writer, sweep, write_json, write_text
+from netllm_gym.files import atomic_path, digest, one_writer, sweep, write_json, write_text
+from netllm_gym.recipes.base import check_seed, fitting
 
 if TYPE_CHECKING:
     from netllm_gym.evaluation.result import EvaluationResult
 
 DATA_SHARE = "data_share"
 MOST_TRAININGS = 10_000
+TABLES = ("vary", "options", "setting", "conditions", "elsewhere")
+_PLACE = re.compile(r"[^\W_](-|[^\W_]){0,59}")
 
 
 @dataclass(frozen=True)
@@ -66,25 +71,40 @@ class Grid:
     elsewhere: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("train", "valid", "seeds", "rivals"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        object.__setattr__(self, "vary", {key: tuple(values) for key, values in self.vary.items()})
+        given = {item.name: getattr(self, item.name) for item in fields(self)}
+        for name in TABLES:
+            _table(name, given.pop(name))
+        for name, value in fitting(Grid, given, "of a grid ").items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "vary", {key: _values(key, values) for key, values in self.vary.items()})
         if not self.train or not self.valid or not self.seeds:
             raise ConfigError("an ablation needs training and validation datasets and at least one seed")
-        if empty := [key for key, values in self.vary.items() if not values]:
-            raise ConfigError(f"nothing to vary in {empty[0]!r}")
+        for seed in self.seeds:
+            check_seed(seed)
+        for name in ("seeds", "rivals"):
+            if len(set(getattr(self, name))) < len(getattr(self, name)):
+                raise ConfigError(f"{name} of a grid name one twice: {', '.join(map(str, getattr(self, name)))}")
+        if self.minutes < 0 or self.episodes < 0:
+            raise ConfigError(f"minutes and episodes must not be negative, got {self.minutes:g} and {self.episodes}")
         count = math.prod(map(len, self.vary.values())) * max(len(self.conditions), 1) * len(self.seeds)
         if count > MOST_TRAININGS:
             raise ConfigError(f"{count:.3g} trainings are more than {MOST_TRAININGS}")
-        for share in self.vary.get(DATA_SHARE, ()):
-            if not 0 < share <= 1:
-                raise ConfigError(f"data_share must lie in (0, 1], got {share}")
         for name, options in self.conditions.items():
-            if both := sorted(set(options) & set(self.vary)):
+            if both := sorted(set(_table(f"condition {name!r}", options)) & set(self.vary)):
                 raise ConfigError(f"condition {name!r} sets {both[0]}, which is also varied")
-        if bad := [name for name in self.elsewhere if not name or not name.replace("-", "").isalnum()]:
-            raise ConfigError(f"a setting elsewhere is named in letters, digits and hyphens, not {bad[0]!r}")
-        cells(self)  # options that do not exist or do not fit are found before anything is trained
+            if not name.strip():
+                raise ConfigError("a condition has no name")
+        for name, setting in self.elsewhere.items():
+            _table(f"elsewhere {name!r}", setting)
+        # They become names of files, whose case some disks do not tell apart.
+        if bad := [name for name in self.elsewhere if not _PLACE.fullmatch(name)]:
+            raise ConfigError(f"a setting elsewhere is named in at most 60 letters, digits and hyphens, not {bad[0]!r}")
+        if len({name.lower() for name in self.elsewhere}) < len(self.elsewhere):
+            raise ConfigError("two settings elsewhere differ only in their case")
+        # Options that do not exist or do not fit are found before anything is trained.
+        names = [*(cell.label for cell in cells(self)), *self.rivals]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError(f"two recipes or rivals are called {twice[0]!r}, and their rows would be taken for one")
 
     @classmethod
     def read(cls, path: str | Path) -> Grid:
@@ -95,13 +115,15 @@ class Grid:
             UnknownNameError: a key or option that does not exist.
         """
         try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
         known = [item.name for item in fields(cls)]
         for name in values:
             if name not in known:
                 raise UnknownNameError("key of a grid", name, known)
+        if missing := [name for name in ("train", "valid") if name not in values]:
+            raise ConfigError(f"{path}: a grid needs {' and '.join(missing)}: names of datasets")
         try:
             return cls(**values)
         except (TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -135,12 +157,16 @@ def cells(grid: Grid) -> list[Cell]:
     """
     from netllm_gym.agents.llm.config import LLMConfig
 
+    known = {item.name for item in fields(LLMConfig)}
     found: dict[str, Cell] = {}
     conditions: Mapping[str, Mapping[str, Any]] = grid.conditions or {"": {}}
     for condition, *chosen in itertools.product(conditions, *grid.vary.values()):
         values = dict(zip(grid.vary, chosen, strict=True))
         given = {**grid.options, **conditions[condition], **values}
-        share = float(given.pop(DATA_SHARE, 1.0))
+        share = _share(given.pop(DATA_SHARE, 1.0))
+        if "seed" in given:
+            raise ConfigError("the seeds of a grid are its key seeds, not an option")
+        fitting(LLMConfig, {name: value for name, value in given.items() if name in known}, "of a grid ")
         configs = {seed: LLMConfig.from_json({**given, "seed": seed}) for seed in grid.seeds}
         first = configs[grid.seeds[0]].to_json()
         shown = {key: first.get(key, share) for key in values}
@@ -155,7 +181,29 @@ def cells(grid: Grid) -> list[Cell]:
         if condition:
             shown = {"condition": condition, **shown}
         found.setdefault(key, Cell(", ".join(names) or "as configured", shown, share, configs))
+    if lost := set(grid.conditions) - {cell.values.get("condition") for cell in found.values()}:
+        raise ConfigError(f"condition {min(lost)!r} comes out the same as another: each is trained once")
     return list(found.values())
+
+
+def _table(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"{name} of a grid is a table of names and values, got {value!r}"[:200])
+    return value
+
+
+def _values(name: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+        raise ConfigError(f"vary takes a list of values of each option, got {name} = {values!r}"[:200])
+    if not (found := tuple(values)):
+        raise ConfigError(f"nothing to vary in {name!r}")
+    return found
+
+
+def _share(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise ConfigError(f"data_share must lie in (0, 1], got {value!r}")
+    return float(value)
 
 
 def _shown(name: str, value: Any) -> str:
@@ -192,7 +240,12 @@ def ablate(
     from netllm_gym.agents.llm.storage import save
     from netllm_gym.agents.llm.trainer import train
     from netllm_gym.evaluation import evaluate
+    from netllm_gym.evaluation.runner import refuse
 
+    if workers < 1:
+        raise ConfigError(f"workers must be at least 1, got {workers}")
+    for setting in (grid.setting, *grid.elsewhere.values()):  # found now, not when everything is trained
+        refuse(grid.env, grid.rivals or ("any/random",), setting, grid.episodes or None)
     folder = Path(out)
     sweep(folder)
     experience = merge([load_experience(name) for name in grid.train])
@@ -216,7 +269,7 @@ def ablate(
             learnt = sum(p.numel() for p in agent.model.parameters() if p.requires_grad)
             agent.results |= {"trainable": learnt, "seconds": round(time.perf_counter() - begin, 1)}
             save(agent, place)
-        results = exact_value((place / "agent.json").read_text(encoding="utf-8"))["results"]
+        results = _results(place)
         costs[cell.label] = {key: results[key] for key in ("trainable", "valid_score", "seconds") if key in results}
         costs[cell.label]["seconds"] = round(spent.setdefault(cell.label, 0.0) + results.get("seconds", 0.0), 1)
         spent[cell.label] = costs[cell.label]["seconds"]
@@ -242,6 +295,17 @@ def ablate(
         _draw(table, folder / f"ablation{suffix}.png")
     write_json(folder / "grid.json", {cell.label: cell.values for cell in recipes})
     return tables[""], folder
+
+
+def _results(place: Path) -> Mapping[str, Any]:
+    """Return what was measured when a cell was trained; a damaged one is named, as it is trained again without it."""
+    try:
+        found = read_description(place)["results"]
+    except (CheckpointError, KeyError) as error:
+        found = error
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f"the finished cell {place} is damaged: delete it, and the same command trains it again")
+    return found
 
 
 def references(recipes: Sequence[Cell]) -> dict[str, str]:

@@ -9,11 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 import netllm_gym  # noqa: E402
-from netllm_gym.ablation import Grid, ablate, cells, reasons, references, take_share  # noqa: E402
+from netllm_gym.ablation import Grid, _results, ablate, cells, reasons, references, take_share  # noqa: E402
 from netllm_gym.agents.llm.batches import collate  # noqa: E402
 from netllm_gym.agents.llm.config import LADDER, LLMConfig  # noqa: E402
 from netllm_gym.agents.llm.storage import load, save  # noqa: E402
-from netllm_gym.errors import ConfigError, UnknownNameError  # noqa: E402
+from netllm_gym.errors import CheckpointError, ConfigError, NetLLMGymError, UnknownNameError  # noqa: E402
 from tests.agents.llm.toy import fresh, hidden_states, play, toy  # noqa: E402
 
 pytestmark = pytest.mark.llm
@@ -132,3 +132,61 @@ def test_mistakes_in_a_grid_are_found_before_training(tmp_path):
     bad.write_text('trian = ["x"]')
     with pytest.raises(UnknownNameError, match="train"):
         Grid.read(bad)
+    bad.write_text("\ufeff" + 'train = ["x"]')  # as Windows' editor saves it
+    with pytest.raises(ConfigError, match="a grid needs valid"):
+        Grid.read(bad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train": [5]}, "train of a grid takes a list of str"),
+        ({"seeds": "abc"}, "seeds of a grid takes a list of int"),
+        ({"seeds": [1.5]}, "seeds of a grid takes a list of int"),
+        ({"seeds": [-1]}, "a seed is a whole number"),
+        ({"seeds": [1, 1]}, "seeds of a grid name one twice"),
+        ({"rivals": ["abr/bba", "abr/bba"]}, "rivals of a grid name one twice"),
+        ({"minutes": float("nan")}, "minutes of a grid takes a finite number"),
+        ({"episodes": 1.5}, "episodes of a grid takes int"),
+        ({"episodes": -1}, "must not be negative"),
+        ({"options": 5}, "options of a grid is a table"),
+        ({"options": {"steps": 1.5}}, "option steps of a grid takes int"),
+        ({"options": {"learning_rate": float("nan")}}, "takes a finite number"),
+        ({"options": {"seed": 3}}, "the seeds of a grid are its key seeds"),
+        ({"options": {"data_share": 5}}, "data_share must lie in"),
+        ({"vary": {"layers": "12"}}, "vary takes a list of values"),
+        ({"vary": {"layers": [True]}}, "option layers of a grid takes int"),
+        ({"vary": {"learning_rate": [0.001, 0.0010000001]}}, "two recipes or rivals are called 'learning_rate 0.001'"),
+        ({"conditions": {"a": 5}}, "condition 'a' of a grid is a table"),
+        ({"conditions": {" ": {}}}, "has no name"),
+        ({"conditions": {"a": {"warmup": 1}, "b": {"warmup": 1}}}, "condition 'b' comes out the same"),
+        ({"vary": {}, "conditions": {"abr/bba": {}}}, "two recipes or rivals are called 'abr/bba'"),
+        ({"elsewhere": {"a": 5}}, "elsewhere 'a' of a grid is a table"),
+        ({"elsewhere": {"a": {}, "A": {}}}, "differ only in their case"),
+    ],
+)
+def test_a_grid_of_the_wrong_kind_is_refused(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        _grid(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rivals": ("abr/nobody",)}, "unknown agent 'abr/nobody'"),
+        ({"env": "nowhere-v0"}, "nowhere"),
+        ({"setting": {"traces": "abr/synthetic", "split": "valid", "rtt_s": float("nan")}}, "rtt_s"),
+        ({"elsewhere": {"there": {"traces": "no/where"}}}, "no/where"),
+    ],
+)
+def test_what_cannot_be_played_is_found_before_anything_is_trained(changes, said, tmp_path):
+    with pytest.raises(NetLLMGymError, match=said):  # the datasets, which are not there, come second
+        ablate(_grid(**changes), tmp_path)
+    assert not any(path.name == "cells" for path in tmp_path.iterdir())
+
+
+def test_a_damaged_cell_is_named(tmp_path):
+    for content in ("", "[]", '{"format": 1, "kind": "llm", "env_id": "x", "config": {}}'):
+        (tmp_path / "agent.json").write_text(content)
+        with pytest.raises(CheckpointError, match="damaged: delete it"):
+            _results(tmp_path)
