@@ -17,6 +17,7 @@ from netllm_gym.traces.head.trace import HeadTrace
 from netllm_gym.traces.jobs.statistics import summary
 from netllm_gym.traces.jobs.trace import JobTrace
 from netllm_gym.traces.network.trace import NetworkTrace, statistics
+from netllm_gym.traces.video.readers import is_manifest
 
 app = typer.Typer(help="Trace sets: what there is, what is in them, and how to bring your own.", no_args_is_help=True)
 
@@ -49,9 +50,10 @@ def _state(name: str, entry: dict[str, Any]) -> str:
 
 @app.command("info")
 def info_command(name: Name, as_json: Json = False) -> None:
-    """Describe a trace set (splits, statistics, licence, source), or a video (its levels)."""
-    if name.startswith("video/"):
-        video = room.load_video(name.removeprefix("video/"))
+    """Describe a trace set (splits, statistics, licence, source), or a video or its manifest (the levels)."""
+    manifest = name not in catalog.entries() and is_manifest(Path(name))
+    if manifest or name.startswith("video/"):
+        video = room.load_video(name if manifest else name.removeprefix("video/"))
         sizes = video.chunk_bytes / 1e6
         emit(
             [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from netllm_gym.errors import TraceFormatError
+from netllm_gym.traces.video.readers import BEGINS
 
 _TASKS = "give its tasks with run times, as WfCommons instances, GraphML, node-link JSON or a table with parents"
 _UNROLLED = "write a table job_id,task_id,runtime_s,parents"
@@ -12,6 +13,8 @@ _FIELDS = "tshark -r FILE -T fields -E header=y -E separator=, -e frame.time_epo
 _ROWS = "a table with a row a job: job_id,submit_s,runtime_s,num_cpus"
 # How a file begins -> what it is and the remedy.
 _KNOWN = (
+    (BEGINS, "the manifest of a video, not a trace: play it with the argument video=FILE, and see its levels with "
+     "netllm-gym traces info FILE"),
     (r"version https://git-lfs\.", "a pointer of Git LFS, not the file itself: fetch that with git lfs pull"),
     (r"(#![^\n]*\n)?(#[^\n]*\n|\s)*(sudo +)?tc +(qdisc|class) ",
      "a script for tc: write a table time_s,throughput_mbps of its rates"),

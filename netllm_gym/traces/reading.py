@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.packed import BROKEN, opened
 from netllm_gym.traces.text import MAX_TEXT_BYTES
@@ -16,6 +18,8 @@ from netllm_gym.traces.text import MAX_TEXT_BYTES
 # Files that stand beside data and hold none.
 NO_DATA = {".md", ".pdf", ".png", ".jpg", ".jpeg", ".svg", ".gif", ".ipynb", ".py", ".sh", ".m", ".r", ".html", ".bib",
            ".yml", ".yaml", ".toml", ".cfg", ".docx", ".xlsx", ".mp4", ".bat"}  # fmt: skip
+# What hostile numbers overflow to while files are looked at is refused as a value; NumPy's warning adds nothing.
+overflowing = np.errstate(over="ignore", invalid="ignore")
 NO_DATA_STEMS = ("readme", "license", "licence", "citation", "changelog", "copying", "authors", "notice", "makefile")
 
 
@@ -248,6 +252,8 @@ def data_files(root: Path, notes: list[str]) -> list[Path]:
         raise TraceFormatError(root, "no such file or folder")
     if root.is_file():
         return [root]
+    if not root.is_dir():  # a pipe or a device, which may never end
+        raise TraceFormatError(root, "neither an ordinary file nor a folder: write its content to a file first")
     members = sorted(
         p for p in root.rglob("*")
         if p.is_file() and not any(part.startswith((".", "__MACOSX")) for part in p.relative_to(root).parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 
 import pytest
@@ -45,3 +46,36 @@ def test_calibrate_prints_an_entry_and_refuses_test_traces() -> None:
     assert [part["length_s"] for part in next(iter(entry["families"].values()))] == [60, 120]
     with pytest.raises(ConfigError, match="never 'test'"):
         run("calibrate", "abr/synthetic", "--split", "test")
+
+
+MPD = (
+    '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" mediaPresentationDuration="PT40S"><Period><AdaptationSet '
+    'contentType="video"><SegmentTemplate timescale="1000" duration="4000" media="$RepresentationID$/$Number$.m4s"/>'
+    '<Representation id="a" bandwidth="300000"/><Representation id="b" bandwidth="1200000"/>'
+    "</AdaptationSet></Period></MPD>"
+)
+SABRE = '{"segment_duration_ms": 3000, "bitrates_kbps": [230, 331], "segment_sizes_bits": [[886360, 1180512]]}'
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.mpd", MPD), ("video/a.xml", f"<!-- b -->{MPD}"), ("a.json", SABRE)])
+def test_a_manifest_is_shown_as_the_video_it_is_and_is_no_trace(tmp_path, monkeypatch, name, content) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content)
+    found = run("info", name)
+    assert "mean chunk" in found and "tables of quality: none" in found
+    assert traces.load_video(name).levels == 2
+    with pytest.raises(TraceFormatError, match=r"manifest of a video, not a trace: play it with the argument video="):
+        run("import", name, "--dry-run")
+    with pytest.raises(TraceFormatError, match="manifest of a video"):
+        traces.load(path.parent)
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (str(tmp_path / "pipe"), "/dev/zero"):
+        with pytest.raises(TraceFormatError, match="neither an ordinary file nor a folder"):
+            run("info", path)
+        with pytest.raises(TraceFormatError, match="no ordinary file"):
+            traces.load_video(path)

@@ -16,6 +16,24 @@ from netllm_gym.traces.video.manifest import VideoManifest, assembled
 from netllm_gym.traces.video.mpd import MAX_LEVELS, read_mpd
 
 MAX_MANIFEST_BYTES = 64 * 2**20
+# How a manifest begins, whatever its file is called: the root of DASH's XML, HLS's first line, the sizes in JSON.
+MPD = r"(?s:(<\?xml.*?\?>\s*)?(<!--.*?-->\s*)*<(\w+:)?MPD[\s>])"
+BEGINS = rf'{MPD}|#EXTM3U|\{{[^{{}}]*?"(segment_sizes_bits|chunk_bytes)"\s*:\s*\[\s*\['
+
+
+def is_manifest(path: Path) -> bool:
+    """Tell whether a file begins as the manifest of a video does."""
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
+        with path.open("rb") as file:
+            return re.match(BEGINS, _beginning(file.read(20_000))) is not None
+    except (OSError, ValueError):  # not there, or no name of a file
+        return False
+
+
+def _beginning(data: bytes) -> str:
+    return data[:20_000].decode("utf-8-sig", "replace").lstrip()
 
 
 def read_manifest(
@@ -40,7 +58,7 @@ def read_manifest(
     if bitrates_kbps is not None or chunk_s is not None:
         raise ConfigError(f"{path}: bitrates and chunk length of a manifest are those it states")
     data = _content(path)
-    if path.suffix.lower() == ".mpd":
+    if path.suffix.lower() == ".mpd" or re.match(MPD, _beginning(data)):
         return read_mpd(data, str(path), path.parent)
     if path.suffix.lower() in (".m3u8", ".m3u") or data.lstrip(b"\xef\xbb\xbf").startswith(b"#EXTM3U"):
         return read_hls(path, _content)
@@ -56,6 +74,8 @@ def read_manifest(
 
 def _content(path: Path) -> bytes:
     try:
+        if not path.is_file():  # a pipe may never end
+            raise TraceFormatError(path, "no ordinary file")
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise TraceFormatError(path, f"larger than {MAX_MANIFEST_BYTES // 2**20} MiB")
         return path.read_bytes()
