@@ -22,7 +22,7 @@ from netllm_gym.traces.jobs.trace import JobTrace, job_traces
 from netllm_gym.traces.jobs.user import SEQUENCES, holds_workload, understand_jobs
 from netllm_gym.traces.network.store import load_network, save_network
 from netllm_gym.traces.network.user import NetworkOptions, holds_links, understand_links
-from netllm_gym.traces.reading import Reading
+from netllm_gym.traces.reading import Reading, overflowing
 from netllm_gym.traces.traceset import TraceSet
 
 KINDS = ("network", "head", "workload")
@@ -47,6 +47,7 @@ class ImportOptions:
     head: HeadOptions = field(default_factory=HeadOptions)
 
 
+@overflowing
 def kind_of(path: str | Path) -> str:
     """Return what a path holds: ``head``, ``workload`` or, when it is neither, ``network``."""
     if holds_head_logs(path):
@@ -61,6 +62,7 @@ def kind_of(path: str | Path) -> str:
     return "network"
 
 
+@overflowing
 def understand(path: str | Path, options: ImportOptions | None = None) -> Reading:
     """Read a path without keeping anything; an archive is read like the folder it holds.
 

@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from netllm_gym import traces
 from netllm_gym.arrays import load_arrays, read_array, read_arrays, save_arrays
 from netllm_gym.errors import CheckpointError, DamagedError, DownloadError, NetLLMGymError, TraceFormatError
 from netllm_gym.traces.fetch import Source, fetch_files
@@ -230,3 +231,53 @@ def test_pickles_are_never_loaded_from_arrays(tmp_path) -> None:
     with pytest.raises(TraceFormatError, match="numbers or text"):
         read_arrays(tmp_path / "o.npz", "o")
     assert pickle  # what this test is about
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("header", "row", "column", "said"),
+    [
+        ("time,qw,qx,qy,qz", (0, 0.7, 0.7, 0, 0), 1, "a row without a whole sample"),
+        ("time,x,y,z", (0, 0, 0, 1), 1, "a row without a whole sample"),
+        (
+            f"time,{','.join(f'm{i}{j}' for i in '012' for j in '012')}",
+            (0, 1, 0, 0, 0, 1, 0, 0, 0, 1),
+            1,
+            "whole sample",
+        ),
+        ("time,x,y,z,qx,qy,qz,qw", (0, 1, 1.7, 0, 0, 0, 0, 1), 2, ""),  # where the head stands is left out
+        ("start_ms,duration_ms,bytes", (0, 100, 10000), 2, ""),  # one download is left out, and that is noted
+        (
+            "M1,10,j_1,1,Terminated,100,200,100,0.5",
+            ("M", 10, "j", 1, "Terminated", 1, 2, 100, 0.5),
+            1,
+            "needs instances",
+        ),
+    ],
+)
+def test_numbers_that_overflow_are_no_warning_and_no_value(tmp_path, header, row, column, said) -> None:
+    rows = [list(row) for _ in range(60)]
+    for i, cells in enumerate(rows):
+        cells[0] = f"M{i + 2}" if row[0] == "M" else i * 100 if "_ms" in header else i / 10
+        cells[column] = 1e308 if i == 30 else cells[column]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join([header, *(",".join(map(str, cells)) for cells in rows)]) + "\n")
+    if said:
+        with pytest.raises(TraceFormatError, match=rf"log\.csv:32: .*{said}"):
+            traces.load(path)
+        return
+    [trace] = traces.load(path)
+    values = trace.angles_deg[trace.valid] if hasattr(trace, "angles_deg") else trace.throughput_mbps
+    assert len(values) > 20 and np.isfinite(values).all()
+
+
+def test_a_job_that_comes_after_centuries_is_refused(tmp_path) -> None:
+    (tmp_path / "jobs.csv").write_text("job_id,submit_time,duration,num_gpus\n1,1e300,10,1\n2,0,4,1\n")
+    with pytest.raises(TraceFormatError, match=r"jobs\.csv: a job that comes 1e\+29\d s after the first"):
+        traces.load(tmp_path / "jobs.csv")
+
+
+def test_what_is_wrong_with_one_job_names_its_file(tmp_path) -> None:
+    (tmp_path / "tasks.csv").write_text("job_id,task_id,runtime_s,parents\n1,a,3,b\n1,b,4,a\n")
+    with pytest.raises(TraceFormatError, match=r"tasks\.csv: job '1': the stages depend on each other in a cycle"):
+        traces.load(tmp_path / "tasks.csv")

@@ -103,7 +103,8 @@ def to_trace(
     values = table.values[:, columns]
     whole = (np.abs(time) < LATEST_S) & np.isfinite(values).all(axis=1)
     if fields.form in ("quaternion", "vector"):
-        whole &= np.linalg.norm(np.where(np.isfinite(values), values, 0.0), axis=1) > 1e-6
+        lengths = np.linalg.norm(np.where(np.isfinite(values), values, 0.0), axis=1)
+        whole &= (lengths > 1e-6) & np.isfinite(lengths)
     _tolerate(~whole, table, notes, "rows without a whole sample left out", "a row without a whole sample")
     time, values, lines = time[whole], values[whole], table.lines[whole]
     if not len(time):

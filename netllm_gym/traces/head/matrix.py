@@ -33,9 +33,10 @@ def unturned(table: Table) -> Table:
     turns = turns.reshape(-1, 3, 3)
     good = np.asarray(np.isfinite(turns).all(axis=(1, 2)))
     square = np.einsum("nij,nkj->nik", turns[good], turns[good])
-    if not good.any() or (np.abs(square - np.eye(3)).max(axis=(1, 2)) > 0.02).mean() > 0.05:
+    off = np.abs(square - np.eye(3)).max(axis=(1, 2))
+    if not good.any() or (off > 0.02).mean() > 0.05:
         return table
-    good[good] = np.linalg.det(turns[good]) > 0.9
+    good[good] = (np.linalg.det(turns[good]) > 0.9) & (off < 0.2)  # beyond it is damage, not rounding
     from scipy.spatial.transform import Rotation
 
     quaternion = np.full((len(turns), 4), np.nan)

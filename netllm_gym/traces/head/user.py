@@ -27,6 +27,7 @@ from netllm_gym.traces.reading import (
     beginning,
     content,
     notes_beside,
+    overflowing,
     passed_over,
     without_notes,
 )
@@ -152,6 +153,7 @@ def _netllm(files: list[Path], dataset: str, notes: Notes) -> list[HeadTrace]:
     return traces
 
 
+@overflowing
 def understand_heads(
     path: str | Path, columns: str | None = None, options: HeadOptions | None = None, pattern: str | None = None
 ) -> Reading:

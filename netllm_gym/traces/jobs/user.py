@@ -32,7 +32,7 @@ from netllm_gym.traces.jobs.readers.wfcommons import is_wfcommons, read_wfcommon
 from netllm_gym.traces.jobs.statistics import summary
 from netllm_gym.traces.jobs.trace import JobTrace, job_traces
 from netllm_gym.traces.jobs.workload import JobTemplate, Workload
-from netllm_gym.traces.reading import Reading, beginning, content, data_files
+from netllm_gym.traces.reading import Reading, beginning, content, data_files, overflowing
 from netllm_gym.traces.tables import Table
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.traceset import TraceSet
@@ -118,6 +118,7 @@ def _of_a_kind(files: list[Path], notes: list[str]) -> tuple[str | None, list[Pa
     return kind, [first, *(file for file in files if file is not first and file not in set(others))]
 
 
+@overflowing
 def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
     """Read a workload.
 
@@ -130,6 +131,15 @@ def understand_jobs(path: str | Path, format: str | None = None) -> Reading:
     """
     if format is not None and format not in FORMATS:
         raise UnknownNameError("workload format", format, FORMATS)
+    try:
+        return _understood(path, format)
+    except TraceFormatError as error:  # of one job among many the name alone says nothing of its file
+        if Path(path).name in str(error):
+            raise
+        raise TraceFormatError(path, str(error)) from None
+
+
+def _understood(path: str | Path, format: str | None) -> Reading:
     notes: list[str] = []
     files = data_files(Path(path), notes)
     kind, files = (format, files) if format is not None else _of_a_kind(files, notes)

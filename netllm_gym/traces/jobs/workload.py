@@ -88,6 +88,9 @@ class JobTemplate:
         return tuple(order)
 
 
+LATEST_S = 1e10  # of an arrival: no recording lasts for centuries
+
+
 @dataclass(frozen=True)
 class Workload:
     """Job templates drawn with equal chance and a Poisson arrival process, or arrivals given outright.
@@ -117,6 +120,10 @@ class Workload:
             not times or not np.isfinite(times).all() or times[0] < 0 or any(b < a for a, b in pairwise(times))
         ):
             raise TraceFormatError(self.name, "arrivals must be sorted, finite and at least 0 s")
+        if times is not None and times[-1] > LATEST_S:
+            raise TraceFormatError(
+                self.name, f"a job that comes {times[-1]:g} s after the first, which is not plausible"
+            )
 
     def __deepcopy__(self, memo: object) -> Workload:
         return self  # immutable, and large

@@ -28,7 +28,7 @@ from netllm_gym.traces.network.rivals import rivals
 from netllm_gym.traces.network.series import downward
 from netllm_gym.traces.network.tables import SHARE, LinkSet, NetworkOptions, link_fields, sessions_of, traces_of
 from netllm_gym.traces.network.trace import NetworkTrace
-from netllm_gym.traces.reading import Notes, Reading, beginning, content, data_files, passed_over
+from netllm_gym.traces.reading import Notes, Reading, beginning, content, data_files, overflowing, passed_over
 from netllm_gym.traces.tables import Table, read_table, twice
 from netllm_gym.traces.text import decode
 from netllm_gym.traces.traceset import TraceSet
@@ -164,6 +164,7 @@ def _guess_json(text: str, name: str) -> str:
     )
 
 
+@overflowing
 def understand_links(path: str | Path, format: str | None = None, options: NetworkOptions | None = None) -> Reading:
     """Read every file of a path (a folder to any depth; read-me and empty files are skipped with a note).
 

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 
 from netllm_gym.errors import TraceFormatError
-from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile, Workload
+from netllm_gym.traces.jobs.workload import LATEST_S, JobTemplate, StageProfile, Workload
 from netllm_gym.traces.packed import BROKEN, opened
 
 # A task of a DAG is called <letters><own number>[_<number of a parent> ...], an independent one task_<anything>.
@@ -28,7 +28,6 @@ COLUMNS_2017 = ("create_timestamp", "modify_timestamp", "job_id", "task_id", "in
 STATES = {"Terminated", "Failed", "Waiting", "Running", "Cancelled", "Interrupted", "Ready"}
 MAX_JOBS = 20_000
 MAX_INSTANCES = 10_000_000
-LATEST_S = 1e10
 # Rows that cannot be (an end before the start, no number) are dropped up to this share; their jobs with them.
 SHARE = 0.01
 _LINE = 16_384

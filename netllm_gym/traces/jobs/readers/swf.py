@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from netllm_gym.errors import TraceFormatError
-from netllm_gym.traces.jobs.workload import JobTemplate, StageProfile, Workload
+from netllm_gym.traces.jobs.workload import LATEST_S, JobTemplate, StageProfile, Workload
 from netllm_gym.traces.moments import is_number
 from netllm_gym.traces.packed import BROKEN, opened
 
@@ -19,7 +19,6 @@ FIELDS = (18, 29)
 NUMBERS = 8  # that are read; behind them users and sites may have names
 MAX_JOBS = 20_000
 MAX_PROCESSORS = 10_000_000
-LATEST_S = 1e10
 SHARE = 0.01
 
 

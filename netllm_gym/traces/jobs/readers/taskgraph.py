@@ -16,7 +16,7 @@ import numpy as np
 
 from netllm_gym.errors import TraceFormatError
 from netllm_gym.traces.jobs.readers.wfcommons import LONGEST_S, MAX_EDGES, MAX_NAME, MAX_TASKS, job_of
-from netllm_gym.traces.jobs.workload import Workload
+from netllm_gym.traces.jobs.workload import JobTemplate, Workload
 from netllm_gym.traces.moments import calendar_seconds, is_number, seconds_of
 from netllm_gym.traces.tables import Table, read_table
 from netllm_gym.traces.text import micro
@@ -234,11 +234,19 @@ def workload_of(rows: Iterable[TaskRow], source: str, repairs: dict[str, int]) -
     if len(names) > MAX_JOBS:
         repairs[f"jobs after the first {MAX_JOBS} left out"] = len(names) - MAX_JOBS
         names = names[:MAX_JOBS]
-    templates = tuple(job_of(*_linked(jobs[job], source), job) for job in names)
+    templates = tuple(_template(jobs[job], source, job) for job in names)
     first = when[names[0]][which]
     return Workload(
         source, templates, arrivals_s=None if which < 0 else tuple(when[job][which] - first for job in names)
     )
+
+
+def _template(members: dict[str, TaskRow], source: str, job: str) -> JobTemplate:
+    linked = _linked(members, source)
+    try:
+        return job_of(*linked, job)
+    except TraceFormatError as error:
+        raise TraceFormatError(source, f"job {job[:40]!r}: {str(error).removeprefix(f'{job}: ')}") from None
 
 
 def _same(name: str, members: dict[str, TaskRow]) -> str:
