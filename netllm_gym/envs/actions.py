@@ -10,6 +10,7 @@ environment's own Dict or Tuple.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -223,6 +224,40 @@ def _rebuilt(space: Any, numbers: Iterator[Any], options: bool) -> Any:
         return np.int64(next(numbers))
     count = int(np.prod(space.shape))
     return np.array([next(numbers) for _ in range(count)]).reshape(space.shape).astype(space.dtype)
+
+
+def whole(action: Any) -> int | None:
+    """Return a choice as an int, ``None`` where it is no single whole number: 1.7 is not 1."""
+    try:
+        return operator.index(action)
+    except TypeError:
+        pass
+    try:
+        number = int(action)
+        return number if number == action else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def whole_numbers(action: Any) -> NDArray[np.int64] | None:
+    """Return numbers as whole ones, ``None`` where they are not."""
+    try:
+        given = np.asarray(action)
+        with np.errstate(invalid="ignore"):
+            numbers = given.astype(np.int64, copy=False)
+        fits = given.dtype.kind in "iu" or (given.dtype.kind in "bfO" and np.array_equal(numbers, given))
+        return numbers if fits else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def finite_numbers(action: Any, shape: tuple[int, ...] | None) -> NDArray[np.float64] | None:
+    """Return numbers as floats, ``None`` where they are none, not finite, or of another shape."""
+    try:
+        numbers = np.asarray(action, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return numbers if numbers.shape == shape and np.isfinite(numbers).all() else None
 
 
 def with_flat_actions(env: gym.Env) -> gym.Env:

@@ -223,3 +223,13 @@ def test_the_optimum_is_no_worse_than_a_rule_where_slow_minutes_precede_fast_one
     played = evaluate(agents=agents, setting={"traces": TraceSet("own", "test", links)}, progress=False).frame
     by = played.pivot(index="episode", columns="agent", values="qoe")
     assert (by["abr/oracle"] >= by.max(axis=1) - 1e-9).all()
+
+
+@pytest.mark.parametrize("action", [1.7, float("nan"), "1", None, [1], 2**70, 6, -1])
+def test_what_is_no_level_is_refused_and_not_cut_off(action) -> None:
+    for kwargs, asked in (({}, action), ({"live_latency_s": 8.0, "buffer_targets_s": (2.0, 4.0)}, [action, 0])):
+        env = gym.make("netllm_gym/ABR-v0", **kwargs).unwrapped
+        env.reset(seed=0)
+        with pytest.raises(ConfigError, match=r"is not a level|is no level"):
+            env.step(asked)
+        env.step(1.0 if not kwargs else np.array([1.0, 0.0]))

@@ -229,6 +229,10 @@ def test_users_mistakes_are_one_clear_line() -> None:
     for actions, message in (([0, 6], "action 6"), ([-1, 0], "action -1"), ([0, 0, 0], "shape")):
         with pytest.raises(ConfigError, match=message):
             env.step(np.array(actions))
+    for actions in ([1.7, 0], [np.nan, 0], ["1", "0"], [None, 0], [2**70, 0], None, {}):  # none is cut off or guessed
+        with pytest.raises(ConfigError, match="whole numbers, one for each environment"):
+            env.step(actions)
+    env.step([1.0, 0.0])
     for options, message in (
         ({"trase": 1}, "unknown reset option"),
         ({"trace": 10**6}, "out of range"),
@@ -240,9 +244,16 @@ def test_users_mistakes_are_one_clear_line() -> None:
             env.reset(options=options)
     with pytest.raises(ConfigError, match="2 environments"):
         env.reset(seed=[1, 2, 3])
+    for seed in (1.5, "ab"):
+        with pytest.raises(ConfigError, match="seed is a whole number"):
+            env.reset(seed=seed)
+    first, again = (env.reset(seed=seed)[0]["next_chunk_bytes"] for seed in (np.int64(3), np.array([3, 4])))
+    assert np.array_equal(first, again)
     env.reset(seed=0)
     with pytest.raises(ConfigError, match="are left"):
         env.rollout(np.zeros((60, 2), int))
+    with pytest.raises(ConfigError, match="whole numbers"):
+        env.rollout(np.full((2, 2), 1.5))
     with pytest.raises(ConfigError, match="does not have"):
         env.rollout(njit(lambda a, b, c, d, e, f: 17))
     with pytest.raises(ConfigError, match="reset before rollout"):

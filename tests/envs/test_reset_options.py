@@ -20,7 +20,7 @@ def test_a_misspelt_option_is_refused_with_the_nearest_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", IDS)
-@pytest.mark.parametrize("options", [{"trace": "x"}, {"trace": 1.5}, {"trace": [{}]}, "trace"])
+@pytest.mark.parametrize("options", [{"trace": "x"}, {"trace": 1.5}, {"trace": [{}]}, {"trace": [0, 1]}, "trace", 5])
 def test_an_option_of_another_type_is_refused(name: str, options: object) -> None:
     env = gym.make(f"netllm_gym/{name}")
     with pytest.raises(NetLLMGymError, match=r"whole number|mapping"):

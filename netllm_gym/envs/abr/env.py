@@ -17,6 +17,7 @@ from netllm_gym.envs.abr.kernel import download, link_arrays
 from netllm_gym.envs.abr.observation import Memory, observation_space
 from netllm_gym.envs.abr.options import REQUEST, Fetched, Options, Player
 from netllm_gym.envs.abr.qoe import QoE
+from netllm_gym.envs.actions import whole
 from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
@@ -363,16 +364,20 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], Any]):
         self._memory.add(self.chunk, self.throughput_mbps, delay)
         self.chunk += 1
 
-    def _both(self, action: Any) -> tuple[int, int]:
+    def _both(self, action: Any) -> tuple[int | None, int]:
         """Split an action of level and buffer target."""
-        if np.shape(action) != (2,) or not 0 <= action[1] < self._targets:
+        try:
+            level, target = map(whole, action)
+        except (TypeError, ValueError):  # not two
+            level = target = None
+        if target is None or not 0 <= target < self._targets:
             raise ConfigError(f"action {action} is no level with one of the {self._targets} buffer targets")
-        return int(action[0]), int(action[1])
+        return level, target
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Download the next chunk at level `action`."""
-        level, target = (int(action), 0) if self._targets == 0 else self._both(action)
-        if not 0 <= level < self._levels:
+        level, target = (whole(action), 0) if self._targets == 0 else self._both(action)
+        if level is None or not 0 <= level < self._levels:
             raise ConfigError(f"action {action} is not a level of {self.video.name} (0 to {self.video.levels - 1})")
         if self.chunk >= self._chunks:
             raise ConfigError("the video is over; call reset")

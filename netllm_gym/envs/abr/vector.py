@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
-from numbers import Real
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import gymnasium as gym
@@ -33,6 +33,7 @@ from netllm_gym.envs.abr.vector_arrays import (
     flat_links,
 )
 from netllm_gym.envs.abr.vector_infos import Teller
+from netllm_gym.envs.actions import whole_numbers
 from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.reset_options import reset_options
 from netllm_gym.errors import ConfigError
@@ -68,6 +69,13 @@ def _kernel(backend: str | None) -> Any:
     if backend is None and not COMPILED:
         _log.warning("numba is missing or disabled: batched ABR runs on NumPy, the same numbers, several times slower")
     return vector_kernel if backend == "numba" or (backend is None and COMPILED) else vector_numpy
+
+
+def _levels(actions: ArrayLike) -> NDArray[np.int64]:
+    levels = whole_numbers(actions)
+    if levels is None:
+        raise ConfigError(f"actions are whole numbers, one for each environment, got {repr(actions)[:80]}")
+    return levels
 
 
 AUTORESET = ("next_step", "same_step")
@@ -201,15 +209,17 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin an episode in every environment; see the class for `seed` and `options`."""
-        options = reset_options(options, ("trace", "start_s"))
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
+        options = reset_options(options, ("trace", "start_s"), copies=True)
+        seeds = [int(seed) + i for i in range(self.num_envs)] if isinstance(seed, Integral) else seed
         generators = self.np_randoms
         if seeds is not None:
+            if not isinstance(seeds, Sequence | np.ndarray) or isinstance(seeds, str):
+                raise ConfigError(f"seed is a whole number, or one for each environment, got {seeds!r}")
             if len(seeds) != self.num_envs:
                 raise ConfigError(f"{len(seeds)} seeds for {self.num_envs} environments")
             for i, own in enumerate(seeds):
                 if own is not None:
-                    generators[i] = seeding.np_random(own)[0]
+                    generators[i] = seeding.np_random(int(own) if isinstance(own, Integral) else own)[0]
             self._streams = Streams(generators)
         every = np.arange(self.num_envs)
         traces, positions = self._draw(every)
@@ -246,7 +256,7 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         """Download the next chunk of every episode at the levels `actions`, shape ``[n]``."""
         if self._streams is None:
             raise ConfigError("call reset before step")
-        levels = np.asarray(actions).astype(np.int64, copy=False)
+        levels = _levels(actions)
         if levels.shape != (self.num_envs,):
             raise ConfigError(f"actions must have shape ({self.num_envs},), got {levels.shape}")
         wrong = self._kernel.first_illegal(levels, self._over, self.video.levels)
@@ -343,7 +353,9 @@ class ABRVectorEnv(gym.vector.VectorEnv[dict[str, Any], NDArray[Any], NDArray[An
         if self._streams is None or self._any_over:
             raise ConfigError("call reset before rollout")
         left = int(self.video.chunks - self._state.indices[:, CHUNK].max())
-        table = None if callable(choice) else np.ascontiguousarray(choice, dtype=np.int64)
+        if callable(choice) and self._kernel is vector_kernel and not hasattr(choice, "py_func"):
+            raise ConfigError("a rule is compiled with the environments: decorate it with numba.njit")
+        table = None if callable(choice) else np.ascontiguousarray(_levels(choice))
         if table is not None and (table.ndim != 2 or table.shape[1] != self.num_envs):
             raise ConfigError(f"a table of levels must have shape [T, {self.num_envs}], got {list(table.shape)}")
         steps = len(table) if table is not None else left if steps is None else steps

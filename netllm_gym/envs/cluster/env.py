@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
+from netllm_gym.envs.actions import whole
 from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.cluster.model import ClusterModel
 from netllm_gym.envs.cluster.simulator import ClusterSimulator, Tables
@@ -246,7 +247,12 @@ class ClusterSchedulingEnv(Rendered, gym.Env):
         sim = self.sim
         if sim.done or self._truncated:
             raise ConfigError("the episode is over; call reset()")
-        row, count = int(action[0]), int(action[1])
+        try:
+            row, count = map(whole, action)
+        except (TypeError, ValueError):  # not two
+            row = count = None
+        if row is None or count is None:
+            raise ConfigError(f"an action is two whole numbers, a row and a count, got {action!r}")
         before = self._cost()
         if row == self.max_stages and not sim.forced:
             sim.close_round()

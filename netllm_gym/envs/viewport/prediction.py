@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
+from netllm_gym.envs.actions import finite_numbers
 from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
@@ -273,8 +274,8 @@ class ViewportPredictionEnv(Rendered, gym.Env[dict[str, Any], np.ndarray]):
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Score the predicted motion of this window and show the next."""
-        motion = np.asarray(action, dtype=np.float64)
-        if motion.shape != self.action_space.shape or not np.isfinite(motion).all():
+        motion = finite_numbers(action, self.action_space.shape)
+        if motion is None:
             raise ConfigError(f"the action must be finite motion of shape {self.action_space.shape}")
         anchors = self._anchors[self.trace_index]
         if self._at >= len(anchors):

@@ -13,6 +13,7 @@ from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
 from netllm_gym.envs.abr.kernel import download, link_arrays
+from netllm_gym.envs.actions import whole_numbers
 from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
@@ -420,9 +421,9 @@ class ViewportStreamingEnv(Rendered, gym.Env[dict[str, Any], Any]):
 
     def _fetch_tiles(self, action: Any) -> dict[str, Any]:
         """Play one slot; return the terms of what has been played meanwhile."""
-        player, numbers = self.player, np.asarray(action, dtype=np.int64)
+        player, numbers = self.player, whole_numbers(action)
         assert player is not None
-        if numbers.shape != self.action_space.shape or not 0 <= numbers[0] < self.window:
+        if numbers is None or numbers.shape != self.action_space.shape or not 0 <= numbers[0] < self.window:
             raise ConfigError(f"the action must be a chunk, 0 to {self.window - 1}, and {self.manifest.tiles} numbers")
         chosen, chunk = self._tile_levels(numbers[1:]), self.chunk + int(numbers[0])
         if not player.may_ask(chunk):

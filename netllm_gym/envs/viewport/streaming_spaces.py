@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from netllm_gym.envs.actions import finite_numbers, whole, whole_numbers
 from netllm_gym.errors import ConfigError
 
 HISTORY = 8
@@ -79,8 +80,8 @@ def read_tiles(action: Any, levels: int, tiles: int) -> NDArray[np.int64]:
     Raises:
         ConfigError: the action is not one number from 0 to `levels` a tile.
     """
-    chosen = np.asarray(action, dtype=np.int64)
-    if chosen.shape != (tiles,) or chosen.min() < 0 or chosen.max() > levels:
+    chosen = whole_numbers(action)
+    if chosen is None or chosen.shape != (tiles,) or chosen.min() < 0 or chosen.max() > levels:
         raise ConfigError(f"the action must be {tiles} numbers from 0 to {levels}")
     return chosen - 1
 
@@ -91,9 +92,10 @@ def read_pair(action: Any, levels: int) -> tuple[int, int]:
     Raises:
         ConfigError: the action is no pair.
     """
-    if not 0 <= int(action) < levels * (levels + 1):
+    pair = whole(action)
+    if pair is None or not 0 <= pair < levels * (levels + 1):
         raise ConfigError(f"action {action} is not a pair (0 to {levels * (levels + 1) - 1})")
-    inside, outside = divmod(int(action), levels + 1)
+    inside, outside = divmod(pair, levels + 1)
     return inside, min(outside - 1, inside)
 
 
@@ -103,7 +105,8 @@ def read_view(action: Any, levels: int, future: int) -> tuple[NDArray[np.float64
     Raises:
         ConfigError: the motion is of another shape or not finite, or there is no such level.
     """
-    motion, level = np.asarray(action["motion_deg"], np.float64), int(action["level"])
-    if motion.shape != (future, 3) or not np.isfinite(motion).all() or not 0 <= level < levels:
+    given = action if isinstance(action, Mapping) else {}
+    motion, level = finite_numbers(given.get("motion_deg"), (future, 3)), whole(given.get("level"))
+    if motion is None or level is None or not 0 <= level < levels:
         raise ConfigError("the action needs finite motion_deg of the space's shape and a level of the ladder")
     return motion, level
