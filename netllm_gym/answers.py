@@ -205,12 +205,13 @@ def named(value: Any) -> str:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two observations or actions are alike, to any depth."""
+    """Whether two observations or actions are alike, to any depth; what is no number in both is alike too."""
     if isinstance(a, dict):
         return all(same(a[key], b[key]) for key in a)
     if isinstance(a, tuple | list):
         return len(a) == len(b) and all(map(same, a, b))
-    return bool(np.array_equal(a, b))
+    numbers = all(np.asarray(one).dtype.kind in "fc" for one in (a, b))
+    return bool(np.array_equal(a, b, equal_nan=numbers))
 
 
 PROBED = 2  # steps that are compared

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from gymnasium import spaces
 
 from netllm_gym import CollectConfig, collect, evaluate, train
+from netllm_gym.answers import same
 from netllm_gym.cli import app
 from netllm_gym.datasets.flat import FlatView
 from netllm_gym.envs.leaves import LeafView
@@ -97,6 +99,9 @@ class Odd(gym.Env):
                 "huge": 10**400,
                 "day": np.datetime64("2020-01-01"),
                 "c": 1j,
+                1: 2,
+                (1, 2): 3.0,
+                "groups": {1: "a"},
             }
         return {"action_mask": MASKS[self.odd][0]} if self.odd in MASKS else {}
 
@@ -163,6 +168,12 @@ def test_it_plays_all_the_same(odd, tmp_path):
     collect(
         CollectConfig(ODD, ("any/random",), 1, env_kwargs={"odd": odd}), f"netllm_gym/test/{odd.replace(' ', '')}-v0"
     )
+
+
+def test_an_observation_that_is_no_number_is_not_taken_for_another_one():
+    nan = {"x": np.array([np.nan, 1.0]), "y": ("a", np.float32("nan"))}
+    assert same(nan, copy.deepcopy(nan)) and not same(nan, {**nan, "x": np.array([1.0, np.nan])})
+    assert same(["a"], ["a"]) and not same(np.array([1.0]), np.array(["a"]))
 
 
 def test_a_timeline_that_is_none_is_said():

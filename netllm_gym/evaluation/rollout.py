@@ -136,13 +136,16 @@ class _Account:
         self.previous = step.action
         if self.history is not None:
             numbers = {
-                key: one for key, value in info.items() if key not in _OWN if (one := _number(value)) is not None
+                key: one
+                for key, value in info.items()
+                if isinstance(key, str) and key not in _OWN  # a column has a name
+                if (one := _number(value)) is not None
             }
             shown = {
                 key: float(np.asarray(value).item())
                 for key, value in (observation.items() if isinstance(observation, dict) else ())
                 if isinstance(value, np.ndarray | np.generic | int | float) and np.size(value) == 1
-                if key not in numbers and key not in _OWN
+                if isinstance(key, str) and key not in numbers and key not in _OWN
             }
             single = isinstance(step.action, np.ndarray | np.generic | int | float) and np.size(step.action) == 1
             chosen = {"action": float(np.asarray(step.action).item())} if single else {}
@@ -160,7 +163,7 @@ class _Account:
         """The crossed factors that the episode belongs to; an environment that names none has its recordings."""
         info = self.play.first_info
         groups = info.get("groups")
-        if isinstance(groups, dict) and groups and all(map(named, groups.values())):
+        if isinstance(groups, dict) and groups and all(isinstance(k, str) and named(v) for k, v in groups.items()):
             return groups
         return {"recording": named(info.get("trace_group")) or self._trace()}
 
