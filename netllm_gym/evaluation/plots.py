@@ -130,7 +130,7 @@ def term_bars(result: EvaluationRecord) -> Figure:
     summary = result.summary()
     summary = summary[summary["agent"].isin(rivals(result))]
     terms = list(result.terms)
-    figure = Figure(figsize=(WIDTH, len(terms) * (0.6 + 0.24 * len(summary))), layout="constrained")
+    figure = Figure(figsize=(WIDTH, len(terms) * (0.6 + 0.24 * max(len(summary), 1))), layout="constrained")
     panels = figure.subplots(len(terms), 1, squeeze=False)[:, 0]
     order = summary.iloc[::-1].reset_index(drop=True)
     for axes, term in zip(panels, terms, strict=True):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from netllm_gym import Agent
 from netllm_gym.errors import ConfigError, DatasetError, UnknownNameError
 from netllm_gym.evaluation import EvaluationResult, canvas, evaluate, plots, radar, timelines
 from netllm_gym.evaluation.formats import compact, interval, number, percent, percent_interval
@@ -132,3 +133,15 @@ def test_agents_of_long_paths_leave_room_for_what_is_drawn(recwarn) -> None:
     for figure in plots.all_figures(result).values():
         canvas.svg(figure, "x")
     assert not [one for one in recwarn if "layout" in str(one.message)]
+
+
+@pytest.mark.filterwarnings("error:.*constrained_layout")
+def test_where_all_have_failed_the_figures_are_empty_without_a_warning(tmp_path) -> None:
+    with pytest.warns(UserWarning, match="failed in every episode"):
+        result = evaluate("netllm_gym/ClusterScheduling-v0", [Broken()], {"jobs": 5}, episodes=1, progress=False)
+    assert result.report(tmp_path).is_file()
+
+
+class Broken(Agent):
+    def act(self, observation, info):
+        raise ValueError("broken")
