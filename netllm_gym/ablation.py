@@ -92,8 +92,8 @@ class Grid:
         for name, options in self.conditions.items():
             if both := sorted(set(_table(f"condition {name!r}", options)) & set(self.vary)):
                 raise ConfigError(f"condition {name!r} sets {both[0]}, which is also varied")
-            if not name.strip():
-                raise ConfigError("a condition has no name")
+            if not name.strip() or not name.isprintable() or "|" in name:  # it stands in a cell of a table
+                raise ConfigError(f"a condition's name is one line without '|', not {name!r}")
         for name, setting in self.elsewhere.items():
             _table(f"elsewhere {name!r}", setting)
         # They become names of files, whose case some disks do not tell apart.

@@ -9,6 +9,8 @@ import typer
 
 from netllm_gym.cli.output import EnvArgs, Options, console, emit, parse_settings, remarks
 
+ENV, SEEDS = "netllm_gym/ABR-v0", 3
+
 
 def ablate_command(
     grid: Annotated[Path | None, typer.Argument(help="TOML file of the grid; else give the options.")] = None,
@@ -17,10 +19,10 @@ def ablate_command(
     valid: Annotated[list[str] | None, typer.Option(help="Validation dataset, may be repeated.")] = None,
     vary: Annotated[list[str] | None, typer.Option(help='option=[values], e.g. lora_rank="[4,16]".')] = None,
     set: Options = None,
-    env: Annotated[str, typer.Option(help="Environment to evaluate on.")] = "netllm_gym/ABR-v0",
+    env: Annotated[str, typer.Option(help="Environment to evaluate on.")] = ENV,
     env_arg: EnvArgs = None,
     setting: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
-    seeds: Annotated[int, typer.Option(help="Training seeds of every cell.")] = 3,
+    seeds: Annotated[int, typer.Option(help="Training seeds of every cell.")] = SEEDS,
     episodes: Annotated[int, typer.Option(help="Evaluation episodes; 0 plays every trace once.")] = 0,
     minutes: Annotated[float, typer.Option(help="At most, for each training; 0: until its steps are done.")] = 0.0,
     rival: Annotated[
@@ -36,8 +38,12 @@ def ablate_command(
     if setting:
         raise ConfigError("--setting names a setting elsewhere; arguments of the environment are --env-arg key=value")
     if grid is not None:
-        if train or valid or vary:
-            raise ConfigError("give a TOML file, or --train, --valid and --vary, not both")
+        given = {
+            "train": train, "valid": valid, "vary": vary, "set": set, "env-arg": env_arg, "rival": rival,
+            "env": env != ENV, "seeds": seeds != SEEDS, "episodes": episodes, "minutes": minutes,
+        }  # fmt: skip
+        if beside := [f"--{name}" for name, value in given.items() if value]:
+            raise ConfigError(f"{grid} holds the whole grid: write {', '.join(beside)} into it, or leave the file out")
         chosen = Grid.read(grid)
     else:
         varied: dict[str, Any] = parse_settings(vary or [], "--vary")
@@ -55,7 +61,7 @@ def ablate_command(
             episodes,
             tuple(rival or ()),
         )
-    table, folder = ablate(chosen, out, workers, lambda line: remarks.print(line))
+    table, folder = ablate(chosen, out, workers, lambda line: remarks.print(line, markup=False))
     emit(table.to_dict("records") if as_json else readable(table), as_json)
     if not as_json:
         for why in reasons(table):

@@ -533,3 +533,10 @@ def test_too_little_memory_is_one_line(run, monkeypatch, error) -> None:
     monkeypatch.setattr("netllm_gym.datasets.store.list_datasets", lambda: (_ for _ in ()).throw(error))
     code, _, err = run("datasets")
     assert code == 2 and err.startswith("error: not enough memory on this machine") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("more", [("--seeds", "5"), ("--minutes", "3"), ("--set", "steps=1"), ("--rival", "abr/bba")])
+def test_options_beside_the_file_of_a_grid_are_not_swallowed(run, tmp_path, more) -> None:
+    (tmp_path / "grid.toml").write_text('train = ["a-v0"]\nvalid = ["b-v0"]\n')
+    code, out, err = run("ablate", "grid.toml", *more)
+    assert (code, out) == (2, "") and f"write {more[0]} into it" in err and err.count("\n") == 1
