@@ -100,8 +100,8 @@ class ClusterLLM(BatchAgent):
             return self._network.act_batch([o if o is None else view(o) for o in observations], known)
         advices = [o if o is None else view.advice(o) for o in observations]
         asked = [
-            o is not None and not (self._network.memoryless and waits(advice, info))
-            for (o, info), advice in zip(pairs, advices, strict=True)
+            advice is not None and not (self._network.memoryless and waits(advice, info))
+            for info, advice in zip(infos, advices, strict=True)
         ]
         seen = [view(o, advice) if ask else None for ask, o, advice in zip(asked, observations, advices, strict=True)]
         chosen = self._network.act_batch(seen, known)

@@ -326,9 +326,8 @@ class Generalist(BatchAgent):
         told: list[dict[str, Any]] = []
         settled: list[Any] = []
         for view, observation, info in zip(self._views, observations, infos, strict=True):
-            if observation is None:
-                done, one, beside = None, None, {}
-            else:
+            one, beside, done = None, dict[str, Any](), None
+            if observation is not None:
                 one, beside = view.observe(observation, info)
                 done = view.settled()
             settled.append(done)
