@@ -69,12 +69,18 @@ CASES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("puffer-2021-10", "abr/puffer-2021-10", "usual", {}),
     ("puffer-2022-02", "abr/puffer-2022-02", "usual", {}),
     ("puffer-2022-02, another video", "abr/puffer-2022-02", "video2", {}),
+    ("bursty", "abr/synthetic-bursty", "usual", {}),
+    ("bursty, 2 s chunks", "abr/synthetic-bursty", "2 s chunks", {}),
+    ("bursty, 10 levels", "abr/synthetic-bursty", "10 levels", {}),
+    ("bursty, fast ladder", "abr/synthetic-bursty", "fast ladder", {}),
 )
 # Ladders of public videos that no training has drawn, and NetLLM's second video, which none has seen either.
 LADDERS = ("another video", "Big Buck Bunny, 10 levels", "Big Buck Bunny to 35 Mbit/s, ghent-4g",
            "Big Buck Bunny to 35 Mbit/s, fcc-hd", "volatile, another video")  # fmt: skip
 # Public families that no training and no choice of lessons has seen.
 UNSEEN = ("oboe", "oboe, another video", "puffer-2021-10", "puffer-2022-02", "puffer-2022-02, another video")
+# Links whose past tells nothing of their future.
+BURSTY = ("bursty", "bursty, 2 s chunks", "bursty, 10 levels", "bursty, fast ladder")
 # Whoever is left out, and the cases on its links.
 FAMILIES = {
     "3g": ("default", "classic", "hsdpa", "2 s chunks", "150 chunks"),
@@ -221,10 +227,11 @@ def tables(given: argparse.Namespace) -> None:
     names = list(dict.fromkeys(rows["case"]))
     out = [(name, without) for without, own in FAMILIES.items() for name in own]
     for title, pairs in (
-        ("Every training drew from all families", [(name, "") for name in names if name not in (*LADDERS, *UNSEEN)]),
+        ("Every training drew from all families", [(n, "") for n in names if n not in (*LADDERS, *UNSEEN, *BURSTY)]),
         ("A family left out of training", out),
         ("Ladders that no training has drawn", [(name, "") for name in names if name in LADDERS]),
         ("Families that no training has drawn from", [(name, "") for name in names if name in UNSEEN]),
+        ("Links without memory, which no training has drawn", [(name, "") for name in names if name in BURSTY]),
     ):
         print(f"\n{title}\n")
         print("\n".join(table(HEAD, judged(rows, pairs))), flush=True)
@@ -237,6 +244,7 @@ def tables(given: argparse.Namespace) -> None:
         ("the cases of both fcc sets, left out together", both),
         ("the families that no training has drawn from", never),
         ("those families, with the usual video", usual),
+        ("the cases of links without memory", [(name, "") for name in BURSTY]),
     ):
         print(f"\nMean over {what}, lead over RobustMPC in points of the way from the floor to the optimum\n")
         for agent in dict.fromkeys(rows["agent"]):

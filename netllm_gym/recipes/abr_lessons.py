@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from netllm_gym.agents.abr.lessons import Teacher, lessons
 from netllm_gym.agents.abr.row_agent import RowAgent
 from netllm_gym.agents.abr.splices import spliced_links
 from netllm_gym.agents.abr.teachers import home_or_any, of_rows
-from netllm_gym.agents.abr.worlds import Worlds
+from netllm_gym.agents.abr.worlds import Worlds, drawn_link, log_uniform
 from netllm_gym.agents.checkpoint import load_checkpoint, read_description
 from netllm_gym.datasets.experience import Episode, Experience, merge
 from netllm_gym.errors import ConfigError
@@ -30,7 +31,10 @@ GAMMA = 0.985
 # At home: one video at its own rates with the default player, every family, the default set's links most often. Half of
 # the episodes are played by the plans: a student that has not seen low buffers runs into them.
 HOME_VIDEO, HOME_CHUNKS, HOME_EPSILON, HOME_BY_PLANS = "envivio-dash3", 96, 0.15, 0.5
-SPLICED, SPLICES = "spliced", {"train": 400, "valid": 100}
+SPLICED, DRAWN = "spliced", "drawn"  # links at home that are no family's
+COUNTS = {"train": 400, "valid": 100}  # of each of the two
+DRAWN_MBPS = (0.4, 8.0)  # means of drawn links at home
+_STREAM = 0xD0
 HOME_SHARES = {
     "abr/fcc-hsdpa": 7.0, "abr/pensieve-classic": 2.0, "abr/synthetic": 1.5, "abr/fcc-sd": 1.25, "abr/fcc-hd": 1.25,
     "abr/hsdpa": 1.5, "abr/irish-5g": 1.0, "abr/mahimahi-cellular": 1.25, "abr/ghent-4g": 0.25,
@@ -52,6 +56,9 @@ class LessonOptions:
             environment's do by default; at home half as many.
         spliced: share of the episodes at home on links spliced from pieces of the others
             (:mod:`netllm_gym.agents.abr.splices`).
+        drawn_at_home: share of the episodes at home on drawn links. No public family is without memory: who learns from
+            those alone takes every fast second for the first of many.
+        memoryless: share of the drawn links, at home and elsewhere, whose past tells little of their future.
         valid_parts: on valid links, to choose by; of both kinds where both are learnt from.
         without: trace families that take no part; the teacher must not have learnt there either.
         lesson_seed: of worlds and draws; the seed of a training is another, so that several can share their lessons.
@@ -65,6 +72,8 @@ class LessonOptions:
     home_parts: int = 12
     from_start: float = 0.5
     spliced: float = 0.0
+    drawn_at_home: float = 0.0
+    memoryless: float = 0.0
     valid_parts: int = 3
     without: tuple[str, ...] = ()
     lesson_seed: int = 0
@@ -72,8 +81,13 @@ class LessonOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.from_start <= 1:
             raise ConfigError(f"from_start must lie in 0 to 1, got {self.from_start}")
-        if not 0 <= self.spliced < 1:
-            raise ConfigError(f"spliced must lie in 0 to 1, and below 1, got {self.spliced}")
+        if not 0 <= self.memoryless <= 1:
+            raise ConfigError(f"memoryless must lie in 0 to 1, got {self.memoryless}")
+        if min(self.spliced, self.drawn_at_home) < 0 or self.spliced + self.drawn_at_home >= 1:
+            raise ConfigError(
+                "spliced and drawn_at_home must not be negative, and together below 1, got "
+                f"{self.spliced} and {self.drawn_at_home}"
+            )
         if min(self.parts, self.home_parts) < 0 or not self.parts + self.home_parts:
             raise ConfigError("parts and home_parts must not be negative, nor both 0")
         if self.valid_parts < 1:
@@ -113,7 +127,9 @@ def part_of(
     """Make one part of the lessons in drawn worlds; the same part whatever else is made."""
     key = 10_000 * options.lesson_seed + number
     videos = [traces.load_video(name) for name in VIDEOS]
-    worlds = Worlds(PART, links, videos, key, home=home_of(links), from_start=options.from_start)
+    worlds = Worlds(
+        PART, links, videos, key, home=home_of(links), from_start=options.from_start, memoryless=options.memoryless
+    )
     return lessons(worlds, teacher, options.chunks, key, 0.1, options.futures, options.horizon)
 
 
@@ -125,9 +141,9 @@ def home_part_of(
     Futures that are drawn know nothing of what all links of a family share, such as a slow minute before two fast ones.
     """
     key = HOME_SEED + 10_000 * options.lesson_seed + number
-    video, shares = traces.load_video(HOME_VIDEO), {name: HOME_SHARES[name] for name in links if name != SPLICED}
-    if options.spliced:
-        shares[SPLICED] = sum(shares.values()) * options.spliced / (1.0 - options.spliced)
+    video, shares = traces.load_video(HOME_VIDEO), {name: HOME_SHARES[name] for name in links if name in HOME_SHARES}
+    whole = sum(shares.values()) / (1.0 - options.spliced - options.drawn_at_home)
+    shares |= {name: whole * share for name, share in _own(options).items()}
     worlds = Worlds(
         PART, links, [video], key, at_home=1.0, home=shares, drawn_videos=0, drawn_links=0,
         from_start=options.from_start / 2.0,
@@ -137,12 +153,29 @@ def home_part_of(
     )
 
 
+def _own(options: LessonOptions) -> dict[str, float]:
+    """Return the links at home that are no family's, and their shares of the episodes."""
+    shares = {SPLICED: options.spliced, DRAWN: options.drawn_at_home}
+    return {name: share for name, share in shares.items() if share}
+
+
+def _drawn_links(memoryless: float, count: int, seed: int) -> list[NetworkTrace]:
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAM,)))
+    found = []
+    for number in range(count):
+        link = drawn_link(rng, memoryless=memoryless)
+        rates = np.maximum(link.throughput_mbps * log_uniform(rng, *DRAWN_MBPS), 1e-3)
+        found.append(NetworkTrace(f"{DRAWN}-{number}", link.duration_s, rates))
+    return found
+
+
 def lessons_on(options: LessonOptions, split: str, say: Callable[[str], None]) -> Experience:
     """Return lessons on the links of a split."""
     (drawn, home), links = teachers_of(options), links_of(split, options.without)
     at_home: dict[str, Sequence[NetworkTrace]] = dict(links)
-    if options.spliced:
-        at_home[SPLICED] = spliced_links(links, SPLICES[split], 2 * options.lesson_seed + (split == "valid"))
+    makers = {SPLICED: partial(spliced_links, links), DRAWN: partial(_drawn_links, options.memoryless)}
+    for name in _own(options):
+        at_home[name] = makers[name](COUNTS[split], 2 * options.lesson_seed + (split == "valid"))
     kinds: list[tuple[str, Callable[..., Experience], Teacher, Mapping[str, Sequence[NetworkTrace]], int]] = [
         ("drawn", part_of, drawn, links, options.parts),
         ("home", home_part_of, home, at_home, options.home_parts),

@@ -10,7 +10,7 @@ from netllm_gym.agents.abr.lessons import Teacher, _futures, lessons, level_valu
 from netllm_gym.agents.abr.row_agent import RowAgent, load, save
 from netllm_gym.agents.abr.rows import RowConfig, RowNetwork, to_torch
 from netllm_gym.agents.abr.teachers import of_rows
-from netllm_gym.agents.abr.worlds import AHEAD, MAX_LEVELS, Worlds
+from netllm_gym.agents.abr.worlds import AHEAD, MAX_LEVELS, Worlds, drawn_link
 from netllm_gym.agents.base import EnvInfo
 from netllm_gym.agents.checkpoint import load_checkpoint
 from netllm_gym.envs.abr.env import ABREnv
@@ -210,3 +210,14 @@ def test_a_training_ends_the_same_with_the_same_seed(tmp_path) -> None:
 def test_worlds_refuse_a_test_split() -> None:
     with pytest.raises(ConfigError, match="never 'test'"):
         Worlds(4, {"a": load_traces("abr/synthetic", "test")}, [synthetic_video()])
+
+
+def test_drawn_links_may_be_without_memory() -> None:
+    def persistence(memoryless: float) -> float:
+        rng, found = np.random.default_rng(0), []
+        for _ in range(60):
+            rates = np.log(drawn_link(rng, memoryless=memoryless).throughput_mbps)
+            found.append(float(np.corrcoef(rates[1:], rates[:-1])[0, 1]))
+        return float(np.median(found))
+
+    assert persistence(1.0) < 0.3 < persistence(0.0)

@@ -89,11 +89,12 @@ def test_a_family_left_out_plays_no_part(small: None, monkeypatch: pytest.Monkey
     assert set(seen) == {("abr/fcc-hsdpa",)}
 
 
-def test_spliced_links_are_met_at_home_alone(small: None) -> None:
-    options = LessonOptions(**{**SMALL, "home_parts": 4}, spliced=0.5)
+@pytest.mark.parametrize(("share", "name"), [("spliced", "spliced-"), ("drawn_at_home", "drawn-")])
+def test_links_of_no_family_are_met_at_home_alone(small: None, share: str, name: str) -> None:
+    options = replace(LessonOptions(**{**SMALL, "home_parts": 4}), **{share: 0.5})
     data = abr_lessons.lessons_on(options, "train", lambda line: None)
     drawn = abr_lessons.lessons_on(replace(options, home_parts=0), "train", lambda line: None)
-    names = [one.trace.startswith("spliced-") for one in data.episodes]
+    names = [one.trace.startswith(name) for one in data.episodes]
     assert not any(names[: len(drawn.episodes)]) and 0.2 < np.mean(names[len(drawn.episodes) :]) < 0.8
     again = abr_lessons.lessons_on(options, "train", lambda line: None)
     assert again.digest == data.digest
@@ -105,5 +106,9 @@ def test_unusable_options_are_refused(options: type) -> None:
         options(from_start=1.5)
     with pytest.raises(ConfigError, match="spliced"):
         options(spliced=1.0)
+    with pytest.raises(ConfigError, match="drawn_at_home"):
+        options(spliced=0.5, drawn_at_home=0.5)
+    with pytest.raises(ConfigError, match="memoryless"):
+        options(memoryless=-0.1)
     with pytest.raises(ConfigError, match="nor both 0"):
         options(parts=0, home_parts=0)

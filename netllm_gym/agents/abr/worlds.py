@@ -9,6 +9,7 @@ know no absolute rate; hence a video may be scaled to its link instead of drawin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -160,12 +161,17 @@ def drawn_video(rng: np.random.Generator, ranges: Ranges) -> VideoManifest:
     return synthetic_video(int(rng.integers(2**31)), ladder, chunks, chunk_s, variation, rng.uniform(0.85, 1.25))
 
 
-def drawn_link(rng: np.random.Generator, steps: int = 400) -> NetworkTrace:
-    """Draw a synthetic link of about 1 Mbit/s: any variation, any persistence."""
+def drawn_link(rng: np.random.Generator, steps: int = 400, memoryless: float = 0.0) -> NetworkTrace:
+    """Draw a synthetic link of about 1 Mbit/s: any variation, any persistence.
+
+    With the chance `memoryless` its past tells little of its future, or nothing.
+    """
     model = RegimeModel(
         1.0, 0.0, log_uniform(rng, 0.05, 1.6), 0.3, rng.uniform(0.2, 0.95), log_uniform(rng, 3.0, 80.0),
         rng.uniform(0.0, 0.98), step_s=float(rng.choice([0.5, 1.0, 1.0, 2.0, 5.0])),
     )  # fmt: skip
+    if memoryless and rng.random() < memoryless:
+        model = replace(model, weight=0.0, rho=max(0.0, float(rng.uniform(-1.0, 0.5))))
     rates = np.maximum(model.draw(rng, steps), 1e-3)
     if rng.random() < 0.2:  # an outage now and then
         for _ in range(int(rng.integers(1, 4))):
@@ -189,6 +195,7 @@ class Worlds:
         from_start: share of the episodes on the families' links that begin where the recording does, as the
             environment's own do by default; the others begin anywhere. Some recordings have a course: a slow minute,
             then fast ones.
+        memoryless: share of the drawn links whose past tells little of their future (:func:`drawn_link`).
     """
 
     def __init__(
@@ -203,6 +210,7 @@ class Worlds:
         drawn_videos: int = 400,
         drawn_links: int = 400,
         from_start: float = 0.0,
+        memoryless: float = 0.0,
     ) -> None:
         self.n, self.ranges, self.at_home, self.from_start = n, ranges or Ranges(), at_home, from_start
         self.rng = np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=(_STREAM,)))
@@ -212,7 +220,7 @@ class Worlds:
         links = [link for family in families.values() for link in family]
         edges = np.cumsum([0, *(len(family) for family in families.values())])
         self.family_links = [np.arange(a, b) for a, b in pairwise(edges.tolist())]
-        links += [drawn_link(pool) for _ in range(drawn_links)]
+        links += [drawn_link(pool, memoryless=memoryless) for _ in range(drawn_links)]
         self.drawn_first, self.links = int(edges[-1]), links
         self.real_videos = len(videos)
         self.videos = [*videos, *(drawn_video(pool, self.ranges) for _ in range(drawn_videos))]
