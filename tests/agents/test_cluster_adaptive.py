@@ -6,6 +6,7 @@ import pytest
 
 import netllm_gym
 from netllm_gym.agents.base import EnvInfo
+from netllm_gym.agents.cluster.rollout import compiled_rule
 from netllm_gym.agents.cluster.search import Episode, SearchConfig, episodes, score, search
 from netllm_gym.envs.cluster.adaptive import COEFFICIENTS, HASTY, NEVER, START, WAIT, advise, offered_again
 from netllm_gym.envs.cluster.lookahead import ADAPTIVE
@@ -38,6 +39,18 @@ def test_the_rule_has_no_units():
         assert (mine.row, mine.executors) == (theirs.row, theirs.executors)
         np.testing.assert_allclose(mine.room, theirs.room)
         observation, _, _, _, info = env.step(agent.act(observation, info))
+
+
+def test_without_a_moving_delay_the_rule_does_not_run_away():
+    rules = [compiled_rule(netllm_gym.make_agent(f"cluster/{name}")) for name in ("adaptive", "strict-fair")]
+    less = []
+    for seed in range(8):
+        work = random_workload(np.random.default_rng(seed), ("fork-join",))
+        env = gym.make(ID, traces=work, jobs=25, load=0.7, moving_s=0.0, warmup_s=0.0, may_wait=True).unwrapped
+        env.reset(seed=seed, options={"trace": seed})
+        own, other = (Episode.of(env).mean_jct_s(*rule) for rule in rules)
+        less.append(np.log(own / other))
+    assert np.mean(less) < -0.04
 
 
 def test_a_checkpoint_of_the_rule_comes_back(tmp_path):

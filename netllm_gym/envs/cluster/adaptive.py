@@ -24,6 +24,7 @@ FLOOR, ORDER_PATH, ORDER_OWN, KEEP, WORTH_STAGE, WORTH_EACH = range(6, 12)
 STAGE_READY, STAGE_PATH, STAGE_TASKS, STAGE_TIME = range(12, 16)
 WAIT, WAIT_MOVE, WAIT_TIME, WAIT_TASKS, WAIT_JOBS, WAIT_SUPPLY, WAIT_FREE, WAIT_OTHERS = range(16, 24)
 SIZE = 24
+LEAST_MOVE = 0.17  # moving delay over the unit: the search has seen no less, and beyond it the logarithm runs away
 
 
 @njit(cache=True)
@@ -79,7 +80,8 @@ def choose(
     if unit <= 0.0:
         unit = 1.0
     mean = _log_ratio(all_work / active, unit * executors)
-    common = p[TIME] + p[TIME_MOVE] * _log_ratio(moving_s, unit) + p[TIME_MEAN] * mean
+    move = math.log(max(moving_s / unit, LEAST_MOVE))
+    common = p[TIME] + p[TIME_MOVE] * move + p[TIME_MEAN] * mean
     common += p[TIME_JOBS] * math.log(active)
     base = math.floor(min(max(p[FLOOR], 0.0), 1.0) * executors / active)
     for i in range(active):
@@ -112,7 +114,7 @@ def choose(
         g = _best(tasks, recent, runnable, ready, path, first[own], end[own], supply[own], True, moving_s, unit, p)
         hungry = math.floor(caps[own] * math.exp(p[KEEP])) - supply[own] + free > 0
         if g >= 0 and again and not ready[g]:
-            patience = p[WAIT] + p[WAIT_MOVE] * _log_ratio(moving_s, unit) + p[WAIT_TIME] * _log_ratio(recent[g], unit)
+            patience = p[WAIT] + p[WAIT_MOVE] * move + p[WAIT_TIME] * _log_ratio(recent[g], unit)
             patience += p[WAIT_TASKS] * math.log(max(tasks[g], 1.0) / free) + p[WAIT_JOBS] * math.log(active)
             patience += p[WAIT_SUPPLY] * min(supply[own] / max(caps[own], 1.0), 3.0) + p[WAIT_FREE] * free / executors
             wanted = _wanted(runnable, ready, first, end, supply, caps, active, own)
