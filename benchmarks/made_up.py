@@ -1,7 +1,7 @@
 """Agents in made-up worlds that no recording is like: `python benchmarks/made_up.py links|heads|jobs [KIND …]`.
 
 Where a trained agent falls behind a simple one here, it leans on something that its training never varied. Nobody
-learns or is chosen on these worlds. Printed are the simple agent's mean and, for each other, the difference to it and
+learns on these worlds. Printed are the simple agent's mean and, for each other, the difference to it and
 1.96 standard errors over the traces (of jobs: of logarithms, per cent, to the rule `cluster/adaptive`).
 """
 
@@ -144,13 +144,17 @@ def _rng(kind: str, number: int) -> Rng:
     return np.random.default_rng(np.random.SeedSequence(number, spawn_key=tuple(kind.encode())))
 
 
+def _text(less: Series, places: int) -> str:
+    half = 1.96 * less.std(ddof=1) / np.sqrt(len(less))
+    return f"{less.mean():+.{places}f} ± {half:.{places}f}"
+
+
 def _compared(name: str, env: str, made: TraceSet, more: dict[str, object], agents: Sequence[str]) -> None:
     found = evaluate(env=env, agents=list(agents), setting={"traces": made, **more}, baseline=agents[0], progress=False)
     table = found.frame.pivot_table(index="episode", columns="agent", values=found.metric["name"])
-    less = table[list(agents[1:])].sub(table[agents[0]], axis=0)
-    error = 1.96 * less.std() / np.sqrt(len(less))
-    shown = "  ".join(f"{agent} {less[agent].mean():+.3f} ± {error[agent]:.3f}" for agent in agents[1:])
-    print(f"{name}: {agents[0]} {table[agents[0]].mean():.3f}  {shown}", flush=True)
+    base = table[agents[0]]
+    shown = "  ".join(f"{agent} {_text((table[agent] - base).to_numpy(), 3)}" for agent in agents[1:])
+    print(f"{name}: {agents[0]} {base.mean():.3f}  {shown}", flush=True)
 
 
 def links(kind: str) -> None:
@@ -187,10 +191,7 @@ def jobs(kind: str) -> None:
             episode = Episode.of(env)
             found.append([np.log(episode.mean_jct_s(*rule)) for rule in rules.values()])
         less = 100.0 * (np.array(found)[:, :1] - np.array(found)[:, 1:])
-        error = 1.96 * less.std(0) / np.sqrt(len(less))
-        shown = "  ".join(
-            f"minus {n} {m:+.1f} ± {e:.1f} %" for n, m, e in zip(SCHEDULERS, less.mean(0), error, strict=True)
-        )
+        shown = "  ".join(f"minus {n} {_text(own, 1)} %" for n, own in zip(SCHEDULERS, less.T, strict=True))
         print(f"{kind}, {executors} executors, load {load}, moving {moving_s} s: {shown}", flush=True)
 
 

@@ -239,6 +239,15 @@ def whole(action: Any) -> int | None:
         return None
 
 
+def whole_pair(action: Any) -> tuple[int, int] | None:
+    """Return two choices as ints, ``None`` where they are not two whole numbers."""
+    try:
+        first, second = map(whole, action)
+    except (TypeError, ValueError):
+        return None
+    return None if first is None or second is None else (first, second)
+
+
 def whole_numbers(action: Any) -> NDArray[np.int64] | None:
     """Return numbers as whole ones, ``None`` where they are not."""
     try:

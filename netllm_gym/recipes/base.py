@@ -21,8 +21,8 @@ from netllm_gym.plugins import Table
 
 C = TypeVar("C")
 MOST_SEED = 2**32 - 1  # beyond it NumPy's global generator, which Trainer seeds, takes none
-# Options that mean the same in every recipe -> the smallest value (itself not meant where it is 0 for a rate), the
-# largest: beyond it a step has no float32.
+# Options that mean the same in every recipe -> the least value (a rate is above 0, so the least float) and the largest:
+# beyond it a step has no float32.
 _RANGES = {"learning_rate": (5e-324, 1e6), "weight_decay": (0.0, 1e6)}
 
 

@@ -170,7 +170,7 @@ def drawn_link(rng: np.random.Generator, steps: int = 400, memoryless: float = 0
         1.0, 0.0, log_uniform(rng, 0.05, 1.6), 0.3, rng.uniform(0.2, 0.95), log_uniform(rng, 3.0, 80.0),
         rng.uniform(0.0, 0.98), step_s=float(rng.choice([0.5, 1.0, 1.0, 2.0, 5.0])),
     )  # fmt: skip
-    if memoryless and rng.random() < memoryless:
+    if memoryless and rng.random() < memoryless:  # at 0 nothing is drawn for it: the links of before stay
         model = replace(model, weight=0.0, rho=max(0.0, float(rng.uniform(-1.0, 0.5))))
     rates = np.maximum(model.draw(rng, steps), 1e-3)
     if rng.random() < 0.2:  # an outage now and then

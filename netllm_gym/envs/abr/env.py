@@ -17,7 +17,7 @@ from netllm_gym.envs.abr.kernel import download, link_arrays
 from netllm_gym.envs.abr.observation import Memory, observation_space
 from netllm_gym.envs.abr.options import REQUEST, Fetched, Options, Player
 from netllm_gym.envs.abr.qoe import QoE
-from netllm_gym.envs.actions import whole
+from netllm_gym.envs.actions import whole, whole_pair
 from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.rendering import Rendered, check_render_mode
 from netllm_gym.envs.reset_options import reset_options
@@ -364,15 +364,12 @@ class ABREnv(Rendered, gym.Env[dict[str, Any], Any]):
         self._memory.add(self.chunk, self.throughput_mbps, delay)
         self.chunk += 1
 
-    def _both(self, action: Any) -> tuple[int | None, int]:
+    def _both(self, action: Any) -> tuple[int, int]:
         """Split an action of level and buffer target."""
-        try:
-            level, target = map(whole, action)
-        except (TypeError, ValueError):  # not two
-            level = target = None
-        if target is None or not 0 <= target < self._targets:
+        pair = whole_pair(action)
+        if pair is None or not 0 <= pair[1] < self._targets:
             raise ConfigError(f"action {action} is no level with one of the {self._targets} buffer targets")
-        return level, target
+        return pair
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Download the next chunk at level `action`."""

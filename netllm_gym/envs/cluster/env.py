@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from netllm_gym import traces as trace_room
-from netllm_gym.envs.actions import whole
+from netllm_gym.envs.actions import whole_pair
 from netllm_gym.envs.arguments import checked
 from netllm_gym.envs.cluster.model import ClusterModel
 from netllm_gym.envs.cluster.simulator import ClusterSimulator, Tables
@@ -247,12 +247,10 @@ class ClusterSchedulingEnv(Rendered, gym.Env):
         sim = self.sim
         if sim.done or self._truncated:
             raise ConfigError("the episode is over; call reset()")
-        try:
-            row, count = map(whole, action)
-        except (TypeError, ValueError):  # not two
-            row = count = None
-        if row is None or count is None:
+        pair = whole_pair(action)
+        if pair is None:
             raise ConfigError(f"an action is two whole numbers, a row and a count, got {action!r}")
+        row, count = pair
         before = self._cost()
         if row == self.max_stages and not sim.forced:
             sim.close_round()
