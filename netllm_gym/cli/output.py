@@ -112,5 +112,7 @@ def parse_settings(pairs: Sequence[str], option: str = "--set") -> dict[str, Any
         try:
             parsed[key] = json.loads(value)
         except ValueError:
-            parsed[key] = {"True": True, "False": False, "None": None}.get(value, value)
+            # Numbers that people write and JSON does not know; what has leading zeros may be a name.
+            bare = re.fullmatch(r"[+-]?(\.\d+|(0|[1-9]\d*)\.)", value)
+            parsed[key] = float(value) if bare else {"True": True, "False": False, "None": None}.get(value, value)
     return parsed

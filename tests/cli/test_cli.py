@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from netllm_gym.cli import main
+from netllm_gym.cli.output import parse_settings
 
 
 @pytest.fixture
@@ -151,6 +152,14 @@ def test_mistakes_are_one_line_and_code_2(run, arguments, message) -> None:
     code, _, err = run(*arguments)
     assert code == 2
     assert message in err and len(err.strip().splitlines()) == 1 and "Traceback" not in err
+
+
+def test_numbers_are_read_as_people_write_them() -> None:
+    given = parse_settings(["a=.25", "b=-.5", "c=2.", "d=1e-3", "e=3", "f=007", "g=fcc.", "h=.", "i=None", "j=[1, 2]"])
+    assert given == {
+        "a": 0.25, "b": -0.5, "c": 2.0, "d": 0.001, "e": 3, "f": "007", "g": "fcc.", "h": ".", "i": None, "j": [1, 2]
+    }  # fmt: skip
+    assert type(given["c"]) is float and type(given["e"]) is int
 
 
 def test_the_console_script_exists() -> None:
