@@ -27,10 +27,11 @@ from netllm_gym.traces.jobs.families import SHAPES
 
 CARD = """# A scheduler taught by rollouts
 
-Decima's network without units and with the advice of `cluster/adaptive`, for `netllm_gym/ClusterScheduling-v0`. Trained
-by `netllm-gym train cluster-expert` on {states:,} states ({compared:,} with compared decisions) of random workloads
-({shapes}) and {traces}. The rule's decisions have a score of {rule:.3f} on the valid states, the network's {score:.4f}
-(standard errors above the best decision). It waits where the rule does and takes the most probable decision.
+Decima's network without units, for `netllm_gym/ClusterScheduling-v0`. It sees the advice of `cluster/adaptive`;
+while it learnt, it saw that of `{advice}`. Trained by `netllm-gym train cluster-expert` on {states:,} states
+({compared:,} with compared decisions) of random workloads ({shapes}) and {traces}. The rule's decisions have a score
+of {rule:.3f} on the valid states, the network's {score:.4f} (standard errors above the best decision). It waits where
+the rule does and takes the most probable decision.
 """
 STUDENTS = ("decima", "llm")
 RULES = ("cluster/hasty", "cluster/adaptive")
@@ -193,7 +194,12 @@ def _decima(training: Training, labels: Labels, valid: Labels, out: Path) -> Age
     student, score = train_decima(labels, valid, config, say=training.say, advised=advised)
     facts = {"states": len(labels), "compared": int(labels.compared.sum())}
     card = CARD.format(
-        **facts, shapes=", ".join(options.shapes), traces=options.traces, rule=rule_score(valid), score=score
+        **facts,
+        advice=options.rule,
+        shapes=", ".join(options.shapes),
+        traces=options.traces,
+        rule=rule_score(valid),
+        score=score,
     )
     made = {name: value for name, value in asdict(options).items() if name != "labels"}
     save_decima(student, out, {**made, **facts, "valid_score": round(score, 4)}, card)
