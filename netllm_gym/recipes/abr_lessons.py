@@ -26,12 +26,13 @@ from netllm_gym.traces import NetworkTrace
 
 # Lessons are made in parts of so many worlds: memory stays small, and parts can be made anywhere.
 PART = 64
-VALID_SEED, HOME_SEED = 7_000, 500_000
+VALID_SEED, HOME_SEED, COPIED_SEED = 7_000, 500_000, 900_000
 GAMMA = 0.985
 # At home: one video at its own rates with the default player, every family, the default set's links most often. Half of
 # the episodes are played by the plans: a student that has not seen low buffers runs into them.
 HOME_VIDEO, HOME_CHUNKS, HOME_EPSILON, HOME_BY_PLANS = "envivio-dash3", 96, 0.15, 0.5
 SPLICED, DRAWN = "spliced", "drawn"  # links at home that are no family's
+COPIED_LINKS = 200
 COUNTS = {"train": 400, "valid": 100}  # of each of the two
 DRAWN_MBPS = (0.4, 8.0)  # means of drawn links at home
 _STREAM = 0xD0
@@ -58,6 +59,9 @@ class LessonOptions:
             (:mod:`netllm_gym.agents.abr.splices`).
         drawn_at_home: share of the episodes at home on drawn links. No public family is without memory: who learns from
             those alone takes every fast second for the first of many.
+        copied_parts: of 64 episodes on links without memory, half of them on one video, in which the teacher is copied:
+            the levels have its scores as values. What several futures say of such links is mostly noise, and learnt
+            noise looks like a gain.
         memoryless: share of the drawn links, at home and elsewhere, whose past tells little of their future.
         valid_parts: on valid links, to choose by; of both kinds where both are learnt from.
         without: trace families that take no part; the teacher must not have learnt there either.
@@ -73,6 +77,7 @@ class LessonOptions:
     from_start: float = 0.5
     spliced: float = 0.0
     drawn_at_home: float = 0.0
+    copied_parts: int = 12
     memoryless: float = 0.0
     valid_parts: int = 3
     without: tuple[str, ...] = ()
@@ -88,10 +93,12 @@ class LessonOptions:
                 "spliced and drawn_at_home must not be negative, and together below 1, got "
                 f"{self.spliced} and {self.drawn_at_home}"
             )
-        if min(self.parts, self.home_parts) < 0 or not self.parts + self.home_parts:
-            raise ConfigError("parts and home_parts must not be negative, nor both 0")
-        if self.valid_parts < 1:
-            raise ConfigError(f"valid_parts must be at least 1, got {self.valid_parts}")
+        counts = self.parts, self.home_parts, self.copied_parts
+        if min(counts) < 0 or not sum(counts):
+            raise ConfigError("parts, home_parts and copied_parts must not be negative, nor all 0")
+        for name in ("valid_parts", "futures"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 def teachers_of(options: LessonOptions) -> tuple[Teacher, Teacher]:
@@ -113,12 +120,12 @@ def teachers_of(options: LessonOptions) -> tuple[Teacher, Teacher]:
         )
     anywhere = of_rows(agent.network)
     if {*RELATED, "abr/synthetic"} & set(options.without):  # the specialist learnt there
-        return Teacher(anywhere, agent.critic, GAMMA), Teacher(anywhere, agent.critic, 1.0)
+        return Teacher(anywhere, agent.critic, GAMMA, agent.network), Teacher(anywhere, agent.critic, 1.0)
     specialist = load_checkpoint(zoo.ROOT / "abr-actor-critic")
     assert isinstance(specialist, ActorCritic)
     top_mbps = float(traces.load_video(HOME_VIDEO).bitrates_kbps[-1]) / 1000.0
     at_home = home_or_any(specialist, agent.network, top_mbps)
-    return Teacher(anywhere, agent.critic, GAMMA), Teacher(at_home, agent.critic, 1.0)
+    return Teacher(anywhere, agent.critic, GAMMA, agent.network), Teacher(at_home, agent.critic, 1.0)
 
 
 def part_of(
@@ -153,6 +160,17 @@ def home_part_of(
     )
 
 
+def copied_part_of(
+    options: LessonOptions, teacher: Teacher, links: Mapping[str, Sequence[NetworkTrace]], number: int
+) -> Experience:
+    """Make one part of the lessons on links without memory: the scores of the teacher, who is to be copied there."""
+    key = COPIED_SEED + 10_000 * options.lesson_seed + number
+    own = {DRAWN: _drawn_links(1.0, COPIED_LINKS, key)}
+    videos = [traces.load_video(HOME_VIDEO)]
+    worlds = Worlds(PART, own, videos, key, at_home=0.5, drawn_links=COPIED_LINKS, memoryless=1.0)
+    return lessons(worlds, teacher, options.chunks, key, HOME_EPSILON, futures=0)
+
+
 def _own(options: LessonOptions) -> dict[str, float]:
     """Return the links at home that are no family's, and their shares of the episodes."""
     shares = {SPLICED: options.spliced, DRAWN: options.drawn_at_home}
@@ -179,6 +197,7 @@ def lessons_on(options: LessonOptions, split: str, say: Callable[[str], None]) -
     kinds: list[tuple[str, Callable[..., Experience], Teacher, Mapping[str, Sequence[NetworkTrace]], int]] = [
         ("drawn", part_of, drawn, links, options.parts),
         ("home", home_part_of, home, at_home, options.home_parts),
+        ("copied", copied_part_of, drawn, links, options.copied_parts),
     ]
     parts = []
     for where, make, teacher, there, count in kinds:

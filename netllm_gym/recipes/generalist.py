@@ -61,7 +61,7 @@ class GeneralistOptions(LLMConfig):
 
 def _abr(split: str, say: Callable[[str], None]) -> Experience:
     """What each level earns: on one video and many families of links, and in worlds of any ladder."""
-    return lessons_on(LessonOptions(parts=LESSONS), split, say)
+    return lessons_on(LessonOptions(parts=LESSONS, copied_parts=0), split, say)
 
 
 def _streaming(split: str, say: Callable[[str], None]) -> Experience:

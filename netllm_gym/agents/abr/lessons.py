@@ -33,14 +33,20 @@ LEVEL_WEIGHT = 0.3
 # would make little of rare outages.
 UNIT = 2.0
 VALUE_SCALE = 10.0
+# Ranges of the ladder for a unit of the teacher's scores, where it is copied.
+COPIED = 0.2
 
 
 class Teacher(NamedTuple):
-    """Who is followed: how it decides, and a critic (see :mod:`netllm_gym.agents.abr.ppo`) of what is still to come."""
+    """Who is followed: how it decides, and a critic (see :mod:`netllm_gym.agents.abr.ppo`) of what is still to come.
+
+    `network` scores the levels of any ladder; only who is to be copied needs one.
+    """
 
     decide: Decide
     critic: RowNetwork
     gamma: float
+    network: RowNetwork | None = None
 
 
 @njit(cache=True, error_model="numpy")
@@ -192,7 +198,8 @@ def lessons(
         steps: chunks of each episode.
         seed: of everything drawn here.
         epsilon: chance of a random level.
-        futures, horizon: see :func:`level_values`.
+        futures, horizon: see :func:`level_values`. With no futures nothing is valued: the levels have the scores of the
+            teacher's network, so that who learns from them copies it.
         say: told of progress.
         by_plans: share of the episodes that the plans play.
 
@@ -206,7 +213,10 @@ def lessons(
     for step in range(steps):
         rows, context = worlds.see()
         mask = worlds.mask
-        values = level_values(worlds, teacher, futures, horizon, rng)
+        if futures:
+            values = level_values(worlds, teacher, futures, horizon, rng)
+        else:
+            values = _copied(teacher, rows, context, mask)
         choice = teacher.decide(worlds.stage, worlds.lives, rows, context, mask)
         plans = np.where(mask, rows[:, :, 10], -np.inf).argmax(1)
         choice = np.where(planned, plans, choice)
@@ -231,6 +241,14 @@ def lessons(
     return Experience(
         episodes, "netllm_gym/ABR-v0", description, *spaces, view.modalities, view.scales, name=f"lessons-{seed}"
     )
+
+
+def _copied(
+    teacher: Teacher, rows: NDArray[Any], context: NDArray[Any], mask: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    assert teacher.network is not None
+    scores = np.where(mask, teacher.network.scores(rows, context, mask), -np.inf)
+    return np.where(mask, COPIED * (scores - scores.max(1, keepdims=True)), np.nan)
 
 
 def _episode(stacked: dict[str, NDArray[Any]], i: int, begin: int, end: int, view: ABRView, link: str) -> Episode:
