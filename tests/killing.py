@@ -23,7 +23,7 @@ TINY = {
     "backbone": "tiny-random", "layers": 1, "lora_rank": 2, "steps": 2, "eval_every": 1, "batch_size": 2,
 }  # fmt: skip
 OFFLINE = {"steps": 4, "batch_size": 8, "context": 4}
-LESSONS = {"parts": 1, "chunks": 6, "futures": 1, "horizon": 1, "home_parts": 0}
+LESSONS = {"parts": 1, "chunks": 6, "futures": 1, "horizon": 1, "home_parts": 0, "copied_parts": 0}
 _LINKS = ("abr/fcc-hsdpa", "abr/hsdpa", "abr/pensieve-classic", "abr/ghent-4g", "abr/fcc-sd", "abr/fcc-hd",
           "abr/irish-5g", "abr/mahimahi-cellular")  # fmt: skip
 # Recipes that learn from public traces, and which.

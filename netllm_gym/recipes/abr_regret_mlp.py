@@ -15,8 +15,8 @@ CARD = """# abr/regret-mlp
 
 A network of two layers that predicts what each level of the ladder loses against the best one when
 `abr/actor-critic` goes on from there; it plays the least loss, on any ladder. Lessons: {parts} times 64
-randomised worlds of {chunks} chunks, {futures} futures each, and {home_parts} times 64 episodes on one video and
-public links; seed {seed}.
+randomised worlds of {chunks} chunks, {futures} futures each, {home_parts} times 64 episodes on one video and public
+links, and {copied_parts} times 64 on links without memory, where it copies `abr/actor-critic-any`; seed {seed}.
 
 Load it with `netllm_gym.make_agent("abr/regret-mlp")`; trained by `netllm-gym train abr-regret-mlp`.
 """

@@ -19,7 +19,7 @@ from netllm_gym.recipes.abr_regret_mlp import RegretOptions
 from netllm_gym.traces import NetworkTrace
 
 FAMILIES = ("abr/fcc-hsdpa", "abr/synthetic")
-SMALL = {"parts": 2, "chunks": 6, "futures": 2, "horizon": 2, "home_parts": 2, "valid_parts": 1}
+SMALL = {"parts": 2, "chunks": 6, "futures": 2, "horizon": 2, "home_parts": 2, "copied_parts": 0, "valid_parts": 1}
 
 
 @pytest.fixture
@@ -100,6 +100,26 @@ def test_links_of_no_family_are_met_at_home_alone(small: None, share: str, name:
     assert again.digest == data.digest
 
 
+def test_the_teacher_is_copied_on_links_without_memory(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = LessonOptions(**{**SMALL, "parts": 0, "home_parts": 0, "copied_parts": 2})
+    found = abr_lessons.lessons_on(alone, "train", lambda line: None)
+    network = teachers_of(alone)[0].network
+    assert network is not None and {one.trace.split("-")[0] for one in found.episodes} == {"drawn"}
+    for one in found.episodes:
+        mask = np.asarray(one.action_mask)
+        rows = one.observations["levels"] * mask[..., None]
+        scores = np.where(mask, network.scores(rows, one.observations["context"], mask), -np.inf)
+        worth = np.asarray(one.action_values)
+        assert np.isnan(worth[~mask]).all() and (np.nanmax(worth, axis=1) == 0.0).all()
+        np.testing.assert_array_equal(np.nanargmax(worth, axis=1), scores.argmax(1))
+    kinds = {int(np.asarray(one.action_mask).sum(1).max()) for one in found.episodes}
+    assert len(kinds) > 1  # on the one video, and on drawn ladders
+    data, valid = taught(replace(alone, parts=1), lambda line: None)
+    assert data.steps > found.steps and valid.steps > 0
+    again, _ = taught(replace(alone, parts=1), lambda line: None)
+    assert again.digest == data.digest
+
+
 @pytest.mark.parametrize("options", [RegretOptions, ABRLLMOptions])
 def test_unusable_options_are_refused(options: type) -> None:
     with pytest.raises(ConfigError, match="from_start"):
@@ -110,5 +130,7 @@ def test_unusable_options_are_refused(options: type) -> None:
         options(spliced=0.5, drawn_at_home=0.5)
     with pytest.raises(ConfigError, match="memoryless"):
         options(memoryless=-0.1)
-    with pytest.raises(ConfigError, match="nor both 0"):
-        options(parts=0, home_parts=0)
+    with pytest.raises(ConfigError, match="nor all 0"):
+        options(parts=0, home_parts=0, copied_parts=0)
+    with pytest.raises(ConfigError, match="futures must be at least 1"):
+        options(futures=0)
