@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from netllm_gym.evaluation.formats import interval, number, percent, table
 from netllm_gym.evaluation.summary import Roles, assess
 from netllm_gym.files import atomic_path
 from netllm_gym.reproduce.table import judged_together
-from netllm_gym.traces import VideoManifest, synthetic_video
+from netllm_gym.traces import NetworkTrace, TraceSet, VideoManifest, synthetic_video
 from netllm_gym.traces.fetch import Source, fetch_files
 from netllm_gym.traces.video.readers import read_video_json
 
@@ -73,6 +74,11 @@ CASES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("bursty, 2 s chunks", "abr/synthetic-bursty", "2 s chunks", {}),
     ("bursty, 10 levels", "abr/synthetic-bursty", "10 levels", {}),
     ("bursty, fast ladder", "abr/synthetic-bursty", "fast ladder", {}),
+    ("default, shuffled", "shuffled abr/fcc-hsdpa", "usual", {}),
+    ("default, shuffled, 10 levels", "shuffled abr/fcc-hsdpa", "10 levels", {}),
+    ("oboe, shuffled", "shuffled abr/oboe", "usual", {}),
+    ("puffer-2022-02, shuffled", "shuffled abr/puffer-2022-02", "usual", {}),
+    ("puffer-2022-02, shuffled, 2 s chunks", "shuffled abr/puffer-2022-02", "2 s chunks", {}),
 )
 # Ladders of public videos that no training has drawn, and NetLLM's second video, which none has seen either.
 LADDERS = ("another video", "Big Buck Bunny, 10 levels", "Big Buck Bunny to 35 Mbit/s, ghent-4g",
@@ -81,6 +87,8 @@ LADDERS = ("another video", "Big Buck Bunny, 10 levels", "Big Buck Bunny to 35 M
 UNSEEN = ("oboe", "oboe, another video", "puffer-2021-10", "puffer-2022-02", "puffer-2022-02, another video")
 # Links whose past tells nothing of their future.
 BURSTY = ("bursty", "bursty, 2 s chunks", "bursty, 10 levels", "bursty, fast ladder")
+SHUFFLED = ("default, shuffled", "default, shuffled, 10 levels", "oboe, shuffled", "puffer-2022-02, shuffled",
+            "puffer-2022-02, shuffled, 2 s chunks")  # fmt: skip
 # Whoever is left out, and the cases on its links.
 FAMILIES = {
     "3g": ("default", "classic", "hsdpa", "2 s chunks", "150 chunks"),
@@ -113,8 +121,21 @@ def videos() -> dict[str, VideoManifest]:
     }
 
 
+def links(family: str, split: str) -> TraceSet[Any]:
+    """The traces of a split; of ``shuffled FAMILY`` each with its pieces in a random order: real rates, no memory."""
+    name = family.removeprefix("shuffled ")
+    found, made = traces.load(name, split), []
+    if name == family:
+        return found
+    for one in found:
+        rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=tuple(one.name.encode())))
+        order = rng.permutation(len(one.duration_s))
+        made.append(NetworkTrace(one.name, one.duration_s[order], one.throughput_mbps[order], one.group))
+    return replace(found, name=family, traces=tuple(made))
+
+
 def cases(split: str) -> dict[str, dict[str, Any]]:
-    """Name → arguments of the environment."""
+    """Name → arguments of the environment; of shuffled links ``traces`` is their name, see :func:`links`."""
     have = videos()
     return {
         name: {"traces": family, "split": split, "video": have[video], **more} for name, family, video, more in CASES
@@ -139,10 +160,13 @@ def play(given: argparse.Namespace) -> None:
         if given.cases and name not in given.cases:
             continue
         try:
-            count = min(len(traces.load(kwargs["traces"], given.split)), given.episodes)
+            there = links(kwargs["traces"], given.split)
         except DownloadError as error:
             print(f"{name}: left out, {error}", flush=True)
             continue
+        count = min(len(there), given.episodes)
+        if name in SHUFFLED:
+            kwargs |= {"traces": there}
         for label, seed, folder in wanted:
             key = (name, given.split, label, "" if label in REFERENCES else given.without, seed)
             if (rows[KEYS].apply(tuple, axis=1) == key).any() if len(rows) else False:
@@ -227,11 +251,15 @@ def tables(given: argparse.Namespace) -> None:
     names = list(dict.fromkeys(rows["case"]))
     out = [(name, without) for without, own in FAMILIES.items() for name in own]
     for title, pairs in (
-        ("Every training drew from all families", [(n, "") for n in names if n not in (*LADDERS, *UNSEEN, *BURSTY)]),
+        (
+            "Every training drew from all families",
+            [(n, "") for n in names if n not in (*LADDERS, *UNSEEN, *BURSTY, *SHUFFLED)],
+        ),
         ("A family left out of training", out),
         ("Ladders that no training has drawn", [(name, "") for name in names if name in LADDERS]),
         ("Families that no training has drawn from", [(name, "") for name in names if name in UNSEEN]),
-        ("Links without memory, which no training has drawn", [(name, "") for name in names if name in BURSTY]),
+        ("Links without memory", [(name, "") for name in names if name in BURSTY]),
+        ("Recordings with their pieces in a random order", [(name, "") for name in names if name in SHUFFLED]),
     ):
         print(f"\n{title}\n")
         print("\n".join(table(HEAD, judged(rows, pairs))), flush=True)
@@ -245,6 +273,7 @@ def tables(given: argparse.Namespace) -> None:
         ("the families that no training has drawn from", never),
         ("those families, with the usual video", usual),
         ("the cases of links without memory", [(name, "") for name in BURSTY]),
+        ("the cases of shuffled recordings", [(name, "") for name in SHUFFLED]),
     ):
         print(f"\nMean over {what}, lead over RobustMPC in points of the way from the floor to the optimum\n")
         for agent in dict.fromkeys(rows["agent"]):
