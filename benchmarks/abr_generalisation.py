@@ -220,16 +220,22 @@ HEAD = ["case", "left out", "recordings", "agent", "trainings", "RobustMPC", "di
 def mean_over_cases(rows: pd.DataFrame, pairs: list[tuple[str, str]], agent: str) -> str:
     """The mean over cases of the lead in shares of the span floor → optimum, each case the same weight.
 
-    A recording is resampled in all cases on its family together.
+    A recording is resampled in all cases on its family together; trainings count that played every case.
     """
     parts, blocks, strata, recordings = [], [], [], []
     family_of = {name: family for name, family, *_ in CASES}
+    own = rows[rows["agent"] == agent]
+    there = [set(own[(own["case"] == name) & (own["without"] == without)]["training_seed"]) for name, without in pairs]
+    trainings = sorted(set.intersection(*there))
+    if not trainings:
+        return ""
     for name, without in pairs:
         own = rows[(rows["case"] == name) & ((rows["without"] == without) | rows["agent"].isin(REFERENCES))]
         mine = own[own["agent"] == agent].pivot(index="training_seed", columns="episode", values="qoe")
-        if mine.empty:
-            return ""
-        of = {who: own[own["agent"] == who].set_index("episode").loc[mine.columns] for who in REFERENCES}
+        mine = mine.loc[trainings].dropna(axis=1)
+        played = {who: own[own["agent"] == who].set_index("episode") for who in REFERENCES}
+        both = sorted(set(mine.columns).intersection(*(one.index for one in played.values())))
+        mine, of = mine[both], {who: one.loc[both] for who, one in played.items()}
         span = float((of[ORACLE]["qoe"] - of[FLOOR]["qoe"]).mean())
         blocks.append((mine.to_numpy() - of[BASELINE]["qoe"].to_numpy()) / span / len(pairs))
         strata += [family_of[name]] * mine.shape[1]
