@@ -87,8 +87,7 @@ LADDERS = ("another video", "Big Buck Bunny, 10 levels", "Big Buck Bunny to 35 M
 UNSEEN = ("oboe", "oboe, another video", "puffer-2021-10", "puffer-2022-02", "puffer-2022-02, another video")
 # Links whose past tells nothing of their future.
 BURSTY = ("bursty", "bursty, 2 s chunks", "bursty, 10 levels", "bursty, fast ladder")
-SHUFFLED = ("default, shuffled", "default, shuffled, 10 levels", "oboe, shuffled", "puffer-2022-02, shuffled",
-            "puffer-2022-02, shuffled, 2 s chunks")  # fmt: skip
+SHUFFLED = tuple(name for name, family, *_ in CASES if family.startswith("shuffled "))
 # Whoever is left out, and the cases on its links.
 FAMILIES = {
     "3g": ("default", "classic", "hsdpa", "2 s chunks", "150 chunks"),
@@ -220,10 +219,11 @@ HEAD = ["case", "left out", "recordings", "agent", "trainings", "RobustMPC", "di
 def mean_over_cases(rows: pd.DataFrame, pairs: list[tuple[str, str]], agent: str) -> str:
     """The mean over cases of the lead in shares of the span floor → optimum, each case the same weight.
 
-    A recording is resampled in all cases on its family together; trainings count that played every case.
+    A recording is resampled in all cases on its family together, shuffled or not; trainings count that played every
+    case.
     """
     parts, blocks, strata, recordings = [], [], [], []
-    family_of = {name: family for name, family, *_ in CASES}
+    family_of = {name: family.removeprefix("shuffled ") for name, family, *_ in CASES}
     own = rows[rows["agent"] == agent]
     there = [set(own[(own["case"] == name) & (own["without"] == without)]["training_seed"]) for name, without in pairs]
     trainings = sorted(set.intersection(*there))
@@ -307,8 +307,9 @@ def compare(given: argparse.Namespace) -> None:
     if not lines:
         raise SystemExit(f"these rows hold no case that both {given.of[0]} and {given.of[1]} played in {given.split}")
     print("\n".join(table(["case", "recordings", "trainings", " minus ".join(given.of)], lines)))
-    whole = [(line[0], "") for line in lines]
-    if set(REFERENCES) <= set(rows["agent"]):
+    there = rows[rows["agent"].isin(REFERENCES)].groupby("case")["agent"].nunique() == len(REFERENCES)
+    whole = [(line[0], "") for line in lines if there.get(line[0], False)]
+    if whole:
         print("\nLead over RobustMPC in points of the way from the floor to the optimum, mean over the cases\n")
         print("\n".join(f"- {mean_over_cases(rows, whole, label)}" for label in given.of if label not in REFERENCES))
 

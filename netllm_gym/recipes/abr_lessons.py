@@ -32,8 +32,8 @@ GAMMA = 0.985
 # the episodes are played by the plans: a student that has not seen low buffers runs into them.
 HOME_VIDEO, HOME_CHUNKS, HOME_EPSILON, HOME_BY_PLANS = "envivio-dash3", 96, 0.15, 0.5
 SPLICED, DRAWN = "spliced", "drawn"  # links at home that are no family's
-COPIED_LINKS = 200
 COUNTS = {"train": 400, "valid": 100}  # of each of the two
+COPIED_LINKS = 200  # in a part in which the teacher is copied
 DRAWN_MBPS = (0.4, 8.0)  # means of drawn links at home
 _STREAM = 0xD0
 HOME_SHARES = {
@@ -63,7 +63,7 @@ class LessonOptions:
             the levels have its scores as values. What several futures say of such links is mostly noise, and learnt
             noise looks like a gain.
         memoryless: share of the drawn links, at home and elsewhere, whose past tells little of their future.
-        valid_parts: on valid links, to choose by; of both kinds where both are learnt from.
+        valid_parts: on valid links, to choose by; of every kind that is learnt from.
         without: trace families that take no part; the teacher must not have learnt there either.
         lesson_seed: of worlds and draws; the seed of a training is another, so that several can share their lessons.
     """

@@ -100,7 +100,7 @@ def test_links_of_no_family_are_met_at_home_alone(small: None, share: str, name:
     assert again.digest == data.digest
 
 
-def test_the_teacher_is_copied_on_links_without_memory(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_teacher_is_copied_on_links_without_memory(small: None) -> None:
     alone = LessonOptions(**{**SMALL, "parts": 0, "home_parts": 0, "copied_parts": 2})
     found = abr_lessons.lessons_on(alone, "train", lambda line: None)
     network = teachers_of(alone)[0].network
